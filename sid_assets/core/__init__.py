@@ -1,0 +1,1 @@
+"""Everything that works without Dagster: nothing in this package imports it."""

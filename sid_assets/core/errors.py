@@ -1,0 +1,44 @@
+"""Errors for the person who reads them: what is wrong, where, how many rows, what to do."""
+
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any
+
+IDS_SHOWN = 5
+
+
+class SidAssetsError(Exception):
+    """Anything this package refuses to do, with a message that says what to do about it."""
+
+
+class InputError(SidAssetsError):
+    """An input (a catalog, interactions, vectors, a checkpoint) that does not hold what it must."""
+
+
+class StoreError(SidAssetsError):
+    """A table that cannot be read, written or committed."""
+
+
+def offending_rows(
+    problem: str,
+    *,
+    source: Any,
+    column: str,
+    rows: int,
+    ids: Iterable[Any] = (),
+    remedy: str,
+) -> InputError:
+    """The error for rows that may not go on.
+
+    Args:
+        problem: What is wrong with the rows, e.g. "the text is empty".
+        source: The file, folder or table they are in.
+        column: The column they are wrong in.
+        rows: How many they are.
+        ids: Their ids, in the order of the source; the first five are shown.
+        remedy: What the reader can do.
+    """
+    shown = ", ".join(repr(pid) for pid in islice(ids, IDS_SHOWN))
+    first = f" First ids: {shown}." if shown else ""
+    plural = "row" if rows == 1 else "rows"
+    return InputError(f"{source}: column {column!r}: {problem} ({rows:,} {plural}).{first} {remedy}")

@@ -1,0 +1,116 @@
+"""What a file says of itself: the embedding space, the tokenizer and the inputs it was made from.
+
+It travels as one JSON object in the schema metadata of every parquet file, so that a file copied
+elsewhere still says where it comes from.
+"""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from sid_assets.core.errors import InputError
+from sid_assets.core.schema import FORMAT_VERSION
+
+METADATA_KEY = b"sid_assets"
+
+
+@dataclass(frozen=True)
+class EmbeddingSpace:
+    """All that decides which vector a text gets. Vectors of two spaces are never mixed.
+
+    Attributes:
+        embedder: The program that embeds: `hashing`, `qwen3`, `openai` or `adopted`.
+        model: Model name or path.
+        revision: Commit hash of the model's weights, or what else pins them ("" where unknown).
+        tokenizer_revision: The same for the text tokenizer.
+        pooling: How token states become one vector, e.g. `last_token`.
+        normalized: Whether vectors have unit norm.
+        max_length: Longest sequence in tokens; longer texts are cut (0: no limit).
+        prompt: What is put before each text ("" for documents of Qwen3-Embedding).
+        dimension: Width of a vector.
+    """
+
+    embedder: str
+    model: str
+    revision: str = ""
+    tokenizer_revision: str = ""
+    pooling: str = ""
+    normalized: bool = True
+    max_length: int = 0
+    prompt: str = ""
+    dimension: int = 4096
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, as JSON takes them."""
+        return dataclasses.asdict(self)
+
+    @property
+    def digest(self) -> str:
+        """A hash of all fields, 16 hex digits."""
+        text = json.dumps(self.to_dict(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def differences(self, other: "EmbeddingSpace") -> str:
+        """The fields in which the other space differs, as `field: this -> other`; "" if none."""
+        mine, others = self.to_dict(), other.to_dict()
+        return ", ".join(
+            f"{name}: {mine[name]!r} -> {others[name]!r}"
+            for name in mine
+            if mine[name] != others[name]
+        )
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a table comes from.
+
+    Attributes:
+        asset: The table, by its asset key ("goods/codes").
+        version: Hash of the table's content ("" until it is written).
+        inputs: The version of each table it was made from, by name.
+        space: The embedding space its vectors, or the vectors behind its codes, are in.
+        tokenizer: Hash of the centroids its codes index.
+        details: What only this table has to say (the text template, seeds, ...).
+    """
+
+    asset: str
+    version: str = ""
+    inputs: dict[str, str] = field(default_factory=dict)
+    space: EmbeddingSpace | None = None
+    tokenizer: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> str:
+        """This as one JSON object, with the format version."""
+        return json.dumps({"format_version": FORMAT_VERSION, **dataclasses.asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str | bytes, source: Any = "") -> "Provenance":
+        """Read what `to_json` wrote.
+
+        Raises:
+            InputError: A newer version of this package wrote it.
+        """
+        fields = json.loads(text)
+        found = fields.pop("format_version")
+        if found > FORMAT_VERSION:
+            raise InputError(
+                f"{source}: written in format {found}; this version of sid_assets reads up to "
+                f"{FORMAT_VERSION}. Update sid_assets."
+            )
+        space = fields.pop("space")
+        return cls(space=EmbeddingSpace(**space) if space else None, **fields)
+
+    def attach(self, schema: pa.Schema) -> pa.Schema:
+        """The schema with this in its metadata."""
+        return schema.with_metadata({METADATA_KEY: self.to_json().encode()})
+
+    @classmethod
+    def of(cls, schema: pa.Schema, source: Any = "") -> "Provenance | None":
+        """What a schema's metadata says; None where it was not written by this package."""
+        text = (schema.metadata or {}).get(METADATA_KEY)
+        return cls.from_json(text, source) if text else None

@@ -1,0 +1,111 @@
+"""The constants and the tables of the graph, stated once: writers and checks both read them here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+
+EMBEDDING_DIM = 4096
+"""Width of a Qwen3-Embedding-8B vector, which OneRec's tokenizer was trained on."""
+
+CODE_LAYERS = 3
+"""Codes in a semantic ID: the layers of the residual k-means tokenizer."""
+
+MAX_CODEBOOK_SIZE = 8192
+"""Centroids a layer of OneRec's tokenizer; its models have tokens for this many codes, no more."""
+
+FORMAT_VERSION = 1
+"""Version of the files this package writes; files of a newer one are refused."""
+
+HASH_BYTES = 16
+"""Length of `text_hash` and `vector_hash`: the first 128 bits of a SHA-256."""
+
+PidType = Literal["int", "string"]
+PID_TYPES: dict[PidType, pa.DataType] = {"int": pa.int64(), "string": pa.string()}
+
+HASH = pa.binary(HASH_BYTES)
+VECTOR = pa.list_(pa.float32(), EMBEDDING_DIM)
+CODES = pa.list_(pa.int64())
+RESIDUAL_NORMS = pa.list_(pa.float32(), CODE_LAYERS + 1)
+
+
+def pid_type_of(schema: pa.Schema) -> PidType:
+    """`int` or `string`: the type of the `pid` column of a table of this package."""
+    return "int" if schema.field("pid").type == pa.int64() else "string"
+
+
+def item_texts(pid: PidType) -> pa.Schema:
+    """`item_texts`: the text of every item, sorted by pid."""
+    return pa.schema([_required("pid", PID_TYPES[pid]), _required("text", pa.string()), _HASH_OF_TEXT])
+
+
+def item_embeddings(pid: PidType) -> pa.Schema:
+    """`item_embeddings`: the unit vector of every item, sorted by pid."""
+    return pa.schema(
+        [
+            _required("pid", PID_TYPES[pid]),
+            _required("embedding", VECTOR),
+            _HASH_OF_TEXT,
+            _required("vector_hash", HASH),
+        ]
+    )
+
+
+def codes(pid: PidType) -> pa.Schema:
+    """`codes`: the three codes of every item, and the norms of its residuals.
+
+    `residual_norms` holds the Euclidean norm before the first and after each layer.
+    """
+    return pa.schema(
+        [
+            _required("pid", PID_TYPES[pid]),
+            _required("codes", CODES),
+            _required("vector_hash", HASH),
+            _required("residual_norms", RESIDUAL_NORMS),
+        ]
+    )
+
+
+def pid2sid(pid: PidType) -> pa.Schema:
+    """`pid2sid`: what OneRec's programs read, `pid` and `sid` (a list of three codes)."""
+    return pa.schema([_required("pid", PID_TYPES[pid]), _required("sid", CODES)])
+
+
+PRETRAIN_ROWS = pa.schema([(name, pa.string()) for name in ("source", "uuid", "segments", "metadata")])
+"""A pretraining data set of RecIF: all columns are strings, two of them JSON."""
+
+SFT_ROWS = pa.schema([(name, pa.string()) for name in ("source", "uuid", "messages", "metadata")])
+"""A fine-tuning data set of RecIF: as the pretraining ones, with `messages` for `segments`."""
+
+
+def _required(name: str, kind: pa.DataType) -> pa.Field:
+    return pa.field(name, kind, nullable=False)
+
+
+_HASH_OF_TEXT = _required("text_hash", HASH)
+
+
+@dataclass(frozen=True)
+class Table:
+    """How a table of the graph is laid out on disk.
+
+    Attributes:
+        schema: Its columns, for the type of its pids (which the training data sets do not have).
+        layout: `file`: one parquet file; `parts`: a folder of part files.
+        rows_per_part: Rows of a part file, where the writer and not the worker cuts them.
+    """
+
+    schema: Callable[[PidType], pa.Schema]
+    layout: Literal["file", "parts"]
+    rows_per_part: int = 1000
+
+
+TABLES: dict[str, Table] = {
+    "item_texts": Table(item_texts, "file"),
+    "item_embeddings": Table(item_embeddings, "parts"),
+    "codes": Table(codes, "parts"),
+    "pid2sid": Table(pid2sid, "file"),
+    "video_rec_dataset": Table(lambda pid: PRETRAIN_ROWS, "parts"),
+}
+"""Every table the IO manager stores, by the last part of its asset key."""
