@@ -1,6 +1,7 @@
 """The embedder of the demo: hashed character n-grams. No model, no download, any script."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -40,9 +41,10 @@ class HashingEmbedder:
         vectors = np.zeros((len(texts), EMBEDDING_DIM), np.float32)
         if texts:
             vectorizer = HashingVectorizer(
-                n_features=EMBEDDING_DIM, analyzer="char_wb", ngram_range=NGRAMS, dtype=np.float32
+                n_features=EMBEDDING_DIM, analyzer="char_wb", ngram_range=NGRAMS
             )
-            vectorizer.transform(texts).toarray(out=vectors)
+            counts: Any = vectorizer.transform(texts)  # a sparse matrix, of L2-normalised rows
+            counts.astype(np.float32).toarray(out=vectors)
         vectors[~vectors.any(axis=1), 0] = 1.0
         tokens = int(self.count_tokens(texts).lengths.sum())
         return Embedded(vectors, tokens=tokens, padded_tokens=tokens, truncated=0)

@@ -28,7 +28,7 @@ def test_a_vector_depends_on_its_text_alone() -> None:
 def test_texts_that_share_words_are_near() -> None:
     vectors = HashingEmbedder().embed(["glitter gel pens", "gel pen tray set", "paper shredder"])
     near, far = vectors.vectors[0] @ vectors.vectors[1:].T
-    assert near > far + 0.2
+    assert near > 1.5 * far
 
 
 def test_tokens_are_words() -> None:
