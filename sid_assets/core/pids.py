@@ -1,0 +1,203 @@
+"""Ids of items: how a file stores them, and how they become the ids of the catalog.
+
+An id is an int64 or a string and is never changed on the way: `007` stays `007`. A file stores its
+ids as integers, as text, or untyped (CSV, where 7 may be either).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
+from sid_assets.core.schema import PidType
+
+PidTypeSetting = Literal["auto", "int", "string"]
+"""SID_PID_TYPE. `auto`: int64 where every id of the catalog is a canonical integer, else string."""
+
+Stored = Literal["int", "text", "untyped"]
+"""How a file stores its ids. Untyped (CSV) agrees with either of the others."""
+
+CANONICAL_INTEGER = r"^(?:0|-?[1-9][0-9]{0,18})$"
+"""An integer as a program prints it: no leading zeros, no sign but a minus, at most 19 digits."""
+
+FORCED_INTEGER = r"^-?[0-9]{1,38}(?:\.0+)?$"
+"""What counts as an integer where SID_PID_TYPE=int says so: also `007`, and `7.0` as pandas writes
+an integer column with gaps to CSV."""
+
+MAX_EXACT_FLOAT = 2**53
+"""Above it a float64 cannot tell neighbouring integers apart."""
+
+_INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
+
+
+@dataclass(frozen=True)
+class PidColumn:
+    """A column of ids as it stands in a file.
+
+    Attributes:
+        source: The file, folder or glob it is in.
+        column: Its name.
+        stored: How the file stores the ids.
+        rows: Rows of the column.
+        first_ids: Its first ids (five are enough), as they are stored.
+    """
+
+    source: str
+    column: str
+    stored: Stored
+    rows: int
+    first_ids: tuple[Any, ...] = ()
+
+
+def agree(catalog: PidColumn, other: PidColumn, setting: PidTypeSetting = "auto") -> None:
+    """Refuse to join ids stored as integers with ids stored as text.
+
+    Such a join would find nothing and say nothing. Setting SID_PID_TYPE says which of the two is
+    meant, and then both sides are converted.
+
+    Raises:
+        InputError: One side stores integers, the other text, and the setting is `auto`.
+    """
+    if setting != "auto" or {catalog.stored, other.stored} != {"int", "text"}:
+        return
+    raise InputError(
+        f"Ids stored as {catalog.stored} on one side and as {other.stored} on the other match "
+        f"nothing.\n  {_describe(catalog)}\n  {_describe(other)}\n"
+        "Set SID_PID_TYPE=int or SID_PID_TYPE=string to read both as one type, or write the ids "
+        "of both with one type."
+    )
+
+
+def stored_as(kind: pa.DataType, *, source: Any, column: str) -> Stored:
+    """How a parquet column, or the values of a list column, of this type stores ids.
+
+    Floats count as `int`: pandas turns an integer column with gaps into floats. They must be whole.
+
+    Raises:
+        InputError: The type is neither a number nor text.
+    """
+    kind = _without_dictionary(kind)
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+        return stored_as(kind.value_type, source=source, column=column)
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "int"
+    if pa.types.is_null(kind):
+        return "untyped"
+    if _is_text(kind):
+        return "text"
+    raise InputError(f"{source}: column {column!r} holds {kind}; ids are integers or text.")
+
+
+def convert_pids(
+    values: pa.Array | pa.ChunkedArray, pid_type: PidType, *, forced: bool = False
+) -> pa.Array | pa.ChunkedArray:
+    """Ids as int64 or string; null where an id is null (or NaN) or cannot be one of that type.
+
+    Args:
+        values: Integers, floats, decimals or text, also dictionary-encoded; shape (n,).
+        pid_type: The type the catalog's ids have.
+        forced: SID_PID_TYPE names the type, so text such as `007` is an integer too.
+    """
+    values = values.cast(_without_dictionary(values.type))
+    if pa.types.is_null(values.type):
+        return values.cast(pa.int64() if pid_type == "int" else pa.string())
+    if _is_text(values.type):
+        text = values.cast(pa.string())
+        if pid_type == "string":
+            return text
+        return _parse_integers(text, FORCED_INTEGER if forced else CANONICAL_INTEGER)
+    if pa.types.is_floating(values.type):
+        values = _whole_floats(values)
+    elif pa.types.is_decimal(values.type):
+        values = _only(pc.equal(values, pc.round(values)), values).cast(
+            pa.decimal128(38, 0), safe=False
+        )
+    if pid_type == "string":
+        return values.cast(pa.string())
+    return _fitting(values)
+
+
+def cast_pids(
+    values: pa.Array | pa.ChunkedArray,
+    pid_type: PidType,
+    *,
+    source: Any,
+    column: str,
+    forced: bool = False,
+) -> pa.Array | pa.ChunkedArray:
+    """Ids as int64 or string, as `convert_pids`, but an id that cannot be one is an error.
+
+    Raises:
+        InputError: An id is not of the catalog's type; names how many and the first five.
+    """
+    converted = convert_pids(values, pid_type, forced=forced)
+    lost = pc.and_(pc.is_null(converted), pc.invert(pc.is_null(values, nan_is_null=True)))
+    if not pc.any(lost, min_count=0).as_py():
+        return converted
+    offending = values.filter(lost)
+    raise offending_rows(
+        "ids are not integers of 64 bits" if pid_type == "int" else "ids are not whole numbers",
+        source=source,
+        column=column,
+        rows=len(offending),
+        ids=offending[:IDS_SHOWN].to_pylist(),
+        remedy=_remedy(pid_type, forced),
+    )
+
+
+def _remedy(pid_type: PidType, forced: bool) -> str:
+    if pid_type == "string":
+        return "Write these ids as integers or as text."
+    if forced:
+        return "Set SID_PID_TYPE=string, or correct them."
+    return "The catalog's ids are integers, so these match none of them. Correct them."
+
+
+def _describe(side: PidColumn) -> str:
+    ids: Sequence[Any] = side.first_ids[:IDS_SHOWN]
+    shown = ", ".join(repr(pid) for pid in ids)
+    return (
+        f"{side.source}: column {side.column!r} stores {side.stored} "
+        f"({side.rows:,} rows; first ids: {shown})"
+    )
+
+
+def _without_dictionary(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def _only(keep: Any, values: Any) -> Any:
+    """The values, null where `keep` is not true."""
+    return pc.if_else(keep, values, pa.scalar(None, values.type))
+
+
+def _parse_integers(text: Any, pattern: str) -> Any:
+    integers = _only(pc.match_substring_regex(text, pattern), text)
+    digits = pc.replace_substring_regex(integers, r"\.0+$", "")
+    return _fitting(digits.cast(pa.decimal128(38, 0)))
+
+
+def _whole_floats(values: Any) -> Any:
+    values = values.cast(pa.float64())
+    whole = pc.equal(values, pc.floor(values))
+    exact = pc.less_equal(pc.abs(values), pa.scalar(float(MAX_EXACT_FLOAT)))
+    return _only(pc.and_(whole, exact), values).cast(pa.int64())
+
+
+def _fitting(values: Any) -> Any:
+    """Integers or decimals as int64, null where they do not fit."""
+    if pa.types.is_signed_integer(values.type):
+        return values.cast(pa.int64())
+    decimals = values.cast(pa.decimal128(38, 0))
+    low, high = (pa.scalar(bound).cast(decimals.type) for bound in (_INT64_MIN, _INT64_MAX))
+    fits = pc.and_(pc.greater_equal(decimals, low), pc.less_equal(decimals, high))
+    return _only(fits, decimals).cast(pa.int64())
