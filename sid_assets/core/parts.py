@@ -1,0 +1,299 @@
+"""Part files: parquet files that are there whole or not at all."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import IO, Literal, Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from upath import UPath
+
+from sid_assets.core.errors import StoreError
+from sid_assets.core.places import arrow_filesystem, explained, is_local
+from sid_assets.core.schema import VECTOR
+
+TEMPORARY_SUFFIX = ".tmp"
+VECTOR_ROW_GROUP = 1024
+"""Rows a row group where a row holds a vector of 16 kB: 16 MB are read at once."""
+ROW_GROUP = 16_384
+
+Compression = Literal["none", "snappy", "zstd"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A finished part file.
+
+    Attributes:
+        name: File name within its folder.
+        rows: Number of rows.
+        bytes: Size of the file.
+        digest: SHA-256 of the file, 64 hex digits.
+        first_pid: Smallest pid in it (None where the table has no pids).
+        last_pid: Largest pid in it.
+    """
+
+    name: str
+    rows: int
+    bytes: int
+    digest: str
+    first_pid: int | str | None = None
+    last_pid: int | str | None = None
+
+
+class PartWriter:
+    """Writes one part file: under a temporary name, renamed when it is whole and on disk.
+
+    Used as a context manager. When the block raises, the temporary file is removed and no part
+    appears: `pq.ParquetWriter` alone would close a short but valid file. An object store has no
+    rename and shows an object only when it is whole, so there the name is the final one.
+
+    `part` describes the file once the block has ended. Rows must come sorted by pid and with no
+    pid twice (where there is a `pid` column), and without nulls in columns that forbid them.
+    """
+
+    part: Part
+
+    def __init__(
+        self, path: UPath, schema: pa.Schema, compression: Compression | None = None
+    ) -> None:
+        """Open the temporary file.
+
+        Args:
+            path: Where the finished part is to be.
+            schema: Columns, with the provenance in the metadata.
+            compression: A parquet codec; by default zstd, and none for vectors.
+        """
+        self._path = path
+        self._schema = schema
+        self._has_vectors = any(field.type == VECTOR for field in schema)
+        self._required = [field.name for field in schema if not field.nullable]
+        self._rows = 0
+        self._first_pid: int | str | None = None
+        self._last_pid: int | str | None = None
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._temporary = (
+                path.with_name(path.name + TEMPORARY_SUFFIX) if is_local(path) else path
+            )
+            self._sink = _DigestingFile(self._temporary.open("wb"))
+            self._writer = pq.ParquetWriter(
+                # Takes any object that can write; the stubs ask for IOBase.
+                pa.PythonFile(self._sink, mode="w"),  # pyright: ignore[reportArgumentType]
+                schema,
+                compression=compression or ("none" if self._has_vectors else "zstd"),
+                use_dictionary=not self._has_vectors,
+                write_page_checksum=True,
+            )
+
+    def write(self, rows: pa.RecordBatch | pa.Table) -> None:
+        """Append rows.
+
+        Raises:
+            StoreError: A column or type is not the table's, a required value is null, pids are
+                not in order, or the disk is full.
+        """
+        rows = rows.cast(self._schema)
+        if rows.num_rows == 0:
+            return
+        for name in self._required:
+            if rows.column(name).null_count:
+                raise StoreError(f"{self._path}: column {name!r} has nulls; nothing was written.")
+        if "pid" in self._schema.names:
+            self._check_order(rows.column("pid"))
+        self._rows += rows.num_rows
+        with explained(self._path):
+            row_group = VECTOR_ROW_GROUP if self._has_vectors else ROW_GROUP
+            self._writer.write(rows, row_group_size=row_group)
+
+    def _check_order(self, pids: pa.Array | pa.ChunkedArray) -> None:
+        first, last = pids[0].as_py(), pids[-1].as_py()
+        steps_up = pc.all(pc.less(pids.slice(0, len(pids) - 1), pids.slice(1))).as_py()
+        if steps_up is False or (self._last_pid is not None and not self._last_pid < first):
+            raise StoreError(
+                f"{self._path}: pids are not sorted or not unique near {first!r}; nothing was "
+                "written."
+            )
+        self._first_pid = first if self._first_pid is None else self._first_pid
+        self._last_pid = last
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is not None:
+            self._abandon()
+            return
+        try:
+            with explained(self._path):
+                self._writer.close()
+                if is_local(self._path):
+                    self._sink.sync()
+                self._sink.close()
+                if self._temporary != self._path:
+                    self._temporary.rename(self._path)
+        except BaseException:
+            self._abandon()
+            raise
+        self.part = Part(
+            name=self._path.name,
+            rows=self._rows,
+            bytes=self._sink.size,
+            digest=self._sink.hexdigest(),
+            first_pid=self._first_pid,
+            last_pid=self._last_pid,
+        )
+
+    def _abandon(self) -> None:
+        # The disk that refused the rows refuses the footer too.
+        with suppress(OSError, pa.ArrowException):
+            self._writer.close()
+        with suppress(OSError):
+            self._sink.close()
+        with suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+
+class _DigestingFile:
+    """A file open for writing that hashes and counts what passes through."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        written = self._file.write(data)
+        self.size += written
+        return written
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def sync(self) -> None:
+        """Wait until the bytes are on disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def hexdigest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def write_parts(
+    folder: UPath,
+    reader: pa.RecordBatchReader,
+    rows_per_part: int,
+    compression: Compression = "snappy",
+) -> list[Part]:
+    """Cut a stream into part files of `rows_per_part` rows, named as OneRec's loader likes them.
+
+    The total is in the names, so that they are given once all parts are written. A stream
+    without rows gives one part without rows: readers still see the columns.
+    """
+    written: list[Part] = []
+    rows = _rebatched(reader, rows_per_part)
+    while (batch := next(rows, None)) is not None or not written:
+        path = folder / f"part-{len(written):05d}.parquet"
+        with PartWriter(path, reader.schema, compression) as writer:
+            if batch is not None:
+                writer.write(batch)
+        written.append(writer.part)
+    return [_renamed(folder, part, len(written)) for part in written]
+
+
+def part_name(number: int, total: int) -> str:
+    """`part-00000-of-00010.parquet`."""
+    return f"part-{number:05d}-of-{total:05d}.parquet"
+
+
+def _renamed(folder: UPath, part: Part, total: int) -> Part:
+    name = part_name(int(part.name.removeprefix("part-").removesuffix(".parquet")), total)
+    (folder / part.name).rename(folder / name)
+    return replace(part, name=name)
+
+
+def _rebatched(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
+    """The same rows in tables of `rows` rows; the last may be shorter."""
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for batch in reader:
+        held.append(batch)
+        count += batch.num_rows
+        if count < rows:
+            continue
+        table = pa.Table.from_batches(held)
+        full = count - count % rows
+        for start in range(0, full, rows):
+            yield table.slice(start, rows).combine_chunks()
+        held, count = table.slice(full).to_batches(), count - full
+    if count:
+        yield pa.Table.from_batches(held).combine_chunks()
+
+
+def read_parts(
+    folder: UPath,
+    names: Sequence[str],
+    columns: Sequence[str] | None = None,
+    batch_rows: int = VECTOR_ROW_GROUP,
+) -> Iterator[pa.RecordBatch]:
+    """The rows of part files in their order, a batch at a time; checksums are verified.
+
+    Raises:
+        StoreError: A part is missing, cut off or damaged.
+    """
+    filesystem = arrow_filesystem(folder)
+    for name in names:
+        path = folder / name
+        with (
+            readable(path),
+            pq.ParquetFile(
+                path.path, filesystem=filesystem, page_checksum_verification=True
+            ) as file,
+        ):
+            yield from file.iter_batches(
+                batch_size=batch_rows, columns=list(columns) if columns else None, use_threads=False
+            )
+
+
+@contextmanager
+def readable(path: UPath) -> Iterator[None]:
+    """Turn what pyarrow says of a file it cannot read into a message that names the file.
+
+    Raises:
+        StoreError: The file is missing, cut off or damaged.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: there is no such file. Materialise its asset again.") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise StoreError(
+            f"{path}: is not a whole parquet file ({error}). Materialise its asset again."
+        ) from error
+
+
+def file_digest(path: UPath) -> str:
+    """The SHA-256 of a file, 64 hex digits."""
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

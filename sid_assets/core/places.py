@@ -1,0 +1,77 @@
+"""Places where tables live: a local folder or any fsspec URL, behind one path type."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow.fs as pafs
+from upath import UPath
+
+from sid_assets.core.errors import StoreError
+
+
+def place(location: str | os.PathLike[str]) -> UPath:
+    """The path for a setting: an absolute local path, or a path on the file system of a URL."""
+    path = UPath(location)
+    if path.protocol in ("", "file"):
+        return UPath(Path(path.path).expanduser().absolute())
+    return path
+
+
+def is_local(path: UPath) -> bool:
+    """Whether the path is on this machine's file system, which has renames and symlinks."""
+    return path.protocol in ("", "file")
+
+
+def arrow_filesystem(path: UPath) -> pafs.FileSystem:
+    """The pyarrow file system on which `path.path` is found."""
+    if is_local(path):
+        return pafs.LocalFileSystem()
+    # The stubs take pyarrow's handler for an abstract class.
+    return pafs.PyFileSystem(pafs.FSSpecHandler(path.fs))  # pyright: ignore[reportAbstractUsage]
+
+
+def sync_folder(path: UPath) -> None:
+    """Wait until renames in a local folder are on disk."""
+    if is_local(path):
+        descriptor = os.open(path.path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def remove_folder(path: UPath) -> None:
+    """Remove a folder with all that is in it; nothing where it is not there."""
+    if is_local(path):
+        shutil.rmtree(path.path, ignore_errors=True)
+    elif path.exists():
+        path.fs.rm(path.path, recursive=True)
+
+
+@contextmanager
+def explained(path: UPath) -> Iterator[None]:
+    """Turn the operating system's errors about a path into a message that says what to do.
+
+    Raises:
+        StoreError: The disk is full, the folder cannot be written, or the like.
+    """
+    try:
+        yield
+    except OSError as error:
+        room = ""
+        if is_local(path):
+            room = f" ({_free_bytes(Path(path.path)) / 1e9:,.2f} GB free there)"
+        raise StoreError(
+            f"{path}: cannot be read or written: {error.strerror or error}{room}. The version "
+            "before is untouched; make room or mend the permissions and run again: finished "
+            "parts are used again."
+        ) from error
+
+
+def _free_bytes(path: Path) -> int:
+    while not path.exists() and path != path.parent:
+        path = path.parent
+    return shutil.disk_usage(path).free

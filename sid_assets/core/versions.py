@@ -1,0 +1,343 @@
+"""Versions of tables on disk: a version appears at once or not at all.
+
+Every version of a table is a folder of its own, `.versions/<table>/<id>/`, with its part files
+and a manifest. Locally `<table>.parquet` is a symlink to the current one, replaced in one step; on
+an object store, which has no rename, a small pointer object is written last. The version before
+is kept until the next commit, so that a reader is not cut off.
+"""
+
+import dataclasses
+import datetime as dt
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import filelock
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+from upath import UPath
+
+from sid_assets.core.errors import StoreError
+from sid_assets.core.parts import VECTOR_ROW_GROUP, Part, read_parts, readable
+from sid_assets.core.places import (
+    arrow_filesystem,
+    explained,
+    is_local,
+    place,
+    remove_folder,
+    sync_folder,
+)
+from sid_assets.core.provenance import Provenance
+
+MANIFEST = "_manifest.json"
+STAGING = "_staging.json"
+VERSIONS = ".versions"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A committed version of a table, or of a single file.
+
+    Attributes:
+        folder: Where its files are.
+        provenance: Where it comes from; `provenance.version` identifies its content.
+        created: When it was committed (UTC, ISO 8601).
+        parts: Its files, in the order of their rows.
+        before: Name of the folder of the version before ("" where there is none).
+    """
+
+    folder: UPath
+    provenance: Provenance
+    created: str
+    parts: tuple[Part, ...]
+    before: str = ""
+
+    @property
+    def rows(self) -> int:
+        """Rows of all parts."""
+        return sum(part.rows for part in self.parts)
+
+    @property
+    def bytes(self) -> int:
+        """Size of all parts."""
+        return sum(part.bytes for part in self.parts)
+
+    @property
+    def paths(self) -> list[UPath]:
+        """The files, in the order of their rows."""
+        return [self.folder / part.name for part in self.parts]
+
+    def schema(self) -> pa.Schema:
+        """Columns as the first part has them, and the provenance with the version.
+
+        Raises:
+            StoreError: The part is missing or damaged.
+        """
+        path = self.paths[0]
+        with readable(path):
+            schema = pq.read_schema(path.path, filesystem=arrow_filesystem(path))
+        return self.provenance.attach(schema)
+
+    def stream(
+        self, columns: Sequence[str] | None = None, batch_rows: int = VECTOR_ROW_GROUP
+    ) -> pa.RecordBatchReader:
+        """The rows in their order, a batch at a time; memory does not grow with their number."""
+        schema = self.schema()
+        if columns:
+            narrow = pa.schema([schema.field(name) for name in columns])
+            schema = narrow.with_metadata(schema.metadata)
+        names = [part.name for part in self.parts]
+        batches = (
+            batch.cast(schema) for batch in read_parts(self.folder, names, columns, batch_rows)
+        )
+        return pa.RecordBatchReader.from_batches(schema, batches)
+
+    def dataset(self) -> pads.Dataset:
+        """The rows as a pyarrow data set, for filters and for engines that read those."""
+        paths = [path.path for path in self.paths]
+        return pads.dataset(
+            paths, schema=self.schema(), filesystem=arrow_filesystem(self.folder), format="parquet"
+        )
+
+
+@dataclass(frozen=True)
+class Staging:
+    """A folder in which a version is being made. It is no version until it is committed.
+
+    Attributes:
+        table: The table, by its asset key ("goods/codes").
+        folder: Where part files go.
+        state: What its maker wants to find again when it goes on after a crash (JSON).
+    """
+
+    table: str
+    folder: UPath
+    state: dict
+
+
+class Store:
+    """The versions of all tables below one folder or URL."""
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        """Nothing is read or written yet.
+
+        Args:
+            root: A local folder or any fsspec URL.
+        """
+        self.root = place(root)
+
+    def path(self, table: str, suffix: str = ".parquet") -> UPath:
+        """Where readers find the current version: `<root>/<table>.parquet`."""
+        return self.root / f"{table}{suffix}"
+
+    def history(self, table: str) -> UPath:
+        """The folder that holds all versions of a table."""
+        return self.root / VERSIONS / table
+
+    def current(self, table: str, suffix: str = ".parquet") -> Version | None:
+        """The version readers see; None where there is none yet.
+
+        Raises:
+            StoreError: What is there was not made by this package, or its manifest is damaged.
+        """
+        if not is_local(self.root):
+            pointer = self._pointer(table)
+            if not pointer.exists():
+                return None
+            return read_version(self.history(table) / json.loads(pointer.read_text())["version"])
+        link = Path(self.path(table, suffix).path)
+        if not link.is_symlink():
+            if link.exists():
+                raise StoreError(
+                    f"{link}: is there, but was not made by sid_assets, which keeps a symlink at "
+                    "this place. Move it away, or set SID_DATA_DIR to another folder."
+                )
+            return None
+        target = link.parent / link.readlink()
+        return read_version(UPath(target if target.is_dir() else target.parent))
+
+    def require(self, table: str, suffix: str = ".parquet") -> Version:
+        """The version readers see.
+
+        Raises:
+            StoreError: There is none.
+        """
+        version = self.current(table, suffix)
+        if version is None:
+            raise StoreError(
+                f"{self.path(table, suffix)}: is not there yet. Materialise {table} first."
+            )
+        return version
+
+    @contextmanager
+    def writing(self, table: str) -> Iterator[None]:
+        """Be the only one who makes a version of this table.
+
+        The lock falls when its process ends, however it ends. Object stores know no locks: there
+        the run queue has to see to it (`max_concurrent_runs: 1` in dagster.yaml).
+
+        Raises:
+            StoreError: Another process is at it.
+        """
+        if not is_local(self.root):
+            yield
+            return
+        history = self.history(table)
+        with explained(history):
+            history.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(Path(history.path) / ".lock")
+            try:
+                lock.acquire(timeout=0)
+            except filelock.Timeout as error:
+                raise StoreError(
+                    f"{self.path(table)}: another run is writing it. Wait until that run has "
+                    "ended, or end it, and run again."
+                ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def stage(self, table: str, key: str = "", state: dict | None = None) -> Staging:
+        """A folder to make a version in.
+
+        Args:
+            table: The table, by its asset key.
+            key: Names the work. A folder that an unfinished run left for the same work is handed
+                out again, with what is in it. Without a key the folder is new.
+            state: Kept with a new folder, and found again with an old one.
+        """
+        for staging in self.unfinished(table):
+            if key and staging.state["key"] == key:
+                return staging
+        moment = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S")
+        folder = self.history(table) / f"{moment}-{secrets.token_hex(4)}"
+        state = {"key": key, **(state or {})}
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(folder / STAGING, state)
+        return Staging(table, folder, state)
+
+    def unfinished(self, table: str) -> list[Staging]:
+        """The folders that runs left without a commit, latest first."""
+        return [
+            Staging(table, folder, json.loads((folder / STAGING).read_text()))
+            for folder in sorted(_folders(self.history(table)), reverse=True)
+            if not (folder / MANIFEST).exists() and (folder / STAGING).exists()
+        ]
+
+    def commit(
+        self,
+        staging: Staging,
+        parts: Sequence[Part],
+        provenance: Provenance,
+        layout: str = "parts",
+        suffix: str = ".parquet",
+    ) -> Version:
+        """Make a staged folder the version that readers see, in one step.
+
+        Older versions than the one before, and what unfinished runs left, are removed.
+
+        Args:
+            staging: The folder.
+            parts: Its files, in the order of their rows; each is there and whole.
+            provenance: Where the rows come from.
+            layout: `parts`: readers see a folder; `file`: they see its only file.
+            suffix: Ending of the name that readers see.
+
+        Raises:
+            StoreError: A part is not as its summary says, or the place cannot be written.
+        """
+        table, folder = staging.table, staging.folder
+        for part in parts:
+            if (folder / part.name).stat().st_size != part.bytes:
+                raise StoreError(f"{folder / part.name}: has changed since it was written.")
+        before = self.current(table, suffix)
+        version = Version(
+            folder=folder,
+            provenance=replace(provenance, version=_content_version(parts)),
+            created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+            parts=tuple(parts),
+            before=before.folder.name if before else "",
+        )
+        with explained(folder):
+            write_json(folder / MANIFEST, _to_json(version))
+            sync_folder(folder)
+            self._show(version, table, layout, suffix)
+        for other in _folders(self.history(table)):
+            if other.name not in (folder.name, version.before):
+                remove_folder(other)
+        return version
+
+    def _show(self, version: Version, table: str, layout: str, suffix: str) -> None:
+        if not is_local(self.root):
+            self._pointer(table).write_text(json.dumps({"version": version.folder.name}))
+            return
+        target = version.folder if layout == "parts" else version.paths[0]
+        link = Path(self.path(table, suffix).path)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        fresh = link.with_name(f".{link.name}.{secrets.token_hex(4)}")
+        fresh.symlink_to(os.path.relpath(target.path, link.parent))
+        fresh.replace(link)
+        sync_folder(UPath(link.parent))
+
+    def _pointer(self, table: str) -> UPath:
+        return self.history(table) / "current.json"
+
+
+def read_version(folder: UPath) -> Version:
+    """Read the manifest of a committed version.
+
+    Raises:
+        StoreError: There is none, or it is damaged.
+        InputError: A newer version of this package wrote it.
+    """
+    manifest = folder / MANIFEST
+    try:
+        fields = json.loads(manifest.read_text())
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{manifest}: cannot be read ({error}).") from error
+    return Version(
+        folder=folder,
+        provenance=Provenance.from_json(json.dumps(fields["provenance"]), manifest),
+        created=fields["created"],
+        parts=tuple(Part(**part) for part in fields["parts"]),
+        before=fields["before"],
+    )
+
+
+def write_json(path: UPath, value: object) -> None:
+    """Write a small JSON file whole or not at all."""
+    if not is_local(path):
+        path.write_text(json.dumps(value))
+        return
+    temporary = Path(path.path + ".tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path.path)
+
+
+def _to_json(version: Version) -> dict:
+    return {
+        "created": version.created,
+        "before": version.before,
+        "provenance": json.loads(version.provenance.to_json()),
+        "parts": [dataclasses.asdict(part) for part in version.parts],
+    }
+
+
+def _content_version(parts: Sequence[Part]) -> str:
+    digests = "".join(part.digest for part in parts)
+    return hashlib.sha256(digests.encode()).hexdigest()[:16]
+
+
+def _folders(history: UPath) -> list[UPath]:
+    return [path for path in history.iterdir() if path.is_dir()] if history.exists() else []
