@@ -15,7 +15,7 @@ from upath import UPath
 
 from sid_assets.core.errors import StoreError
 from sid_assets.core.places import arrow_filesystem, explained, is_local
-from sid_assets.core.schema import VECTOR
+from sid_assets.core.schema import VECTOR, Pid
 
 TEMPORARY_SUFFIX = ".tmp"
 VECTOR_ROW_GROUP = 1024
@@ -42,8 +42,8 @@ class Part:
     rows: int
     bytes: int
     digest: str
-    first_pid: int | str | None = None
-    last_pid: int | str | None = None
+    first_pid: Pid = None
+    last_pid: Pid = None
 
 
 class PartWriter:
@@ -74,8 +74,8 @@ class PartWriter:
         self._has_vectors = any(field.type == VECTOR for field in schema)
         self._required = [field.name for field in schema if not field.nullable]
         self._rows = 0
-        self._first_pid: int | str | None = None
-        self._last_pid: int | str | None = None
+        self._first_pid: Pid = None
+        self._last_pid: Pid = None
         with explained(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             self._temporary = (
@@ -83,8 +83,7 @@ class PartWriter:
             )
             self._sink = _DigestingFile(self._temporary.open("wb"))
             self._writer = pq.ParquetWriter(
-                # Takes any object that can write; the stubs ask for IOBase.
-                pa.PythonFile(self._sink, mode="w"),  # pyright: ignore[reportArgumentType]
+                pa.PythonFile(self._sink, mode="w"),
                 schema,
                 compression=compression or ("none" if self._has_vectors else "zstd"),
                 use_dictionary=not self._has_vectors,

@@ -29,8 +29,7 @@ def arrow_filesystem(path: UPath) -> pafs.FileSystem:
     """The pyarrow file system on which `path.path` is found."""
     if is_local(path):
         return pafs.LocalFileSystem()
-    # The stubs take pyarrow's handler for an abstract class.
-    return pafs.PyFileSystem(pafs.FSSpecHandler(path.fs))  # pyright: ignore[reportAbstractUsage]
+    return pafs.PyFileSystem(pafs.FSSpecHandler(path.fs))
 
 
 def sync_folder(path: UPath) -> None:

@@ -114,3 +114,41 @@ class Provenance:
         """What a schema's metadata says; None where it was not written by this package."""
         text = (schema.metadata or {}).get(METADATA_KEY)
         return cls.from_json(text, source) if text else None
+
+
+def derive(
+    asset: str,
+    *inputs: Provenance,
+    space: EmbeddingSpace | None = None,
+    tokenizer: str = "",
+    details: dict[str, Any] | None = None,
+) -> Provenance:
+    """Where a table comes from that is made from others: it names their versions.
+
+    Args:
+        asset: The table, by its asset key.
+        inputs: The provenance of the tables it is made from.
+        space: Its embedding space; that of the inputs where they have one.
+        tokenizer: Hash of its tokenizer's centroids; that of the inputs where they have one.
+        details: What only this table has to say.
+
+    Raises:
+        InputError: Two inputs are of different embedding spaces or tokenizers.
+    """
+    return Provenance(
+        asset=asset,
+        inputs={source.asset: source.version for source in inputs},
+        space=_only(asset, "embedding spaces", [space, *(source.space for source in inputs)]),
+        tokenizer=_only(asset, "tokenizers", [tokenizer, *(s.tokenizer for s in inputs)]) or "",
+        details=details or {},
+    )
+
+
+def _only(asset: str, what: str, values: list[Any]) -> Any:
+    distinct = list(dict.fromkeys(value for value in values if value))
+    if len(distinct) > 1:
+        raise InputError(
+            f"{asset}: its inputs are of different {what} ({distinct[0]} and {distinct[1]}). "
+            "Materialise the older one again."
+        )
+    return distinct[0] if distinct else None

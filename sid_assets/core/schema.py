@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -24,6 +24,9 @@ HASH_BYTES = 16
 PidType = Literal["int", "string"]
 PID_TYPES: dict[PidType, pa.DataType] = {"int": pa.int64(), "string": pa.string()}
 
+Pid = Any
+"""An int or a str: the pids of one table are of one kind, which a union type cannot say."""
+
 HASH = pa.binary(HASH_BYTES)
 VECTOR = pa.list_(pa.float32(), EMBEDDING_DIM)
 CODES = pa.list_(pa.int64())
@@ -37,7 +40,9 @@ def pid_type_of(schema: pa.Schema) -> PidType:
 
 def item_texts(pid: PidType) -> pa.Schema:
     """`item_texts`: the text of every item, sorted by pid."""
-    return pa.schema([_required("pid", PID_TYPES[pid]), _required("text", pa.string()), _HASH_OF_TEXT])
+    return pa.schema(
+        [_required("pid", PID_TYPES[pid]), _required("text", pa.string()), _HASH_OF_TEXT]
+    )
 
 
 def item_embeddings(pid: PidType) -> pa.Schema:
@@ -72,7 +77,9 @@ def pid2sid(pid: PidType) -> pa.Schema:
     return pa.schema([_required("pid", PID_TYPES[pid]), _required("sid", CODES)])
 
 
-PRETRAIN_ROWS = pa.schema([(name, pa.string()) for name in ("source", "uuid", "segments", "metadata")])
+PRETRAIN_ROWS = pa.schema(
+    [(name, pa.string()) for name in ("source", "uuid", "segments", "metadata")]
+)
 """A pretraining data set of RecIF: all columns are strings, two of them JSON."""
 
 SFT_ROWS = pa.schema([(name, pa.string()) for name in ("source", "uuid", "messages", "metadata")])

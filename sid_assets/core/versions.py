@@ -12,10 +12,10 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import filelock
 import pyarrow as pa
@@ -110,15 +110,45 @@ class Version:
 class Staging:
     """A folder in which a version is being made. It is no version until it is committed.
 
+    As a context manager it closes itself; what is staged stays for the next run with its key.
+
     Attributes:
         table: The table, by its asset key ("goods/codes").
         folder: Where part files go.
         state: What its maker wants to find again when it goes on after a crash (JSON).
+        lock: Keeps other processes from making a version of the same table.
     """
 
     table: str
     folder: UPath
     state: dict
+    lock: filelock.FileLock | None = None
+
+    def close(self) -> None:
+        """Let others make versions of this table."""
+        if self.lock:
+            self.lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class StagedTable:
+    """A version that is made and waits for its commit: parts that workers wrote, not rows.
+
+    Attributes:
+        staging: Where the parts are.
+        parts: Their summaries, in the order of their rows.
+        provenance: Where the rows come from.
+    """
+
+    staging: Staging
+    parts: tuple[Part, ...]
+    provenance: Provenance
 
 
 class Store:
@@ -175,23 +205,46 @@ class Store:
             )
         return version
 
-    @contextmanager
-    def writing(self, table: str) -> Iterator[None]:
-        """Be the only one who makes a version of this table.
+    def stage(self, table: str, key: str = "", make_state: Callable[[], dict] = dict) -> Staging:
+        """A folder to make a version in, and the right to be the only one who makes it.
 
-        The lock falls when its process ends, however it ends. Object stores know no locks: there
-        the run queue has to see to it (`max_concurrent_runs: 1` in dagster.yaml).
+        The lock falls when the staging is closed or its process ends, however it ends. Object
+        stores know no locks: there the run queue has to see to it (`max_concurrent_runs: 1` in
+        dagster.yaml).
+
+        Args:
+            table: The table, by its asset key.
+            key: Names the work. A folder that an unfinished run left for the same work is handed
+                out again, with what is in it. Without a key the folder is new.
+            make_state: Called for what is kept with a new folder, and found again with an old one.
 
         Raises:
-            StoreError: Another process is at it.
+            StoreError: Another process is making a version of this table.
         """
+        lock = self._lock(table)
+        for found in self.unfinished(table):
+            if key and found.state["key"] == key:
+                return Staging(table, found.folder, found.state, lock)
+        moment = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S")
+        folder = self.history(table) / f"{moment}-{secrets.token_hex(4)}"
+        try:
+            state = {"key": key, **make_state()}
+            with explained(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                write_json(folder / STAGING, state)
+        except BaseException:
+            if lock:
+                lock.release()
+            raise
+        return Staging(table, folder, state, lock)
+
+    def _lock(self, table: str) -> filelock.FileLock | None:
         if not is_local(self.root):
-            yield
-            return
+            return None
         history = self.history(table)
         with explained(history):
             history.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(Path(history.path) / ".lock")
+            lock = filelock.FileLock(Path(history.path) / ".lock", thread_local=False)
             try:
                 lock.acquire(timeout=0)
             except filelock.Timeout as error:
@@ -199,30 +252,7 @@ class Store:
                     f"{self.path(table)}: another run is writing it. Wait until that run has "
                     "ended, or end it, and run again."
                 ) from error
-        try:
-            yield
-        finally:
-            lock.release()
-
-    def stage(self, table: str, key: str = "", state: dict | None = None) -> Staging:
-        """A folder to make a version in.
-
-        Args:
-            table: The table, by its asset key.
-            key: Names the work. A folder that an unfinished run left for the same work is handed
-                out again, with what is in it. Without a key the folder is new.
-            state: Kept with a new folder, and found again with an old one.
-        """
-        for staging in self.unfinished(table):
-            if key and staging.state["key"] == key:
-                return staging
-        moment = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S")
-        folder = self.history(table) / f"{moment}-{secrets.token_hex(4)}"
-        state = {"key": key, **(state or {})}
-        with explained(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            write_json(folder / STAGING, state)
-        return Staging(table, folder, state)
+        return lock
 
     def unfinished(self, table: str) -> list[Staging]:
         """The folders that runs left without a commit, latest first."""

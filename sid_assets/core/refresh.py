@@ -1,0 +1,189 @@
+"""What a refresh may do: published SIDs must not move unless somebody asked for it.
+
+A generation is one embedding space and one tokenizer. Within it an item's SID changes only when
+its text does. A refresh never leaves its generation by itself: the guards here stop it before the
+first item is embedded.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from upath import UPath
+
+from sid_assets.core.errors import InputError
+from sid_assets.core.parts import file_digest
+from sid_assets.core.provenance import EmbeddingSpace
+from sid_assets.core.versions import Version
+
+HOW_TO_MOVE_ON = (
+    "To start a new generation, which moves every SID, run with the run config "
+    '{"resources": {"refresh": {"config": {"new_generation": true}}}}; to keep both, set '
+    "SID_DATA_DIR to another folder."
+)
+
+
+@dataclass(frozen=True)
+class RefreshPolicy:
+    """What somebody allowed this run to do.
+
+    Attributes:
+        new_generation: Whether the embedding space or the tokenizer may change.
+        allow_large_change: Whether more items than `max_changed_share` may change or vanish.
+        max_changed_share: The share of the items before that may change or vanish, 0 to 1.
+    """
+
+    new_generation: bool = False
+    allow_large_change: bool = False
+    max_changed_share: float = 0.3
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a refresh changes, item by item.
+
+    Attributes:
+        new: Items that had no vector.
+        changed: Items whose text is another one.
+        unchanged: Items whose vectors are taken over.
+        removed: Items that had a vector and are gone.
+    """
+
+    new: int
+    changed: int
+    unchanged: int
+    removed: int
+
+    @property
+    def share(self) -> float:
+        """The share of the items before that change or vanish, 0 to 1."""
+        before = self.changed + self.unchanged + self.removed
+        return (self.changed + self.removed) / before if before else 0.0
+
+    def describe(self) -> str:
+        """One line for the log."""
+        return (
+            f"{self.new:,} new, {self.changed:,} changed, {self.removed:,} removed, "
+            f"{self.unchanged:,} unchanged items"
+        )
+
+
+def require_small_change(changes: Changes, policy: RefreshPolicy) -> None:
+    """Stop a refresh that an edited template or a truncated export may have caused.
+
+    Raises:
+        InputError: More items change or vanish than the policy allows.
+    """
+    if changes.share > policy.max_changed_share and not policy.allow_large_change:
+        raise InputError(
+            f"This refresh would change or remove {changes.share:.0%} of the items "
+            f"({changes.describe()}); {policy.max_changed_share:.0%} is the limit. Was the "
+            "template edited, or the catalog cut short? If it is meant, run with the run config "
+            '{"resources": {"refresh": {"config": {"allow_large_change": true}}}}, or raise '
+            "SID_MAX_CHANGED_SHARE."
+        )
+
+
+def require_same_space(
+    before: Version | None, space: EmbeddingSpace, policy: RefreshPolicy
+) -> bool:
+    """Whether vectors of the version before can be taken over.
+
+    Returns:
+        True within the same embedding space; False where there is nothing to take over.
+
+    Raises:
+        InputError: The space is another one and the policy forbids that.
+    """
+    if before is None:
+        return False
+    earlier = before.provenance.space
+    if earlier == space:
+        return True
+    if not policy.new_generation:
+        differences = earlier.differences(space) if earlier else "unknown"
+        raise InputError(
+            f"The vectors in {before.folder} are of another embedding space than this run's "
+            f"({differences}). Vectors of two spaces are never mixed. {HOW_TO_MOVE_ON}"
+        )
+    return False
+
+
+@dataclass(frozen=True)
+class TokenizerSource:
+    """Which tokenizer is wanted. Two sources are the same tokenizer if all fields are equal.
+
+    Attributes:
+        kind: `train`, `path` or `hub`.
+        location: The hub's repository id; "" for the other kinds, since a file may move.
+        revision: The pinned revision of the repository ("" for its default branch).
+        digest: SHA-256 of the file at a path.
+        settings: What training depends on.
+    """
+
+    kind: Literal["train", "path", "hub"]
+    location: str = ""
+    revision: str = ""
+    digest: str = ""
+    settings: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, as JSON takes them."""
+        return asdict(self)
+
+
+def tokenizer_source(tokenizer: str, revision: str, training: Mapping[str, Any]) -> TokenizerSource:
+    """What the setting `SID_TOKENIZER` names: `train`, a file, or a repository on the hub.
+
+    Raises:
+        InputError: It looks like a path, and there is no such file.
+    """
+    if tokenizer == "train":
+        return TokenizerSource("train", settings=dict(training))
+    path = Path(tokenizer).expanduser()
+    if path.is_file():
+        return TokenizerSource("path", digest=file_digest(UPath(path)))
+    if path.suffix in (".pt", ".pth") or path.is_absolute() or tokenizer.count("/") != 1:
+        raise InputError(
+            f"SID_TOKENIZER={tokenizer}: there is no such file. Name a .pt file, a repository of "
+            "the Hugging Face hub (owner/name), or train."
+        )
+    return TokenizerSource("hub", location=tokenizer, revision=revision)
+
+
+def keeps_tokenizer(
+    before: Version | None, wanted: TokenizerSource, space: EmbeddingSpace, policy: RefreshPolicy
+) -> bool:
+    """Whether the tokenizer that is there is kept. A refresh never retrains by itself.
+
+    Args:
+        before: The version of `tokenizer_checkpoint` that is there.
+        wanted: What the settings ask for.
+        space: The embedding space of this run.
+        policy: What the refresh may do.
+
+    Returns:
+        True to keep it; False to make one, because there is none or the policy asks for it.
+
+    Raises:
+        InputError: What is there is another one than is wanted, or for another embedding space.
+    """
+    if before is None or policy.new_generation:
+        return False
+    made = before.provenance
+    differences = []
+    if made.space and made.space != space:
+        differences.append(f"embedding space: {made.space.differences(space)}")
+    source, asked = made.details["source"], wanted.to_dict()
+    differences += [
+        f"{name}: {source.get(name)!r} -> {value!r}"
+        for name, value in asked.items()
+        if source.get(name) != value
+    ]
+    if differences:
+        raise InputError(
+            f"The tokenizer in {before.folder} is not the one this run asks for "
+            f"({'; '.join(differences)}). {HOW_TO_MOVE_ON}"
+        )
+    return True

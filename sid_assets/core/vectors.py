@@ -1,0 +1,45 @@
+"""Vectors between Arrow and numpy, without a copy where there need be none."""
+
+import numpy as np
+import pyarrow as pa
+
+from sid_assets.core.errors import offending_rows
+
+NORM_TOLERANCE = 1e-3
+"""How far from 1 the norm of a vector may be: bf16 arithmetic stays well inside."""
+
+
+def vectors_of(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """The vectors of a column: float32, shape (n, width); a view where the column is one chunk."""
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    array = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+    return array.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
+
+
+def vector_array(vectors: np.ndarray) -> pa.FixedSizeListArray:
+    """Vectors of shape (n, width) as a column of fixed-size lists; the memory is shared."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
+
+
+def not_unit_vectors(vectors: np.ndarray) -> np.ndarray:
+    """Which rows are not finite or not of unit norm: bool, shape (n,)."""
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    return ~(np.abs(norms - 1) <= NORM_TOLERANCE)  # NaN compares false, and so is caught
+
+
+def require_unit_vectors(vectors: np.ndarray, pids: pa.Array, source: str) -> None:
+    """Refuse vectors that are not finite or not of unit norm.
+
+    Raises:
+        InputError: Names the source, the number of rows and the first pids.
+    """
+    bad = np.flatnonzero(not_unit_vectors(vectors))
+    if bad.size:
+        raise offending_rows(
+            "the vector is not finite (NaN or infinite) or not of unit norm",
+            source=source,
+            column="embedding",
+            rows=bad.size,
+            ids=(pids[int(row)].as_py() for row in bad),
+            remedy="See what these items' texts hold, and whether the model's weights are whole.",
+        )
