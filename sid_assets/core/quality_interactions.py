@@ -1,0 +1,293 @@
+"""How often SIDs are ambiguous where it counts: weighted by how often items are interacted with.
+
+DuckDB joins the interactions with the codes and spills to disk past its memory limit, so neither
+has to fit in memory. What it returns is one row a distinct SID.
+"""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from sid_assets.core.errors import IDS_SHOWN, InputError
+from sid_assets.core.pids import PidColumn, PidTypeSetting, agree, convert_pids, stored_as
+from sid_assets.core.quality import code_rows, entropy, gini, pack, prefix_of, run_starts
+from sid_assets.core.schema import CODE_LAYERS, PID_TYPES, PidType, pid_type_of
+
+HISTORY = "hist_video_pid"
+PID_LISTS = (HISTORY, "target_video_pid")
+"""The columns whose pids count as interactions."""
+
+MEMORY_LIMIT = "1GB"
+"""What DuckDB may hold before it spills to disk."""
+
+
+@dataclass(frozen=True)
+class WeightedUniqueness:
+    """How far SIDs, or their prefixes of one length, tell the items of interactions apart.
+
+    Attributes:
+        length: Codes in the prefix: 1, 2, or 3 for the whole SID.
+        colliding_interactions: Interactions with an item that shares its prefix with another item
+            of the catalog (count, 0 to interactions).
+        colliding_share: `colliding_interactions` / interactions (share, 0 to 1).
+        largest_share: Share of the interactions that falls on the most used prefix (above 0 to 1).
+        gini: Gini coefficient of the interactions by prefix, over the prefixes that have any
+            (0: all equally often, towards 1: a few take nearly all).
+        entropy: Entropy of the prefix of an interaction drawn at random (nats).
+        entropy_share: `entropy` as a share of the entropy of its item: what the prefix keeps of
+            knowing the item (0 to 1; 1 if all interactions are with one item).
+    """
+
+    length: int
+    colliding_interactions: int
+    colliding_share: float
+    largest_share: float
+    gini: float
+    entropy: float
+    entropy_share: float
+
+
+@dataclass(frozen=True)
+class InteractionQuality:
+    """The quality of SIDs, weighted by interactions: by how often a pid stands in the lists.
+
+    Attributes:
+        interactions: Pids in histories and targets that have a SID (count).
+        unknown: Pids there that have none (count); the other figures leave them out.
+        items: Distinct items among the interactions (count).
+        prefixes: Uniqueness at prefix length 1, 2 and 3; empty if there is no interaction.
+        histories: Rows whose history is not empty (count).
+        ambiguous_histories: Histories that hold two different items of one SID (count).
+        ambiguous_histories_share: `ambiguous_histories` / histories (share, 0 to 1; 0 if none).
+    """
+
+    interactions: int
+    unknown: int
+    items: int
+    prefixes: tuple[WeightedUniqueness, ...]
+    histories: int
+    ambiguous_histories: int
+    ambiguous_histories_share: float
+
+    def figures(self) -> dict[str, int | float]:
+        """The numbers by name, flat, for metadata that is plotted over refreshes."""
+        figures = {
+            f"interactions_{name}": value
+            for name, value in vars(self).items()
+            if name != "prefixes"
+        }
+        for prefix in self.prefixes:
+            of = "sid" if prefix.length == CODE_LAYERS else f"prefix_{prefix.length}"
+            figures |= {
+                f"interactions_{of}_{name}": value
+                for name, value in vars(prefix).items()
+                if name != "length"
+            }
+        return figures
+
+
+def measure_interactions(
+    codes: pa.RecordBatchReader,
+    codebook_size: int,
+    interactions: ds.Dataset,
+    pid_type: PidTypeSetting = "auto",
+) -> InteractionQuality:
+    """Measure the SIDs of a catalog by its interactions; all rows count, whatever their split.
+
+    Args:
+        codes: The columns `pid` and `codes` of the table `codes`.
+        codebook_size: Codes of a layer of the tokenizer.
+        interactions: Rows with lists of pids, `hist_video_pid` or `target_video_pid` or both.
+        pid_type: SID_PID_TYPE.
+
+    Raises:
+        InputError: There are no such lists, or one side stores its ids as text and the other as
+            integers and `pid_type` is `auto`.
+    """
+    lists = [name for name in PID_LISTS if name in interactions.schema.names]
+    if not lists:
+        raise InputError(
+            f"interactions: neither {' nor '.join(map(repr, PID_LISTS))} is among the columns "
+            f"{interactions.schema.names}. Give the lists of pids one of these names."
+        )
+    with tempfile.TemporaryDirectory() as spill, duckdb.connect() as connection:
+        connection.execute("SET temp_directory = $1", [spill])
+        connection.execute("SET memory_limit = $1", [MEMORY_LIMIT])
+        connection.execute("SET preserve_insertion_order = false")
+        connection.register("sids", _sids(codes, codebook_size))
+        connection.execute("CREATE TABLE items AS SELECT pid, sid FROM sids")
+        for name in lists:
+            _require_same_pids(connection, codes.schema, interactions, name, pid_type)
+        occurrences = _Occurrences(interactions, pid_type_of(codes.schema), pid_type != "auto")
+        return _measure(connection, occurrences, lists)
+
+
+def _measure(
+    connection: duckdb.DuckDBPyConnection, occurrences: "_Occurrences", lists: list[str]
+) -> InteractionQuality:
+    """The figures, with the codes in the table `items` (pid, sid)."""
+    connection.register("occurrences", occurrences.of(lists))
+    connection.execute(
+        "CREATE TABLE used AS SELECT pid, count(*) AS uses FROM occurrences GROUP BY pid"
+    )
+    total = _columns(connection, "SELECT coalesce(sum(uses), 0)::BIGINT AS total FROM used")
+    uses = _columns(connection, "SELECT uses FROM used SEMI JOIN items USING (pid)")["uses"]
+    interactions = int(uses.sum())
+    histories, ambiguous = 0, 0
+    if HISTORY in lists:
+        histories, ambiguous = _ambiguous_histories(connection, occurrences.of([HISTORY]))
+    return InteractionQuality(
+        interactions=interactions,
+        unknown=int(total["total"][0]) - interactions,
+        items=len(uses),
+        prefixes=_weighted_prefixes(connection, entropy(uses)) if interactions else (),
+        histories=histories,
+        ambiguous_histories=ambiguous,
+        ambiguous_histories_share=ambiguous / histories if histories else 0.0,
+    )
+
+
+def _require_same_pids(
+    connection: duckdb.DuckDBPyConnection,
+    codes: pa.Schema,
+    interactions: ds.Dataset,
+    column: str,
+    setting: PidTypeSetting,
+) -> None:
+    catalog = PidColumn(
+        source="codes",
+        column="pid",
+        stored=stored_as(codes.field("pid").type, source="codes", column="pid"),
+        rows=int(_columns(connection, "SELECT count(*) AS n FROM items")["n"][0]),
+        first_ids=tuple(
+            _columns(connection, "SELECT pid FROM items ORDER BY pid LIMIT 5")["pid"].tolist()
+        ),
+    )
+    lists = interactions.head(IDS_SHOWN, columns=[column])[column]
+    other = PidColumn(
+        source="interactions",
+        column=column,
+        stored=stored_as(lists.type, source="interactions", column=column),
+        rows=interactions.count_rows(),
+        first_ids=tuple(pc.list_flatten(lists).to_pylist()),
+    )
+    agree(catalog, other, setting)
+
+
+def _sids(codes: pa.RecordBatchReader, codebook_size: int) -> pa.RecordBatchReader:
+    """The rows as `pid` and the packed `sid`."""
+    schema = pa.schema([codes.schema.field("pid"), pa.field("sid", pa.int64())])
+    return pa.RecordBatchReader.from_batches(
+        schema,
+        (
+            pa.record_batch(
+                [batch["pid"], pa.array(pack(code_rows(batch, codebook_size)))], schema=schema
+            )
+            for batch in codes
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class _Occurrences:
+    """The pids that stand in lists of the interactions."""
+
+    interactions: ds.Dataset
+    pid_type: PidType
+    forced: bool
+
+    def of(self, lists: list[str]) -> pa.RecordBatchReader:
+        """One row a pid: `row`, the row of the interactions it stands in, and `pid`.
+
+        The pid is null where it cannot be one of the catalog.
+        """
+        schema = pa.schema([("row", pa.int64()), ("pid", PID_TYPES[self.pid_type])])
+        return pa.RecordBatchReader.from_batches(schema, self._batches(lists, schema))
+
+    def _batches(self, lists: list[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        rows = 0
+        for batch in self.interactions.to_batches(columns=lists):
+            for name in lists:
+                pids = pc.list_flatten(batch[name])
+                row = pc.add(pc.list_parent_indices(batch[name]), pa.scalar(rows, pa.int64()))
+                given = pids.is_valid()
+                converted = convert_pids(pids.filter(given), self.pid_type, forced=self.forced)
+                table = pa.table([row.filter(given), converted], schema=schema)
+                yield from table.to_batches()
+            rows += batch.num_rows
+
+
+def _ambiguous_histories(
+    connection: duckdb.DuckDBPyConnection, histories: pa.RecordBatchReader
+) -> tuple[int, int]:
+    """How many histories there are, and how many hold two items of one SID."""
+    connection.execute(
+        "CREATE TABLE colliding AS SELECT pid, sid FROM items "
+        "WHERE sid IN (SELECT sid FROM items GROUP BY sid HAVING count(*) > 1)"
+    )
+    connection.register("histories", histories)
+    counted = _columns(
+        connection,
+        """
+        SELECT count(*) AS histories, count(*) FILTER (sids < pids) AS ambiguous
+        FROM (
+            SELECT count(DISTINCT sid) AS sids, count(DISTINCT colliding.pid) AS pids
+            FROM histories LEFT JOIN colliding ON histories.pid = colliding.pid
+            GROUP BY row
+        )
+        """,
+    )
+    return int(counted["histories"][0]), int(counted["ambiguous"][0])
+
+
+def _weighted_prefixes(
+    connection: duckdb.DuckDBPyConnection, most: float
+) -> tuple[WeightedUniqueness, ...]:
+    groups = _columns(
+        connection,
+        "SELECT sid, count(*) AS items, coalesce(sum(uses), 0)::BIGINT AS uses "
+        "FROM items LEFT JOIN used USING (pid) GROUP BY sid ORDER BY sid",
+    )
+    return tuple(
+        _weighted_uniqueness(length, groups["sid"], groups["items"], groups["uses"], most)
+        for length in range(1, CODE_LAYERS + 1)
+    )
+
+
+def _weighted_uniqueness(
+    length: int, sids: np.ndarray, items: np.ndarray, uses: np.ndarray, most: float
+) -> WeightedUniqueness:
+    """The figures of one prefix length.
+
+    Args:
+        length: Codes in the prefix.
+        sids: int64 (g,): the distinct SIDs, packed, ascending.
+        items: int64 (g,): items of each.
+        uses: int64 (g,): interactions of each.
+        most: Entropy of the item of an interaction (nats).
+    """
+    starts = run_starts(prefix_of(sids, length))
+    items, uses = np.add.reduceat(items, starts), np.add.reduceat(uses, starts)
+    total = int(uses.sum())
+    colliding = int(uses[items > 1].sum())
+    nats = entropy(uses)
+    return WeightedUniqueness(
+        length=length,
+        colliding_interactions=colliding,
+        colliding_share=colliding / total,
+        largest_share=int(uses.max()) / total,
+        gini=gini(uses[uses > 0]),
+        entropy=nats,
+        entropy_share=min(1.0, nats / most) if most > 0 else 1.0,
+    )
+
+
+def _columns(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, np.ndarray]:
+    found = connection.execute(query).fetchnumpy()
+    return {name: np.asarray(values) for name, values in found.items()}

@@ -1,0 +1,56 @@
+"""Small tables of codes, texts and interactions for the tests of quality."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+
+from sid_assets.core import schema
+from sid_assets.core.hashing import text_hash
+
+
+def codes_table(
+    codes: Sequence[Sequence[int]] | np.ndarray,
+    norms: Sequence[Sequence[float]] | np.ndarray | None = None,
+    pids: Sequence[int] | Sequence[str] | None = None,
+    vectors: Sequence[str] | None = None,
+) -> pa.Table:
+    """The table `codes`: pids 0, 1, 2 .. and norms 1, 0.5, 0.25, 0.125 unless told otherwise."""
+    count = len(codes)
+    pids = pids if pids is not None else range(count)
+    if norms is None:
+        norms = [(1.0, 0.5, 0.25, 0.125)] * count
+    flat = pa.array(np.asarray(norms, np.float32).reshape(-1))
+    table_schema = schema.codes("string" if count and isinstance(pids[0], str) else "int")
+    return pa.table(
+        {
+            "pid": pa.array(pids, table_schema.field("pid").type),
+            "codes": pa.array([[int(code) for code in row] for row in codes], schema.CODES),
+            "vector_hash": pa.array(
+                [text_hash(text) for text in vectors or [str(pid) for pid in pids]], schema.HASH
+            ),
+            "residual_norms": pa.FixedSizeListArray.from_arrays(flat, schema.CODE_LAYERS + 1),
+        },
+        schema=table_schema,
+    )
+
+
+def texts_table(
+    texts: Sequence[str], pids: Sequence[int] | Sequence[str] | None = None
+) -> pa.Table:
+    """The table `item_texts`: pids 0, 1, 2 .. unless told otherwise."""
+    pids = pids if pids is not None else range(len(texts))
+    table_schema = schema.item_texts("string" if len(pids) and isinstance(pids[0], str) else "int")
+    return pa.table(
+        {
+            "pid": pa.array(pids, table_schema.field("pid").type),
+            "text": texts,
+            "text_hash": pa.array([text_hash(text) for text in texts], schema.HASH),
+        },
+        schema=table_schema,
+    )
+
+
+def batches(table: pa.Table, rows: int = 3) -> list[pa.RecordBatch]:
+    """The table in small batches, so that everything crosses their borders."""
+    return table.to_batches(max_chunksize=rows)

@@ -1,0 +1,119 @@
+"""The weighted metrics against brute force in plain Python."""
+
+import math
+from collections import Counter
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sid_assets.core.errors import InputError
+from sid_assets.core.quality_interactions import measure_interactions
+from sid_assets_tests.core.quality_fixtures import batches, codes_table
+
+K = 4
+
+
+def reader(table):
+    return pa.RecordBatchReader.from_batches(table.schema, batches(table))
+
+
+def rows(**lists):
+    return ds.dataset(pa.table(lists))
+
+
+def brute_entropy(counts):
+    total = sum(counts)
+    return -sum(n / total * math.log(n / total) for n in counts if n)
+
+
+code = st.integers(0, K - 1)
+pid_list = st.lists(st.integers(0, 14), max_size=6)
+
+
+@given(
+    sids=st.lists(st.tuples(code, code, st.just(0)), min_size=1, max_size=12),
+    histories=st.lists(pid_list, min_size=1, max_size=8),
+    data=st.data(),
+)
+@settings(max_examples=30, deadline=None)
+def test_figures_match_brute_force(sids, histories, data):
+    targets = data.draw(st.lists(pid_list, min_size=len(histories), max_size=len(histories)))
+    found = measure_interactions(
+        reader(codes_table(sids)),
+        K,
+        rows(
+            hist_video_pid=pa.array(histories, pa.list_(pa.int64())),
+            target_video_pid=pa.array(targets, pa.list_(pa.int64())),
+        ),
+    )
+    pids = [pid for row in histories + targets for pid in row]
+    known = [pid for pid in pids if pid < len(sids)]
+    assert found.interactions == len(known)
+    assert found.unknown == len(pids) - len(known)
+    assert found.items == len(set(known))
+    assert found.histories == sum(bool(row) for row in histories)
+    assert found.ambiguous_histories == sum(
+        len({sids[pid] for pid in row if pid < len(sids)})
+        < len({pid for pid in row if pid < len(sids)})
+        for row in histories
+    )
+    assert len(found.prefixes) == (3 if known else 0)
+    for prefix in found.prefixes:
+        sizes = Counter(sid[: prefix.length] for sid in sids)
+        uses = Counter(sids[pid][: prefix.length] for pid in known)
+        colliding = sum(sizes[sids[pid][: prefix.length]] > 1 for pid in known)
+        assert prefix.colliding_interactions == colliding
+        assert prefix.colliding_share == colliding / len(known)
+        assert prefix.largest_share == max(uses.values()) / len(known)
+        assert prefix.entropy == pytest.approx(brute_entropy(uses.values()), abs=1e-9)
+        of_items = brute_entropy(Counter(known).values())
+        assert prefix.entropy_share == pytest.approx(prefix.entropy / of_items if of_items else 1)
+
+
+def test_two_items_of_one_sid_in_one_history():
+    codes = codes_table([(0, 0, 0), (0, 0, 0), (1, 1, 1)])
+    histories = [
+        [0, 1],  # ambiguous
+        [0, 0, 2],  # the same item twice is not
+        [0, 2],
+        [],
+        None,
+    ]
+    found = measure_interactions(reader(codes), K, rows(hist_video_pid=histories))
+    assert (found.histories, found.ambiguous_histories) == (3, 1)
+    assert found.ambiguous_histories_share == pytest.approx(1 / 3)
+
+
+def test_targets_alone():
+    found = measure_interactions(
+        reader(codes_table([(0, 0, 0)])), K, rows(target_video_pid=[[0, 7]])
+    )
+    assert (found.interactions, found.unknown, found.histories) == (1, 1, 0)
+    assert found.figures()["interactions_sid_colliding_share"] == 0
+
+
+def test_no_interaction_of_the_catalog():
+    found = measure_interactions(reader(codes_table([(0, 0, 0)])), K, rows(hist_video_pid=[[7]]))
+    assert (found.interactions, found.unknown, found.prefixes) == (0, 1, ())
+    assert found.figures()["interactions_unknown"] == 1
+
+
+def test_text_pids():
+    codes = codes_table([(0, 0, 0), (0, 0, 0)], pids=["B01", "ü"])
+    found = measure_interactions(reader(codes), K, rows(hist_video_pid=[["ü", "B01", "no"]]))
+    assert (found.interactions, found.unknown, found.ambiguous_histories) == (2, 1, 1)
+
+
+def test_ids_as_text_on_one_side_only_are_refused():
+    codes, other = codes_table([(0, 0, 0)]), rows(hist_video_pid=[["0"]])
+    with pytest.raises(InputError, match="'hist_video_pid' stores text"):
+        measure_interactions(reader(codes), K, other)
+    assert measure_interactions(reader(codes), K, other, pid_type="int").interactions == 1
+
+
+def test_other_columns_are_refused_by_name():
+    with pytest.raises(InputError, match="'clicked'"):
+        measure_interactions(reader(codes_table([(0, 0, 0)])), K, rows(clicked=[[0]]))
