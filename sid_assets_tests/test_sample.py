@@ -156,6 +156,8 @@ def test_histories_reach_past_the_cut_and_are_missing_for_newcomers(interactions
     assert lengths.min() == 0
     assert 5 <= lengths.median() <= 50
     assert lengths.max() > 512
+    newcomers = interactions[history.isna() | (history.str.len() == 0)]
+    assert newcomers[["inter_user_profile_with_sid", "reco_cot"]].isna().all(axis=None)
     assert interactions["target_video_pid"].map(len).between(1, 15).all()
     assert interactions["hist_ad_pid"].isna().any()
     assert interactions["hist_ad_pid"].dropna().map(len).max() > 200

@@ -456,10 +456,15 @@ def video_columns(user: User, start: int, end: int) -> dict:
 
 
 def forget_history(row: dict, *, unknown: bool) -> None:
-    """Make it the sample of a newcomer: lists are null where the history is unknown, else empty."""
+    """Make it the sample of a newcomer, of whom no text can tell what they have watched.
+
+    The lists are null where the history is unknown, else empty.
+    """
     for column in row:
         if column.startswith(("hist_video_", "hist_longview_")):
             row[column] = None if unknown else []
+    texts = "inter_user_profile_with_sid", "reco_gsu_caption", "reco_target_caption", "reco_cot"
+    row.update(dict.fromkeys(texts))
 
 
 def ad_columns(user: User, share: float, rng: np.random.Generator) -> dict:
