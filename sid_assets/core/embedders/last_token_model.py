@@ -1,0 +1,96 @@
+"""A transformer on a device: token ids in, unit vectors of the last token out."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class LastTokenModel:
+    """Weights, loaded. Padding is on the left, so that a text's last token is the last position.
+
+    Args:
+        model: Repository on the Hugging Face hub, or a folder.
+        revision: Commit of the repository; None for a folder.
+        device: Where it runs.
+        dtype: Name of the type of weights.
+        pad: Id of the token to pad with (masked, so that it does not count).
+    """
+
+    def __init__(self, model: str, revision: str | None, device: str, dtype: str, pad: int) -> None:
+        import torch
+        from transformers import AutoModel
+
+        network = AutoModel.from_pretrained(
+            model,
+            revision=revision,
+            dtype=getattr(torch, dtype),
+            attn_implementation=_attention(device, dtype),
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+        self._model = network.to(device).eval()
+        self._device = device
+        self._pad = pad
+        self.vocabulary: int = network.config.vocab_size
+
+    def embed(self, batch: Sequence[Sequence[int]]) -> np.ndarray | None:
+        """The vectors of a batch of texts.
+
+        Args:
+            batch: Token ids of each text.
+
+        Returns:
+            float32, shape (len(batch), hidden size), unit norm; None if memory runs out.
+        """
+        import torch
+
+        longest = max(map(len, batch))
+        ids = np.full((len(batch), longest), self._pad, np.int64)
+        mask = np.zeros((len(batch), longest), np.int64)
+        for row, text in enumerate(batch):
+            ids[row, longest - len(text) :] = text
+            mask[row, longest - len(text) :] = 1
+        try:
+            return self._embed_padded(torch.from_numpy(ids), torch.from_numpy(mask))
+        except torch.OutOfMemoryError:
+            pass  # what the traceback keeps alive is freed with it, before the next try
+        except RuntimeError as error:  # how the allocator for the CPU says it
+            if "DefaultCPUAllocator" not in str(error):
+                raise
+        if self._device.startswith("cuda"):
+            torch.cuda.empty_cache()
+        return None
+
+    def close(self) -> None:
+        """Free the weights."""
+        import torch
+
+        del self._model
+        if self._device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+    def _embed_padded(self, ids, mask) -> np.ndarray:
+        import torch
+
+        # Without padding no mask is needed, and attention is faster without one.
+        padded = not bool(mask.all())
+        mask = mask.to(self._device)
+        with torch.inference_mode():
+            states = self._model(
+                input_ids=ids.to(self._device),
+                attention_mask=mask if padded else None,
+                # A text's positions count from its own first token, wherever padding puts it.
+                position_ids=(mask.cumsum(1) - 1).clamp(min=0) if padded else None,
+                use_cache=False,
+            ).last_hidden_state
+            vectors = torch.nn.functional.normalize(states[:, -1].float(), dim=1)
+        return vectors.cpu().numpy()
+
+
+def _attention(device: str, dtype: str) -> str:
+    """The fastest attention implementation that this machine has."""
+    from transformers.utils.import_utils import is_flash_attn_2_available
+
+    half = dtype in ("bfloat16", "float16")
+    flash = device.startswith("cuda") and half and is_flash_attn_2_available()
+    return "flash_attention_2" if flash else "sdpa"

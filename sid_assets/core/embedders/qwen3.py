@@ -1,0 +1,234 @@
+"""Qwen3-Embedding in this process, as its model card says: left padding, last token, unit norm."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from sid_assets.core.embedders import Embedded, Memory, TokenCounts
+from sid_assets.core.embedders.batching import distinct, rows_that_fit, tokenised_windows
+from sid_assets.core.embedders.last_token_model import LastTokenModel
+from sid_assets.core.embedders.memory import GIB, free_memory
+from sid_assets.core.embedders.model_files import ModelFiles
+from sid_assets.core.embedders.text_tokenizer import DocumentTokenizer, Tokenized
+from sid_assets.core.errors import InputError
+from sid_assets.core.provenance import EmbeddingSpace
+from sid_assets.core.schema import EMBEDDING_DIM
+
+MODEL = "Qwen/Qwen3-Embedding-8B"
+"""The model that OneRec's tokenizer was trained on."""
+
+MAX_LENGTH = 8192
+"""Longest text in tokens, as in the model card's examples."""
+
+BATCH_TOKENS_ON_GPU = 16384
+BATCH_TOKENS_ON_CPU = 2048
+
+SAME_VECTOR = 0.99
+"""Cosine that two computations of one short text reach in any dtype, and not without its mask."""
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass
+class Qwen3Embedder:
+    """Runs a Qwen3-Embedding model with transformers.
+
+    Attributes:
+        model: Repository on the Hugging Face hub, or a folder.
+        revision: Branch, tag or commit of the repository, for model and tokenizer.
+        max_length: Longest text in tokens; longer ones are cut, and counted.
+        device: `cuda`, `cuda:1`, `cpu`, ...; None is the GPU where there is one.
+        dtype: Type of the weights; None is bfloat16 on a GPU that has it, else float32. Pooling and
+            normalisation are in float32.
+        batch_tokens: Tokens of a batch, padding included; None is a default for the device. It is
+            halved, and the batch tried again, when memory runs out.
+    """
+
+    model: str = MODEL
+    revision: str | None = None
+    max_length: int = MAX_LENGTH
+    device: str | None = None
+    dtype: Dtype | None = None
+    batch_tokens: int | None = None
+
+    @cached_property
+    def space(self) -> EmbeddingSpace:
+        """The space. Reads the model's config.json and tokenizer.json, not its weights.
+
+        Raises:
+            InputError: The model's files cannot be had, it is no Qwen3 model, or its vectors are
+                not as wide as the tokenizer of semantic IDs wants them.
+        """
+        config = json.loads(self._files.path("config.json").read_bytes())
+        kind, width = config.get("model_type"), config.get("hidden_size")
+        if kind != "qwen3":
+            raise InputError(f"{self.model}: a model of type {kind!r}, and not qwen3. Use {MODEL}.")
+        if width != EMBEDDING_DIM:
+            raise InputError(
+                f"{self.model}: its vectors are {width} wide, and the tokenizer of semantic IDs "
+                f"wants {EMBEDDING_DIM}. Use {MODEL}, or another Qwen3 model of that width."
+            )
+        return EmbeddingSpace(
+            embedder="qwen3",
+            model=self._files.name,
+            revision=self._files.version("config.json"),
+            tokenizer_revision=self._files.version("tokenizer.json"),
+            pooling="last_token",
+            max_length=self.max_length,
+            dimension=width,
+        )
+
+    def embed(self, texts: Sequence[str]) -> Embedded:
+        """Embed texts.
+
+        Raises:
+            InputError: The model does not fit into memory, or is not what it should be.
+        """
+        different, which = distinct(texts)
+        vectors = np.empty((len(different), self.space.dimension), np.float32)
+        cut = np.zeros(len(different), bool)
+        tokens = padded_tokens = 0
+        for positions, tokenized in tokenised_windows(different, self._tokenizer.encode):
+            cut[positions] = tokenized.cut
+            tokens += int(tokenized.lengths.sum())
+            for rows, batch in self._batches(tokenized):
+                vectors[positions[rows]] = batch
+                padded_tokens += len(batch) * int(tokenized.lengths[rows.start])
+        if len(different) < len(texts):
+            vectors = vectors[which]
+        return Embedded(vectors, tokens, padded_tokens, truncated=int(cut[which].sum()))
+
+    def count_tokens(self, texts: Sequence[str]) -> TokenCounts:
+        """Count with the model's own tokenizer; its weights are not read."""
+        tokenized = self._tokenizer.encode(texts)
+        return TokenCounts(tokenized.lengths, truncated=int(tokenized.cut.sum()), estimated=False)
+
+    def memory(self) -> Memory:
+        """Bytes for the weights and the working memory of a batch, against what is free."""
+        import torch
+        from transformers import AutoConfig, AutoModel
+
+        config = AutoConfig.from_pretrained(self.model, revision=self.revision)
+        with torch.device("meta"):
+            parameters = sum(p.numel() for p in AutoModel.from_config(config).parameters())
+        # What is alive at once in a layer: its input twice, queries, keys, values and what comes of
+        # them, and the three parts of its feed-forward network. And the last states in float32.
+        heads = config.head_dim * 2 * (config.num_attention_heads + config.num_key_value_heads)
+        numbers = 2 * config.hidden_size + heads + 3 * config.intermediate_size
+        bytes_each = getattr(torch, self._dtype).itemsize
+        batch = self._budget * (numbers * bytes_each + config.hidden_size * 4)
+        needed = parameters * bytes_each + batch
+        return Memory(self._device, needed=needed, free=free_memory(self._device))
+
+    def close(self) -> None:
+        """Give the memory of the weights back."""
+        if network := self.__dict__.pop("_network", None):
+            network.close()
+
+    def _batches(self, tokenized: Tokenized) -> Iterator[tuple[slice, np.ndarray]]:
+        """Embed texts that are sorted by length, in batches that fit into the device's memory.
+
+        Yields:
+            The rows of a batch and their vectors, float32 (rows, dimension).
+        """
+        start = 0
+        while start < len(tokenized.ids):
+            longest = int(tokenized.lengths[start])
+            rows = slice(start, start + rows_that_fit(longest, self._budget))
+            batch = tokenized.ids[rows]
+            vectors = self._network.embed(batch)
+            if vectors is not None:
+                yield rows, vectors
+                start = rows.stop
+            elif len(batch) > 1:
+                self._budget = len(batch) * longest // 2
+                _log.warning(
+                    "Out of memory on %s at %d texts of %d tokens: trying batches of %d tokens.",
+                    *(self._device, len(batch), longest, self._budget),
+                )
+            else:
+                raise InputError(
+                    f"{self.model}: {self._device} runs out of memory on one text of "
+                    f"{longest} tokens. Set a smaller max_length than {self.max_length}, or use a "
+                    "device with more memory."
+                )
+
+    @cached_property
+    def _files(self) -> ModelFiles:
+        return ModelFiles(self.model, self.revision)
+
+    @cached_property
+    def _tokenizer(self) -> DocumentTokenizer:
+        return DocumentTokenizer(self._files.path("tokenizer.json"), self.max_length)
+
+    @cached_property
+    def _device(self) -> str:
+        import torch
+
+        if self.device is None:
+            return "cuda" if torch.cuda.is_available() else "cpu"
+        if self.device.startswith("cuda") and not torch.cuda.is_available():
+            raise InputError(f"The device is set to {self.device!r}, and torch finds no GPU.")
+        return self.device
+
+    @cached_property
+    def _dtype(self) -> Dtype:
+        import torch
+
+        on_gpu = self._device.startswith("cuda")
+        has_bfloat16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+        return self.dtype or ("bfloat16" if has_bfloat16 else "float32")
+
+    @cached_property
+    def _budget(self) -> int:
+        """Tokens of a batch; smaller once memory has run out."""
+        on_gpu = self._device.startswith("cuda")
+        return self.batch_tokens or (BATCH_TOKENS_ON_GPU if on_gpu else BATCH_TOKENS_ON_CPU)
+
+    @cached_property
+    def _network(self) -> LastTokenModel:
+        """The weights, on the device. Proves itself before it is used.
+
+        Raises:
+            InputError: They do not fit; the tokenizer has ids that the model does not know; a text
+                gets another vector beside a longer one than alone.
+        """
+        space, memory = self.space, self.memory()
+        if memory.needed > memory.free:
+            raise InputError(
+                f"{self.model} in {self._dtype} needs about {memory.needed / GIB:.1f} GiB of "
+                f"memory, and {memory.device} has {memory.free / GIB:.1f} GiB free. Free some, set "
+                "another device, set dtype to bfloat16 (half of float32), set fewer batch_tokens, "
+                "or use a server (the openai embedder)."
+            )
+        pad = self._tokenizer.endoftext
+        revision = None if self._files.is_folder else space.revision
+        network = LastTokenModel(self.model, revision, self._device, self._dtype, pad)
+        if self._tokenizer.largest_id >= network.vocabulary:
+            raise InputError(
+                f"{self.model}: its tokenizer has ids up to {self._tokenizer.largest_id}, and the "
+                f"model only {network.vocabulary} of them. They do not belong together."
+            )
+        self._prove(network)
+        return network
+
+    def _prove(self, network: LastTokenModel) -> None:
+        """Padding must not change a vector."""
+        short, long = self._tokenizer.encode(["test", "test again, and padding beside it"]).ids
+        alone, together = network.embed([short]), network.embed([short, long])
+        if alone is None or together is None:
+            raise InputError(f"{self.model}: {self._device} has no memory left for a first text.")
+        similarity = float(alone[0] @ together[0])
+        if not similarity > SAME_VECTOR:
+            raise InputError(
+                f"{self.model}: a text's vector changes when a longer text is in its batch (cosine "
+                f"{similarity:.4f}). This attention implementation ignores padding, or the weights "
+                "are damaged. Set another dtype or device, or update transformers."
+            )
