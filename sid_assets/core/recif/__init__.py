@@ -1,0 +1,1 @@
+"""RecIF: the data sets OneRec's models are trained on, made from interactions and pid2sid."""

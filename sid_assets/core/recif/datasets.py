@@ -1,0 +1,167 @@
+"""The data sets by name: what each needs, and how its rows are made, a stretch at a time."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import pyarrow as pa
+
+from sid_assets.core.errors import InputError
+from sid_assets.core.recif import pretrain
+from sid_assets.core.recif.inputs import ParquetInput, TrainingInputs
+from sid_assets.core.recif.rows import Counts, RowIds
+from sid_assets.core.recif.stretch import Draft, Stretch
+from sid_assets.core.schema import PRETRAIN_ROWS, SFT_ROWS
+
+Stage = Literal["pretrain", "sft"]
+Columns = tuple[str, ...]
+
+WORKERS = 2
+"""Threads that make rows while the rows before are written; numpy and Arrow let go of the GIL."""
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A training data set of RecIF.
+
+    Attributes:
+        name: Its name here: the asset is `<name>_dataset`.
+        stage: Which training reads it.
+        source: What its column `source` says.
+        made_of: Which input its rows come from.
+        columns: Columns it cannot do without.
+        one_of: Groups of columns of each of which it needs at least one.
+        items: Its columns of ids of the catalog, as far as they are there.
+        goods: Its columns of ids of goods.
+        draft: Makes the rows of a stretch.
+    """
+
+    name: str
+    stage: Stage
+    source: str
+    made_of: Literal["interactions", "captions"]
+    columns: Columns
+    draft: Callable[[Stretch, TrainingInputs, RowIds], Draft]
+    one_of: tuple[Columns, ...] = ()
+    items: Columns = ()
+    goods: Columns = ()
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Its columns."""
+        return PRETRAIN_ROWS if self.stage == "pretrain" else SFT_ROWS
+
+    def reads(self) -> list[str]:
+        """All columns it can use."""
+        return list(dict.fromkeys([*self.columns, *(c for group in self.one_of for c in group)]))
+
+
+DATA_SETS: dict[str, DataSet] = {
+    data_set.name: data_set
+    for data_set in (
+        DataSet(
+            "video_rec",
+            "pretrain",
+            "RecIF_VideoRec_Pretrain",
+            "interactions",
+            ("uid", "split", "hist_video_pid", "target_video_pid"),
+            pretrain.video_rec,
+            items=("hist_video_pid", "target_video_pid"),
+        ),
+        DataSet(
+            "user_profile",
+            "pretrain",
+            "RecIF_UserProfile_Pretrain",
+            "interactions",
+            ("uid", "split", "inter_user_profile_with_sid"),
+            pretrain.user_profile,
+        ),
+    )
+}
+
+
+def lacking(data_set: DataSet, inputs: TrainingInputs) -> list[str]:
+    """What a data set needs and the user does not have, in words; empty if nothing."""
+    source = inputs.of(data_set.made_of)
+    if source is None:
+        return [f"SID_{data_set.made_of.upper()} is not set"]
+    lacks = [f"{source.path} has no column {name!r}" for name in source.missing(data_set.columns)]
+    for group in data_set.one_of:
+        if len(source.missing(group)) == len(group):
+            lacks.append(f"{source.path} has none of the columns {', '.join(map(repr, group))}")
+    if data_set.goods and inputs.goods is None:
+        lacks.append("SID_GOODS_CATALOG is not set")
+    return lacks
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """The rows of a training data set, to be read once.
+
+    Attributes:
+        reader: The rows, of the data set's schema, in the order of the input.
+        counts: What became of the rows of the input; complete once the reader is used up.
+    """
+
+    reader: pa.RecordBatchReader
+    counts: Counts
+
+
+def training_rows(name: str, inputs: TrainingInputs) -> TrainingRows:
+    """Make a data set.
+
+    Args:
+        name: One of `DATA_SETS`.
+        inputs: What it is made of. Memory holds the SIDs of the catalog, 12 bytes a row for
+            uuids, and a few stretches of rows.
+
+    Raises:
+        InputError: Something is `lacking`, or ids are not stored as the catalog stores them.
+    """
+    data_set = DATA_SETS[name]
+    source = inputs.of(data_set.made_of)
+    lacks = lacking(data_set, inputs)
+    if source is None or lacks:
+        raise InputError(f"{name} cannot be made: {'; '.join(lacks)}.")
+    inputs.items.check(source, data_set.items)
+    if inputs.goods:
+        inputs.goods.check(source, data_set.goods)
+    counts = Counts()
+    batches = _batches(data_set, inputs, source, counts)
+    return TrainingRows(pa.RecordBatchReader.from_batches(data_set.schema, batches), counts)
+
+
+def _batches(
+    data_set: DataSet, inputs: TrainingInputs, source: ParquetInput, counts: Counts
+) -> Iterator[pa.RecordBatch]:
+    ids = RowIds(data_set.name, inputs.seed)
+
+    def draft(batch: pa.RecordBatch) -> tuple[Draft, Counts]:
+        rows = Stretch(batch, source)
+        return data_set.draft(rows, inputs, ids), rows.counts
+
+    for made, made_counts in in_order(draft, source.train_batches(data_set.reads())):
+        written = len(made.keys)
+        counts.add(made_counts)
+        counts.written += written
+        if written:
+            name = pa.repeat(data_set.source, written)
+            columns = [name, ids.uuids(made.keys), made.body, made.metadata]
+            yield pa.record_batch(columns, schema=data_set.schema)
+
+
+def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
+    """The result of each task, in their order; threads work on the next ones meanwhile."""
+    with ThreadPoolExecutor(WORKERS) as pool:
+        pending: deque[Future[Result]] = deque()
+        for task in tasks:
+            pending.append(pool.submit(work, task))
+            if len(pending) > WORKERS:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

@@ -1,0 +1,184 @@
+"""Interactions and captions: parquet files read a stretch of rows at a time, and their ids."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from upath import UPath
+
+from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
+from sid_assets.core.pids import PidColumn, PidTypeSetting, agree, convert_pids, stored_as
+from sid_assets.core.places import arrow_filesystem, place
+from sid_assets.core.sid_index import FoundSids, SidIndex
+
+ROWS_AT_A_TIME = 1024
+"""Rows read at a time: of 500 items each they become 28 MB of text."""
+
+
+class ParquetInput:
+    """A parquet file, a folder of them or a glob; local, or any URL that fsspec knows.
+
+    Attributes:
+        path: Where it is, as given.
+        columns: The columns that all its files have.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Open the files and read what their footers say.
+
+        Raises:
+            InputError: There is no such file, or one that is no parquet.
+        """
+        self.path = str(path)
+        self._files = [(str(file), _open(file)) for file in _files(place(self.path))]
+        if not self._files:
+            raise InputError(f"{self.path}: no such file, and no parquet file of that pattern.")
+        schemas = [file.schema_arrow for _, file in self._files]
+        self.columns = [n for n in schemas[0].names if all(n in s.names for s in schemas)]
+
+    def missing(self, columns: Iterable[str]) -> list[str]:
+        """Those of the columns that are not there."""
+        return [name for name in columns if name not in self.columns]
+
+    def require(self, columns: Iterable[str]) -> None:
+        """Raise InputError if a column is not there."""
+        if missing := self.missing(columns):
+            raise InputError(
+                f"{self.path}: there is no column {', '.join(map(repr, missing))}. "
+                f"There are: {', '.join(self.columns)}."
+            )
+
+    def pid_columns(self, column: str) -> Iterator[PidColumn]:
+        """How each of the files stores the ids of a column."""
+        for name, file in self._files:
+            kind = file.schema_arrow.field(column).type
+            first = next(file.iter_batches(64, columns=[column]), None)
+            ids = flat(first[column]).drop_null().slice(0, IDS_SHOWN) if first else ()
+            yield PidColumn(
+                source=name,
+                column=column,
+                stored=stored_as(kind, source=name, column=column),
+                rows=file.metadata.num_rows,
+                first_ids=tuple(pid.as_py() for pid in ids),
+            )
+
+    def batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
+        """The rows, a stretch at a time, with those of the columns that are there.
+
+        Raises:
+            InputError: A file is damaged.
+        """
+        wanted = [name for name in columns if name in self.columns]
+        for name, file in self._files:
+            try:
+                yield from file.iter_batches(ROWS_AT_A_TIME, columns=wanted)
+            except (pa.ArrowInvalid, OSError) as error:
+                raise InputError(f"{name}: the file is damaged ({error}).") from error
+
+    def train_batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of split 0, which is all of them where there is no column `split`."""
+        for batch in self.batches([*columns, "split"]):
+            if "split" not in batch.schema.names:
+                yield batch
+                continue
+            train = pc.equal(convert_pids(batch["split"], "int"), 0).fill_null(False)
+            yield batch if train.false_count == 0 else batch.filter(train)
+
+
+def _files(path: UPath) -> list[UPath]:
+    """The files that a path stands for, by name."""
+    if path.is_dir():
+        return sorted(path.rglob("*.parquet"))
+    if path.exists():
+        return [path]
+    return sorted(place(path.fs.unstrip_protocol(str(f))) for f in path.fs.glob(path.path))
+
+
+def _open(file: UPath) -> pq.ParquetFile:
+    try:
+        return pq.ParquetFile(file.path, filesystem=arrow_filesystem(file))
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{file}: cannot be read as parquet ({error}).") from error
+
+
+def flat(column: pa.Array) -> pa.Array:
+    """The elements of lists; a column that holds no lists as it is."""
+    return column.flatten() if hasattr(column, "flatten") else column
+
+
+@dataclass(frozen=True)
+class IdSpace:
+    """The ids of one catalog: which SID they have, and how other files may write them.
+
+    Attributes:
+        index: The SIDs by pid.
+        catalog: How the catalog stores its ids.
+        setting: SID_PID_TYPE.
+    """
+
+    index: SidIndex
+    catalog: PidColumn
+    setting: PidTypeSetting = "auto"
+
+    def check(self, source: ParquetInput, columns: Iterable[str]) -> None:
+        """Raise InputError where a column's ids are not stored as the catalog's are."""
+        for column in columns:
+            if column in source.columns:
+                for other in source.pid_columns(column):
+                    agree(self.catalog, other, self.setting)
+
+    def find(self, ids: pa.Array, source: ParquetInput, column: str) -> FoundSids:
+        """The SIDs of ids as a file has them, shape (n,); ids that cannot be any have none.
+
+        Raises:
+            InputError: SID_PID_TYPE says the ids are integers, and they are not.
+        """
+        forced = self.setting != "auto"
+        converted = convert_pids(ids, self.index.pid_type, forced=forced)
+        if forced and converted.null_count > ids.null_count:
+            self._refuse(source, column)
+        return self.index.find(converted)
+
+    def _refuse(self, source: ParquetInput, column: str) -> None:
+        rows, first = 0, []
+        for batch in source.batches([column]):
+            ids = flat(batch[column])
+            lost = convert_pids(ids, self.index.pid_type, forced=True).is_null()
+            wrong = ids.filter(pc.and_not(lost, ids.is_null(nan_is_null=True)))
+            rows += len(wrong)
+            first += wrong.slice(0, IDS_SHOWN).to_pylist()
+        if rows:
+            raise offending_rows(
+                f"ids that SID_PID_TYPE={self.setting} cannot read",
+                source=source.path,
+                column=column,
+                rows=rows,
+                ids=first,
+                remedy="Mend them, or set SID_PID_TYPE=string.",
+            )
+
+
+@dataclass(frozen=True)
+class TrainingInputs:
+    """What training data sets are made of; None where the user does not have it.
+
+    Attributes:
+        items: The catalog's ids.
+        interactions: What users did.
+        captions: Captions of items.
+        goods: The ids of goods, which are a catalog of their own.
+        seed: SID_SEED.
+    """
+
+    items: IdSpace
+    interactions: ParquetInput | None = None
+    captions: ParquetInput | None = None
+    goods: IdSpace | None = None
+    seed: int = 0
+
+    def of(self, name: Literal["interactions", "captions"]) -> ParquetInput | None:
+        """An input by name."""
+        return self.interactions if name == "interactions" else self.captions

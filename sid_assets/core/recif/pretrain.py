@@ -1,0 +1,38 @@
+"""The pretraining data sets: segments of text that a model reads as they are."""
+
+import pyarrow as pa
+
+from sid_assets.core.recif.inputs import TrainingInputs
+from sid_assets.core.recif.json_text import concatenated, escaped, json_object
+from sid_assets.core.recif.rows import RowIds
+from sid_assets.core.recif.stretch import Draft, Stretch, only
+
+HISTORY_LENGTH = 512
+TARGET_LENGTH = 10
+
+
+def video_rec(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+    """The SIDs of a history, directly followed by those of its targets."""
+    history = rows.sids("hist_video_pid", inputs.items, last=HISTORY_LENGTH)
+    targets = rows.sids("target_video_pid", inputs.items, first=TARGET_LENGTH)
+    kept = rows.keep_rows(
+        rows.not_null("uid")
+        | rows.filled("hist_video_pid", history)
+        | rows.filled("target_video_pid", targets)
+    )
+    uid, *content = only(kept, rows.id_json("uid"), history.content(), targets.content())
+    texts = only(kept, history.text(), targets.text())
+    return Draft(ids.keys(uid, *content), segments(*texts), json_object(uid=uid))
+
+
+def user_profile(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+    """The profile of a user, as it is."""
+    profile = rows.text("inter_user_profile_with_sid")
+    kept = rows.keep_rows(rows.not_null("uid") | rows.not_empty("inter_user_profile_with_sid"))
+    uid, profile = only(kept, rows.id_json("uid"), profile)
+    return Draft(ids.keys(uid, profile), segments(escaped(profile)), json_object(uid=uid))
+
+
+def segments(*texts: pa.StringArray) -> pa.StringArray:
+    """The JSON of one segment made of texts, which are escaped already."""
+    return concatenated('[{"type": "text", "text": "', *texts, '"}]')

@@ -1,0 +1,182 @@
+"""Rows of a training data set: what they are counted by, and the ids they have.
+
+A row's uuid and the wordings drawn for it depend on the data set, on what the row says and on the
+seed, never on where it stands. So a new user changes no other user's rows, and the same input
+gives the same bytes.
+"""
+
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+SHA1_BYTES = 20
+
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "sid_assets training data")
+
+
+@dataclass
+class PidCount:
+    """Pids of a column that were looked up, and how many of them have a SID."""
+
+    pids: int = 0
+    with_sid: int = 0
+
+    @property
+    def share(self) -> float:
+        """Share of the pids with a SID; 1 if there are none."""
+        return self.with_sid / self.pids if self.pids else 1.0
+
+
+@dataclass
+class Counts:
+    """What became of the rows of the input; complete once all rows are read.
+
+    Attributes:
+        rows: Rows of split 0, or captions.
+        candidates: What could become a row of the data set: one for each row of the input, but
+            one for each keyword in interactive_rec and for each target in label_pred.
+        written: Rows of the data set.
+        dropped_rows: Rows of the input that have no candidate, by reason.
+        dropped: Candidates that are not written, by reason.
+        mask_lines: Lines left out because a label mask is not as long as its list, by column.
+        pids: Pids by column.
+    """
+
+    rows: int = 0
+    candidates: int = 0
+    written: int = 0
+    dropped_rows: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    mask_lines: Counter[str] = field(default_factory=Counter)
+    pids: dict[str, PidCount] = field(default_factory=dict)
+
+    def count_pids(self, column: str, found: np.ndarray) -> None:
+        """Count pids of a column; `found`: bool, which of them have a SID."""
+        count = self.pids.setdefault(column, PidCount())
+        count.pids += len(found)
+        count.with_sid += int(found.sum())
+
+    def add(self, other: "Counts") -> None:
+        """Add the counts of further rows."""
+        self.rows += other.rows
+        self.candidates += other.candidates
+        self.written += other.written
+        self.dropped_rows += other.dropped_rows
+        self.dropped += other.dropped
+        self.mask_lines += other.mask_lines
+        for column, count in other.pids.items():
+            mine = self.pids.setdefault(column, PidCount())
+            mine.pids += count.pids
+            mine.with_sid += count.with_sid
+
+    def adds_up(self) -> bool:
+        """Whether every candidate was written or counted as dropped."""
+        return self.candidates == self.written + self.dropped.total()
+
+    def keep(self, checks: dict[str, np.ndarray], dropped: Counter[str]) -> np.ndarray:
+        """Which rows pass all checks; the others are counted by the first that they fail.
+
+        Args:
+            checks: bool, shape (n,), by the reason for which a row is dropped where it is false.
+            dropped: Where to count: `self.dropped` or `self.dropped_rows`.
+
+        Returns:
+            bool, shape (n,).
+        """
+        kept = np.ones_like(next(iter(checks.values())))
+        for reason, passed in checks.items():
+            if fails := int((kept & ~passed).sum()):
+                dropped[reason] += fails
+            kept = kept & passed
+        return kept
+
+
+class RowIds:
+    """Keys and uuids of the rows of one data set."""
+
+    def __init__(self, dataset: str, seed: int) -> None:
+        """Begin a data set."""
+        self._name = f"{dataset}/{seed:d}"
+        self._database = duckdb.connect()
+        self._occurrences = Occurrences()
+
+    def keys(self, *content: pa.Array) -> np.ndarray:
+        """64 bits of the SHA-1 of each row's content, data set and seed: uint64, shape (n,).
+
+        Args:
+            content: Columns of text or bytes, shape (n,) each; null is as empty.
+        """
+        names = [f"column_{i}" for i in range(len(content))]
+        table = pa.table([column.cast(pa.binary()) for column in content], names)
+        said = " || '|'::BLOB || ".join(f"coalesce({name}, ''::BLOB)" for name in names)
+        digests = self._rows(table).project(f"unhex(sha1('{self._name}/'::BLOB || {said}))")
+        data = _only_column(digests).cast(pa.binary(SHA1_BYTES)).buffers()[1]
+        sha1 = np.frombuffer(data, np.uint8).reshape(len(table), SHA1_BYTES)
+        return sha1[:, :8].copy().view("<u8").reshape(-1)
+
+    def uuids(self, keys: np.ndarray) -> pa.StringArray:
+        """The uuid5 of each row, by its key and by how many rows of that key came before it.
+
+        Args:
+            keys: uint64, shape (n,); rows are to come in order.
+        """
+        table = pa.table({"key": keys, "occurrence": self._occurrences.number(keys)})
+        namespace = "".join(f"\\x{byte:02X}" for byte in NAMESPACE.bytes)
+        name = f"encode('{self._name}/' || key || '/' || occurrence)"
+        digests = self._rows(table).project(f"sha1('{namespace}'::BLOB || {name}) AS h")
+        # RFC 9562: 128 bits of the SHA-1; four of them give way to the version, two to the variant.
+        variant = "substr('89ab89ab89ab89ab', strpos('0123456789abcdef', h[17]), 1)"
+        groups = f"h[1:8], h[9:12], '5' || h[14:16], {variant} || h[18:20], h[21:32]"
+        return _only_column(digests.project(f"concat_ws('-', {groups})"))
+
+    def _rows(self, table: pa.Table) -> duckdb.DuckDBPyRelation:
+        # A cursor is a connection of its own, so that threads may call this.
+        return self._database.cursor().from_arrow(table)
+
+
+def _only_column(rows: duckdb.DuckDBPyRelation) -> pa.Array:
+    return rows.to_arrow_table().column(0).combine_chunks()
+
+
+class Occurrences:
+    """Numbers equal keys in the order they come: 0 for the first, 1 for the second, and so on.
+
+    It keeps 12 bytes for each distinct key, in sorted runs of which each is at least twice as long
+    as the next: a key is looked for in a few runs only, and rarely moved.
+    """
+
+    def __init__(self) -> None:
+        """Begin with no keys."""
+        self._runs: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def number(self, keys: np.ndarray) -> np.ndarray:
+        """How many keys equal to each came before it: int64, shape (n,).
+
+        Args:
+            keys: uint64, shape (n,).
+        """
+        distinct, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        before = np.zeros(len(distinct), np.int64)
+        for run_keys, run_counts in self._runs:
+            position = np.searchsorted(run_keys, distinct)
+            same = run_keys.take(position, mode="clip") == distinct
+            before[same] += run_counts[position[same]]
+        if len(keys):
+            self._add(distinct, counts.astype(np.int32))
+
+        grouped = np.argsort(inverse, kind="stable")
+        rank = np.empty(len(keys), np.int64)
+        rank[grouped] = np.arange(len(keys)) - np.repeat(np.cumsum(counts) - counts, counts)
+        return before[inverse] + rank
+
+    def _add(self, keys: np.ndarray, counts: np.ndarray) -> None:
+        while self._runs and len(self._runs[-1][0]) < 2 * len(keys):
+            run_keys, run_counts = self._runs.pop()
+            keys, inverse = np.unique(np.concatenate([run_keys, keys]), return_inverse=True)
+            summed = np.bincount(inverse, np.concatenate([run_counts, counts]))
+            counts = summed.astype(np.int32)
+        self._runs.append((keys, counts))

@@ -1,0 +1,156 @@
+"""A stretch of rows of the input, read column by column as the data sets need them."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sid_assets.core.pids import convert_pids
+from sid_assets.core.recif import json_text
+from sid_assets.core.recif.inputs import IdSpace, ParquetInput
+from sid_assets.core.recif.rows import Counts
+from sid_assets.core.recif.sid_lists import SidLists, list_bounds, sids_where, spans
+
+Checks = dict[str, np.ndarray]
+"""bool, shape (n,), by the reason for which a row is dropped where it is false."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """Rows of a data set that lack only their uuid.
+
+    Attributes:
+        keys: uint64, shape (n,) (see `rows.RowIds`).
+        body: `segments` or `messages`, shape (n,).
+        metadata: Shape (n,).
+    """
+
+    keys: np.ndarray
+    body: pa.StringArray
+    metadata: pa.StringArray
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Some rows of interactions or captions.
+
+    Attributes:
+        rows: The columns that a data set reads.
+        source: Where they are from.
+        counts: What is counted of these rows.
+    """
+
+    rows: pa.RecordBatch
+    source: ParquetInput
+    counts: Counts = field(default_factory=Counts)
+
+    def __post_init__(self) -> None:
+        """Count the rows."""
+        self.counts.rows += len(self)
+
+    def __len__(self) -> int:
+        """Rows."""
+        return self.rows.num_rows
+
+    def has(self, column: str) -> bool:
+        """Whether there is such a column."""
+        return column in self.rows.schema.names
+
+    def text(self, column: str) -> pa.StringArray:
+        """A column of text."""
+        return self.rows[column].cast(pa.string())
+
+    def id_json(self, column: str) -> pa.StringArray:
+        """A column of ids as JSON values; null stays null."""
+        ids = self.rows[column]
+        if not pa.types.is_string(ids.type):
+            return convert_pids(ids, "int").cast(pa.string())
+        return json_text.quoted(ids)
+
+    def lists(self, column: str) -> pa.ListArray:
+        """A column of lists."""
+        lists = self.rows[column]
+        if pa.types.is_null(lists.type):
+            return pa.nulls(len(lists), pa.list_(pa.null()))
+        return lists.cast(pa.list_(lists.type.value_type))
+
+    def sids(
+        self, column: str, items: IdSpace, *, first: int | None = None, last: int | None = None
+    ) -> SidLists:
+        """The SIDs of lists of pids: the lists are cut first, then pids without one are dropped.
+
+        Args:
+            column: The lists.
+            items: Whose ids they hold.
+            first: Keep so many from the start of each list.
+            last: Keep so many from its end.
+        """
+        lists = self.lists(column)
+        starts, ends = list_bounds(lists)
+        if first is not None:
+            ends = np.minimum(ends, starts + first)
+        if last is not None:
+            starts = np.maximum(starts, ends - last)
+        positions, bounds = spans(starts, ends)
+        return self.sids_at(lists.values, positions, bounds, column, items)
+
+    def sids_at(
+        self,
+        pids: pa.Array,
+        positions: np.ndarray,
+        bounds: np.ndarray,
+        column: str,
+        items: IdSpace,
+    ) -> SidLists:
+        """The SIDs of those pids of a column that stand at some positions.
+
+        Args:
+            pids: All pids of the column.
+            positions: int64, shape (m,).
+            bounds: Shape (n + 1,): the bounds of n rows in the positions.
+            column: Its name.
+            items: Whose ids they are.
+        """
+        found = items.find(pids.take(pa.array(positions)), self.source, column)
+        self.counts.count_pids(column, found.found)
+        return sids_where(found.found, found.fragments, bounds)
+
+    def filled(self, column: str, sids: SidLists) -> Checks:
+        """The checks of a list of pids without which there is no row."""
+        return {
+            f"{column} is null": is_valid(self.rows[column]),
+            f"no pid of {column} has a SID": sids.filled(),
+        }
+
+    def not_null(self, column: str) -> Checks:
+        """The check of a value without which there is no row."""
+        return {f"{column} is null": is_valid(self.rows[column])}
+
+    def not_empty(self, column: str) -> Checks:
+        """The checks of a text without which there is no row."""
+        filled = pc.greater(pc.binary_length(self.text(column)), 0).fill_null(False)
+        return self.not_null(column) | {f"{column} is empty": as_bool(filled)}
+
+    def keep_rows(self, checks: Checks) -> np.ndarray:
+        """The rows that pass, where each row of the input can become one row."""
+        self.counts.candidates += len(self)
+        return self.counts.keep(checks, self.counts.dropped)
+
+
+def is_valid(column: pa.Array) -> np.ndarray:
+    """Which values are not null: bool, shape (n,)."""
+    return as_bool(column.is_valid())
+
+
+def as_bool(column: pa.BooleanArray) -> np.ndarray:
+    """A column of truth values without nulls: bool, shape (n,)."""
+    return column.to_numpy(zero_copy_only=False)
+
+
+def only(kept: np.ndarray, *columns: pa.Array) -> list[pa.Array]:
+    """The rows that are kept, of each column."""
+    if kept.all():
+        return list(columns)
+    mask = pa.array(kept)
+    return [column.filter(mask) for column in columns]

@@ -1,0 +1,140 @@
+"""Which SID a pid has, for many pids at a time: the table pid2sid in memory.
+
+A hash table in arrays. Every pid has a 64-bit key; the keys are sorted, and their upper bits say
+where in the sorted keys to begin. Of a pid it takes 8 bytes for the key, 6 for the SID and about 4
+to 8 to begin at, and of a text pid the text. Looking up costs tens of nanoseconds, also where the
+pids lie far apart; a binary search over a million costs ten times that.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sid_assets.core.errors import InputError
+from sid_assets.core.schema import CODE_LAYERS, PidType
+from sid_assets.core.sids import codes_of_fragments, fragment_numbers, pack
+
+_ODD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: multiplying by it is one to one
+_BLOCK = 65_536  # Pids looked up at a time: the arrays in between stay in the processor's cache.
+
+
+@dataclass(frozen=True)
+class FoundSids:
+    """The SIDs of some pids.
+
+    Attributes:
+        fragments: uint16, shape (m, 3): those found, in order (see `sids.fragment_numbers`).
+        found: bool, shape (n,): which of the pids have one.
+    """
+
+    fragments: np.ndarray
+    found: np.ndarray
+
+
+class SidIndex:
+    """The SIDs of a catalog by pid. Pids are unique and not null, as pid2sid vouches for.
+
+    Attributes:
+        pid_type: `int` or `string`.
+    """
+
+    def __init__(self, pids: pa.Array, codes: np.ndarray) -> None:
+        """Index a catalog.
+
+        Args:
+            pids: int64 or string, shape (n,).
+            codes: Integers, shape (n, 3).
+        """
+        self.pid_type: PidType = "int" if pids.type == pa.int64() else "string"
+        self._salt, order, self._sorted_keys = _distinct_keys(pids)
+        self._fragments = fragment_numbers(codes)[order]
+        self._pids = pids.take(pa.array(order)) if self.pid_type == "string" else None
+
+        bits = max(1, len(pids) - 1).bit_length()
+        self._shift = np.uint64(64 - bits)
+        firsts = np.arange(1 << bits, dtype=np.uint64) << self._shift
+        self._starts = np.searchsorted(self._sorted_keys, firsts).astype(
+            np.int32 if len(pids) < 2**31 else np.int64
+        )
+
+    @classmethod
+    def from_table(cls, pid2sid: pa.Table | pa.RecordBatchReader) -> "SidIndex":
+        """Index the table pid2sid (`pid` int64 or string, `sid` lists of three codes)."""
+        batches = pid2sid.to_batches() if isinstance(pid2sid, pa.Table) else pid2sid
+        pids, codes = [], [np.zeros((0, CODE_LAYERS), np.uint16)]
+        for batch in batches:
+            pids.append(batch["pid"])
+            lists = batch["sid"].flatten().to_numpy(zero_copy_only=False)
+            codes.append(lists.reshape(-1, CODE_LAYERS).astype(np.uint16))
+        kind = pid2sid.schema.field("pid").type
+        return cls(pa.chunked_array(pids, kind).combine_chunks(), np.concatenate(codes))
+
+    def __len__(self) -> int:
+        """Pids in the index."""
+        return len(self._sorted_keys)
+
+    def find(self, pids: pa.Array) -> FoundSids:
+        """The SIDs of pids, which are of the index's type; a null has none."""
+        if not len(self) or not len(pids):
+            return FoundSids(np.zeros((0, CODE_LAYERS), np.uint16), np.zeros(len(pids), bool))
+        blocks = [self._find(pids.slice(i, _BLOCK)) for i in range(0, len(pids), _BLOCK)]
+        fragments, found = zip(*blocks, strict=True)
+        return FoundSids(np.concatenate(fragments), np.concatenate(found))
+
+    def packed_sids(self) -> np.ndarray:
+        """The distinct SIDs of the catalog, packed (see `sids.pack`) and sorted: int64."""
+        return np.unique(pack(codes_of_fragments(self._fragments)))
+
+    def _find(self, pids: pa.Array) -> tuple[np.ndarray, np.ndarray]:
+        keys = _keys(pids, self._salt)
+        position, found = self._position(keys)
+        if pids.null_count:
+            found &= pids.is_valid().to_numpy(zero_copy_only=False)
+        if self._pids is not None:  # Another text may have the same key.
+            same = pc.equal(
+                self._pids.take(pa.array(position[found])), pids.filter(pa.array(found))
+            )
+            found[found] = same.to_numpy(zero_copy_only=False)
+        return self._fragments.take(position[found], axis=0), found
+
+    def _position(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where in the sorted keys each key is, and whether it is there at all."""
+        position = self._starts.take(keys >> self._shift)
+        there = self._sorted_keys.take(position, mode="clip")
+        # On average a bucket holds one key or less, so that few go on, and fewer each time.
+        behind = np.flatnonzero(there < keys)
+        while len(behind):
+            position[behind] += 1
+            behind = behind[position[behind] < len(self._sorted_keys)]
+            there[behind] = self._sorted_keys.take(position[behind])
+            behind = behind[there[behind] < keys[behind]]
+        return position, there == keys
+
+
+def _distinct_keys(pids: pa.Array) -> tuple[int, np.ndarray, np.ndarray]:
+    """A salt with which no two pids have the same key, the order of the keys, and them sorted."""
+    for salt in range(3):
+        keys = _keys(pids, salt)
+        order = np.argsort(keys)
+        ordered = keys[order]
+        if not (ordered[1:] == ordered[:-1]).any():
+            return salt, order, ordered
+    raise InputError("pid2sid: column 'pid': the same pid twice. Each item has one row.")
+
+
+def _keys(pids: pa.Array, salt: int) -> np.ndarray:
+    """The 64-bit keys of pids: one to one for integers, a hash for texts."""
+    if pids.type == pa.int64():
+        return pids.fill_null(0).to_numpy().view(np.uint64) * _ODD
+    # A cursor is a connection of its own, so that threads may call this, and costs microseconds.
+    relation = _hasher().cursor().from_arrow(pa.table({"pid": pids}))
+    return relation.project(f"hash(pid, {salt:d}) AS key").to_arrow_table()["key"].to_numpy()
+
+
+@cache
+def _hasher() -> duckdb.DuckDBPyConnection:
+    return duckdb.connect()

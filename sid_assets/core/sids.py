@@ -1,0 +1,224 @@
+"""Semantic IDs as text, as vocabulary tokens and as one integer: the one place that knows how.
+
+As text a semantic ID is `<|sid_begin|><s_a_12><s_b_4071><s_c_9><|sid_end|>`. In OneRec's extended
+Qwen3 vocabulary each of the five parts is one token.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sid_assets.core.schema import CODE_LAYERS, MAX_CODEBOOK_SIZE
+
+BEGIN = "<|sid_begin|>"
+END = "<|sid_end|>"
+LAYER_PREFIXES = ("<s_a_", "<s_b_", "<s_c_")
+
+FIRST_TOKEN_ID = 151_669
+"""Id of `<s_a_0>`: the tokens before it are Qwen3's own."""
+
+BEGIN_TOKEN_ID = FIRST_TOKEN_ID + CODE_LAYERS * MAX_CODEBOOK_SIZE
+END_TOKEN_ID = BEGIN_TOKEN_ID + 1
+
+PADDED_VOCABULARY_SIZE = 176_384
+"""Rows of the embedding matrix of OneRec's models."""
+
+_LAYER_STARTS = np.arange(CODE_LAYERS) * MAX_CODEBOOK_SIZE
+
+
+def sid_token(layer: int, code: int) -> str:
+    """The token of one code, e.g. `<s_b_4071>` of layer 1 (counted from 0) and code 4071."""
+    return f"{LAYER_PREFIXES[layer]}{code}>"
+
+
+def vocabulary() -> list[str]:
+    """The tokens that OneRec adds to Qwen3's, in order; the first has the id `FIRST_TOKEN_ID`."""
+    codes = [sid_token(layer, c) for layer in range(CODE_LAYERS) for c in range(MAX_CODEBOOK_SIZE)]
+    return [*codes, BEGIN, END]
+
+
+def vocabulary_table() -> pa.Table:
+    """`vocabulary` with the id of every token: columns `token` and `id`."""
+    tokens = vocabulary()
+    ids = np.arange(FIRST_TOKEN_ID, FIRST_TOKEN_ID + len(tokens))
+    return pa.table({"token": pa.array(tokens, pa.string()), "id": ids})
+
+
+def token_ids(codes: np.ndarray) -> np.ndarray:
+    """The five token ids of each SID.
+
+    Args:
+        codes: Integers, shape (n, 3), each in 0..8191.
+
+    Returns:
+        int64, shape (n, 5): begin, one for each layer, end.
+    """
+    ids = np.empty((len(codes), CODE_LAYERS + 2), np.int64)
+    ids[:, 0], ids[:, -1] = BEGIN_TOKEN_ID, END_TOKEN_ID
+    ids[:, 1:-1] = codes + (FIRST_TOKEN_ID + _LAYER_STARTS)
+    return ids
+
+
+def pack(codes: np.ndarray) -> np.ndarray:
+    """Each SID as one integer, c0 * 8192 * 8192 + c1 * 8192 + c2: int64, shape (n,).
+
+    It is the key of OneRec's reverse index, and sorts as the codes do.
+
+    Args:
+        codes: Integers, shape (n, 3), each in 0..8191.
+    """
+    c0, c1, c2 = codes.astype(np.int64, copy=False).T
+    return (c0 * MAX_CODEBOOK_SIZE + c1) * MAX_CODEBOOK_SIZE + c2
+
+
+def unpack(packed: np.ndarray) -> np.ndarray:
+    """The codes that `pack` made one integer of: int64, shape (n, 3)."""
+    c01, c2 = np.divmod(packed, MAX_CODEBOOK_SIZE)
+    c0, c1 = np.divmod(c01, MAX_CODEBOOK_SIZE)
+    return np.stack([c0, c1, c2], axis=-1)
+
+
+def fragment_numbers(codes: np.ndarray) -> np.ndarray:
+    """Which strings of `FRAGMENTS` spell each SID: uint16, shape (n, 3).
+
+    It is also the most compact form of a SID here: 6 bytes.
+
+    Args:
+        codes: Integers, shape (n, 3), each in 0..8191.
+    """
+    return (codes + _LAYER_STARTS).astype(np.uint16)
+
+
+def codes_of_fragments(fragments: np.ndarray) -> np.ndarray:
+    """The codes that `fragment_numbers` made strings of: int64, shape (n, 3)."""
+    return fragments.astype(np.int64) - _LAYER_STARTS
+
+
+def sid_text(codes: np.ndarray) -> pa.StringArray:
+    """The text of each SID.
+
+    Args:
+        codes: Integers, shape (n, 3), each in 0..8191; n at most 37 million (2 GiB of text).
+    """
+    return joined_sid_text(fragment_numbers(codes), np.arange(len(codes) + 1))
+
+
+def joined_sid_text(fragments: np.ndarray, bounds: np.ndarray) -> pa.StringArray:
+    """SIDs joined with nothing between them, one text for each run of SIDs.
+
+    Args:
+        fragments: uint16, shape (m, 3), as `fragment_numbers` gives them.
+        bounds: Shape (n + 1,): text i is made of the SIDs bounds[i] to bounds[i + 1].
+    """
+    pieces = FRAGMENTS.take(pa.array(fragments.reshape(-1)))
+    _, offset_buffer, data = pieces.buffers()
+    # The pieces lie one behind the other: a joined text is a longer stretch of the same bytes.
+    offsets = np.frombuffer(offset_buffer, np.int32) if offset_buffer else np.zeros(1, np.int32)
+    joined = np.ascontiguousarray(offsets[CODE_LAYERS * bounds])
+    return pa.StringArray.from_buffers(len(bounds) - 1, pa.py_buffer(joined), data)
+
+
+def _fragments() -> pa.StringArray:
+    """What each code adds to the text of a SID, layer after layer."""
+    before, after = (BEGIN, "", ""), ("", "", END)
+    return pa.array(
+        before[layer] + sid_token(layer, code) + after[layer]
+        for layer in range(CODE_LAYERS)
+        for code in range(MAX_CODEBOOK_SIZE)
+    )
+
+
+FRAGMENTS = _fragments()
+
+
+@dataclass(frozen=True)
+class SpelledSids:
+    """The SIDs that texts spell.
+
+    Attributes:
+        codes: int64, shape (m, 3): all SIDs, in the order of the texts. A code of four digits can
+            be above 8191; one of more is no SID.
+        counts: int64, shape (n,): how many SIDs each text spells.
+        broken: bool, shape (n,): whether a text has tokens of SIDs that are no whole SID.
+    """
+
+    codes: np.ndarray
+    counts: np.ndarray
+    broken: np.ndarray
+
+
+def spelled_sids(texts: pa.StringArray) -> SpelledSids:
+    """Find the SIDs in texts; what lies around them does not matter.
+
+    Args:
+        texts: Shape (n,), no nulls.
+    """
+    offsets, data = _bytes_of(texts)
+    starts = _starts_of(BEGIN, data)
+    cursor = starts + len(BEGIN)
+    codes = np.zeros((len(starts), CODE_LAYERS), np.int64)
+    whole = np.ones(len(starts), bool)
+    for layer, prefix in enumerate(LAYER_PREFIXES):
+        whole &= _spells(prefix, data, cursor)
+        cursor += len(prefix)
+        codes[:, layer], digits = _number_at(data, cursor)
+        whole &= digits > 0
+        cursor += digits
+        whole &= _spells(">", data, cursor)
+        cursor += 1
+    whole &= _spells(END, data, cursor)
+
+    text_of = np.searchsorted(offsets, starts[whole], side="right") - 1
+    counts = np.bincount(text_of, minlength=len(texts))
+    tokens = [BEGIN, *LAYER_PREFIXES, END]
+    broken = np.zeros(len(texts), bool)
+    for token in tokens:
+        broken |= pc.count_substring(texts, token).to_numpy() != counts
+    return SpelledSids(codes[whole], counts, broken)
+
+
+def _bytes_of(texts: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets (n + 1,) and bytes of texts; zeros go on after them, so that reading on is safe."""
+    _, offset_buffer, data_buffer = texts.buffers()
+    if offset_buffer is None or not len(texts):
+        return np.zeros(1, np.int64), np.zeros(_READ_AHEAD, np.uint8)
+    offsets = np.frombuffer(offset_buffer, np.int32)[texts.offset : texts.offset + len(texts) + 1]
+    data = np.frombuffer(data_buffer or b"", np.uint8)[offsets[0] : offsets[-1]]
+    padded = np.concatenate([data, np.zeros(_READ_AHEAD, np.uint8)])
+    return offsets.astype(np.int64) - offsets[0], padded
+
+
+_READ_AHEAD = 64
+"""More bytes than a SID has (57)."""
+
+
+def _starts_of(token: str, data: np.ndarray) -> np.ndarray:
+    """Where a token starts in the bytes: int64."""
+    first, second, *_ = token.encode()
+    candidates = np.flatnonzero((data[:-1] == first) & (data[1:] == second))
+    return candidates[_spells(token, data, candidates)]
+
+
+def _spells(token: str, data: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Whether the bytes spell a token at each of the places."""
+    spelled = np.ones(len(at), bool)
+    for distance, byte in enumerate(token.encode()):
+        spelled &= data.take(at + distance, mode="clip") == byte
+    return spelled
+
+
+def _number_at(data: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The decimal number of at most four digits at each place, and how many digits it has.
+
+    A number that starts with a zero is read as far as that zero.
+    """
+    number, digits = np.zeros(len(at), np.int64), np.zeros(len(at), np.int64)
+    going = np.ones(len(at), bool)
+    for _ in range(len(str(MAX_CODEBOOK_SIZE - 1))):
+        digit = data.take(at + digits, mode="clip") - np.uint8(ord("0"))
+        going &= (digit < 10) & ((number > 0) | (digits == 0))
+        number = np.where(going, number * 10 + digit, number)
+        digits += going
+    return number, digits
