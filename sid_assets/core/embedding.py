@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -29,6 +28,7 @@ from sid_assets.core.refresh import (
     require_small_change,
 )
 from sid_assets.core.schema import EMBEDDING_DIM, HASH, HASH_BYTES
+from sid_assets.core.sorted_join import joined
 from sid_assets.core.vectors import require_unit_vectors, vector_array, vectors_of
 from sid_assets.core.versions import StagedTable, Store, Version
 
@@ -38,6 +38,7 @@ CHUNK_SECONDS = 120.0
 CHUNK_ROWS = 4096
 """The most rows of a chunk, however fast the device: 64 MB of vectors."""
 
+COMPARED_ROWS = 65_536
 CALIBRATION_SECONDS = 2.0
 CALIBRATION_TEXTS = 64
 
@@ -192,21 +193,23 @@ def find_changes(texts: Version, before: Version | None) -> Changes:
     """Compare the new texts with the version of `item_embeddings` before, by pid and text hash."""
     if before is None:
         return Changes(new=texts.rows, changed=0, unchanged=0, removed=0)
-    with duckdb.connect() as connection:
-        connection.register("now", texts.stream(["pid", "text_hash"], batch_rows=65_536))
-        connection.register("earlier", before.stream(["pid", "text_hash"], batch_rows=65_536))
-        row = connection.execute(
-            """
-            select
-                count(*) filter (where earlier.pid is null),
-                count(*) filter (where now.text_hash <> earlier.text_hash),
-                count(*) filter (where now.text_hash = earlier.text_hash),
-                count(*) filter (where now.pid is null)
-            from now full join earlier on now.pid = earlier.pid
-            """
-        ).fetchone()
-    assert row is not None  # noqa: S101 - an aggregate has one row
-    return Changes(*row)
+    columns = ["pid", "text_hash"]
+    earlier = (
+        batch.rename_columns(["pid", "earlier_hash"])
+        for batch in before.stream(columns, batch_rows=COMPARED_ROWS)
+    )
+    known = unchanged = 0
+    earlier_hash = pa.schema([("earlier_hash", HASH)])
+    for batch in joined(texts.stream(columns, batch_rows=COMPARED_ROWS), earlier, earlier_hash):
+        hashes = batch.column("earlier_hash")
+        known += batch.num_rows - hashes.null_count
+        unchanged += pc.sum(pc.equal(batch.column("text_hash"), hashes)).as_py() or 0
+    return Changes(
+        new=texts.rows - known,
+        changed=known - unchanged,
+        unchanged=unchanged,
+        removed=before.rows - known,
+    )
 
 
 def measure_speed(embedder: Embedder, texts: Sequence[str]) -> float:

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -208,7 +208,7 @@ def write_parts(
     without rows gives one part without rows: readers still see the columns.
     """
     written: list[Part] = []
-    rows = _rebatched(reader, rows_per_part)
+    rows = rebatched(reader, rows_per_part)
     while (batch := next(rows, None)) is not None or not written:
         path = folder / f"part-{len(written):05d}.parquet"
         with PartWriter(path, reader.schema, compression) as writer:
@@ -229,7 +229,7 @@ def _renamed(folder: UPath, part: Part, total: int) -> Part:
     return replace(part, name=name)
 
 
-def _rebatched(reader: pa.RecordBatchReader, rows: int) -> Iterator[pa.Table]:
+def rebatched(reader: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]:
     """The same rows in tables of `rows` rows; the last may be shorter."""
     held: list[pa.RecordBatch] = []
     count = 0

@@ -152,3 +152,17 @@ def _only(asset: str, what: str, values: list[Any]) -> Any:
             "Materialise the older one again."
         )
     return distinct[0] if distinct else None
+
+
+def require_space(provenance: Provenance) -> EmbeddingSpace:
+    """The embedding space of a table that must have one.
+
+    Raises:
+        InputError: The table does not say.
+    """
+    if provenance.space is None:
+        raise InputError(
+            f"{provenance.asset}: does not say which embedding space its vectors are in. "
+            "Materialise it again."
+        )
+    return provenance.space

@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import filelock
 import pyarrow as pa
@@ -149,6 +149,11 @@ class StagedTable:
     staging: Staging
     parts: tuple[Part, ...]
     provenance: Provenance
+
+    def with_details(self, details: dict[str, Any]) -> "StagedTable":
+        """The same, saying more of where the rows come from."""
+        more = replace(self.provenance, details={**self.provenance.details, **details})
+        return replace(self, provenance=more)
 
 
 class Store:

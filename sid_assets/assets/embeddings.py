@@ -1,0 +1,64 @@
+"""The second stage: the vector of every item."""
+
+import dagster as dg
+
+from sid_assets.assets.domains import Domain
+from sid_assets.core.embedding import embed_items
+from sid_assets.core.refresh import keeps_tokenizer
+from sid_assets.core.tokenizer import current_tokenizer
+from sid_assets.core.versions import StagedTable, Version
+from sid_assets.failures import clear_failures
+from sid_assets.observation import observer
+from sid_assets.resources import make_embedder, policy_of, wanted_tokenizer
+from sid_assets.settings import Refresh, Settings
+
+
+def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
+    """`item_embeddings` of a domain."""
+    table = domain.table("item_embeddings")
+
+    @dg.asset(
+        key=domain.key("item_embeddings"),
+        ins={"item_texts": dg.AssetIn(key=domain.key("item_texts"))},
+        group_name=domain.group("items"),
+        kinds={"pytorch", "parquet"},
+        pool="gpu",
+        description=f"The vector of each of the {domain.items}: unit norm, 4096 wide. A folder of "
+        "parquet files (`pid`, `embedding`, `text_hash`, `vector_hash`), read by the tokenizer's "
+        "training and by `codes`. A refresh embeds only what is new or changed.",
+    )
+    @clear_failures
+    def item_embeddings(
+        context: dg.AssetExecutionContext,
+        settings: Settings,
+        refresh: Refresh,
+        item_texts: Version,
+    ) -> StagedTable:
+        store = settings.store()
+        policy = policy_of(context, settings, refresh)
+        embedder = make_embedder(settings)
+        tokenizer = current_tokenizer(store)
+        # Before any item is embedded: what a run may not do it does not begin.
+        keeps_tokenizer(tokenizer, wanted_tokenizer(settings), embedder.space, policy)
+        staged, changes, progress = embed_items(
+            store, table, item_texts, embedder, policy, context.log.warning, observer(context)
+        )
+        embedder.close()
+        context.log.info(f"{table}: {changes.describe()}; {progress.embedded:,} were embedded.")
+        context.add_output_metadata(
+            {
+                "items_new": changes.new,
+                "items_changed": changes.changed,
+                "items_removed": changes.removed,
+                "items_reused": progress.reused,
+                "items_resumed": progress.resumed,
+                "items_embedded": progress.embedded,
+                "texts_cut": progress.truncated,
+                "tokens": progress.tokens,
+                "seconds_embedding": progress.seconds,
+                "embedding_space": dg.MetadataValue.json(embedder.space.to_dict()),
+            }
+        )
+        return staged
+
+    return item_embeddings

@@ -1,0 +1,76 @@
+"""The third stage: the residual k-means tokenizer."""
+
+from typing import Any
+
+import dagster as dg
+
+from sid_assets.assets.domains import ITEMS
+from sid_assets.core.provenance import require_space
+from sid_assets.core.refresh import keeps_tokenizer
+from sid_assets.core.tokenizer import (
+    SUFFIX,
+    TABLE,
+    commit_tokenizer,
+    current_tokenizer,
+    make_tokenizer,
+)
+from sid_assets.core.versions import Store, Version
+from sid_assets.failures import clear_failures
+from sid_assets.resources import policy_of, training_settings, wanted_tokenizer
+from sid_assets.settings import Refresh, Settings
+
+
+@dg.asset(
+    key=TABLE,
+    ins={"item_embeddings": dg.AssetIn(key=ITEMS.key("item_embeddings"))},
+    group_name="tokenizer",
+    kinds={"faiss", "pytorch"},
+    pool="gpu",
+    description="The residual k-means tokenizer: three layers of centroids in a `.pt` file that "
+    "OneRec's programs load, read by `codes`. Fetched from the hub, read from a file, or trained. "
+    "A refresh keeps it; a new one moves every SID and has to be asked for.",
+)
+@clear_failures
+def tokenizer_checkpoint(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    refresh: Refresh,
+    item_embeddings: Version,
+) -> dg.MaterializeResult:
+    store = settings.store()
+    policy = policy_of(context, settings, refresh)
+    space = require_space(item_embeddings.provenance)
+    wanted = wanted_tokenizer(settings)
+    before = current_tokenizer(store)
+    if before and keeps_tokenizer(before, wanted, space, policy):
+        context.log.info(f"{TABLE}: kept, {before.provenance.tokenizer[:16]}")
+        return dg.MaterializeResult(metadata=_metadata(store, before, kept=True))
+    made = make_tokenizer(wanted, settings.tokenizer, item_embeddings, training_settings(settings))
+    for note in made.notes:
+        context.log.warning(f"{TABLE}: {note}")
+    version = commit_tokenizer(store, made, wanted, item_embeddings)
+    return dg.MaterializeResult(metadata=_metadata(store, version, kept=False))
+
+
+def _metadata(store: Store, version: Version, *, kept: bool) -> dict[str, Any]:
+    provenance = version.provenance
+    layers, codebook_size, dimension = provenance.details["shape"]
+    source = provenance.details["source"]
+    return {
+        "dagster/uri": str(store.path(TABLE, SUFFIX)),
+        "source": source["kind"],
+        "location": source["location"] or provenance.details.get("path", ""),
+        "revision": provenance.details.get("commit") or source["revision"],
+        "centroid_hash": provenance.tokenizer,
+        "layers": layers,
+        "codebook_size": codebook_size,
+        "dimension": dimension,
+        "embedding_space": dg.MetadataValue.json(
+            provenance.space.to_dict() if provenance.space else {}
+        ),
+        "embedding_space_is": provenance.details["space_is"],
+        "made": version.created,
+        "kept": kept,
+        "figures": dg.MetadataValue.json(provenance.details.get("figures", {})),
+        "bytes": version.bytes,
+    }

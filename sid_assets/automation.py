@@ -1,0 +1,114 @@
+"""Refreshing without a person: a job, a schedule and a sensor, both off until switched on."""
+
+import json
+import urllib.request
+from collections.abc import Sequence
+
+import dagster as dg
+
+from sid_assets.core.errors import SidAssetsError
+from sid_assets.core.table_files import fingerprint
+from sid_assets.settings import Settings
+
+JOB_NAME = "refresh_semantic_ids"
+SENSOR_SECONDS = 60
+WEBHOOK_TIMEOUT_SECONDS = 10
+
+ACTIVE = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+@dg.failure_hook
+def post_failure(context: dg.HookContext) -> None:
+    """Tell the webhook, where one is set, which step failed and why."""
+    settings = Settings.from_environment()
+    if not settings.failure_webhook:
+        return
+    error = context.op_exception
+    message = {
+        "job": context.job_name,
+        "run_id": context.run_id,
+        "step": context.op.name,
+        "error": getattr(error, "description", None) or str(error),
+    }
+    request = urllib.request.Request(  # noqa: S310 - the address is the user's own setting
+        settings.failure_webhook,
+        data=json.dumps(message).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    try:
+        urllib.request.urlopen(request, timeout=WEBHOOK_TIMEOUT_SECONDS).close()  # noqa: S310
+    except OSError as failure:
+        context.log.warning(f"SID_FAILURE_WEBHOOK={settings.failure_webhook}: {failure}")
+
+
+refresh_semantic_ids = dg.define_asset_job(
+    JOB_NAME,
+    selection=dg.AssetSelection.all(),
+    hooks={post_failure},
+    description="Refreshes all assets: only what changed is embedded and quantised again.",
+)
+
+
+def refresh_schedule(settings: Settings) -> dg.ScheduleDefinition:
+    """Refreshes at the times of `SID_SCHEDULE`, unless a refresh is still running."""
+
+    @dg.schedule(
+        job=refresh_semantic_ids,
+        cron_schedule=settings.schedule,
+        execution_timezone=settings.timezone,
+        name="refresh_on_schedule",
+        description="Refreshes the semantic IDs at the times of SID_SCHEDULE.",
+    )
+    def refresh_on_schedule(context: dg.ScheduleEvaluationContext):
+        if running := _active_refreshes(context.instance):
+            return dg.SkipReason(f"Refresh {running[0].run_id} is still running.")
+        return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
+
+    return refresh_on_schedule
+
+
+@dg.sensor(
+    job=refresh_semantic_ids,
+    minimum_interval_seconds=SENSOR_SECONDS,
+    description="Refreshes the semantic IDs when the catalog's files are others than those of the "
+    "last refresh, and looked the same at two looks in a row.",
+)
+def refresh_on_new_catalog(context: dg.SensorEvaluationContext, settings: Settings):
+    """Compare the catalog's files with those of the last refresh.
+
+    The cursor keeps what the last look saw, so that a half-uploaded catalog is not read, and what
+    was asked for last, so that a refresh that failed is not asked for again and again.
+    """
+    try:
+        now = fingerprint(settings.require("catalog"))
+        current = settings.store().current("item_texts")
+    except SidAssetsError as error:
+        return dg.SkipReason(str(error))
+    cursor = json.loads(context.cursor) if context.cursor else {"seen": "", "asked": ""}
+    done = current.provenance.details.get("fingerprint") if current else ""
+    settled = now == cursor["seen"]
+    cursor["seen"] = now
+    if now == done:
+        cursor["asked"] = ""
+        context.update_cursor(json.dumps(cursor))
+        return dg.SkipReason("The catalog is that of the last refresh.")
+    if not settled:
+        context.update_cursor(json.dumps(cursor))
+        return dg.SkipReason("The catalog has changed; waiting to see it unchanged once more.")
+    if now == cursor["asked"]:
+        return dg.SkipReason("A refresh of this catalog was asked for already; see its run.")
+    if running := _active_refreshes(context.instance):
+        return dg.SkipReason(f"Refresh {running[0].run_id} is still running.")
+    cursor["asked"] = now
+    context.update_cursor(json.dumps(cursor))
+    return dg.RunRequest()
+
+
+def _active_refreshes(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
+    return instance.get_runs(dg.RunsFilter(job_name=JOB_NAME, statuses=ACTIVE), limit=1)

@@ -1,0 +1,138 @@
+"""The quantising run: codes for every vector, taken over where vector and tokenizer are the same."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from sid_assets.core import schema
+from sid_assets.core.chunks import Chunk, SortedParts, chunks_of_parts, run_chunks
+from sid_assets.core.parts import read_parts
+from sid_assets.core.provenance import derive
+from sid_assets.core.quantise import Quantised, quantise
+from sid_assets.core.residual_kmeans import Encoder
+from sid_assets.core.tokenizer import load_tokenizer
+from sid_assets.core.versions import StagedTable, Store, Version
+
+CODES_COLUMNS = ["pid", "codes", "vector_hash", "residual_norms"]
+
+
+@dataclass
+class CodesProgress:
+    """How far a run is.
+
+    Attributes:
+        total_rows: Items of the table.
+        rows: Items done, one way or another.
+        computed: Items that were quantised by this run.
+        reused: Items whose codes were taken over.
+        resumed: Items in parts that an unfinished run of the same work had done.
+    """
+
+    total_rows: int
+    rows: int = 0
+    computed: int = 0
+    reused: int = 0
+    resumed: int = 0
+
+    def add(self, chunk: Chunk, counts: Quantised | None) -> None:
+        """Count a chunk; without counts an earlier run had done it."""
+        self.rows += chunk.rows
+        if counts is None:
+            self.resumed += chunk.rows
+        else:
+            self.computed += counts.computed
+            self.reused += counts.reused
+
+    def describe(self) -> str:
+        """One line for the log."""
+        return (
+            f"{self.rows:,} of {self.total_rows:,} items: {self.computed:,} quantised, "
+            f"{self.reused:,} taken over, {self.resumed:,} done by an earlier run"
+        )
+
+
+@dataclass(frozen=True)
+class ChunkEncoder:
+    """The worker: the rows of `codes` for a part of `item_embeddings`.
+
+    Attributes:
+        embeddings: The vectors.
+        earlier: Where codes of the same tokenizer are taken over from.
+        encoder: Quantises the rest.
+        on_damage: Told of parts of the earlier codes that cannot be read.
+    """
+
+    embeddings: Version
+    earlier: SortedParts | None
+    encoder: Encoder
+    on_damage: Callable[[Exception], None]
+
+    def __call__(self, chunk: Chunk) -> tuple[pa.Table, Quantised]:
+        """Take over and compute the codes of a chunk."""
+        name = self.embeddings.parts[chunk.number].name
+        vectors = read_parts(self.embeddings.folder, [name], ["pid", "embedding", "vector_hash"])
+        counts = Quantised()
+        batches = quantise(vectors, self.encoder, self._earlier(chunk), counts)
+        return pa.Table.from_batches(batches), counts
+
+    def _earlier(self, chunk: Chunk) -> Iterator[pa.RecordBatch]:
+        if self.earlier:
+            for table in self.earlier.between(
+                chunk.first_pid, chunk.last_pid, CODES_COLUMNS, self.on_damage
+            ):
+                yield from table.to_batches()
+
+
+def encode_items(
+    store: Store,
+    table: str,
+    embeddings: Version,
+    tokenizer: Version,
+    device: str | None,
+    warn: Callable[[str], None],
+    on_progress: Callable[[CodesProgress], None],
+) -> tuple[StagedTable, CodesProgress]:
+    """Make the version of `codes` for these vectors, and leave its commit to the caller.
+
+    Args:
+        store: Where the tables are.
+        table: Asset key of `codes`.
+        embeddings: The version of `item_embeddings`.
+        tokenizer: The version of `tokenizer_checkpoint`.
+        device: Where to compute; None is the GPU where there is one.
+        warn: Takes warnings, in words.
+        on_progress: Told after every part.
+
+    Raises:
+        InputError: Vectors and tokenizer are of different embedding spaces.
+        StoreError: Another run is at it, or the disk is full.
+    """
+    provenance = derive(table, embeddings.provenance, tokenizer.provenance)
+    before = store.current(table)
+    same = before and before.provenance.tokenizer == provenance.tokenizer
+    progress = CodesProgress(total_rows=embeddings.rows)
+
+    def on_done(chunk: Chunk, counts: Quantised | None) -> None:
+        progress.add(chunk, counts)
+        on_progress(progress)
+
+    key = f"{embeddings.provenance.version}-{provenance.tokenizer}"
+    staging = store.stage(table, key)
+    try:
+        parts = run_chunks(
+            staging,
+            chunks_of_parts(embeddings),
+            provenance.attach(schema.codes(schema.pid_type_of(embeddings.schema()))),
+            ChunkEncoder(
+                embeddings,
+                SortedParts.of(before) if before and same else None,
+                Encoder(load_tokenizer(tokenizer), device),
+                lambda error: warn(f"{error} Quantising again."),
+            ),
+            on_done,
+        )
+    except BaseException:
+        staging.close()
+        raise
+    return StagedTable(staging, parts, provenance), progress

@@ -1,0 +1,286 @@
+"""The contracts of the tables, checked on what is on disk, independently of who wrote it.
+
+Each function reads its table once, as a stream, and returns a finding for every contract. Nothing
+is taken from the writers but the schemas and constants that both state.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sid_assets.core import schema
+from sid_assets.core.errors import IDS_SHOWN, SidAssetsError
+from sid_assets.core.hashing import text_hash, vector_hashes
+from sid_assets.core.parts import rebatched
+from sid_assets.core.schema import CODE_LAYERS, EMBEDDING_DIM, MAX_CODEBOOK_SIZE
+from sid_assets.core.vectors import NORM_TOLERANCE, vectors_of
+from sid_assets.core.versions import Version
+
+COMPARED_ROWS = 65_536
+TEXT_ROWS = 16_384
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one contract was found to be.
+
+    Attributes:
+        passed: Whether it holds.
+        description: What was found, in words.
+        metadata: Counts and first ids.
+    """
+
+    passed: bool
+    description: str
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+Findings = dict[str, Finding]
+
+
+@dataclass
+class Offenders:
+    """Counts the rows that break a contract, and keeps the first five ids."""
+
+    rows: int = 0
+    ids: list[Any] = field(default_factory=list)
+
+    def add(self, bad: np.ndarray, pids: pa.Array) -> None:
+        """Count the rows of a batch that are bad: bool, shape (n,)."""
+        places = np.flatnonzero(bad)
+        self.rows += places.size
+        for place in places[: IDS_SHOWN - len(self.ids)]:
+            self.ids.append(pids[int(place)].as_py())
+
+    def finding(self, holds: str, broken: str) -> Finding:
+        """The finding: `holds` in words where no row is bad, else `broken`, rows and first ids."""
+        if not self.rows:
+            return Finding(True, holds, {"rows_offending": 0})
+        first = ", ".join(map(repr, self.ids))
+        return Finding(
+            False,
+            f"{broken} ({self.rows:,} rows; first ids: {first})",
+            {"rows_offending": self.rows, "first_ids": first},
+        )
+
+
+def check_files(version: Version, wanted: pa.Schema) -> Finding:
+    """The files have the sizes they were committed with, and the columns of the table."""
+    for part, path in zip(version.parts, version.paths, strict=True):
+        size = path.stat().st_size if path.exists() else None
+        if size != part.bytes:
+            found = "is missing" if size is None else f"has {size:,} bytes"
+            return Finding(False, f"{path} {found}; {part.bytes:,} bytes were committed.")
+    try:
+        found = version.schema()
+    except SidAssetsError as error:
+        return Finding(False, str(error))
+    if not found.equals(wanted):
+        return Finding(False, f"columns are {_columns(found)}; wanted are {_columns(wanted)}")
+    return Finding(True, f"{len(version.parts):,} files as committed", {"bytes": version.bytes})
+
+
+def check_item_texts(version: Version) -> Findings:
+    """Rows are there; pids are sorted and unique; no text is empty or of another hash."""
+    order, empty, other_hash, zero = _Order(), Offenders(), Offenders(), Offenders()
+    rows = 0
+    for batch in version.stream(batch_rows=TEXT_ROWS):
+        pids, texts = batch.column("pid"), batch.column("text")
+        rows += batch.num_rows
+        order.add(pids)
+        empty.add(_numpy(pc.equal(pc.utf8_trim_whitespace(texts), "")), pids)
+        hashes = [text_hash(text) for text in texts.to_pylist()]
+        other_hash.add(
+            _numpy(pc.not_equal(pa.array(hashes, schema.HASH), batch.column("text_hash"))), pids
+        )
+        if pids.type == pa.int64():
+            zero.add(_numpy(pc.equal(pids, 0)), pids)
+    return {
+        "rows": Finding(rows > 0, f"{rows:,} rows", {"rows": rows}),
+        "pids": order.finding(),
+        "texts": empty.finding("every text has words", "the text is empty"),
+        "text_hashes": other_hash.finding(
+            "every hash is that of its text", "the hash is not that of the text"
+        ),
+        "pid_zero": zero.finding(
+            "no item has pid 0",
+            "an item has pid 0, which OneRec's evaluation takes for 'not found'",
+        ),
+    }
+
+
+def check_item_embeddings(version: Version, texts: Version) -> Findings:
+    """Vectors are 4096 wide, finite, of unit norm and of their hash; pids are the items'."""
+    order, infinite, norm, other_hash = _Order(), Offenders(), Offenders(), Offenders()
+    width = version.schema().field("embedding").type
+    if width != schema.VECTOR:
+        return {"width": Finding(False, f"embedding is {width}; wanted is {schema.VECTOR}")}
+    for batch in version.stream():
+        pids, vectors = batch.column("pid"), vectors_of(batch.column("embedding"))
+        order.add(pids)
+        norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+        infinite.add(~np.isfinite(norms), pids)
+        norm.add(np.abs(norms - 1) > NORM_TOLERANCE, pids)
+        hashes = vector_hashes(vectors)
+        other_hash.add(_numpy(pc.not_equal(hashes, batch.column("vector_hash"))), pids)
+    return {
+        "width": Finding(True, f"every vector is {EMBEDDING_DIM} wide"),
+        "finite": infinite.finding("every number is finite", "a vector has NaN or infinity"),
+        "unit_norm": norm.finding("every norm is 1", "a norm is not 1"),
+        "vector_hashes": other_hash.finding(
+            "every hash is that of its vector", "the hash is not that of the vector"
+        ),
+        "pids": order.finding(),
+        "same_pids": _same_pids(version, texts),
+    }
+
+
+def check_codes(version: Version, embeddings: Version, codebook_size: int) -> Findings:
+    """Every item has exactly three codes, each of the codebook; pids are the vectors'."""
+    order, length, outside = _Order(), Offenders(), Offenders()
+    for batch in version.stream(["pid", "codes"], batch_rows=COMPARED_ROWS):
+        pids, codes = batch.column("pid"), batch.column("codes")
+        order.add(pids)
+        _add_codes(codes, pids, codebook_size, length, outside)
+    return {
+        **_code_findings(length, outside, codebook_size),
+        "pids": order.finding(),
+        "same_pids": _same_pids(version, embeddings),
+    }
+
+
+def check_pid2sid(version: Version, codes: Version) -> Findings:
+    """Pids are unique, and every SID is the item's codes."""
+    order, other = _Order(), Offenders()
+    sids = rebatched(version.stream(batch_rows=COMPARED_ROWS), COMPARED_ROWS)
+    wanted = rebatched(codes.stream(["pid", "codes"], batch_rows=COMPARED_ROWS), COMPARED_ROWS)
+    rows = wanted_rows = 0
+    for mine, theirs in zip_longest(sids, wanted):
+        if mine is not None:
+            rows += mine.num_rows
+            order.add(mine.column("pid").combine_chunks())
+        if theirs is not None:
+            wanted_rows += theirs.num_rows
+        if mine is None or theirs is None or mine.num_rows != theirs.num_rows:
+            continue
+        pids = mine.column("pid").combine_chunks()
+        same = pc.and_(
+            pc.equal(mine.column("pid"), theirs.column("pid")), _equal_lists(mine, theirs)
+        )
+        other.add(~_numpy(same), pids)
+    equal = other.finding("every SID is the item's codes", "the SID is not the item's codes")
+    if rows != wanted_rows:
+        equal = Finding(False, f"{rows:,} rows; codes has {wanted_rows:,}")
+    return {"pids": order.finding(), "equal_to_codes": equal}
+
+
+def check_tokenizer(centroids: np.ndarray, tokenizer: Version, embeddings: Version) -> Findings:
+    """The codebooks have the right shape, are finite, and were made for these vectors."""
+    layers, size, width = centroids.shape
+    fits = (layers, width) == (CODE_LAYERS, EMBEDDING_DIM) and size <= MAX_CODEBOOK_SIZE
+    finite = bool(np.isfinite(centroids).all())
+    space, wanted = tokenizer.provenance.space, embeddings.provenance.space
+    return {
+        "shape": Finding(
+            fits,
+            f"{layers} layers of {size:,} centroids, {width} wide",
+            {"layers": layers, "codebook_size": size, "dimension": width},
+        ),
+        "finite": Finding(finite, "all finite" if finite else "a centroid has NaN or infinity"),
+        "embedding_space": Finding(
+            space is not None and space == wanted,
+            "the vectors' space"
+            if space == wanted
+            else f"made for {space}, and the vectors are of {wanted}",
+        ),
+    }
+
+
+class _Order:
+    """Whether pids are sorted, unique and not null, over the batches of a stream."""
+
+    def __init__(self) -> None:
+        self._last: pa.Scalar | None = None
+        self._offenders = Offenders()
+        self.rows = 0
+
+    def add(self, pids: pa.Array) -> None:
+        self.rows += len(pids)
+        if not len(pids):
+            return
+        before = pa.concat_arrays([pa.array([self._last], pids.type), pids.slice(0, len(pids) - 1)])
+        ascends = pc.fill_null(pc.less(before, pids), False).to_numpy(zero_copy_only=False)
+        if self._last is None:
+            ascends[0] = pids[0].is_valid
+        self._offenders.add(~ascends, pids)
+        self._last = pids[-1].as_py()
+
+    def finding(self) -> Finding:
+        return self._offenders.finding(
+            f"{self.rows:,} pids, sorted and unique", "a pid is null, double or out of order"
+        )
+
+
+def _add_codes(
+    codes: pa.Array, pids: pa.Array, codebook_size: int, length: Offenders, outside: Offenders
+) -> None:
+    """Count the rows whose list is not three long, and those with a code out of the codebook."""
+    lengths = pc.fill_null(pc.list_value_length(codes), 0).to_numpy(zero_copy_only=False)
+    length.add(lengths != CODE_LAYERS, pids)
+    flat = codes.flatten()
+    wrong = pc.fill_null(pc.or_(pc.less(flat, 0), pc.greater_equal(flat, codebook_size)), True)
+    rows = pc.list_parent_indices(codes).to_numpy(zero_copy_only=False)
+    outside.add(np.bincount(rows, _numpy(wrong), minlength=len(codes)) > 0, pids)
+
+
+def _code_findings(length: Offenders, outside: Offenders, codebook_size: int) -> Findings:
+    return {
+        "three_codes": length.finding(
+            f"every item has {CODE_LAYERS} codes", f"an item has not {CODE_LAYERS} codes"
+        ),
+        "codes_in_range": outside.finding(
+            f"every code is in 0..{codebook_size - 1}",
+            f"a code is not in 0..{codebook_size - 1}",
+        ),
+    }
+
+
+def _same_pids(version: Version, other: Version) -> Finding:
+    """Whether two tables have the same pids in the same order."""
+    pairs = zip_longest(_pids(version), _pids(other))
+    row = 0
+    for mine, theirs in pairs:
+        if mine is None or theirs is None or not mine.equals(theirs):
+            return Finding(
+                False,
+                f"{version.rows:,} pids against the {other.rows:,} of {other.provenance.asset}; "
+                f"they differ after row {row:,}. Materialise the later one again.",
+            )
+        row += len(mine)
+    return Finding(True, f"the {row:,} pids of {other.provenance.asset}", {"rows": row})
+
+
+def _pids(version: Version) -> Iterator[pa.Array]:
+    stream = version.stream(["pid"], batch_rows=COMPARED_ROWS)
+    for table in rebatched(stream, COMPARED_ROWS):
+        yield table.column("pid").combine_chunks()
+
+
+def _equal_lists(mine: pa.Table, theirs: pa.Table) -> pa.Array:
+    """Row by row, whether the lists `sid` and `codes` hold the same codes."""
+    first = pc.binary_join(pc.cast(mine.column("sid"), pa.list_(pa.string())), " ")
+    second = pc.binary_join(pc.cast(theirs.column("codes"), pa.list_(pa.string())), " ")
+    return pc.fill_null(pc.equal(first, second), False)
+
+
+def _numpy(mask: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    return np.asarray(mask.to_numpy(zero_copy_only=False), bool)
+
+
+def _columns(columns: pa.Schema) -> str:
+    return ", ".join(f"{column.name}: {column.type}" for column in columns)

@@ -1,0 +1,144 @@
+"""One IO manager for all tables: streaming parquet, committed whole or not at all."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as pads
+from upath import UPath
+
+from sid_assets.core.errors import SidAssetsError
+from sid_assets.core.provenance import Provenance
+from sid_assets.core.schema import VECTOR
+from sid_assets.core.tables import commit_staged, stage_rows
+from sid_assets.core.versions import StagedTable, Store, Version
+from sid_assets.settings import Settings
+
+PREVIEW_ROWS = 5
+PREVIEW_CHARACTERS = 120
+
+
+class ParquetIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
+    """Stores every table of the graph as parquet at `<SID_DATA_DIR>/<asset key>.parquet`.
+
+    Features:
+        - takes a `pa.Table`, a `pa.RecordBatchReader`, a `pd.DataFrame`, or a `StagedTable` whose
+          parts workers wrote already
+        - gives a `pa.Table`, a `pa.RecordBatchReader`, a `pyarrow.dataset.Dataset`, a
+          `pd.DataFrame` or a `Version`, as the input's annotation says
+        - streams: memory does not grow with the rows of a reader or of a staged table
+        - readers see the version before or the new one, never a part of one; whatever goes wrong
+          leaves the version before in place
+        - keeps where the rows come from in the schema's metadata (`core.provenance`)
+
+    For an output Dagster calls `dump_to_path`, then `get_metadata`; for an input, `load_from_path`.
+
+    Example:
+        ```python
+        @dg.asset
+        def long_texts(item_texts: pa.RecordBatchReader) -> pa.Table:
+            return pa.Table.from_batches(b for b in item_texts if b.num_rows)
+        ```
+    """
+
+    settings: dg.ResourceDependency[Settings]
+    extension: str | None = ".parquet"
+
+    @property
+    def _base_path(self) -> UPath:
+        return Store(self.settings.data_dir).root
+
+    @property
+    def storage_options(self) -> dict[str, Any]:
+        """What fsspec needs; read off the path (dagster issue 32637)."""
+        return dict(self._base_path.storage_options)
+
+    def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:
+        """Write and commit a new version of the table."""
+        table = context.asset_key.to_user_string()
+        started = time.perf_counter()
+        store = self.settings.store()
+        version = commit_staged(
+            store, obj if isinstance(obj, StagedTable) else _stage(store, table, obj)
+        )
+        context.add_output_metadata(_metadata(version, path, time.perf_counter() - started))
+
+    def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
+        """Open the current version in the form that the input's annotation asks for."""
+        table = context.asset_key.to_user_string()
+        version = self.settings.store().require(table)
+        wanted = context.dagster_type.typing_type
+        try:
+            return LOADERS[wanted](version)
+        except KeyError:
+            known = ", ".join(kind.__name__ for kind in LOADERS)
+            raise SidAssetsError(
+                f"{table}: cannot be loaded as {wanted}; annotate the input as one of {known}."
+            ) from None
+
+
+LOADERS: dict[Any, Callable[[Version], Any]] = {
+    Version: lambda version: version,
+    pa.RecordBatchReader: lambda version: version.stream(),
+    pads.Dataset: lambda version: version.dataset(),
+    pa.Table: lambda version: version.stream().read_all(),
+    pd.DataFrame: lambda version: version.stream().read_all().to_pandas(),
+}
+
+
+def _stage(store: Store, table: str, obj: Any) -> StagedTable:
+    if isinstance(obj, pd.DataFrame):
+        obj = pa.Table.from_pandas(obj, preserve_index=False)
+    if isinstance(obj, pa.Table):
+        obj = obj.to_reader()
+    if isinstance(obj, pa.RecordBatchReader):
+        return stage_rows(store, table, obj, Provenance.of(obj.schema) or Provenance(table))
+    raise SidAssetsError(
+        f"A table must be a pa.Table, a pa.RecordBatchReader, a pd.DataFrame or a StagedTable, "
+        f"not {type(obj).__name__}."
+    )
+
+
+def _metadata(version: Version, path: UPath, seconds: float) -> dict[str, Any]:
+    schema = version.schema()
+    return {
+        "dagster/row_count": version.rows,
+        "dagster/uri": str(path),
+        "dagster/column_schema": dg.TableSchema(
+            [
+                dg.TableColumn(
+                    field.name,
+                    str(field.type),
+                    constraints=dg.TableColumnConstraints(nullable=field.nullable),
+                )
+                for field in schema
+            ]
+        ),
+        "bytes": version.bytes,
+        "seconds_writing": seconds,
+        "version": version.provenance.version,
+        "preview": dg.MetadataValue.md(preview(version)),
+    }
+
+
+def preview(version: Version) -> str:
+    """The first rows as a markdown table, long values cut; vectors are never shown."""
+    columns = [field.name for field in version.schema() if field.type != VECTOR]
+    head = next(iter(version.stream(columns, PREVIEW_ROWS)), None)
+    lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
+    for row in head.to_pylist() if head else []:
+        lines.append("| " + " | ".join(_cell(value) for value in row.values()) + " |")
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    if len(text) > PREVIEW_CHARACTERS:
+        text = text[:PREVIEW_CHARACTERS] + "…"
+    # Text of a catalog is data: it may not become a cell, a link, HTML or an image.
+    for character in "\\`*_{}[]<>()#!|&":
+        text = text.replace(character, f"&#{ord(character)};")
+    return text.replace("\n", " ⏎ ")

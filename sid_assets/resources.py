@@ -1,0 +1,69 @@
+"""What the assets work with, made from the settings."""
+
+from typing import Any
+
+from sid_assets.core.embedders import Embedder
+from sid_assets.core.embedders.hashing import HashingEmbedder
+from sid_assets.core.errors import InputError
+from sid_assets.core.refresh import RefreshPolicy, TokenizerSource, tokenizer_source
+from sid_assets.core.tokenizer_training import TrainingSettings
+from sid_assets.settings import Refresh, Settings
+
+AUTOMATION_TAGS = ("dagster/schedule_name", "dagster/sensor_name")
+
+
+def make_embedder(settings: Settings) -> Embedder:
+    """The embedder that `SID_EMBEDDER` names.
+
+    Raises:
+        InputError: It names none, or a setting it needs is missing.
+    """
+    if settings.embedder == "hashing":
+        return HashingEmbedder()
+    if settings.embedder == "qwen3":
+        from sid_assets.core.embedders.qwen3 import Qwen3Embedder
+
+        return Qwen3Embedder(
+            settings.require("embedding_model"),
+            revision=settings.embedding_revision,
+            max_length=settings.max_length,
+            device=settings.device or None,
+            dtype=settings.embedding_dtype or None,
+        )
+    raise InputError(f"SID_EMBEDDER={settings.embedder}: is none of hashing, qwen3, openai.")
+
+
+def training_settings(settings: Settings) -> TrainingSettings:
+    """How a tokenizer is trained, where one is."""
+    return TrainingSettings(codebook_size=settings.codebook_size, seed=settings.seed)
+
+
+def wanted_tokenizer(settings: Settings) -> TokenizerSource:
+    """The tokenizer that `SID_TOKENIZER` names."""
+    from dataclasses import asdict
+
+    return tokenizer_source(
+        settings.require("tokenizer"),
+        settings.tokenizer_revision,
+        asdict(training_settings(settings)),
+    )
+
+
+def policy_of(context: Any, settings: Settings, refresh: Refresh) -> RefreshPolicy:
+    """What this run may do.
+
+    Raises:
+        InputError: A schedule or sensor asks for a new generation: only people may.
+    """
+    run_tags = context.run.tags
+    automatic = [tag for tag in AUTOMATION_TAGS if tag in run_tags]
+    if automatic and (refresh.new_generation or refresh.allow_large_change):
+        raise InputError(
+            f"A run of {run_tags[automatic[0]]} may not set new_generation or "
+            "allow_large_change, which move or remove published SIDs. Launch such a run by hand."
+        )
+    return RefreshPolicy(
+        new_generation=refresh.new_generation,
+        allow_large_change=refresh.allow_large_change,
+        max_changed_share=settings.max_changed_share,
+    )
