@@ -344,14 +344,14 @@ class _Scan:
         sids: int64 (n,): packed SIDs in the order of the items.
         text_keys: int64 (n,): the first 64 bits of each `text_hash`; None without texts. Texts are
             compared only within a SID group, where 64 bits are plenty.
-        errors: float32 (3, n): relative reconstruction errors by layer; NaN for zero vectors.
+        errors: float32 (n,) a layer: relative reconstruction errors; NaN for zero vectors.
         code_counts: int64 (3, codebook_size).
         worst_items: The items with the largest error after the last layer.
     """
 
     sids: np.ndarray
     text_keys: np.ndarray | None
-    errors: np.ndarray
+    errors: list[np.ndarray]
     code_counts: np.ndarray
     worst_items: list[WorstItem]
 
@@ -361,7 +361,7 @@ def _scan(
     codebook_size: int,
     item_texts: Iterable[pa.RecordBatch] | None,
 ) -> _Scan:
-    sids, errors, text_keys = [], [], []
+    sids, text_keys, errors = [], [], [[] for _ in range(CODE_LAYERS)]
     code_counts = np.zeros((CODE_LAYERS, codebook_size), np.int64)
     worst: list[WorstItem] = []
     if item_texts is not None:
@@ -370,8 +370,8 @@ def _scan(
         codes = code_rows(batch, codebook_size)
         relative = _relative_errors(batch)
         sids.append(pack(codes))
-        errors.append(relative)
         for layer in range(CODE_LAYERS):
+            errors[layer].append(relative[layer].copy())
             code_counts[layer] += np.bincount(codes[:, layer], minlength=codebook_size)
         worst = _worst(worst, batch["pid"], codes, relative[-1])
         if item_texts is not None:
@@ -379,12 +379,19 @@ def _scan(
     if not sum(map(len, sids)):
         raise InputError("codes: no items. Quality is measured on a catalog of at least one item.")
     return _Scan(
-        sids=np.concatenate(sids),
-        text_keys=np.concatenate(text_keys) if text_keys else None,
-        errors=np.concatenate(errors, axis=1),
+        sids=_drained(sids),
+        text_keys=_drained(text_keys) if text_keys else None,
+        errors=[_drained(layer) for layer in errors],
         code_counts=code_counts,
         worst_items=worst,
     )
+
+
+def _drained(arrays: list[np.ndarray]) -> np.ndarray:
+    """The arrays as one; they are dropped, so that not all of them are held twice."""
+    whole = np.concatenate(arrays)
+    arrays.clear()
+    return whole
 
 
 def _relative_errors(batch: pa.RecordBatch) -> np.ndarray:
@@ -451,9 +458,9 @@ def _group(sids: np.ndarray, text_keys: np.ndarray | None) -> _Groups:
         order = np.lexsort((text_keys, sids))
         sids, text_keys = sids[order], text_keys[order]
         starts = run_starts(sids)
-        new_text = np.ones(len(sids), np.int64)
+        new_text = np.ones(len(sids), bool)
         new_text[1:] = (sids[1:] != sids[:-1]) | (text_keys[1:] != text_keys[:-1])
-        texts = np.add.reduceat(new_text, starts)
+        texts = np.add.reduceat(new_text, starts, dtype=np.int64)
     items = np.diff(starts, append=len(sids))
     return _Groups(sids[starts], items, np.ones_like(items), texts)
 

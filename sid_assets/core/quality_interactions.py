@@ -119,6 +119,7 @@ def measure_interactions(
     with tempfile.TemporaryDirectory() as spill, duckdb.connect() as connection:
         connection.execute("SET temp_directory = $1", [spill])
         connection.execute("SET memory_limit = $1", [MEMORY_LIMIT])
+        connection.execute("SET enable_progress_bar = false")
         connection.execute("SET preserve_insertion_order = false")
         connection.register("sids", _sids(codes, codebook_size))
         connection.execute("CREATE TABLE items AS SELECT pid, sid FROM sids")
@@ -141,7 +142,8 @@ def _measure(
     interactions = int(uses.sum())
     histories, ambiguous = 0, 0
     if HISTORY in lists:
-        histories, ambiguous = _ambiguous_histories(connection, occurrences.of([HISTORY]))
+        histories = occurrences.rows_with(HISTORY)
+        ambiguous = _ambiguous_histories(connection, occurrences.of([HISTORY]))
     return InteractionQuality(
         interactions=interactions,
         unknown=int(total["total"][0]) - interactions,
@@ -210,6 +212,13 @@ class _Occurrences:
         schema = pa.schema([("row", pa.int64()), ("pid", PID_TYPES[self.pid_type])])
         return pa.RecordBatchReader.from_batches(schema, self._batches(lists, schema))
 
+    def rows_with(self, name: str) -> int:
+        """How many rows of the interactions have something in this list."""
+        return sum(
+            pc.sum(pc.greater(pc.list_value_length(batch[name]), pa.scalar(0))).as_py() or 0
+            for batch in self.interactions.to_batches(columns=[name])
+        )
+
     def _batches(self, lists: list[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         rows = 0
         for batch in self.interactions.to_batches(columns=lists):
@@ -225,25 +234,26 @@ class _Occurrences:
 
 def _ambiguous_histories(
     connection: duckdb.DuckDBPyConnection, histories: pa.RecordBatchReader
-) -> tuple[int, int]:
-    """How many histories there are, and how many hold two items of one SID."""
+) -> int:
+    """How many histories hold two items of one SID."""
     connection.execute(
         "CREATE TABLE colliding AS SELECT pid, sid FROM items "
         "WHERE sid IN (SELECT sid FROM items GROUP BY sid HAVING count(*) > 1)"
     )
     connection.register("histories", histories)
-    counted = _columns(
+    ambiguous = _columns(
         connection,
         """
-        SELECT count(*) AS histories, count(*) FILTER (sids < pids) AS ambiguous
+        SELECT count(DISTINCT row) AS n
         FROM (
-            SELECT count(DISTINCT sid) AS sids, count(DISTINCT colliding.pid) AS pids
-            FROM histories LEFT JOIN colliding ON histories.pid = colliding.pid
-            GROUP BY row
+            SELECT row
+            FROM histories JOIN colliding USING (pid)
+            GROUP BY row, sid
+            HAVING min(pid) < max(pid)
         )
         """,
     )
-    return int(counted["histories"][0]), int(counted["ambiguous"][0])
+    return int(ambiguous["n"][0])
 
 
 def _weighted_prefixes(
