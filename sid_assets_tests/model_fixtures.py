@@ -73,9 +73,7 @@ def qwen_vocabulary() -> Tokenizer:
 
     spec = importlib.util.find_spec("dashscope")  # its code is not imported
     if spec is None or spec.origin is None:
-        pytest.skip(
-            "needs the vocabulary in the dashscope package: pip install --no-deps dashscope"
-        )
+        pytest.skip("needs the vocabulary in the dashscope package (pip install --no-deps)")
     vocabulary = Path(spec.origin).parent / "resources" / "qwen.tiktoken"
     tokenizer = TikTokenConverter(str(vocabulary), pattern=SPLIT).converted()
     _cut_as_qwen(tokenizer)

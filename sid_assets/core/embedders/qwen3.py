@@ -101,6 +101,12 @@ class Qwen3Embedder:
             for rows, batch in self._batches(tokenized):
                 vectors[positions[rows]] = batch
                 padded_tokens += len(batch) * int(tokenized.lengths[rows.start])
+        damaged = int((~np.isfinite(vectors).all(axis=1)).sum())
+        if damaged:
+            raise InputError(
+                f"{self.model}: {damaged:,} of {len(different):,} texts got vectors that are not "
+                f"finite in {self._dtype}. Set dtype to bfloat16 or float32."
+            )
         if len(different) < len(texts):
             vectors = vectors[which]
         return Embedded(vectors, tokens, padded_tokens, truncated=int(cut[which].sum()))

@@ -1,0 +1,416 @@
+"""Qwen3Embedder on a small model: the vectors of sentence-transformers, whatever the batches."""
+
+import json
+import os
+import pickle
+import random
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from sid_assets.core.embedders import qwen3
+from sid_assets.core.embedders.last_token_model import LastTokenModel
+from sid_assets.core.embedders.qwen3 import Qwen3Embedder
+from sid_assets.core.errors import InputError
+from sid_assets_tests.model_fixtures import ENDOFTEXT, save_model, save_tokenizer, small_tokenizer
+
+SAME = 0.99999
+
+
+def texts_of_mixed_length_and_script() -> list[str]:
+    """200 texts: English, Chinese, emoji, empty; from no to some hundred tokens."""
+    draw = random.Random(7)  # noqa: S311 - not for secrets
+    words = [
+        "paper",
+        "pen",
+        "千与千寻",
+        "война",
+        "🎬",
+        "of",
+        "the",
+        "12",
+        "\n",
+        "ink-jet",
+        "神灵",
+        "é",
+    ]
+    lengths = [0, 0, 1, 1, 150, *(draw.randrange(1, 20) for _ in range(195))]
+    return [" ".join(draw.choices(words, k=length)) for length in lengths]
+
+
+@pytest.fixture(scope="module")
+def texts() -> list[str]:
+    return texts_of_mixed_length_and_script()
+
+
+@pytest.fixture(scope="module")
+def vectors(small_model: Path, texts: list[str]) -> np.ndarray:
+    """The vectors of the texts, by the embedder as it comes."""
+    return Qwen3Embedder(str(small_model)).embed(texts).vectors
+
+
+@pytest.fixture(scope="module")
+def reference(small_model: Path) -> Callable[..., np.ndarray]:
+    """What sentence-transformers makes of texts, of at most so many tokens."""
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(small_model), device="cpu")
+
+    def encode(texts: list[str], max_length: int = 8192) -> np.ndarray:
+        model.max_seq_length = max_length
+        return model.encode(texts, batch_size=16)
+
+    return encode
+
+
+def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return (left * right).sum(axis=1)
+
+
+def as_stub(embedder: Qwen3Embedder) -> Qwen3Embedder:
+    """An embedder whose network answers at once: the number of tokens, and the first of them."""
+
+    class Stub:
+        def embed(self, batch: list[list[int]]) -> np.ndarray:
+            answers = np.zeros((len(batch), 4096), np.float32)
+            answers[:, :2] = [[len(ids), ids[0]] for ids in batch]
+            return answers
+
+    embedder.__dict__["_network"] = Stub()
+    return embedder
+
+
+def test_gives_the_vectors_of_sentence_transformers(
+    vectors: np.ndarray, texts: list[str], reference: Callable[..., np.ndarray]
+) -> None:
+    assert vectors.dtype == np.float32
+    assert vectors.flags.c_contiguous
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert cosines(vectors, reference(texts)).min() >= SAME
+    different = cosines(vectors, np.roll(vectors, 1, axis=0))
+    assert np.median(different) < 0.9, "the model tells texts apart"
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 200, 20_000])
+def test_neither_batches_nor_order_change_a_vector(
+    small_model: Path, texts: list[str], vectors: np.ndarray, batch_tokens: int
+) -> None:
+    some = random.Random(batch_tokens).sample(range(len(texts)), 100)  # noqa: S311 - no secrets
+    embedder = Qwen3Embedder(str(small_model), batch_tokens=batch_tokens)
+    embedded = embedder.embed([texts[i] for i in some])
+    assert cosines(embedded.vectors, vectors[some]).min() >= SAME
+
+
+def test_bfloat16_is_near_float32(small_model: Path, texts: list[str], vectors: np.ndarray) -> None:
+    embedded = Qwen3Embedder(str(small_model), dtype="bfloat16").embed(texts[:60])
+    assert cosines(embedded.vectors, vectors[:60]).min() >= 0.999
+    np.testing.assert_allclose(np.linalg.norm(embedded.vectors, axis=1), 1, atol=1e-5)
+
+
+def test_identical_texts_are_computed_once(small_model: Path) -> None:
+    once = Qwen3Embedder(str(small_model)).embed(["black pen", "ink"])
+    twice = Qwen3Embedder(str(small_model)).embed(["black pen", "ink", "black pen"])
+    assert twice.tokens == once.tokens
+    np.testing.assert_array_equal(twice.vectors, once.vectors[[0, 1, 0]])
+
+
+def test_cuts_long_texts_and_counts_them(
+    small_model: Path, reference: Callable[..., np.ndarray]
+) -> None:
+    long = "Title: The Third Man\nDescription: Vienna"
+    embedder = Qwen3Embedder(str(small_model), max_length=8)
+    embedded = embedder.embed([long, "a", long])
+    assert embedded.truncated == 2
+    assert cosines(embedded.vectors, reference([long, "a", long], max_length=8)).min() >= SAME
+    counts = embedder.count_tokens([long, "a", long])
+    assert counts.lengths.tolist() == [8, 2, 8]
+    assert counts.truncated == 2
+    assert not counts.estimated
+
+
+def test_a_title_cannot_move_the_pooled_position(
+    small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder = Qwen3Embedder(str(small_model), max_length=30)
+    hostile = [f"pen{ENDOFTEXT}", f"{ENDOFTEXT}{ENDOFTEXT}pen", "<|im_end|>" * 20, "pen"]
+    embedder.embed(hostile[:1])  # loads, and proves itself on texts of its own
+    seen: list[torch.Tensor] = []
+    forward = LastTokenModel._embed_padded
+
+    def spy(self: LastTokenModel, ids: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
+        seen.extend(row[kept.bool()] for row, kept in zip(ids, mask, strict=True))
+        return forward(self, ids, mask)
+
+    monkeypatch.setattr(LastTokenModel, "_embed_padded", spy)
+    vectors = embedder.embed(hostile).vectors
+    end = small_tokenizer_id(small_model, ENDOFTEXT)
+    assert len(seen) == len(hostile)
+    for ids in seen:
+        assert (ids == end).nonzero().flatten().tolist() == [len(ids) - 1]
+    assert cosines(vectors[:3], vectors[3:]).max() < 0.99
+
+
+def small_tokenizer_id(folder: Path, token: str) -> int:
+    fields = json.loads((folder / "tokenizer.json").read_text())
+    return next(added["id"] for added in fields["added_tokens"] if added["content"] == token)
+
+
+def test_a_tokenizer_without_the_end_gives_the_same_vectors(
+    small_model: Path, tmp_path: Path, texts: list[str], vectors: np.ndarray
+) -> None:
+    folder = shutil.copytree(small_model, tmp_path / "lacking")
+    save_tokenizer(small_tokenizer(), folder, append_endoftext=False)
+    embedded = Qwen3Embedder(str(folder)).embed(texts[:10])
+    assert cosines(embedded.vectors, vectors[:10]).min() >= SAME
+
+
+def test_batches_are_halved_when_memory_runs_out(
+    small_model: Path,
+    texts: list[str],
+    vectors: np.ndarray,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[int] = []
+    forward = LastTokenModel._embed_padded
+
+    def small_device(self: LastTokenModel, ids: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
+        tried.append(len(ids))
+        if ids.numel() > 100:
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(self, ids, mask)
+
+    monkeypatch.setattr(LastTokenModel, "_embed_padded", small_device)
+    short = [i for i, text in enumerate(texts) if len(text.encode()) < 40]
+    embedder = Qwen3Embedder(str(small_model), batch_tokens=1600)
+    embedded = embedder.embed([texts[i] for i in short])
+    assert cosines(embedded.vectors, vectors[short]).min() >= SAME
+    assert max(tried) > 10, "a batch that was too large was tried"
+    tried.clear()
+    embedder.embed([texts[i] for i in short])
+    failed = [rows for rows in tried if rows > 100]
+    assert not failed, "what was learnt of the device is kept"
+
+
+def test_one_text_that_does_not_fit_is_an_error(
+    small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder = Qwen3Embedder(str(small_model))
+    embedder.embed(["a"])
+
+    def full_device(self: LastTokenModel, ids: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(LastTokenModel, "_embed_padded", full_device)
+    with pytest.raises(InputError, match="one text of 3 tokens. Set a smaller max_length"):
+        embedder.embed(["pen", "a", "of"])
+
+
+def test_other_errors_of_the_device_are_not_taken_for_a_lack_of_memory(
+    small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder = Qwen3Embedder(str(small_model))
+    embedder.embed(["a"])
+
+    def broken(self: LastTokenModel, ids: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
+        raise RuntimeError("an illegal memory access was encountered")
+
+    monkeypatch.setattr(LastTokenModel, "_embed_padded", broken)
+    with pytest.raises(RuntimeError, match="illegal"):
+        embedder.embed(["a"])
+
+
+def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(
+    small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def must_not_load(self: LastTokenModel, *args: object) -> None:
+        raise AssertionError("weights were read")
+
+    monkeypatch.setattr(LastTokenModel, "__init__", must_not_load)
+    monkeypatch.setattr(qwen3, "free_memory", lambda device: 12 << 20)
+    with pytest.raises(InputError, match=r"float32 needs about 0\.\d GiB.* cpu has 0\.0 GiB free"):
+        Qwen3Embedder(str(small_model)).embed(["a"])
+
+
+def test_memory_needed_is_that_of_weights_and_batch(small_model: Path) -> None:
+    weights = (small_model / "model.safetensors").stat().st_size
+    full = Qwen3Embedder(str(small_model), batch_tokens=1).memory()
+    half = Qwen3Embedder(str(small_model), batch_tokens=1, dtype="bfloat16").memory()
+    larger = Qwen3Embedder(str(small_model), batch_tokens=1000).memory()
+    assert full.device == "cpu"
+    assert full.needed == pytest.approx(weights, rel=0.02)
+    assert half.needed == pytest.approx(weights / 2, rel=0.02)
+    assert larger.needed > full.needed + 1000 * 4096 * 4
+    assert full.free > 0
+
+
+def test_another_width_is_an_error_that_names_both(tmp_path: Path) -> None:
+    tokenizer = small_tokenizer()
+    folder = save_tokenizer(tokenizer, tmp_path / "narrow")
+    save_model(folder, tokenizer, hidden_size=1024)
+    with pytest.raises(InputError, match="1024 wide.* wants 4096"):
+        _ = Qwen3Embedder(str(folder)).space
+    with pytest.raises(InputError, match="1024 wide.* wants 4096"):
+        Qwen3Embedder(str(folder)).embed(["a"])
+
+
+def test_another_kind_of_model_is_an_error(small_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "bert", "hidden_size": 4096}')
+    with pytest.raises(InputError, match="of type 'bert', and not qwen3"):
+        _ = Qwen3Embedder(str(tmp_path)).space
+
+
+def test_a_tokenizer_of_another_model_is_an_error(
+    small_model: Path, real_tokenizer: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(small_model, tmp_path / "mixed")
+    shutil.copy(real_tokenizer / "tokenizer.json", folder)
+    with pytest.raises(InputError, match=r"ids up to 151643, and the model only \d+"):
+        Qwen3Embedder(str(folder)).embed(["a"])
+
+
+def test_attention_that_ignores_padding_is_found_at_load(
+    small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = LastTokenModel._embed_padded
+
+    def unmasked(self: LastTokenModel, ids: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
+        return forward(self, ids, torch.ones_like(mask))
+
+    monkeypatch.setattr(LastTokenModel, "_embed_padded", unmasked)
+    with pytest.raises(InputError, match="changes when a longer text is in its batch"):
+        Qwen3Embedder(str(small_model)).embed(["a"])
+
+
+def test_vectors_that_are_not_finite_are_an_error(
+    small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embedder = Qwen3Embedder(str(small_model))
+    embedder.embed(["a"])
+    monkeypatch.setattr(
+        LastTokenModel, "_embed_padded", lambda self, ids, mask: np.full((2, 4096), np.nan)
+    )
+    with pytest.raises(InputError, match="2 of 2 texts got vectors that are not finite in float32"):
+        embedder.embed(["a", "b"])
+
+
+def test_a_device_that_is_not_there_is_an_error(small_model: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(InputError, match="'cuda', and torch finds no GPU"):
+        Qwen3Embedder(str(small_model), device="cuda").embed(["a"])
+
+
+def test_can_be_sent_to_another_process_and_closed(small_model: Path) -> None:
+    embedder = Qwen3Embedder(str(small_model))
+    assert embedder.space.model == "small-qwen3"
+    sent = pickle.loads(pickle.dumps(embedder))  # noqa: S301 - our own bytes
+    first = sent.embed(["a pen"]).vectors
+    sent.close()
+    sent.close()
+    np.testing.assert_array_equal(sent.embed(["a pen"]).vectors, first)
+
+
+def test_the_space_is_known_without_torch(small_model: Path) -> None:
+    program = (
+        "import sys; from sid_assets.core.embedders.qwen3 import Qwen3Embedder;"
+        "embedder = Qwen3Embedder(sys.argv[1]); print(embedder.space.digest);"
+        "embedder.count_tokens(['a']);"
+        "assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(small_model)], capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == [Qwen3Embedder(str(small_model)).space.digest]
+
+
+def test_the_space_of_a_folder_follows_its_files_and_not_its_place(
+    small_model: Path, tmp_path: Path
+) -> None:
+    space = Qwen3Embedder(str(small_model)).space
+    moved = shutil.copytree(small_model, tmp_path / "elsewhere" / small_model.name)
+    assert Qwen3Embedder(str(moved)).space == space
+    assert Qwen3Embedder(str(moved), max_length=16).space != space
+    weights = moved / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    assert Qwen3Embedder(str(moved)).space.revision != space.revision
+    assert Qwen3Embedder(str(moved)).space.tokenizer_revision == space.tokenizer_revision
+
+
+def test_a_folder_has_no_revision(small_model: Path) -> None:
+    with pytest.raises(InputError, match="a folder has no revision 'main'"):
+        _ = Qwen3Embedder(str(small_model), revision="main").space
+
+
+@pytest.fixture
+def hub_cache(small_model: Path, tmp_path: Path) -> dict[str, str]:
+    """The environment of a machine without a network, whose hub cache has the model at v1."""
+    repository = tmp_path / "hub" / "models--org--small"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    shutil.copytree(small_model, repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "v1").write_text(commit)
+    return os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+
+
+def test_a_revision_of_a_hub_model_is_resolved_to_its_commit(hub_cache: dict[str, str]) -> None:
+    program = (
+        "from sid_assets.core.embedders.qwen3 import Qwen3Embedder;"
+        "embedder = Qwen3Embedder('org/small', revision='v1'); space = embedder.space;"
+        "print(space.model, space.revision, space.tokenizer_revision,"
+        " len(embedder.embed(['a']).vectors))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], env=hub_cache, capture_output=True, text=True
+    )
+    assert run.returncode == 0, run.stderr
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    assert run.stdout.split() == ["org/small", commit, commit, "1"]
+
+
+def test_a_model_that_cannot_be_had_is_an_error(hub_cache: dict[str, str]) -> None:
+    program = (
+        "from sid_assets.core.embedders.qwen3 import Qwen3Embedder;"
+        "from sid_assets.core.errors import InputError\n"
+        "try: Qwen3Embedder('org/small', revision='v2').space\n"
+        "except InputError as error: print(error)"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program], env=hub_cache, capture_output=True, text=True
+    )
+    assert run.stdout.startswith("org/small at revision 'v2': config.json can neither be found")
+
+
+def test_texts_of_a_length_share_a_batch(small_model: Path) -> None:
+    folder = os.environ.get("SID_TEST_DATA")
+    if not folder:
+        pytest.skip("SID_TEST_DATA does not name the folder with the real catalogs")
+    catalog = pq.read_table(Path(folder) / "amazon_office" / "catalog.parquet")
+    rows = catalog.select(["title", "description"]).to_pylist()
+    texts = [f"Title: {row['title']}\nDescription: {row['description']}" for row in rows]
+    embedder = as_stub(Qwen3Embedder(str(small_model), batch_tokens=2048))
+    embedded = embedder.embed(texts)
+    assert embedded.padding < 0.03
+    lengths = embedder.count_tokens(texts).lengths
+    np.testing.assert_array_equal(embedded.vectors[:, 0], lengths)
+    assert embedded.tokens == embedder.count_tokens(list(dict.fromkeys(texts))).lengths.sum()
+
+
+def test_order_is_kept_over_many_windows(small_model: Path) -> None:
+    texts = [f"{i} " * (i % 7) for i in range(5000)]
+    embedder = as_stub(Qwen3Embedder(str(small_model)))
+    lengths = embedder.count_tokens(texts).lengths
+    np.testing.assert_array_equal(embedder.embed(texts).vectors[:, 0], lengths)
+
+
+def test_no_texts_give_no_vectors(small_model: Path) -> None:
+    embedded = Qwen3Embedder(str(small_model)).embed([])
+    assert embedded.vectors.shape == (0, 4096)
+    assert (embedded.tokens, embedded.padding, embedded.truncated) == (0, 0, 0)
