@@ -134,9 +134,7 @@ def _results(
 ) -> Iterator[dg.AssetCheckResult]:
     """A result for every check; one that could not be looked at has not passed."""
     for name in names:
-        finding = findings.get(name) or Finding(
-            False, "not looked at, since the files are not right"
-        )
+        finding = findings.get(name) or Finding(False, "not looked at: see the check that failed")
         yield dg.AssetCheckResult(
             asset_key=key,
             check_name=name,

@@ -45,7 +45,6 @@ class ParquetIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
     """
 
     settings: dg.ResourceDependency[Settings]
-    extension: str | None = ".parquet"
 
     @property
     def _base_path(self) -> UPath:
@@ -55,6 +54,10 @@ class ParquetIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
     def storage_options(self) -> dict[str, Any]:
         """What fsspec needs; read off the path (dagster issue 32637)."""
         return dict(self._base_path.storage_options)
+
+    def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> UPath:
+        """`goods/codes` is at `goods/codes.parquet`."""
+        return UPath(f"{context.asset_key.to_user_string()}.parquet")
 
     def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:
         """Write and commit a new version of the table."""

@@ -23,6 +23,9 @@ DEPLOYMENTS = ("demo", "onerec")
 NO_SETTINGS = {"SID_TEST_DATA"}
 """Variables with our prefix that are none of these settings: where the tests find catalogs."""
 
+SAMPLE_COMPANIONS = ("interactions", "captions")
+"""Settings whose default goes with the sample's catalog, and with no other."""
+
 DEFAULT_TEMPLATE = "Title: {title}\nDescription: {description}\nCategory: {category}"
 
 
@@ -60,14 +63,14 @@ class Settings(dg.ConfigurableResource):
         "sets made from them are skipped.",
         str(sample.INTERACTIONS),
         "",
-        shown="the sample in demo; else none",
+        shown="the sample's, for the sample; else none",
     )
     captions: str = _setting(
         "Captions of items (`pid`, `dense_caption`): parquet. Without them the training sets made "
         "from them are skipped.",
         str(sample.CAPTIONS),
         "",
-        shown="the sample in demo; else none",
+        shown="the sample's, for the sample; else none",
     )
     text_template: str = _setting(
         "How an item becomes a text: plain field names in braces. A field that is null or blank "
@@ -145,14 +148,16 @@ class Settings(dg.ConfigurableResource):
         if deployment not in DEPLOYMENTS:
             raise InputError(f"SID_DEPLOYMENT={deployment}: is none of {', '.join(DEPLOYMENTS)}.")
         values: dict[str, Any] = {
-            name: environment.get(variable(name)) or defaults_of(field)[deployment]
-            for name, field in cls.model_fields.items()
+            name: defaults_of(field)[deployment] for name, field in cls.model_fields.items()
         }
+        if environment.get("SID_CATALOG"):
+            values |= dict.fromkeys(SAMPLE_COMPANIONS, "")  # they are about the sample's items
+        values |= {name: value for name in values if (value := environment.get(variable(name)))}
         try:
-            cls(**values)
+            checked = cls(**values)
         except ValueError as error:
             raise InputError(f"A setting has a value of the wrong type: {error}") from error
-        return _with_defaults(cls, values)
+        return _with_defaults(checked)
 
     def store(self) -> Store:
         """Where the tables are."""
@@ -197,24 +202,21 @@ class Refresh(dg.ConfigurableResource):
     )
 
 
-def _with_defaults(settings: type[Settings], values: Mapping[str, Any]) -> Settings:
-    """Settings whose defaults are these values.
+def _with_defaults(settings: Settings) -> Settings:
+    """The same settings, of a class whose defaults they are.
 
     A run config that names some fields leaves the others at the defaults of the class, not at the
     values of the instance; so a class is made whose defaults are what the environment says.
     """
     fields: dict[str, Any] = {}
-    for name, field in settings.model_fields.items():
-        fields[name] = (
-            field.annotation,
-            Field(
-                default=values[name],
-                description=field.description,
-                json_schema_extra=field.json_schema_extra,
-                validate_default=True,
-            ),
+    for name, field in Settings.model_fields.items():
+        default = Field(
+            default=getattr(settings, name),
+            description=field.description,
+            json_schema_extra=field.json_schema_extra,
         )
-    return create_model("Settings", __base__=settings, **fields)()
+        fields[name] = (field.annotation, default)
+    return create_model("Settings", __base__=Settings, **fields)()
 
 
 def variable(name: str) -> str:

@@ -64,7 +64,8 @@ def _samples(store: Store, sids: pa.Table, seed: int) -> str:
     groups = _groups_by_first_code(codes)
     drawn = draw.sample(sorted(groups), min(GROUPS_SHOWN, len(groups)))
     members = {code: draw.sample(groups[code], GROUP_ITEMS) for code in drawn}
-    texts = _texts(store, {pids[row] for row in [*rows, *sum(members.values(), [])]})
+    shown = {pids[row] for group in (rows, *members.values()) for row in group}
+    texts = _texts(store, shown)
 
     def line(row: int) -> str:
         return f"  {codes[row]!s:<18} {texts[pids[row]]}"

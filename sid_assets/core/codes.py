@@ -1,4 +1,4 @@
-"""The quantising run: codes for every vector, taken over where vector and tokenizer are the same."""
+"""The quantising run: codes are taken over where vector and tokenizer are the same."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

@@ -1,0 +1,128 @@
+"""The IO manager: every form in and out, metadata, and what readers see when a write fails."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+import pytest
+
+from sid_assets.core.hashing import text_hash
+from sid_assets.core.schema import item_texts as item_texts_schema
+from sid_assets.core.versions import Version
+from sid_assets.io_managers import LOADERS, ParquetIOManager, preview
+from sid_assets.settings import Settings
+
+
+def _texts(count: int = 10) -> pa.Table:
+    texts = [f"Title: film {number}" for number in range(count)]
+    columns = [list(range(1, count + 1)), texts, [text_hash(text) for text in texts]]
+    return pa.table(columns, schema=item_texts_schema("int"))
+
+
+def _materialize(assets, root, **kwargs) -> dg.ExecuteInProcessResult:
+    settings = Settings.from_environment({"SID_DATA_DIR": str(root)})
+    resources = {"settings": settings, "io_manager": ParquetIOManager(settings=settings)}
+    return dg.materialize(assets, resources=resources, **kwargs)
+
+
+def _asset_of(value, annotation) -> dg.AssetsDefinition:
+    @dg.asset(name="item_texts")
+    def texts() -> annotation:
+        return value
+
+    return texts
+
+
+@pytest.mark.parametrize(
+    ("value", "annotation"),
+    [
+        (_texts(), pa.Table),
+        (_texts().to_reader(), pa.RecordBatchReader),
+        (_texts().to_pandas(), pd.DataFrame),
+    ],
+    ids=["table", "reader", "frame"],
+)
+def test_takes_every_form(tmp_path, value, annotation):
+    _materialize([_asset_of(value, annotation)], tmp_path)
+    frame = pd.read_parquet(tmp_path / "item_texts.parquet")
+    assert frame.pid.tolist() == list(range(1, 11))
+    assert frame.text[0] == "Title: film 0"
+
+
+@pytest.mark.parametrize("annotation", list(LOADERS))
+def test_gives_every_form(tmp_path, annotation):
+    rows = {}
+
+    @dg.asset
+    def reader(item_texts: annotation) -> None:
+        if isinstance(item_texts, pads.Dataset):
+            rows["n"] = item_texts.count_rows()
+        elif isinstance(item_texts, Version):
+            rows["n"] = item_texts.rows
+        elif isinstance(item_texts, pa.RecordBatchReader):
+            rows["n"] = item_texts.read_all().num_rows
+        else:
+            rows["n"] = len(item_texts)
+
+    _materialize([_asset_of(_texts(), pa.Table), reader], tmp_path)
+    assert rows == {"n": 10}
+
+
+def test_an_annotation_it_does_not_know_is_refused_with_those_it_does(tmp_path):
+    @dg.asset
+    def reader(item_texts: list) -> None: ...
+
+    with pytest.raises(Exception, match="annotate the input as one of"):
+        _materialize([_asset_of(_texts(), pa.Table), reader], tmp_path)
+
+
+def test_records_rows_columns_uri_bytes_seconds_and_a_preview(tmp_path):
+    result = _materialize([_asset_of(_texts(), pa.Table)], tmp_path)
+    metadata = result.asset_materializations_for_node("item_texts")[0].metadata
+    assert metadata["dagster/row_count"].value == 10
+    columns = metadata["dagster/column_schema"].value.columns
+    assert [column.name for column in columns] == ["pid", "text", "text_hash"]
+    assert metadata["dagster/uri"].value == str(tmp_path / "item_texts.parquet")
+    assert metadata["bytes"].value > 0
+    assert metadata["seconds_writing"].value > 0
+    assert "film 4" in metadata["preview"].value
+    assert "film 5" not in metadata["preview"].value
+
+
+def test_a_stream_that_breaks_leaves_the_version_before(tmp_path):
+    _materialize([_asset_of(_texts(), pa.Table)], tmp_path)
+
+    def broken() -> Iterator[pa.RecordBatch]:
+        yield from _texts(4).to_batches()
+        raise RuntimeError("the source went away")
+
+    reader = pa.RecordBatchReader.from_batches(item_texts_schema("int"), broken())
+    with pytest.raises(Exception, match="the source went away"):
+        _materialize([_asset_of(reader, pa.RecordBatchReader)], tmp_path)
+    assert pq.read_table(tmp_path / "item_texts.parquet").num_rows == 10
+    assert not list(tmp_path.glob("**/*.tmp"))
+
+
+def test_text_of_the_catalog_stays_text_in_the_preview(tmp_path):
+    text = "Title: <img src=x onerror=alert(1)> | [link](http://x) `code`"
+    table = pa.table([[1], [text], [text_hash(text)]], schema=item_texts_schema("int"))
+    _materialize([_asset_of(table, pa.Table)], tmp_path)
+    settings = Settings.from_environment({"SID_DATA_DIR": str(tmp_path)})
+    shown = preview(settings.store().require("item_texts"))
+    assert "<img" not in shown
+    assert "](" not in shown
+    assert shown.splitlines()[2].count("|") == 4  # the borders of three cells
+
+
+def test_works_on_an_fsspec_url():
+    rows = {}
+
+    @dg.asset
+    def reader(item_texts: pa.Table) -> None:
+        rows["n"] = item_texts.num_rows
+
+    _materialize([_asset_of(_texts(), pa.Table), reader], "memory://tables")
+    assert rows == {"n": 10}
