@@ -37,7 +37,6 @@ def texts_of_mixed_length_and_script() -> list[str]:
         "the",
         "12",
         "\n",
-        "ink-jet",
         "神灵",
         "é",
     ]
@@ -74,6 +73,13 @@ def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return (left * right).sum(axis=1)
 
 
+def run_program(
+    program: str, *arguments: str, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", program, *arguments]
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+
 def as_stub(embedder: Qwen3Embedder) -> Qwen3Embedder:
     """An embedder whose network answers at once: the number of tokens, and the first of them."""
 
@@ -98,11 +104,11 @@ def test_gives_the_vectors_of_sentence_transformers(
     assert np.median(different) < 0.9, "the model tells texts apart"
 
 
-@pytest.mark.parametrize("batch_tokens", [1, 200, 20_000])
+@pytest.mark.parametrize("batch_tokens", [1, 300, 20_000])
 def test_neither_batches_nor_order_change_a_vector(
     small_model: Path, texts: list[str], vectors: np.ndarray, batch_tokens: int
 ) -> None:
-    some = random.Random(batch_tokens).sample(range(len(texts)), 100)  # noqa: S311 - no secrets
+    some = random.Random(batch_tokens).sample(range(len(texts)), 60)  # noqa: S311 - no secrets
     embedder = Qwen3Embedder(str(small_model), batch_tokens=batch_tokens)
     embedded = embedder.embed([texts[i] for i in some])
     assert cosines(embedded.vectors, vectors[some]).min() >= SAME
@@ -181,7 +187,7 @@ def test_batches_are_halved_when_memory_runs_out(
     forward = LastTokenModel._embed_padded
 
     def small_device(self: LastTokenModel, ids: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
-        tried.append(len(ids))
+        tried.append(ids.numel())
         if ids.numel() > 100:
             raise torch.OutOfMemoryError("out of memory")
         return forward(self, ids, mask)
@@ -191,11 +197,10 @@ def test_batches_are_halved_when_memory_runs_out(
     embedder = Qwen3Embedder(str(small_model), batch_tokens=1600)
     embedded = embedder.embed([texts[i] for i in short])
     assert cosines(embedded.vectors, vectors[short]).min() >= SAME
-    assert max(tried) > 10, "a batch that was too large was tried"
+    assert max(tried) > 100, "a batch that was too large was tried"
     tried.clear()
     embedder.embed([texts[i] for i in short])
-    failed = [rows for rows in tried if rows > 100]
-    assert not failed, "what was learnt of the device is kept"
+    assert max(tried) <= 100, "what was learnt of the device is kept"
 
 
 def test_one_text_that_does_not_fit_is_an_error(
@@ -208,7 +213,7 @@ def test_one_text_that_does_not_fit_is_an_error(
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(LastTokenModel, "_embed_padded", full_device)
-    with pytest.raises(InputError, match="one text of 3 tokens. Set a smaller max_length"):
+    with pytest.raises(InputError, match=r"one text of 3 tokens\. Set a smaller max_length"):
         embedder.embed(["pen", "a", "of"])
 
 
@@ -254,9 +259,9 @@ def test_another_width_is_an_error_that_names_both(tmp_path: Path) -> None:
     tokenizer = small_tokenizer()
     folder = save_tokenizer(tokenizer, tmp_path / "narrow")
     save_model(folder, tokenizer, hidden_size=1024)
-    with pytest.raises(InputError, match="1024 wide.* wants 4096"):
+    with pytest.raises(InputError, match=r"1024 wide.* wants 4096"):
         _ = Qwen3Embedder(str(folder)).space
-    with pytest.raises(InputError, match="1024 wide.* wants 4096"):
+    with pytest.raises(InputError, match=r"1024 wide.* wants 4096"):
         Qwen3Embedder(str(folder)).embed(["a"])
 
 
@@ -324,9 +329,7 @@ def test_the_space_is_known_without_torch(small_model: Path) -> None:
         "embedder.count_tokens(['a']);"
         "assert not {'torch', 'transformers'} & set(sys.modules)"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", program, str(small_model)], capture_output=True, text=True
-    )
+    run = run_program(program, str(small_model))
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == [Qwen3Embedder(str(small_model)).space.digest]
 
@@ -367,9 +370,7 @@ def test_a_revision_of_a_hub_model_is_resolved_to_its_commit(hub_cache: dict[str
         "print(space.model, space.revision, space.tokenizer_revision,"
         " len(embedder.embed(['a']).vectors))"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", program], env=hub_cache, capture_output=True, text=True
-    )
+    run = run_program(program, env=hub_cache)
     assert run.returncode == 0, run.stderr
     commit = "0123456789abcdef0123456789abcdef01234567"
     assert run.stdout.split() == ["org/small", commit, commit, "1"]
@@ -382,9 +383,7 @@ def test_a_model_that_cannot_be_had_is_an_error(hub_cache: dict[str, str]) -> No
         "try: Qwen3Embedder('org/small', revision='v2').space\n"
         "except InputError as error: print(error)"
     )
-    run = subprocess.run(
-        [sys.executable, "-c", program], env=hub_cache, capture_output=True, text=True
-    )
+    run = run_program(program, env=hub_cache)
     assert run.stdout.startswith("org/small at revision 'v2': config.json can neither be found")
 
 
