@@ -1,0 +1,221 @@
+"""Quantising as a stream: rows of `item_embeddings` in, rows of `codes` out, in the same order."""
+
+import queue
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sid_assets.core import schema
+from sid_assets.core.errors import offending_rows
+from sid_assets.core.residual_kmeans import BATCH, Encoded, Encoder, NotFiniteError
+from sid_assets.core.sorted_join import joined
+from sid_assets.core.vectors import vector_array, vectors_of
+
+BATCHES_AHEAD = 2
+"""Batches that are read while one is computed."""
+
+MOST_ROWS_HELD = 32 * BATCH
+"""Rows whose codes are taken over wait for others to compute, so that these fill a batch; but no
+more than this many rows."""
+
+_EARLIER = pa.schema(
+    [
+        ("earlier_codes", schema.CODES),
+        ("earlier_norms", schema.RESIDUAL_NORMS),
+        ("earlier_hash", schema.HASH),
+    ]
+)
+
+
+@dataclass
+class Quantised:
+    """What a run did, counted as it goes.
+
+    Attributes:
+        computed: Rows that were encoded.
+        reused: Rows whose codes were taken over.
+    """
+
+    computed: int = 0
+    reused: int = 0
+
+
+def quantise(
+    batches: Iterable[pa.RecordBatch],
+    encoder: Encoder,
+    earlier: Iterable[pa.RecordBatch] | None = None,
+    counts: Quantised | None = None,
+    source: Any = "item_embeddings",
+) -> Iterator[pa.RecordBatch]:
+    """The rows of `codes` for rows of `item_embeddings`.
+
+    Reading runs in a thread of its own, ahead of the computing. Memory is bounded by the size of
+    the batches, whatever their number.
+
+    Args:
+        batches: Rows with `pid`, `embedding` and `vector_hash`; sorted by pid if there is
+            `earlier`.
+        encoder: The tokenizer.
+        earlier: Rows of an earlier `codes` of the same tokenizer, sorted by pid. Where pid and
+            `vector_hash` are the same, the codes are taken over.
+        counts: Counts the rows.
+        source: What error messages name as the source of the vectors.
+
+    Yields:
+        Batches of `schema.codes`, one for each batch that is not empty.
+
+    Raises:
+        InputError: Vectors are of the wrong width, or not finite (names the first pids).
+    """
+    counts = Quantised() if counts is None else counts
+    held: list[_Rows] = []
+    for batch in prefetched(batches if earlier is None else _beside(batches, earlier)):
+        if not batch.num_rows:
+            continue
+        held.append(_Rows.of(batch))
+        to_compute = sum(len(rows.vectors) for rows in held)
+        if to_compute >= BATCH or sum(len(rows.pids) for rows in held) >= MOST_ROWS_HELD:
+            yield from _encode(held, encoder, counts, source)
+            held = []
+    yield from _encode(held, encoder, counts, source)
+
+
+def prefetched(items: Iterable[Any], ahead: int = BATCHES_AHEAD) -> Iterator[Any]:
+    """The items, made in a thread that stays a few ahead of what is taken."""
+    ready: queue.Queue[tuple[Any, BaseException | None, bool]] = queue.Queue(maxsize=ahead)
+    stopped = threading.Event()
+
+    def put(item: Any, error: BaseException | None, last: bool) -> None:
+        while not stopped.is_set():
+            try:
+                return ready.put((item, error, last), timeout=0.1)
+            except queue.Full:
+                continue
+
+    def make() -> None:
+        try:
+            for item in items:
+                put(item, None, False)
+                if stopped.is_set():
+                    return
+        except BaseException as error:  # raised again where the items are taken
+            put(None, error, True)
+        else:
+            put(None, None, True)
+
+    thread = threading.Thread(target=make, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error, last = ready.get()
+            if error:
+                raise error
+            if last:
+                return
+            yield item
+    finally:
+        stopped.set()
+        thread.join()
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A batch, with the vectors of those of its rows that have to be computed.
+
+    Attributes:
+        pids: Ids of all rows.
+        hashes: Their vector hashes.
+        vectors: float32, shape (m, dim), of the rows to compute.
+        taken: Which rows are taken over, bool of shape (n,); None if none is.
+        earlier: Codes and norms of these rows.
+    """
+
+    pids: pa.Array
+    hashes: pa.Array
+    vectors: np.ndarray
+    taken: np.ndarray | None = None
+    earlier: Encoded | None = None
+
+    @classmethod
+    def of(cls, batch: pa.RecordBatch) -> "_Rows":
+        pids, hashes, vectors = batch["pid"], batch["vector_hash"], batch["embedding"]
+        if "earlier_hash" not in batch.schema.names:
+            return cls(pids, hashes, vectors_of(vectors))
+        same = pc.fill_null(pc.equal(hashes, batch["earlier_hash"]), False)
+        codes = batch["earlier_codes"].filter(same).flatten().to_numpy()
+        norms = batch["earlier_norms"].filter(same).flatten().to_numpy()
+        earlier = Encoded(
+            codes.reshape(-1, schema.CODE_LAYERS), norms.reshape(-1, schema.CODE_LAYERS + 1)
+        )
+        taken = same.to_numpy(zero_copy_only=False)
+        return cls(pids, hashes, vectors_of(vectors.filter(pc.invert(same))), taken, earlier)
+
+    def finish(self, encoded: Encoded) -> pa.RecordBatch:
+        """The rows of `codes`, given those that were computed."""
+        if self.taken is not None and self.earlier is not None:
+            encoded = Encoded(
+                _merge(self.taken, self.earlier.codes, encoded.codes),
+                _merge(self.taken, self.earlier.residual_norms, encoded.residual_norms),
+            )
+        layers = encoded.codes.shape[1]
+        ends = np.arange(0, encoded.codes.size + 1, layers, dtype=np.int32)
+        codes = pa.ListArray.from_arrays(ends, encoded.codes.reshape(-1))
+        table = schema.codes("int" if pa.types.is_integer(self.pids.type) else "string")
+        norms = vector_array(encoded.residual_norms)
+        return pa.RecordBatch.from_arrays([self.pids, codes, self.hashes, norms], schema=table)
+
+
+def _merge(taken: np.ndarray, earlier: np.ndarray, computed: np.ndarray) -> np.ndarray:
+    rows = np.empty((len(taken), computed.shape[1]), computed.dtype)
+    rows[taken], rows[~taken] = earlier, computed
+    return rows
+
+
+def _beside(
+    batches: Iterable[pa.RecordBatch], earlier: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """The batches, with what the earlier table says of each row beside it."""
+    renamed = (
+        pa.RecordBatch.from_arrays(
+            [batch["pid"], batch["codes"], batch["residual_norms"], batch["vector_hash"]],
+            names=["pid", *_EARLIER.names],
+        )
+        for batch in earlier
+    )
+    return joined(batches, renamed, _EARLIER)
+
+
+def _encode(
+    held: list[_Rows], encoder: Encoder, counts: Quantised, source: Any
+) -> Iterator[pa.RecordBatch]:
+    if not held:
+        return
+    vectors = held[0].vectors if len(held) == 1 else np.concatenate([r.vectors for r in held])
+    try:
+        encoded = encoder.encode(vectors)
+    except NotFiniteError as error:
+        pids = pa.concat_arrays([_pids_to_compute(rows) for rows in held])
+        raise offending_rows(
+            "the vector holds NaN, infinite or overflowing values",
+            source=source,
+            column="embedding",
+            rows=len(error.rows),
+            ids=(pids[int(row)].as_py() for row in error.rows),
+            remedy="Embed these items anew.",
+        ) from error
+    start = 0
+    for rows in held:
+        some = slice(start, start + len(rows.vectors))
+        yield rows.finish(Encoded(encoded.codes[some], encoded.residual_norms[some]))
+        counts.computed += len(rows.vectors)
+        counts.reused += len(rows.pids) - len(rows.vectors)
+        start = some.stop
+
+
+def _pids_to_compute(rows: _Rows) -> pa.Array:
+    return rows.pids if rows.taken is None else rows.pids.filter(pa.array(~rows.taken))
