@@ -41,7 +41,7 @@ class PidColumn:
         source: The file, folder or glob it is in.
         column: Its name.
         stored: How the file stores the ids.
-        rows: Rows of the column.
+        rows: Rows of the column that hold ids.
         first_ids: Its first ids (five are enough), as they are stored.
     """
 
@@ -161,7 +161,7 @@ def _describe(side: PidColumn) -> str:
     shown = ", ".join(repr(pid) for pid in ids)
     return (
         f"{side.source}: column {side.column!r} stores {side.stored} "
-        f"({side.rows:,} rows; first ids: {shown})"
+        f"({side.rows:,} ids; the first: {shown})"
     )
 
 

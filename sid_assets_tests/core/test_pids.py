@@ -34,7 +34,7 @@ def test_integers_and_text_do_not_agree() -> None:
         "int.parquet",
         "text.parquet",
         "'pid'",
-        "2 rows",
+        "2 ids",
         "1, 2",
         "'1', '2'",
         "SID_PID_TYPE",

@@ -1,0 +1,221 @@
+"""The files that a setting names: a file, a folder or a glob of parquet, CSV or JSON lines."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+from upath import UPath
+
+from sid_assets.core.errors import InputError
+from sid_assets.core.places import arrow_filesystem, is_local, place
+
+TableFormat = Literal["parquet", "csv", "tsv", "json"]
+
+ENDINGS: dict[str, TableFormat] = {
+    ".parquet": "parquet",
+    ".csv": "csv",
+    ".csv.gz": "csv",
+    ".tsv": "tsv",
+    ".tsv.gz": "tsv",
+    ".json": "json",
+    ".json.gz": "json",
+    ".jsonl": "json",
+    ".jsonl.gz": "json",
+    ".ndjson": "json",
+    ".ndjson.gz": "json",
+}
+
+WILDCARDS = "*?["
+FOOTERS_AT_ONCE = 16
+"""Parquet footers read at the same time; on an object store each is a round trip."""
+
+_ETAGS = ("ETag", "etag", "md5Hash", "content_md5")
+_TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
+
+
+@dataclass(frozen=True)
+class FileStamp:
+    """What tells whether a file is still the one it was.
+
+    Attributes:
+        name: Absolute path, or URL.
+        size: In bytes.
+        version: mtime in nanoseconds on a local disk; etag on a store that has one, else a time.
+    """
+
+    name: str
+    size: int
+    version: str
+
+
+@dataclass(frozen=True)
+class TableFiles:
+    """The files of a table, by name.
+
+    Attributes:
+        root: Where they are, as the setting says.
+        format: What all of them are.
+        stamps: One for each file, in the order of their names.
+    """
+
+    root: UPath
+    format: TableFormat
+    stamps: tuple[FileStamp, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Absolute paths, or URLs."""
+        return tuple(stamp.name for stamp in self.stamps)
+
+    @property
+    def filesystem(self) -> fsspec.AbstractFileSystem:
+        """Where the files are."""
+        return self.root.fs
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all stamps, 16 hex digits: another one where a file came, went or changed."""
+        stamps = json.dumps([(stamp.name, stamp.size, stamp.version) for stamp in self.stamps])
+        return hashlib.sha256(stamps.encode()).hexdigest()[:16]
+
+
+def find_table_files(setting: str) -> TableFiles:
+    """Find the files.
+
+    In a folder (and the folders in it) these are the files with a known ending whose names, and
+    whose folders' names, start neither with `.` nor with `_`: Spark and others keep notes there.
+
+    Args:
+        setting: A path or fsspec URL of a file, a folder or a glob.
+
+    Raises:
+        InputError: There is no such file, none in the folder, an unknown ending, or
+            several formats.
+    """
+    root = _place(setting)
+    root.fs.invalidate_cache()
+    try:
+        found = _list(root)
+        tables = _tables(found)
+        stamps = tuple(_stamp(root, path, found[path]) for path in tables)
+    except OSError as error:
+        raise InputError(f"{setting}: cannot be looked at ({error}).") from error
+    if not tables:
+        raise _nothing_there(root, found)
+    if len(set(tables.values())) > 1:
+        raise _mixed(root, tables)
+    return TableFiles(root, next(iter(tables.values())), stamps)
+
+
+def fingerprint(setting: str) -> str:
+    """Hash of the names, sizes and times or etags of the files that a setting names.
+
+    Raises:
+        InputError: As `find_table_files`.
+    """
+    return find_table_files(setting).fingerprint
+
+
+def read_parquet_schemas(files: TableFiles) -> list[pa.Schema]:
+    """The schema of each parquet file, from its footer.
+
+    Raises:
+        InputError: A file is no parquet file, or is cut off.
+    """
+    filesystem = arrow_filesystem(files.root)
+
+    def read(name: str) -> pa.Schema:
+        try:
+            return pq.read_schema(place(name).path, filesystem=filesystem).remove_metadata()
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                f"{name}: not a readable parquet file; it is cut off or damaged, or its copying "
+                f"has not ended ({str(error).strip()})."
+            ) from error
+
+    with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
+        return list(pool.map(read, files.names))
+
+
+def _place(setting: str) -> UPath:
+    try:
+        root = place(setting)
+        root.fs  # noqa: B018 - the file system's package is imported here
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{setting}: {error}.") from error
+    return root
+
+
+Found = dict[str, dict[str, Any]]
+"""Paths, and what the file system says of each."""
+
+
+def _list(root: UPath) -> Found:
+    """The files that a path stands for."""
+    filesystem: Any = root.fs  # fsspec's annotations do not know `detail`
+    path = root.path
+    if filesystem.isfile(path):
+        return {path: filesystem.info(path)}
+    if filesystem.isdir(path):
+        return _visible(path, filesystem.find(path, detail=True))
+    if not any(character in path for character in WILDCARDS):
+        raise InputError(f"{_name(root, path)}: no such file or folder.")
+    found: Found = {}
+    for match, info in filesystem.glob(path, detail=True).items():
+        inside = info["type"] == "directory"
+        found |= filesystem.find(match, detail=True) if inside else {match: info}
+    fixed = min(path.index(character) for character in WILDCARDS if character in path)
+    return _visible(path[:fixed].rpartition("/")[0], found)
+
+
+def _visible(folder: str, found: Found) -> Found:
+    return {
+        path: info
+        for path, info in found.items()
+        if not any(part.startswith((".", "_")) for part in Path(path[len(folder) :]).parts)
+    }
+
+
+def _tables(paths: Iterable[str]) -> dict[str, TableFormat]:
+    """The paths with a known ending, by name, and the format that the ending stands for."""
+    return {
+        path: kind
+        for path in sorted(paths)
+        for ending, kind in ENDINGS.items()
+        if path.lower().endswith(ending)
+    }
+
+
+def _stamp(root: UPath, path: str, info: dict[str, Any]) -> FileStamp:
+    if is_local(root):
+        status = Path(path).stat()
+        return FileStamp(path, status.st_size, str(status.st_mtime_ns))
+    version = next((info[key] for key in (*_ETAGS, *_TIMES) if info.get(key)), "")
+    return FileStamp(_name(root, path), info["size"] or 0, str(version))
+
+
+def _name(root: UPath, path: str) -> str:
+    return path if is_local(root) else root.fs.unstrip_protocol(path)
+
+
+def _nothing_there(root: UPath, found: Iterable[str]) -> InputError:
+    seen = ", ".join(_name(root, path) for path in sorted(found)[:3])
+    what = f"there are {seen}" if seen else "there are no files"
+    return InputError(
+        f"{root}: no parquet, CSV or JSON lines here: {what}. Known endings: {', '.join(ENDINGS)}."
+    )
+
+
+def _mixed(root: UPath, tables: dict[str, TableFormat]) -> InputError:
+    first = {kind: path for path, kind in reversed(tables.items())}
+    shown = ", ".join(f"{kind} ({_name(root, path)})" for kind, path in sorted(first.items()))
+    return InputError(
+        f"{root}: files of several formats: {shown}. Name those of one, e.g. {root}/*.{min(first)}."
+    )

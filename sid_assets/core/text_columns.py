@@ -1,0 +1,298 @@
+r"""Columns of parquet, CSV or JSON lines as text, whatever they are stored as, by DuckDB.
+
+How values become text:
+
+- Text stays as it is. CSV is text throughout, so `007` stays `007`; an empty field is null.
+- Integers, decimals, booleans (`true`), dates and times appear as DuckDB prints them, times in UTC.
+- Floats appear as the shortest number that reads back the same; where they are whole without `.0`,
+  since pandas turns an integer column with gaps into floats. NaN is null, as in pandas.
+- Lists: their elements, joined with `, `; null and blank ones are left out.
+- Structs, maps and lists in lists appear as JSON.
+"""
+
+import csv
+import functools
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO, cast
+
+import duckdb
+import pyarrow as pa
+from duckdb import (
+    ColumnExpression,
+    ConstantExpression,
+    DuckDBPyConnection,
+    DuckDBPyRelation,
+    Expression,
+    FunctionExpression,
+    SQLExpression,
+)
+
+from sid_assets.core.errors import InputError
+from sid_assets.core.pids import stored_as
+from sid_assets.core.places import is_local, place
+from sid_assets.core.table_files import TableFiles, read_parquet_schemas
+
+_FILE = "__sid_assets_file"
+"""Where DuckDB puts the name of the file: a name that no catalog has a column of."""
+
+DELIMITERS = {"csv": ",", "tsv": "\t"}
+
+JSON_ROWS_LOOKED_AT = 10_000
+"""Rows whose keys are taken for the columns of JSON lines; all are looked at if one is missing."""
+
+MESSAGE_LENGTH = 400
+"""What is shown of DuckDB's own message, which may quote a whole line of the file."""
+
+_MACROS = r"""
+-- White space is what Python's str.isspace calls so.
+CREATE MACRO blank_to_null(t) AS
+    CASE WHEN regexp_matches(t, '[^\s\x0b\x1c-\x1f\x{85}\p{Z}]') THEN t END;
+CREATE MACRO list_text(texts) AS
+    array_to_string(list_filter(texts, lambda t: blank_to_null(t) IS NOT NULL), ', ');
+CREATE MACRO nested_list_text(nested) AS
+    list_text(list_transform(nested, lambda x: CAST(to_json(x) AS VARCHAR)));
+
+CREATE MACRO float_text(x) AS
+    CASE WHEN NOT isnan(x) THEN regexp_replace(CAST(x AS VARCHAR), '\.0$', '') END;
+CREATE MACRO float_list_text(floats) AS
+    list_text(list_transform(floats, lambda x: float_text(x)));
+-- Above 2**53 neighbouring integers share a float, so such an id keeps the '.0' that gives it away.
+CREATE MACRO float_id_text(x) AS
+    CASE WHEN abs(x) <= 9007199254740992 OR isnan(x) THEN float_text(x)
+         ELSE CAST(x AS VARCHAR) END;
+CREATE MACRO decimal_id_text(x) AS regexp_replace(CAST(x AS VARCHAR), '\.0+$', '');
+
+CREATE MACRO json_value_text(j) AS
+    CASE json_type(j) WHEN 'DOUBLE' THEN regexp_replace(j ->> '$', '\.0$', '')
+                      ELSE j ->> '$' END;
+CREATE MACRO json_text(j) AS
+    CASE json_type(j)
+        WHEN 'ARRAY' THEN list_text(list_transform(CAST(j AS JSON[]), lambda e: json_value_text(e)))
+        ELSE json_value_text(j) END;
+CREATE MACRO json_stored(j) AS
+    CASE json_type(j) WHEN 'VARCHAR' THEN 'text'
+                      WHEN 'BIGINT' THEN 'int' WHEN 'UBIGINT' THEN 'int' WHEN 'DOUBLE' THEN 'int'
+                      ELSE 'other' END;
+"""
+
+
+def connect(scratch_dir: str | Path, memory_limit: str) -> DuckDBPyConnection:
+    """A new DuckDB database in a file of a scratch folder, with the macros of this module.
+
+    Args:
+        scratch_dir: Where the database is, and what a sort spills; the caller removes it.
+        memory_limit: What DuckDB may use, e.g. "2GB".
+    """
+    scratch = Path(scratch_dir)
+    connection = duckdb.connect(
+        scratch / "rows.duckdb",
+        config={
+            "memory_limit": memory_limit,
+            "temp_directory": str(scratch / "spill"),
+            "storage_compatibility_version": "latest",
+            "autoinstall_known_extensions": False,
+            "TimeZone": "UTC",
+        },
+    )
+    connection.execute(_MACROS)
+    return connection
+
+
+def scan(
+    connection: DuckDBPyConnection, files: TableFiles, pid_column: str, fields: Sequence[str]
+) -> DuckDBPyRelation:
+    """The rows of all files as text, read as they are asked for.
+
+    The columns are `file`; `pid`, the id as text; `stored`, how the file stores it (`int`, `text`,
+    `untyped`, or `other` for a JSON value that is neither a number nor text); and the fields as
+    `f0`, `f1`, ... Rows are read within `reading(files)`, which names the file that is damaged.
+
+    Raises:
+        InputError: A file cannot be read, or lacks a column.
+    """
+    if not is_local(files.root):
+        connection.register_filesystem(files.filesystem)
+    scan_format = {"parquet": _scan_parquet, "json": _scan_json}.get(files.format, _scan_csv)
+    with reading(files):
+        return scan_format(connection, files, pid_column, fields)
+
+
+@contextmanager
+def reading(files: TableFiles) -> Iterator[None]:
+    """Turn DuckDB's errors about the content of a file into one that names file and line.
+
+    Raises:
+        InputError: A file is damaged, or a line of it is malformed.
+    """
+    try:
+        yield
+    except (duckdb.InvalidInputException, duckdb.ConversionException, duckdb.IOException) as error:
+        message = str(error)
+        named = [name for name in files.names if name in message]
+        if isinstance(error, duckdb.IOException) and not named:
+            raise
+        what = re.split(r"\n\s*(?:Possible|Try setting|file = )", message)[0]
+        what = " ".join(what.split()).removeprefix("Invalid Input Error: ")[:MESSAGE_LENGTH]
+        raise InputError(
+            f"{named[0] if named else files.root}: cannot be read as {files.format}: {what}"
+        ) from error
+
+
+def _scan_parquet(
+    connection: DuckDBPyConnection, files: TableFiles, pid_column: str, fields: Sequence[str]
+) -> DuckDBPyRelation:
+    """Files that store the columns alike are read together, each such group for itself."""
+    wanted = (pid_column, *fields)
+    groups: dict[tuple[pa.DataType, ...], list[str]] = defaultdict(list)
+    for name, schema in zip(files.names, read_parquet_schemas(files), strict=True):
+        _require(name, schema.names, wanted)
+        groups[tuple(schema.field(column).type for column in wanted)].append(name)
+    scans = []
+    for (pid_kind, *field_kinds), names in groups.items():
+        rows = connection.sql(
+            "FROM read_parquet($files, filename = $file, binary_as_string = true, "
+            "hive_partitioning = false)",
+            params={"files": _literal(names), "file": _FILE},
+        )
+        pid = ColumnExpression(pid_column)
+        stored = stored_as(pid_kind, source=names[0], column=pid_column)
+        texts = map(_text_of, field_kinds, map(ColumnExpression, fields))
+        scans.append(_select(rows, _pid_text(pid_kind, pid), ConstantExpression(stored), texts))
+    return functools.reduce(DuckDBPyRelation.union, scans)
+
+
+def _scan_csv(
+    connection: DuckDBPyConnection, files: TableFiles, pid_column: str, fields: Sequence[str]
+) -> DuckDBPyRelation:
+    """Files with the same header are read together; columns go by position, all of them text."""
+    delimiter = DELIMITERS[files.format]
+    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name in files.names:
+        header = _csv_header(files, name, delimiter)
+        _require(name, header, (pid_column, *fields))
+        groups[header].append(name)
+    scans = []
+    for header, names in groups.items():
+        # In parallel, DuckDB 2.0 loses its place where a quoted value with a newline lies across
+        # two of its buffers, and calls a sound file malformed.
+        rows = connection.sql(
+            "FROM read_csv($files, filename = $file, columns = $columns, delim = $delimiter, "
+            "auto_detect = false, header = true, quote = '\"', escape = '\"', parallel = false, "
+            "hive_partitioning = false)",
+            params={
+                "files": _literal(names),
+                "file": _FILE,
+                "columns": {f"c{position}": "VARCHAR" for position in range(len(header))},
+                "delimiter": delimiter,
+            },
+        )
+        pid, *texts = (
+            ColumnExpression(f"c{header.index(column)}") for column in (pid_column, *fields)
+        )
+        scans.append(_select(rows, pid, ConstantExpression("untyped"), texts))
+    return functools.reduce(DuckDBPyRelation.union, scans)
+
+
+def _scan_json(
+    connection: DuckDBPyConnection, files: TableFiles, pid_column: str, fields: Sequence[str]
+) -> DuckDBPyRelation:
+    """Values are taken as JSON and typed one by one, so that no guess from the first rows fails."""
+    wanted = (pid_column, *fields)
+    params = {"files": _literal(files.names)}
+    keys = _json_keys(connection.sql(_JSON_OBJECTS, params=params).limit(JSON_ROWS_LOOKED_AT))
+    if not set(wanted) <= set(keys):
+        keys = _json_keys(connection.sql(_JSON_OBJECTS, params=params))
+    _require(str(files.root), keys, wanted)
+    rows = connection.sql(
+        "FROM read_json($files, filename = $file, columns = $columns, format = 'auto', "
+        "records = true, hive_partitioning = false)",
+        params=params | {"file": _FILE, "columns": dict.fromkeys(wanted, "JSON")},
+    )
+    pid, *texts = (FunctionExpression("json_text", ColumnExpression(name)) for name in wanted)
+    stored = FunctionExpression("json_stored", ColumnExpression(pid_column))
+    return _select(rows, pid, stored, texts)
+
+
+_JSON_OBJECTS = "SELECT json FROM read_json_objects($files, format = 'auto')"
+
+
+def _json_keys(objects: DuckDBPyRelation) -> list[str]:
+    keys = objects.select(SQLExpression("unnest(json_keys(json))")).distinct().fetchall()
+    return sorted(key for (key,) in keys)
+
+
+def _csv_header(files: TableFiles, name: str, delimiter: str) -> tuple[str, ...]:
+    path = place(name).path
+    try:
+        with files.filesystem.open(
+            path, "rt", encoding="utf-8-sig", newline="", compression="infer"
+        ) as lines:
+            return tuple(next(csv.reader(cast(TextIO, lines), delimiter=delimiter), ()))
+    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{name}: cannot be read as {files.format} in UTF-8: {error}") from error
+
+
+def _require(source: str, there: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raise InputError unless each wanted column is there once."""
+    shown = ", ".join(there) or "none"
+    if missing := [name for name in wanted if name not in there]:
+        raise InputError(
+            f"{source}: there is no column {', '.join(map(repr, missing))}. There are: {shown}. "
+            "SID_PID_COLUMN names the column of ids, SID_TEXT_TEMPLATE those of the text."
+        )
+    for name in wanted:
+        # DuckDB does not tell apart what differs in case only.
+        if sum(other.casefold() == name.casefold() for other in there) > 1:
+            raise InputError(
+                f"{source}: several columns are called {name!r}, in upper or lower case. There "
+                f"are: {shown}. Rename one."
+            )
+
+
+def _literal(names: Sequence[str]) -> list[str]:
+    """File names for DuckDB, which would take `a[1].csv` for a pattern."""
+    return [re.sub(r"([*?\[])", r"[\1]", name) for name in names]
+
+
+def _select(
+    rows: DuckDBPyRelation, pid: Expression, stored: Expression, texts: Iterable[Expression]
+) -> DuckDBPyRelation:
+    return rows.select(
+        ColumnExpression(_FILE).alias("file"),
+        pid.alias("pid"),
+        stored.alias("stored"),
+        *(text.alias(f"f{position}") for position, text in enumerate(texts)),
+    )
+
+
+def _pid_text(kind: pa.DataType, pid: Expression) -> Expression:
+    if pa.types.is_floating(kind):
+        return FunctionExpression("float_id_text", pid)
+    if pa.types.is_decimal(kind):
+        return FunctionExpression("decimal_id_text", pid)
+    return pid.cast("VARCHAR")
+
+
+def _text_of(kind: pa.DataType, column: Expression) -> Expression:
+    """A parquet column of an Arrow type as text."""
+    if pa.types.is_floating(kind):
+        return FunctionExpression("float_text", column)
+    if _is_list(kind):
+        if pa.types.is_floating(kind.value_type):
+            return FunctionExpression("float_list_text", column)
+        if pa.types.is_nested(kind.value_type):
+            return FunctionExpression("nested_list_text", column)
+        return FunctionExpression("list_text", column.cast("VARCHAR[]"))
+    if pa.types.is_nested(kind):
+        return FunctionExpression("to_json", column).cast("VARCHAR")
+    return column.cast("VARCHAR")
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    return (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
