@@ -1,25 +1,38 @@
 """How refusals reach the person who runs the graph: one message, no stack of library frames."""
 
 import functools
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import dagster as dg
 
 from sid_assets.core.errors import SidAssetsError
 
-P = ParamSpec("P")
-R = TypeVar("R")
 
-
-def clear_failures(body: Callable[P, R]) -> Callable[P, R]:
+def clear_failures(body: Callable[..., Any]) -> Callable[..., Any]:
     """Let an asset end with the message of what it refused, which no retry would mend."""
+    if inspect.isgeneratorfunction(body):
+
+        @functools.wraps(body)
+        def run_generator(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            with _refusals_as_failures():
+                yield from body(*args, **kwargs)
+
+        return run_generator
 
     @functools.wraps(body)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
+    def run(*args: Any, **kwargs: Any) -> Any:
+        with _refusals_as_failures():
             return body(*args, **kwargs)
-        except SidAssetsError as error:
-            raise dg.Failure(description=str(error), allow_retries=False) from None
 
     return run
+
+
+@contextmanager
+def _refusals_as_failures() -> Iterator[None]:
+    try:
+        yield
+    except SidAssetsError as error:
+        raise dg.Failure(description=str(error), allow_retries=False) from None

@@ -1,14 +1,17 @@
 """What the assets work with, made from the settings."""
 
-from typing import Any
+from dataclasses import asdict
+from typing import Any, get_args
 
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embedders.hashing import HashingEmbedder
+from sid_assets.core.embedders.qwen3 import Dtype, Qwen3Embedder
 from sid_assets.core.errors import InputError
 from sid_assets.core.refresh import RefreshPolicy, TokenizerSource, tokenizer_source
 from sid_assets.core.tokenizer_training import TrainingSettings
 from sid_assets.settings import Refresh, Settings
 
+EMBEDDERS = ("hashing", "qwen3", "openai")
 AUTOMATION_TAGS = ("dagster/schedule_name", "dagster/sensor_name")
 
 
@@ -18,19 +21,15 @@ def make_embedder(settings: Settings) -> Embedder:
     Raises:
         InputError: It names none, or a setting it needs is missing.
     """
-    if settings.embedder == "hashing":
+    if settings.choice("embedder", EMBEDDERS) == "hashing":
         return HashingEmbedder()
-    if settings.embedder == "qwen3":
-        from sid_assets.core.embedders.qwen3 import Qwen3Embedder
-
-        return Qwen3Embedder(
-            settings.require("embedding_model"),
-            revision=settings.embedding_revision,
-            max_length=settings.max_length,
-            device=settings.device or None,
-            dtype=settings.embedding_dtype or None,
-        )
-    raise InputError(f"SID_EMBEDDER={settings.embedder}: is none of hashing, qwen3, openai.")
+    return Qwen3Embedder(
+        settings.require("embedding_model"),
+        revision=settings.embedding_revision or None,
+        max_length=settings.max_length,
+        device=settings.device or None,
+        dtype=settings.choice("embedding_dtype", ("", *get_args(Dtype))) or None,
+    )
 
 
 def training_settings(settings: Settings) -> TrainingSettings:
@@ -40,8 +39,6 @@ def training_settings(settings: Settings) -> TrainingSettings:
 
 def wanted_tokenizer(settings: Settings) -> TokenizerSource:
     """The tokenizer that `SID_TOKENIZER` names."""
-    from dataclasses import asdict
-
     return tokenizer_source(
         settings.require("tokenizer"),
         settings.tokenizer_revision,

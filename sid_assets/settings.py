@@ -6,7 +6,7 @@ in the launchpad. The table in the README is made from this file.
 
 import os
 from collections.abc import Mapping
-from typing import Any, cast, get_args
+from typing import Any
 
 import dagster as dg
 from dotenv import dotenv_values
@@ -15,7 +15,6 @@ from pydantic.fields import FieldInfo
 
 from sid_assets import sample
 from sid_assets.core.errors import InputError
-from sid_assets.core.pids import PidTypeSetting
 from sid_assets.core.versions import Store
 
 PREFIX = "SID_"
@@ -145,8 +144,7 @@ class Settings(dg.ConfigurableResource):
             } | dict(os.environ)
         _require_known(environment)
         deployment = environment.get("SID_DEPLOYMENT") or "demo"
-        if deployment not in DEPLOYMENTS:
-            raise InputError(f"SID_DEPLOYMENT={deployment}: is none of {', '.join(DEPLOYMENTS)}.")
+        cls(deployment=deployment).choice("deployment", DEPLOYMENTS)
         values: dict[str, Any] = {
             name: defaults_of(field)[deployment] for name, field in cls.model_fields.items()
         }
@@ -175,17 +173,16 @@ class Settings(dg.ConfigurableResource):
             raise InputError(f"{variable(name)} is not set. {description}")
         return value
 
-    def pid_type_setting(self) -> PidTypeSetting:
-        """`SID_PID_TYPE`, checked.
+    def choice(self, name: str, words: tuple[str, ...]) -> Any:
+        """The value of a setting that is one of a few words.
 
         Raises:
-            InputError: It is another word.
+            InputError: It is another.
         """
-        if self.pid_type not in get_args(PidTypeSetting):
-            raise InputError(
-                f"SID_PID_TYPE={self.pid_type}: is none of {', '.join(get_args(PidTypeSetting))}."
-            )
-        return cast(PidTypeSetting, self.pid_type)
+        value = getattr(self, name)
+        if value not in words:
+            raise InputError(f"{variable(name)}={value}: is none of {', '.join(words)}.")
+        return value
 
 
 class Refresh(dg.ConfigurableResource):

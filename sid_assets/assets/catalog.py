@@ -1,7 +1,21 @@
 """The first stage: the text of every item."""
 
+import tempfile
+from dataclasses import asdict
+from typing import cast, get_args
+
 import dagster as dg
 from pydantic import Field
+
+from sid_assets.assets.domains import Domain
+from sid_assets.core.errors import InputError
+from sid_assets.core.pids import PidTypeSetting
+from sid_assets.core.provenance import Provenance
+from sid_assets.core.tables import commit_staged, stage_rows
+from sid_assets.core.texts import REJECTED, CatalogSource, ItemTexts, OnBadRows, read_item_texts
+from sid_assets.core.versions import StagedTable, Store
+from sid_assets.failures import clear_failures
+from sid_assets.settings import Settings
 
 
 class ItemTextsConfig(dg.Config):
@@ -9,6 +23,76 @@ class ItemTextsConfig(dg.Config):
 
     on_bad_rows: str = Field(
         default="fail",
-        description="`fail`: rows with no text, no id or a doubtful id stop the run. `drop`: they "
-        "are written to item_texts_rejected.parquet with their reason, and the run goes on.",
+        description="`fail`: rows without an id or a text, and ids with two texts, stop the run. "
+        "`drop`: they go to item_texts_rejected.parquet with their reason, and the run goes on.",
     )
+
+    def checked(self) -> OnBadRows:
+        """`on_bad_rows`, if it is one of the two words.
+
+        Raises:
+            InputError: It is another.
+        """
+        if self.on_bad_rows not in get_args(OnBadRows):
+            raise InputError(f"on_bad_rows: {self.on_bad_rows!r} is neither fail nor drop.")
+        return cast(OnBadRows, self.on_bad_rows)
+
+
+def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:
+    """`item_texts` of a domain."""
+    table = domain.table("item_texts")
+
+    @dg.asset(
+        key=domain.key("item_texts"),
+        group_name=domain.group("items"),
+        kinds={"duckdb", "parquet"},
+        description=f"The text of each of the {domain.items}, made from the catalog by the "
+        "template: one parquet file (`pid`, `text`, `text_hash`), sorted by pid, read by "
+        "`item_embeddings`.",
+    )
+    @clear_failures
+    def item_texts(
+        context: dg.AssetExecutionContext, config: ItemTextsConfig, settings: Settings
+    ) -> StagedTable:
+        store = settings.store()
+        with tempfile.TemporaryDirectory() as scratch:
+            texts = read_item_texts(_source(settings, config, domain), scratch_dir=scratch)
+            for warning in texts.warnings:
+                context.log.warning(f"{table}: {warning}")
+            _store_rejected(store, table, texts)
+            staged = stage_rows(store, table, texts.reader, _provenance(table, settings, texts))
+        context.add_output_metadata(texts.counts.metadata())
+        return staged
+
+    return item_texts
+
+
+def _source(settings: Settings, config: ItemTextsConfig, domain: Domain) -> CatalogSource:
+    return CatalogSource(
+        catalog=domain.catalog(settings),
+        template=settings.text_template,
+        pid_column=settings.pid_column,
+        pid_type=settings.choice("pid_type", get_args(PidTypeSetting)),
+        on_bad_rows=config.checked(),
+    )
+
+
+def _provenance(table: str, settings: Settings, texts: ItemTexts) -> Provenance:
+    return Provenance(
+        table,
+        details={
+            "template": settings.text_template,
+            "fingerprint": texts.fingerprint,
+            "pids": asdict(texts.pid_column),
+        },
+    )
+
+
+def _store_rejected(store: Store, table: str, texts: ItemTexts) -> None:
+    """Keep the rejected rows; where there are none, those of an earlier run must not stay."""
+    rejected = f"{table}_rejected"
+    reader = texts.rejected
+    if reader is None and store.current(rejected):
+        reader = REJECTED.empty_table().to_reader()
+    if reader is not None:
+        commit_staged(store, stage_rows(store, rejected, reader, Provenance(rejected)))

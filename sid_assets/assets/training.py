@@ -1,15 +1,14 @@
 """The last stage: the training data sets of RecIF."""
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, get_args
 
 import dagster as dg
 
 from sid_assets.assets.domains import ITEMS
 from sid_assets.core.errors import InputError
-from sid_assets.core.pids import PidColumn
+from sid_assets.core.pids import PidColumn, PidTypeSetting
 from sid_assets.core.provenance import derive
 from sid_assets.core.recif.datasets import DATA_SETS, DataSet, lacking, training_rows
 from sid_assets.core.recif.inputs import IdSpace, ParquetInput, TrainingInputs
@@ -34,6 +33,7 @@ def training_asset(data_set: DataSet, description: str) -> dg.AssetsDefinition:
         group_name="training_data",
         kinds={"parquet"},
         output_required=False,
+        dagster_type=dg.PythonObjectDagsterType(StagedTable),
         description=description,
     )
     @clear_failures
@@ -51,7 +51,7 @@ def training_asset(data_set: DataSet, description: str) -> dg.AssetsDefinition:
         if data_set.name == REQUIRED and not rows.counts.written:
             staged.staging.close()
             raise _no_rows(settings.interactions, rows.counts)
-        staged = staged.with_details({"counts": counts_json(rows.counts)})
+        staged = staged.with_details({"counts": _details(rows.counts)})
         yield dg.Output(staged, metadata=_metadata(rows.counts))
 
     return dataset
@@ -71,7 +71,7 @@ def _inputs(settings: Settings, store: Store, pid2sid: Version) -> TrainingInput
         items=IdSpace(
             SidIndex.from_table(pid2sid.stream(batch_rows=65_536)),
             catalog=PidColumn(**texts["pids"]),
-            setting=settings.pid_type_setting(),
+            setting=settings.choice("pid_type", get_args(PidTypeSetting)),
         ),
         interactions=ParquetInput(settings.interactions) if settings.interactions else None,
         captions=ParquetInput(settings.captions) if settings.captions else None,
@@ -98,9 +98,14 @@ def _stale(store: Store, table: str) -> str:
     )
 
 
-def counts_json(counts: Counts) -> dict[str, Any]:
-    """Counts as JSON takes them."""
-    return json.loads(json.dumps(asdict(counts)))
+def _details(counts: Counts) -> dict[str, Any]:
+    """Counts as the table's provenance keeps them, for the check that rows add up."""
+    return {
+        "candidates": counts.candidates,
+        "written": counts.written,
+        "dropped": dict(counts.dropped),
+        "pids": {column: asdict(count) for column, count in counts.pids.items()},
+    }
 
 
 def _metadata(counts: Counts) -> dict[str, Any]:

@@ -73,15 +73,13 @@ class ChunkEncoder:
         name = self.embeddings.parts[chunk.number].name
         vectors = read_parts(self.embeddings.folder, [name], ["pid", "embedding", "vector_hash"])
         counts = Quantised()
-        batches = quantise(vectors, self.encoder, self._earlier(chunk), counts)
+        earlier = self._earlier(self.earlier, chunk) if self.earlier else None
+        batches = quantise(vectors, self.encoder, earlier, counts)
         return pa.Table.from_batches(batches), counts
 
-    def _earlier(self, chunk: Chunk) -> Iterator[pa.RecordBatch]:
-        if self.earlier:
-            for table in self.earlier.between(
-                chunk.first_pid, chunk.last_pid, CODES_COLUMNS, self.on_damage
-            ):
-                yield from table.to_batches()
+    def _earlier(self, codes: SortedParts, chunk: Chunk) -> Iterator[pa.RecordBatch]:
+        for table in codes.between(chunk.first_pid, chunk.last_pid, CODES_COLUMNS, self.on_damage):
+            yield from table.to_batches()
 
 
 def encode_items(

@@ -1,0 +1,191 @@
+"""Schedule, sensor and failure hook, by evaluating them."""
+
+import datetime as dt
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from sid_assets.automation import (
+    JOB_NAME,
+    post_failure,
+    refresh_on_new_catalog,
+    refresh_schedule,
+    refresh_semantic_ids,
+)
+from sid_assets.core.hashing import text_hash
+from sid_assets.core.provenance import Provenance
+from sid_assets.core.schema import item_texts
+from sid_assets.core.table_files import fingerprint
+from sid_assets.core.tables import commit_staged, stage_rows
+from sid_assets.settings import Settings
+
+CATALOG_A = "pid,title\n1,One\n"
+CATALOG_B = "pid,title\n1,One\n2,Two\n"
+
+
+@dataclass
+class Watched:
+    """A catalog, the sensor that watches it, and its cursor from look to look."""
+
+    catalog: Path
+    settings: Settings
+    instance: dg.DagsterInstance
+    cursor: str | None = None
+    clock: int = 0
+    looks: list[dg.SensorResult] = field(default_factory=list)
+
+    def write(self, text: str) -> None:
+        """Write the catalog; A written twice is the same file, mtime included."""
+        self.catalog.write_text(text)
+        moment = 1_700_000_000 + len(text)
+        os.utime(self.catalog, (moment, moment))
+
+    def look(self) -> int:
+        """Let the sensor look once; how many runs it asks for."""
+        context = dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursor, resources={"settings": self.settings}
+        )
+        execution = refresh_on_new_catalog.evaluate_tick(context)
+        self.cursor = execution.cursor
+        return len(execution.run_requests or [])
+
+    def refreshed(self) -> None:
+        """What a refresh that succeeded leaves: item_texts that knows its catalog."""
+        provenance = Provenance(
+            "item_texts", details={"fingerprint": fingerprint(str(self.catalog))}
+        )
+        rows = pa.table([[1], ["One"], [text_hash("One")]], schema=item_texts("int"))
+        store = self.settings.store()
+        commit_staged(store, stage_rows(store, "item_texts", rows.to_reader(), provenance))
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Iterator[Watched]:
+    with dg.instance_for_test() as instance:
+        catalog = tmp_path / "catalog.csv"
+        settings = Settings.from_environment(
+            {"SID_CATALOG": str(catalog), "SID_DATA_DIR": str(tmp_path / "data")}
+        )
+        yield Watched(catalog, settings, instance)
+
+
+def test_both_are_off_until_somebody_switches_them_on():
+    schedule = refresh_schedule(Settings.from_environment({}))
+    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
+    assert refresh_on_new_catalog.default_status == dg.DefaultSensorStatus.STOPPED
+
+
+def test_the_sensor_fires_once_the_catalog_looked_the_same_twice(watched):
+    watched.write(CATALOG_A)
+    assert [watched.look() for _ in range(4)] == [0, 1, 0, 0]
+
+
+def test_a_catalog_that_still_grows_is_not_read(watched):
+    for rows in range(1, 5):
+        watched.write("pid,title\n" + "1,One\n" * rows)
+        assert watched.look() == 0
+    assert watched.look() == 1
+
+
+def test_a_catalog_that_goes_a_b_a_fires_again(watched):
+    fired = []
+    for text in (CATALOG_A, CATALOG_B, CATALOG_A):
+        watched.write(text)
+        fired.append(watched.look() + watched.look())
+        watched.refreshed()
+        assert watched.look() == 0
+    assert fired == [1, 1, 1]
+
+
+def test_a_refresh_that_failed_is_not_asked_for_again_until_the_catalog_changes(watched):
+    watched.write(CATALOG_A)
+    watched.look()
+    assert watched.look() == 1
+    assert [watched.look() for _ in range(3)] == [0, 0, 0]
+    watched.write(CATALOG_B)
+    assert [watched.look(), watched.look()] == [0, 1]
+
+
+def test_no_catalog_is_a_reason_to_skip(watched):
+    assert watched.look() == 0
+
+
+@contextmanager
+def _refresh_in_progress(instance: dg.DagsterInstance) -> Iterator[None]:
+    run = instance.create_run_for_job(
+        dg.Definitions(assets=[_nothing], jobs=[refresh_semantic_ids]).resolve_job_def(JOB_NAME),
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    yield
+    instance.delete_run(run.run_id)
+
+
+@dg.asset
+def _nothing() -> None: ...
+
+
+def test_there_is_never_a_second_refresh(watched):
+    schedule = refresh_schedule(watched.settings)
+    context = dg.build_schedule_context(
+        instance=watched.instance,
+        scheduled_execution_time=dt.datetime(2026, 1, 1, 3, tzinfo=dt.UTC),
+    )
+    watched.write(CATALOG_A)
+    watched.look()
+    with _refresh_in_progress(watched.instance):
+        assert watched.look() == 0
+        assert not schedule.evaluate_tick(context).run_requests
+    assert watched.look() == 1
+
+
+def test_the_schedule_asks_for_a_run_at_its_hour():
+    settings = Settings.from_environment(
+        {"SID_SCHEDULE": "30 4 * * *", "SID_TIMEZONE": "Asia/Shanghai"}
+    )
+    schedule = refresh_schedule(settings)
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("30 4 * * *", "Asia/Shanghai")
+    moment = dt.datetime(2026, 1, 1, 4, 30, tzinfo=dt.UTC)
+    with dg.instance_for_test() as instance:
+        context = dg.build_schedule_context(instance, scheduled_execution_time=moment)
+        requests = schedule.evaluate_tick(context).run_requests
+    assert [request.run_key for request in requests] == [moment.isoformat()]
+
+
+def test_a_failure_is_posted_to_the_webhook(monkeypatch):
+    received = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setenv("SID_FAILURE_WEBHOOK", f"http://127.0.0.1:{server.server_port}/hook")
+
+    @dg.op
+    def fails() -> None:
+        raise dg.Failure("the catalog has no rows")
+
+    @dg.job(hooks={post_failure})
+    def job() -> None:
+        fails()
+
+    assert not job.execute_in_process(raise_on_error=False).success
+    server.shutdown()
+    assert len(received) == 1
+    assert received[0]["job"] == "job"
+    assert received[0]["step"] == "fails"
+    assert "the catalog has no rows" in received[0]["error"]
