@@ -6,6 +6,9 @@ from pathlib import Path
 
 from sid_assets.core.errors import InputError
 
+MAIN = "main"
+"""The branch that is used where no revision is set."""
+
 EDGE = 1 << 20
 """Bytes at each end of a weight file that go into a folder's fingerprint."""
 
@@ -16,18 +19,18 @@ class ModelFiles:
 
     Attributes:
         model: Repository ("Qwen/Qwen3-Embedding-8B") or folder.
-        revision: Branch, tag or commit of the repository; None is its main branch.
+        revision: Branch, tag or commit of the repository.
     """
 
     model: str
-    revision: str | None = None
+    revision: str = MAIN
 
     def __post_init__(self) -> None:
         """Refuse a revision that would be ignored."""
-        if self.is_folder and self.revision:
+        if self.is_folder and self.revision != MAIN:
             raise InputError(
                 f"{self.model} is a folder, and a folder has no revision {self.revision!r}. "
-                "Leave the revision empty."
+                f"Leave the revision at {MAIN}."
             )
 
     @property
@@ -56,10 +59,9 @@ class ModelFiles:
         try:
             return Path(hf_hub_download(self.model, filename, revision=self.revision))
         except Exception as error:  # a dozen kinds, of two libraries, with nothing in common
-            at = f" at revision {self.revision!r}" if self.revision else ""
             raise InputError(
-                f"{self.model}{at}: {filename} can neither be found nor downloaded, and there is "
-                f"no folder of that name. {type(error).__name__}: {error}"
+                f"{self.model} at revision {self.revision!r}: {filename} can neither be found nor "
+                f"downloaded, and there is no folder of that name. {type(error).__name__}: {error}"
             ) from error
 
     def version(self, filename: str) -> str:

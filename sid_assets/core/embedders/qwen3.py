@@ -13,7 +13,7 @@ from sid_assets.core.embedders import Embedded, Memory, TokenCounts
 from sid_assets.core.embedders.batching import distinct, rows_that_fit, tokenised_windows
 from sid_assets.core.embedders.last_token_model import LastTokenModel
 from sid_assets.core.embedders.memory import GIB, free_memory
-from sid_assets.core.embedders.model_files import ModelFiles
+from sid_assets.core.embedders.model_files import MAIN, ModelFiles
 from sid_assets.core.embedders.text_tokenizer import DocumentTokenizer, Tokenized
 from sid_assets.core.errors import InputError
 from sid_assets.core.provenance import EmbeddingSpace
@@ -52,7 +52,7 @@ class Qwen3Embedder:
     """
 
     model: str = MODEL
-    revision: str | None = None
+    revision: str = MAIN
     max_length: int = MAX_LENGTH
     device: str | None = None
     dtype: Dtype | None = None
@@ -121,7 +121,7 @@ class Qwen3Embedder:
         import torch
         from transformers import AutoConfig, AutoModel
 
-        config = AutoConfig.from_pretrained(self.model, revision=self.revision)
+        config = AutoConfig.from_pretrained(self.model, revision=self._commit)
         with torch.device("meta"):
             parameters = sum(p.numel() for p in AutoModel.from_config(config).parameters())
         # What is alive at once in a layer: its input twice, queries, keys, values and what comes of
@@ -170,6 +170,11 @@ class Qwen3Embedder:
     def _files(self) -> ModelFiles:
         return ModelFiles(self.model, self.revision)
 
+    @property
+    def _commit(self) -> str | None:
+        """The commit whose weights are used; a folder has none."""
+        return None if self._files.is_folder else self.space.revision
+
     @cached_property
     def _tokenizer(self) -> DocumentTokenizer:
         return DocumentTokenizer(self._files.path("tokenizer.json"), self.max_length)
@@ -206,7 +211,7 @@ class Qwen3Embedder:
             InputError: They do not fit; the tokenizer has ids that the model does not know; a text
                 gets another vector beside a longer one than alone.
         """
-        space, memory = self.space, self.memory()
+        memory = self.memory()
         if memory.needed > memory.free:
             raise InputError(
                 f"{self.model} in {self._dtype} needs about {memory.needed / GIB:.1f} GiB of "
@@ -215,8 +220,7 @@ class Qwen3Embedder:
                 "or use a server (the openai embedder)."
             )
         pad = self._tokenizer.endoftext
-        revision = None if self._files.is_folder else space.revision
-        network = LastTokenModel(self.model, revision, self._device, self._dtype, pad)
+        network = LastTokenModel(self.model, self._commit, self._device, self._dtype, pad)
         if self._tokenizer.largest_id >= network.vocabulary:
             raise InputError(
                 f"{self.model}: its tokenizer has ids up to {self._tokenizer.largest_id}, and the "

@@ -1,0 +1,295 @@
+"""A server with the OpenAI API gives the vectors of the model in process, whatever happens."""
+
+import pickle
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sid_assets.core.embedders.openai_server import KEY_VARIABLE, OpenAIServerEmbedder
+from sid_assets.core.embedders.qwen3 import Qwen3Embedder
+from sid_assets.core.errors import InputError
+from sid_assets_tests.embedding_server import EmbeddingServer
+from sid_assets_tests.model_fixtures import ENDOFTEXT
+
+TEXTS = [
+    "Title: The Third Man",
+    "千与千寻",
+    "pen",
+    "🎬",
+    "ink " * 40,
+    "pen",
+    "of the binder",
+    *(f"ink cartridge {i}" for i in range(30)),
+]
+
+
+@pytest.fixture(autouse=True)
+def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY_VARIABLE, raising=False)
+
+
+@pytest.fixture(scope="module")
+def in_process(small_model: Path) -> Qwen3Embedder:
+    embedder = Qwen3Embedder(str(small_model))
+    embedder.embed(["a"])
+    return embedder
+
+
+@pytest.fixture(scope="module")
+def expected(in_process: Qwen3Embedder) -> np.ndarray:
+    return in_process.embed(TEXTS).vectors
+
+
+@pytest.fixture(scope="module")
+def model(in_process: Qwen3Embedder) -> Callable[[Sequence[Any]], np.ndarray]:
+    """What a server does: embeds texts, or token ids as they are."""
+
+    def embed(inputs: Sequence[Any]) -> np.ndarray:
+        if isinstance(inputs[0], str):
+            return in_process.embed(inputs).vectors
+        vectors = in_process._network.embed(inputs)
+        assert vectors is not None
+        return vectors
+
+    return embed
+
+
+def client(server: EmbeddingServer, small_model: Path, **settings: Any) -> OpenAIServerEmbedder:
+    settings = {"tokenizer": str(small_model), "batch_texts": 4, "retries": 4} | settings
+    return OpenAIServerEmbedder(server.url, "small", **settings)
+
+
+def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return (left * right).sum(axis=1)
+
+
+@pytest.mark.parametrize("base64", [True, False])
+@pytest.mark.parametrize("tokenise_here", [True, False])
+def test_gives_the_vectors_of_the_model_in_process(
+    small_model: Path,
+    model: Callable[[Sequence[Any]], np.ndarray],
+    expected: np.ndarray,
+    tokenise_here: bool,
+    base64: bool,
+) -> None:
+    with EmbeddingServer(model, base64=base64) as server:
+        embedder = client(server, small_model, tokenizer=str(small_model) if tokenise_here else "")
+        embedded = embedder.embed(TEXTS)
+        embedder.close()
+    assert embedded.vectors.dtype == np.float32
+    assert embedded.vectors.flags.c_contiguous
+    assert cosines(embedded.vectors, expected).min() >= 0.9999
+    sent = [text for request in server.requests for text in request["input"]]
+    assert len(sent) == len(set(TEXTS))
+    assert all(isinstance(text, list if tokenise_here else str) for text in sent)
+    assert max(len(request["input"]) for request in server.requests) == 4
+    assert server.most_at_once > 1
+
+
+@pytest.mark.parametrize("fault", ["429", "500", "cut", "cut in the body", "stall"])
+def test_faults_that_pass_change_nothing(
+    small_model: Path,
+    model: Callable[[Sequence[Any]], np.ndarray],
+    expected: np.ndarray,
+    fault: Any,
+) -> None:
+    faults = [fault] * (1 if fault == "stall" else 3)
+    with EmbeddingServer(model, faults=faults) as server:
+        embedder = client(server, small_model, timeout=0.8 if fault == "stall" else 60.0)
+        embedded = embedder.embed(TEXTS)
+        embedder.close()
+    assert cosines(embedded.vectors, expected).min() >= 0.9999
+    assert not server.faults
+
+
+def test_many_faults_of_all_kinds_change_nothing(
+    small_model: Path, model: Callable[[Sequence[Any]], np.ndarray], expected: np.ndarray
+) -> None:
+    faults: list[Any] = ["500", "429", "cut", "429", "cut in the body", "500"]
+    with EmbeddingServer(model, faults=faults) as server:
+        embedder = client(server, small_model, requests=3, retries=8)
+        embedded = embedder.embed(TEXTS)
+        embedder.close()
+    assert cosines(embedded.vectors, expected).min() >= 0.9999
+
+
+def test_a_fault_that_stays_is_an_error(
+    small_model: Path, model: Callable[[Sequence[Any]], np.ndarray]
+) -> None:
+    with EmbeddingServer(model, faults=["500"] * 1000) as server:
+        embedder = client(server, small_model, retries=2, requests=2)
+        with pytest.raises(InputError, match=r"127\.0\.0\.1.*worker died.*See that the server"):
+            embedder.embed(TEXTS)
+        embedder.close()
+    assert len(server.requests) <= 12, "requests that were waiting are not sent after an error"
+
+
+def test_no_server_is_an_error(small_model: Path) -> None:
+    with EmbeddingServer(lambda texts: np.zeros((0, 4096))) as server:
+        embedder = client(server, small_model, retries=0)
+    with pytest.raises(InputError, match=r"Connection error.*See that the server runs"):
+        embedder.embed(["pen"])
+
+
+def narrow(answer: dict[str, Any]) -> dict[str, Any]:
+    for row in answer["data"]:
+        row["embedding"] = row["embedding"][:1024]
+    return answer
+
+
+def one_row_narrow(answer: dict[str, Any]) -> dict[str, Any]:
+    answer["data"][0]["embedding"] = answer["data"][0]["embedding"][:5]
+    return answer
+
+
+def one_too_few(answer: dict[str, Any]) -> dict[str, Any]:
+    return answer | {"data": answer["data"][1:]}
+
+
+def one_too_many(answer: dict[str, Any]) -> dict[str, Any]:
+    return answer | {"data": [*answer["data"], answer["data"][0] | {"index": len(answer["data"])}]}
+
+
+def one_twice(answer: dict[str, Any]) -> dict[str, Any]:
+    return answer | {"data": [*answer["data"][1:], answer["data"][1]]}
+
+
+def not_a_number(answer: dict[str, Any]) -> dict[str, Any]:
+    answer["data"][0]["embedding"][7] = float("nan")
+    return answer
+
+
+def zero(answer: dict[str, Any]) -> dict[str, Any]:
+    answer["data"][0]["embedding"] = [0.0] * 4096
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (narrow, "small gives vectors 1024 wide, and the tokenizer of semantic IDs wants 4096"),
+        (one_row_narrow, "small gives vectors 5, 4096 wide"),
+        (one_too_few, "3 vectors for 4 texts"),
+        (one_too_many, "5 vectors for 4 texts"),
+        (one_twice, "4 vectors for 4 texts, or not one for each"),
+        (not_a_number, "zero or not finite"),
+        (zero, "zero or not finite"),
+        (lambda answer: answer | {"data": []}, "not an answer with vectors"),
+        (lambda answer: {"detail": "something else"}, "not an answer with vectors"),
+        (lambda answer: "a text", "not an answer with vectors"),
+        (
+            lambda answer: answer | {"data": [{"index": i} for i in range(4)]},
+            "not an answer with vectors",
+        ),
+    ],
+)
+def test_a_wrong_answer_is_an_error(
+    small_model: Path,
+    model: Callable[[Sequence[Any]], np.ndarray],
+    change: Callable[[dict[str, Any]], Any],
+    message: str,
+) -> None:
+    with EmbeddingServer(model, change=change, base64=False) as server:
+        embedder = client(server, small_model)
+        with pytest.raises(InputError, match=message):
+            embedder.embed(["pen", "ink", "paper", "binder"])
+        embedder.close()
+
+
+def test_vectors_are_normalised(
+    small_model: Path, model: Callable[[Sequence[Any]], np.ndarray], expected: np.ndarray
+) -> None:
+    with EmbeddingServer(lambda texts: 17 * model(texts)) as server:
+        embedder = client(server, small_model)
+        vectors = embedder.embed(TEXTS).vectors
+        embedder.close()
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert cosines(vectors, expected).min() >= 0.9999
+
+
+def test_cuts_long_texts_and_keeps_their_end(
+    small_model: Path, in_process: Qwen3Embedder, model: Callable[[Sequence[Any]], np.ndarray]
+) -> None:
+    hostile = [f"pen {ENDOFTEXT} {ENDOFTEXT}", "ink " * 40, f"{ENDOFTEXT}", "pen"]
+    with EmbeddingServer(model) as server:
+        embedder = client(server, small_model, max_length=8)
+        embedded = embedder.embed(hostile)
+        embedder.close()
+    assert embedded.truncated == 3
+    end = in_process._tokenizer.endoftext
+    for ids in server.requests[0]["input"]:
+        assert ids.index(end) == len(ids) - 1 <= 7
+
+
+def test_requests_are_bounded_by_tokens(
+    small_model: Path, model: Callable[[Sequence[Any]], np.ndarray]
+) -> None:
+    with EmbeddingServer(model) as server:
+        embedder = client(server, small_model, batch_tokens=100, batch_texts=1000)
+        embedder.embed(TEXTS)
+        embedder.close()
+    sizes = [sum(map(len, request["input"])) for request in server.requests]
+    assert max(sizes) <= 100
+    assert len(sizes) < len(set(TEXTS)) / 2
+
+
+def test_the_key_is_read_from_the_environment(
+    small_model: Path,
+    model: Callable[[Sequence[Any]], np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with EmbeddingServer(model) as server:
+        monkeypatch.setenv(KEY_VARIABLE, "a secret")
+        allowed = client(server, small_model)
+        assert len(allowed.embed(["pen"]).vectors) == 1
+        assert b"a secret" not in pickle.dumps(client(server, small_model))
+        monkeypatch.setenv(KEY_VARIABLE, "another")
+        refused = client(server, small_model)
+        with pytest.raises(InputError, match=r"who are you.*Set OPENAI_API_KEY to the"):
+            refused.embed(["pen"])
+        allowed.close()
+        refused.close()
+    assert len(server.requests) == 2, "an error that will not pass is not tried again"
+
+
+def test_a_wrong_url_is_an_error(
+    small_model: Path, model: Callable[[Sequence[Any]], np.ndarray]
+) -> None:
+    with EmbeddingServer(model) as server:
+        embedder = client(server, small_model)
+        embedder.url = embedder.url.removesuffix("/v1")
+        with pytest.raises(InputError, match=r"no route.*Set the base URL with its /v1"):
+            embedder.embed(["pen"])
+        embedder.close()
+    with pytest.raises(InputError, match="must start with http"):
+        OpenAIServerEmbedder("localhost:8000/v1", "small")
+
+
+def test_the_space_says_what_is_known_of_a_server(small_model: Path) -> None:
+    here = OpenAIServerEmbedder("http://a/v1", "small", tokenizer=str(small_model))
+    there = OpenAIServerEmbedder("http://b/v1", "small", tokenizer=str(small_model))
+    assert here.space == there.space, "a server may move"
+    assert here.space.tokenizer_revision.startswith("sha256:")
+    assert here.space.max_length == 8192
+    sends_texts = OpenAIServerEmbedder("http://a/v1", "small", tokenizer="").space
+    assert (sends_texts.tokenizer_revision, sends_texts.max_length) == ("", 0)
+    pinned = OpenAIServerEmbedder("http://a/v1", "small", "abc", tokenizer=str(small_model))
+    assert pinned.space.revision == "abc"
+
+
+def test_tokens_are_counted_or_estimated(small_model: Path, in_process: Qwen3Embedder) -> None:
+    counted = OpenAIServerEmbedder("http://a/v1", "small", tokenizer=str(small_model))
+    exact = in_process.count_tokens(TEXTS).lengths
+    np.testing.assert_array_equal(counted.count_tokens(TEXTS).lengths, exact)
+    assert not counted.count_tokens(TEXTS).estimated
+    estimated = OpenAIServerEmbedder("http://a/v1", "small", tokenizer="").count_tokens(TEXTS)
+    assert estimated.estimated
+    assert estimated.lengths.tolist()[:3] == [6, 4, 1]
+
+
+def test_no_texts_ask_nothing(small_model: Path) -> None:
+    embedder = OpenAIServerEmbedder("http://127.0.0.1:1/v1", "small", tokenizer=str(small_model))
+    assert embedder.embed([]).vectors.shape == (0, 4096)
