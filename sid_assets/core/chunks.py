@@ -1,13 +1,15 @@
 """Work cut into chunks: what a run finished before it was killed is not done again.
 
-A chunk is a range of pids and one part file. Its worker gets the chunk, computes and returns rows;
+A chunk is a range of pids and one part file. Its worker gets the chunk, computes and yields rows;
 they are written under a temporary name, renamed, and noted beside the part with their digest. The
 next run takes a noted part whose digest still holds, and does the others.
 """
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Sequence
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
@@ -22,6 +24,9 @@ from sid_assets.core.parts import Part, PartWriter, file_digest, part_name, read
 from sid_assets.core.places import arrow_filesystem
 from sid_assets.core.schema import Pid
 from sid_assets.core.versions import Staging, Version, write_json
+
+BLOCKS_AHEAD = 4
+"""Blocks of rows that wait for the disk while the next one is computed."""
 
 
 @dataclass(frozen=True)
@@ -40,70 +45,96 @@ class Chunk:
     first_pid: Pid
     last_pid: Pid
 
+    def is_in(self, part: Part) -> bool:
+        """Whether a part holds the rows of this chunk, and not of one that was cut elsewhere."""
+        mine = (self.rows, self.first_pid, self.last_pid)
+        return mine == (part.rows, part.first_pid, part.last_pid)
+
 
 Summary = TypeVar("Summary")
+
+Work = Callable[[Chunk], tuple[Iterable[pa.RecordBatch], Summary]]
+"""Computes a chunk: its rows, and a summary that is complete when they are used up."""
 
 
 def run_chunks(
     staging: Staging,
     chunks: Sequence[Chunk],
     schema: pa.Schema,
-    work: Callable[[Chunk], tuple[pa.Table, Summary]],
+    work: Work[Summary],
     on_done: Callable[[Chunk, Summary | None], None],
 ) -> tuple[Part, ...]:
-    """Do the chunks that are not done yet, each into a part file of its own.
-
-    A part is written while the next chunk is computed.
+    """Do the chunks that are not done yet, one after the other, each into a part of its own.
 
     Args:
         staging: Where the parts go, and where those of an unfinished run are found.
         chunks: All chunks, in the order of their pids.
         schema: Of the parts, with the provenance in its metadata.
-        work: Computes the rows of a chunk, and a summary of what it did.
+        work: Computes the rows of a chunk, a block at a time.
         on_done: Told of every chunk and its summary; None where an earlier run had done it.
 
     Returns:
         The parts of all chunks, in their order.
     """
-    parts: list[Part | Future[Part]] = []
-    with ThreadPoolExecutor(max_workers=1) as writer:
-        written: Future[Part] | None = None
-        for chunk in chunks:
-            path = staging.folder / part_name(chunk.number, len(chunks))
-            if done := finished_part(path):
-                parts.append(done)
-                on_done(chunk, None)
-                continue
-            rows, summary = work(chunk)
-            if written:
-                written.result()  # one part at a time waits in memory
-            written = writer.submit(_write_part, path, schema, rows)
-            parts.append(written)
+    paths = [staging.folder / part_name(chunk.number, len(chunks)) for chunk in chunks]
+    with ThreadPoolExecutor() as readers:
+        found = list(readers.map(finished_part, paths))
+    parts = []
+    for chunk, path, part in zip(chunks, paths, found, strict=True):
+        if part is not None and chunk.is_in(part):
+            on_done(chunk, None)
+        else:
+            blocks, summary = work(chunk)
+            part = write_chunk(path, schema, chunk, blocks)
             on_done(chunk, summary)
-    return tuple(part if isinstance(part, Part) else part.result() for part in parts)
+        parts.append(part)
+    return tuple(parts)
+
+
+def write_chunk(
+    path: UPath, schema: pa.Schema, chunk: Chunk, blocks: Iterable[pa.RecordBatch]
+) -> Part:
+    """Write the rows of a chunk; a block is written while the next ones are computed.
+
+    Raises:
+        StoreError: The rows are not those of the chunk, or the place cannot be written.
+    """
+    with PartWriter(path, schema) as writer, ThreadPoolExecutor(max_workers=1) as thread:
+        written: deque[Future[None]] = deque()
+        for block in blocks:
+            written.append(thread.submit(writer.write, block))
+            if len(written) > BLOCKS_AHEAD:
+                written.popleft().result()
+        for block in written:
+            block.result()
+    if not chunk.is_in(writer.part):
+        raise StoreError(f"{path}: {chunk.rows:,} rows were wanted, {writer.part.rows:,} computed.")
+    write_json(_note(path), dataclasses.asdict(writer.part))
+    return writer.part
 
 
 def finished_part(path: UPath) -> Part | None:
     """The part that an earlier run finished at this path; None where it is missing or damaged."""
-    try:
-        part = Part(**json.loads(_note(path).read_text()))
-        whole = path.stat().st_size == part.bytes and file_digest(path) == part.digest
-    except (OSError, ValueError):
-        return None
-    return part if whole else None
+    part = _noted(path)
+    return part if part and file_digest(path) == part.digest else None
 
 
 def finished_parts(staging: Staging) -> list[Part]:
-    """The whole parts that a run left in a staging folder, in the order of their pids."""
+    """The parts that a run left in a staging folder, in the order of their pids.
+
+    They are not read: whoever reads their rows finds out whether they are whole.
+    """
     paths = sorted(staging.folder.glob("part-*.parquet"), key=lambda path: path.name)
-    return [part for path in paths if (part := finished_part(path)) and part.rows]
+    return [part for path in paths if (part := _noted(path))]
 
 
-def _write_part(path: UPath, schema: pa.Schema, rows: pa.Table) -> Part:
-    with PartWriter(path, schema) as writer:
-        writer.write(rows)
-    write_json(_note(path), dataclasses.asdict(writer.part))
-    return writer.part
+def _noted(path: UPath) -> Part | None:
+    """What is noted of a part, if it has the size that is noted."""
+    try:
+        part = Part(**json.loads(_note(path).read_text()))
+        return part if path.stat().st_size == part.bytes else None
+    except (OSError, ValueError, TypeError):
+        return None
 
 
 def _note(path: UPath) -> UPath:
@@ -113,88 +144,151 @@ def _note(path: UPath) -> UPath:
 
 def chunks_of_parts(version: Version) -> list[Chunk]:
     """A chunk for each part of a table, so that another table gets the same parts."""
-    chunks = []
-    for number, part in enumerate(version.parts):
-        if part.first_pid is None or part.last_pid is None:
-            raise StoreError(f"{version.folder / part.name}: has no rows.")
-        chunks.append(Chunk(number, part.rows, part.first_pid, part.last_pid))
-    return chunks
+    return [
+        Chunk(number, part.rows, part.first_pid, part.last_pid)
+        for number, part in enumerate(version.parts)
+    ]
 
 
-@dataclass(frozen=True)
+class DamageError(StoreError):
+    """A part, or a row group of it, that cannot be read.
+
+    Attributes:
+        path: The part file.
+        rows: How many rows are lost.
+    """
+
+    def __init__(self, path: UPath, rows: int, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+        self.rows = rows
+
+
+OnDamage = Callable[[DamageError], None]
+"""Told of what cannot be read and is left out."""
+
+
 class SortedParts:
-    """Part files of a table sorted by pid, to read ranges of pids from."""
+    """Part files of a table sorted by pid, to read ranges of pids from.
 
-    folder: UPath
-    parts: Sequence[Part]
+    The footer of the part that was read last is kept: a chunk's neighbour is often in the same one.
+    """
+
+    def __init__(self, folder: UPath, parts: Sequence[Part]) -> None:
+        """Nothing is read yet.
+
+        Args:
+            folder: Where the parts are.
+            parts: Their summaries, in the order of their pids; pids of two parts do not overlap.
+        """
+        self._folder = folder
+        self._parts = [part for part in parts if part.rows]
+        self._last_pids = [part.last_pid for part in self._parts]
+        self._footer: _Footer | None = None
 
     @classmethod
     def of(cls, version: Version) -> "SortedParts":
         """The parts of a committed version."""
         return cls(version.folder, version.parts)
 
+    def all_rows(self, columns: Sequence[str], on_damage: OnDamage) -> Iterator[pa.RecordBatch]:
+        """All rows, a row group at a time, but for those that cannot be read."""
+        if self._parts:
+            yield from self.between(
+                self._parts[0].first_pid, self._last_pids[-1], columns, on_damage
+            )
+
     def between(
-        self,
-        first_pid: Pid,
-        last_pid: Pid,
-        columns: Sequence[str],
-        on_damage: Callable[[Exception], None],
-    ) -> Iterator[pa.Table]:
+        self, first_pid: Pid, last_pid: Pid, columns: Sequence[str], on_damage: OnDamage
+    ) -> Iterator[pa.RecordBatch]:
         """The rows from one pid to another, both included, a row group at a time.
 
         Args:
             first_pid: Smallest pid wanted.
             last_pid: Largest pid wanted.
             columns: Columns wanted; `pid` among them.
-            on_damage: Told of a part, or a row group of it, that cannot be read and is left out.
+            on_damage: Told of what cannot be read and is left out.
         """
-        for part in self.parts:
-            if part.last_pid is None or part.first_pid is None:
-                continue
-            if not (part.last_pid < first_pid or part.first_pid > last_pid):
-                yield from _rows_between(
-                    self.folder / part.name, first_pid, last_pid, columns, on_damage
-                )
+        for number in range(bisect_left(self._last_pids, first_pid), len(self._parts)):
+            part = self._parts[number]
+            if part.first_pid > last_pid:
+                return
+            try:
+                yield from self._rows_between(part, first_pid, last_pid, columns, on_damage)
+            except StoreError as error:
+                on_damage(DamageError(self._folder / part.name, part.rows, str(error)))
 
-
-def _rows_between(
-    path: UPath,
-    first_pid: Pid,
-    last_pid: Pid,
-    columns: Sequence[str],
-    on_damage: Callable[[Exception], None],
-) -> Iterator[pa.Table]:
-    try:
-        with (
-            readable(path),
-            pq.ParquetFile(
-                path.path, filesystem=arrow_filesystem(path), page_checksum_verification=True
-            ) as file,
-        ):
-            for group in range(file.num_row_groups):
-                if _misses(file.metadata.row_group(group), first_pid, last_pid):
+    def _rows_between(
+        self,
+        part: Part,
+        first_pid: Pid,
+        last_pid: Pid,
+        columns: Sequence[str],
+        on_damage: OnDamage,
+    ) -> Iterator[pa.RecordBatch]:
+        path = self._folder / part.name
+        with readable(path):
+            footer = self._footer_of(path)
+            file = pq.ParquetFile(
+                path.path,
+                filesystem=arrow_filesystem(path),
+                metadata=footer.metadata,
+                page_checksum_verification=True,
+            )
+        with file:
+            for group, pids in enumerate(footer.pids):
+                if pids and (pids[1] < first_pid or pids[0] > last_pid):
                     continue
                 try:
-                    rows = file.read_row_group(group, columns=list(columns), use_threads=False)
-                except (pa.ArrowException, OSError) as error:
-                    on_damage(StoreError(f"{path}: row group {group} is damaged ({error})."))
+                    rows = file.read_row_group(group, list(columns), use_threads=False)
+                    rows = rows.select(columns)
+                except (pa.ArrowException, OSError, KeyError) as error:
+                    lost = footer.metadata.row_group(group).num_rows
+                    message = f"{path}: row group {group} is damaged ({error})."
+                    on_damage(DamageError(path, lost, message))
                     continue
-                pids = rows.column("pid")
-                yield rows.filter(
-                    pc.and_(pc.greater_equal(pids, first_pid), pc.less_equal(pids, last_pid))
-                )
-    except StoreError as error:
-        on_damage(error)
+                start, stop = _count_below(rows, first_pid), _count_up_to(rows, last_pid)
+                yield from rows.slice(start, stop - start).to_batches()
+
+    def _footer_of(self, path: UPath) -> "_Footer":
+        if self._footer is None or self._footer.path != path:
+            self._footer = _Footer.read(path)
+        return self._footer
 
 
-def _misses(group: pq.RowGroupMetaData, first_pid: Pid, last_pid: Pid) -> bool:
-    """Whether a row group's statistics rule out that it has a pid of the range."""
-    pid = next(
-        column
-        for column in (group.column(index) for index in range(group.num_columns))
-        if column.path_in_schema == "pid"
-    )
-    statistics = pid.statistics
+@dataclass(frozen=True)
+class _Footer:
+    """What the end of a part file says.
+
+    Attributes:
+        path: The file.
+        metadata: As pyarrow reads it.
+        pids: Smallest and largest pid of each row group; None where that is not said.
+    """
+
+    path: UPath
+    metadata: pq.FileMetaData
+    pids: list[tuple[Pid, Pid] | None]
+
+    @classmethod
+    def read(cls, path: UPath) -> "_Footer":
+        metadata = pq.read_metadata(path.path, filesystem=arrow_filesystem(path))
+        pid = metadata.schema.to_arrow_schema().get_field_index("pid")
+        if pid < 0:
+            raise StoreError(f"{path}: has no column pid.")
+        groups = (metadata.row_group(group) for group in range(metadata.num_row_groups))
+        return cls(path, metadata, [_bounds(group.column(pid).statistics) for group in groups])
+
+
+def _count_below(rows: pa.Table, pid: Pid) -> int:
+    return pc.sum(pc.less(rows.column("pid"), pid)).as_py() or 0
+
+
+def _count_up_to(rows: pa.Table, pid: Pid) -> int:
+    return pc.sum(pc.less_equal(rows.column("pid"), pid)).as_py() or 0
+
+
+def _bounds(statistics: pq.Statistics | None) -> tuple[Pid, Pid] | None:
     if statistics is None or not statistics.has_min_max:
-        return False
-    return statistics.max < first_pid or statistics.min > last_pid
+        return None
+    return statistics.min, statistics.max

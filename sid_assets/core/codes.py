@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from sid_assets.core import schema
-from sid_assets.core.chunks import Chunk, SortedParts, chunks_of_parts, run_chunks
+from sid_assets.core.chunks import Chunk, OnDamage, SortedParts, chunks_of_parts, run_chunks
 from sid_assets.core.parts import read_parts
-from sid_assets.core.provenance import derive
+from sid_assets.core.provenance import Provenance, derive
 from sid_assets.core.quantise import Quantised, quantise
 from sid_assets.core.residual_kmeans import Encoder
+from sid_assets.core.schema import PidType
 from sid_assets.core.tokenizer import load_tokenizer
 from sid_assets.core.versions import StagedTable, Store, Version
 
@@ -66,20 +67,18 @@ class ChunkEncoder:
     embeddings: Version
     earlier: SortedParts | None
     encoder: Encoder
-    on_damage: Callable[[Exception], None]
+    on_damage: OnDamage
 
-    def __call__(self, chunk: Chunk) -> tuple[pa.Table, Quantised]:
+    def __call__(self, chunk: Chunk) -> tuple[Iterator[pa.RecordBatch], Quantised]:
         """Take over and compute the codes of a chunk."""
         name = self.embeddings.parts[chunk.number].name
         vectors = read_parts(self.embeddings.folder, [name], ["pid", "embedding", "vector_hash"])
         counts = Quantised()
-        earlier = self._earlier(self.earlier, chunk) if self.earlier else None
-        batches = quantise(vectors, self.encoder, earlier, counts)
-        return pa.Table.from_batches(batches), counts
-
-    def _earlier(self, codes: SortedParts, chunk: Chunk) -> Iterator[pa.RecordBatch]:
-        for table in codes.between(chunk.first_pid, chunk.last_pid, CODES_COLUMNS, self.on_damage):
-            yield from table.to_batches()
+        earlier = None
+        if self.earlier:
+            pids = chunk.first_pid, chunk.last_pid
+            earlier = self.earlier.between(*pids, CODES_COLUMNS, self.on_damage)
+        return quantise(vectors, self.encoder, earlier, counts), counts
 
 
 def encode_items(
@@ -107,8 +106,10 @@ def encode_items(
         StoreError: Another run is at it, or the disk is full.
     """
     provenance = derive(table, embeddings.provenance, tokenizer.provenance)
-    before = store.current(table)
-    same = before and before.provenance.tokenizer == provenance.tokenizer
+    before, pid_type = store.current(table), embeddings.pid_type
+    earlier = (
+        SortedParts.of(before) if before and _same_kind(before, provenance, pid_type) else None
+    )
     progress = CodesProgress(total_rows=embeddings.rows)
 
     def on_done(chunk: Chunk, counts: Quantised | None) -> None:
@@ -121,12 +122,12 @@ def encode_items(
         parts = run_chunks(
             staging,
             chunks_of_parts(embeddings),
-            provenance.attach(schema.codes(schema.pid_type_of(embeddings.schema()))),
+            provenance.attach(schema.codes(pid_type)),
             ChunkEncoder(
                 embeddings,
-                SortedParts.of(before) if before and same else None,
+                earlier,
                 Encoder(load_tokenizer(tokenizer), device),
-                lambda error: warn(f"{error} Quantising again."),
+                lambda damage: warn(f"{damage} Its items are quantised again."),
             ),
             on_done,
         )
@@ -134,3 +135,8 @@ def encode_items(
         staging.close()
         raise
     return StagedTable(staging, parts, provenance), progress
+
+
+def _same_kind(before: Version, provenance: Provenance, pid_type: PidType) -> bool:
+    """Whether codes of a version can be taken over: their vector may still be another one."""
+    return before.provenance.tokenizer == provenance.tokenizer and before.pid_type == pid_type

@@ -5,10 +5,10 @@ the vectors of items whose text is unchanged, bit for bit, from that version or 
 unfinished run staged, and embeds the rest.
 """
 
-import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,31 +16,38 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core import schema
-from sid_assets.core.chunks import Chunk, SortedParts, finished_parts, run_chunks
-from sid_assets.core.embedders import Embedder
+from sid_assets.core.chunks import Chunk, SortedParts, run_chunks
+from sid_assets.core.embedders import Embedded, Embedder
 from sid_assets.core.embedders.canary import check_canary, probe
+from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.hashing import vector_hashes
+from sid_assets.core.parts import VECTOR_ROW_GROUP
+from sid_assets.core.plan import Plan, make_plan, measure_speed
 from sid_assets.core.provenance import derive
 from sid_assets.core.refresh import (
     Changes,
     RefreshPolicy,
-    require_same_space,
+    require_same_generation,
     require_small_change,
 )
 from sid_assets.core.schema import EMBEDDING_DIM, HASH, HASH_BYTES
-from sid_assets.core.sorted_join import joined
+from sid_assets.core.vector_sources import VectorSources, unfinished_runs
 from sid_assets.core.vectors import require_unit_vectors, vector_array, vectors_of
-from sid_assets.core.versions import StagedTable, Store, Version
+from sid_assets.core.versions import StagedTable, Staging, Store, Version
 
 CHUNK_SECONDS = 120.0
-"""How long a chunk should take: what a crash costs."""
+"""How long the embedding of a chunk should take: what a crash costs."""
 
-CHUNK_ROWS = 4096
-"""The most rows of a chunk, however fast the device: 64 MB of vectors."""
+CHUNK_ROWS = 16_384
+"""The most rows of a chunk, however little is to be embedded: 256 MB of vectors."""
 
-COMPARED_ROWS = 65_536
-CALIBRATION_SECONDS = 2.0
-CALIBRATION_TEXTS = 64
+CHUNK_CHARACTERS = 50_000_000
+"""The most characters of a chunk, whose texts are in memory at once."""
+
+EMBEDDED_AT_ONCE = 4096
+"""Texts that the embedder gets at once: 64 MB of vectors."""
+
+COMPARED_ROWS = 16_384
 
 
 @dataclass
@@ -78,7 +85,7 @@ class Progress:
             self.resumed += chunk.rows
             return
         self.embedded += summary.embedded
-        self.reused += summary.reused
+        self.reused += chunk.rows - summary.embedded
         self.tokens += summary.tokens
         self.padded_tokens += summary.padded_tokens
         self.truncated += summary.truncated
@@ -94,6 +101,27 @@ class Progress:
             f"{self.tokens / max(self.seconds, 1e-9):,.0f} tokens/s, about {left / 60:,.1f} "
             "minutes left"
         )
+
+
+@dataclass
+class ChunkSummary:
+    """What a chunk took, complete when its rows are used up.
+
+    Attributes:
+        embedded: Items that were embedded; the others' vectors were taken over.
+        tokens: Tokens computed.
+        padded_tokens: The same with padding.
+        truncated: Texts that were cut.
+        seconds: Time spent embedding.
+        damage: What could not be read of the sources, in words; its items were embedded.
+    """
+
+    embedded: int = 0
+    tokens: int = 0
+    padded_tokens: int = 0
+    truncated: int = 0
+    seconds: float = 0.0
+    damage: list[str] = field(default_factory=list)
 
 
 def embed_items(
@@ -121,139 +149,129 @@ def embed_items(
             the vectors it gave.
         StoreError: Another run is at it, or the disk is full.
     """
-    before = store.current(table)
-    space = embedder.space
-    if not require_same_space(before, space, policy):
-        before = None
-    changes = find_changes(texts, before)
-    require_small_change(changes, policy)
-    work_left = bool(changes.new + changes.changed)
-    canary = _canary(before, embedder, work_left)
+    if not texts.rows:
+        raise InputError(f"{texts.folder}: has no items; there is nothing to embed.")
+    space, pid_type = embedder.space, texts.pid_type
+    columns = ["pid", "text", "text_hash"]
+    plan = make_plan(store, table, texts.stream(columns, COMPARED_ROWS), embedder, log=log)
+    require_same_generation(plan.afresh, policy)
+    require_small_change(plan.changes, policy, plan.describe())
+    if plan.afresh or not plan.fits_disk:
+        log(plan.describe())
+    before = None if plan.afresh else store.current(table)
+    unfinished = unfinished_runs(store, table, space, pid_type)
+    proven = ProvenEmbedder(embedder, _canary(before, unfinished))
     staging = store.stage(
         table,
         key=f"{texts.provenance.version}-{space.digest}",
         make_state=lambda: {
             "space": space.digest,
-            "characters_per_chunk": _characters_per_chunk(texts, embedder, work_left),
+            "pid_type": pid_type,
+            "characters_per_chunk": _characters_per_chunk(plan, proven),
+            "canary": proven.canary,
         },
     )
     try:
-        sources = [SortedParts.of(before)] if before else []
-        sources += [
-            SortedParts(other.folder, finished_parts(other))
-            for other in store.unfinished(table)
-            if other.folder != staging.folder and other.state.get("space") == space.digest
-        ]
-        provenance = derive(table, texts.provenance, space=space, details={"canary": canary})
+        sources = VectorSources.of(
+            before, [run for run in unfinished if run.folder != staging.folder]
+        )
+        canary = {"canary": staging.state["canary"]}
+        provenance = derive(table, texts.provenance, space=space, details=canary)
         progress = Progress(total_rows=texts.rows)
+        told: set[str] = set()
 
         def on_done(chunk: Chunk, summary: ChunkSummary | None) -> None:
             progress.add(chunk, summary)
+            for damage in summary.damage if summary else ():
+                if damage not in told:
+                    told.add(damage)
+                    log(f"{damage} Its items were embedded again.")
             on_progress(progress)
 
         parts = run_chunks(
             staging,
-            cut_chunks(texts, staging.state["characters_per_chunk"]),
-            provenance.attach(schema.item_embeddings(schema.pid_type_of(texts.schema()))),
-            ChunkEmbedder(
-                texts, tuple(sources), embedder, lambda error: log(f"{error} Embedding again.")
-            ),
+            cut_chunks(texts, sources, staging.state["characters_per_chunk"]),
+            provenance.attach(schema.item_embeddings(pid_type)),
+            ChunkEmbedder(SortedParts.of(texts), sources, proven),
             on_done,
         )
     except BaseException:
         staging.close()
         raise
-    return StagedTable(staging, parts, provenance), changes, progress
+    return StagedTable(staging, parts, provenance), plan.changes, progress
 
 
-def _canary(before: Version | None, embedder: Embedder, work_left: bool) -> Any:
-    """The probe vectors to store with the table, once they are seen to be what they were.
+@dataclass
+class ProvenEmbedder:
+    """An embedder that proves, before its first text, that it gives the vectors it gave.
 
-    Where nothing is to be embedded the weights are not loaded only to look.
+    Attributes:
+        embedder: The embedder.
+        canary: What it gave for the probe texts when the vectors that are taken over were made.
+            Where there are none yet, what it gives now; None until it is first used.
     """
-    stored = before.provenance.details.get("canary") if before else None
-    if not work_left:
-        return stored
-    now = probe(embedder)
-    if stored is None:
-        return now
-    check_canary(stored, now)
-    return stored
+
+    embedder: Embedder
+    canary: dict[str, Any] | None
+    _proven: bool = False
+
+    def embed(self, texts: Sequence[str]) -> Embedded:
+        """Embed a chunk of texts.
+
+        Raises:
+            InputError: Its vectors are no longer those that it gave.
+        """
+        if not self._proven:
+            now = probe(self.embedder)
+            if self.canary is not None:
+                check_canary(self.canary, now)
+            self.canary = self.canary or now
+            self._proven = True
+        return self.embedder.embed(texts)
 
 
-def _characters_per_chunk(texts: Version, embedder: Embedder, work_left: bool) -> float:
-    if not work_left:
-        return math.inf
-    sample = next(iter(texts.stream(["text"], batch_rows=CALIBRATION_TEXTS)))
-    speed = measure_speed(embedder, sample.column("text").to_pylist())
-    return speed * CHUNK_SECONDS
+def _canary(before: Version | None, unfinished: list[Staging]) -> dict[str, Any] | None:
+    """What the embedder gave for the probe texts when the vectors that are there were made."""
+    if before:
+        return before.provenance.details.get("canary")
+    return next((run.state["canary"] for run in unfinished), None)
 
 
-def find_changes(texts: Version, before: Version | None) -> Changes:
-    """Compare the new texts with the version of `item_embeddings` before, by pid and text hash."""
-    if before is None:
-        return Changes(new=texts.rows, changed=0, unchanged=0, removed=0)
-    columns = ["pid", "text_hash"]
-    earlier = (
-        batch.rename_columns(["pid", "earlier_hash"])
-        for batch in before.stream(columns, batch_rows=COMPARED_ROWS)
-    )
-    known = unchanged = 0
-    earlier_hash = pa.schema([("earlier_hash", HASH)])
-    for batch in joined(texts.stream(columns, batch_rows=COMPARED_ROWS), earlier, earlier_hash):
-        hashes = batch.column("earlier_hash")
-        known += batch.num_rows - hashes.null_count
-        unchanged += pc.sum(pc.equal(batch.column("text_hash"), hashes)).as_py() or 0
-    return Changes(
-        new=texts.rows - known,
-        changed=known - unchanged,
-        unchanged=unchanged,
-        removed=before.rows - known,
-    )
+def _characters_per_chunk(plan: Plan, embedder: ProvenEmbedder) -> float:
+    """How much to embed for a chunk. Where there is nothing to embed, no weights are loaded."""
+    if not plan.sample:
+        return CHUNK_CHARACTERS
+    return measure_speed(embedder.embed, plan.sample) * CHUNK_SECONDS
 
 
-def measure_speed(embedder: Embedder, texts: Sequence[str]) -> float:
-    """Characters a second that the embedder does here, from a calibration of a few seconds.
+def cut_chunks(texts: Version, sources: VectorSources, characters_per_chunk: float) -> list[Chunk]:
+    """Cut the texts into ranges of pids by work: by the characters of texts to embed.
 
-    The first texts warm it up, so that loading weights does not count.
+    Only the version before counts for that, so that a run that goes on after a crash cuts alike.
     """
-    embedder.embed(texts[:1])
-    characters, started, size = 0, time.perf_counter(), 1
-    position = 0
-    while position < len(texts) and time.perf_counter() - started < CALIBRATION_SECONDS:
-        batch = texts[position : position + size]
-        embedder.embed(batch)
-        characters += sum(map(len, batch))
-        position, size = position + size, size * 2
-    return characters / max(time.perf_counter() - started, 1e-9)
-
-
-def cut_chunks(texts: Version, characters_per_chunk: float) -> list[Chunk]:
-    """Cut the texts into ranges of pids by work: by characters, and at most `CHUNK_ROWS` rows."""
+    before = replace(sources, tables=sources.tables[: int(sources.has_before)])
+    columns = ["pid", "text", "text_hash"]
     chunks: list[Chunk] = []
-    rows, characters = 0, 0
-    first_pid = last_pid = 0
-    for batch in texts.stream(["pid", "text"], batch_rows=16_384):
-        lengths = pc.utf8_length(batch.column("text")).to_pylist()
-        for pid, length in zip(batch.column("pid").to_pylist(), lengths, strict=True):
-            if rows and (rows == CHUNK_ROWS or characters + length > characters_per_chunk):
+    rows = characters = work = 0
+    first_pid = last_pid = None
+    stream = texts.stream(columns, COMPARED_ROWS)
+    for batch in before.beside(stream, ["text_hash"], on_damage=lambda damage: None):
+        lengths = pc.utf8_length(batch["text"]).to_numpy()
+        to_embed = np.where(before.same_text(batch).any(axis=0), 0, lengths)
+        for pid, length, new in zip(
+            batch["pid"].to_pylist(), lengths.tolist(), to_embed.tolist(), strict=True
+        ):
+            if rows and (
+                rows == CHUNK_ROWS
+                or work + new > characters_per_chunk
+                or characters + length > CHUNK_CHARACTERS
+            ):
                 chunks.append(Chunk(len(chunks), rows, first_pid, last_pid))
-                rows, characters = 0, 0
+                rows = characters = work = 0
             first_pid = pid if rows == 0 else first_pid
-            last_pid, rows, characters = pid, rows + 1, characters + length
+            last_pid, rows = pid, rows + 1
+            characters, work = characters + length, work + new
     return [*chunks, Chunk(len(chunks), rows, first_pid, last_pid)]
-
-
-@dataclass(frozen=True)
-class ChunkSummary:
-    """What a chunk took: items embedded and taken over, and what embedding cost."""
-
-    embedded: int
-    reused: int
-    tokens: int
-    padded_tokens: int
-    truncated: int
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -266,92 +284,128 @@ class ChunkEmbedder:
         texts: The new texts.
         sources: Where vectors of the same embedding space are taken over from.
         embedder: Embeds the rest.
-        on_damage: Told of parts of the sources that cannot be read; their items are embedded.
     """
 
-    texts: Version
-    sources: tuple[SortedParts, ...]
-    embedder: Embedder
-    on_damage: Callable[[Exception], None]
+    texts: SortedParts
+    sources: VectorSources
+    embedder: ProvenEmbedder
 
-    def __call__(self, chunk: Chunk) -> tuple[pa.Table, ChunkSummary]:
+    def __call__(self, chunk: Chunk) -> tuple[Iterator[pa.RecordBatch], ChunkSummary]:
         """Take over and embed the vectors of a chunk."""
-        texts = self._read_texts(chunk)
-        vectors = np.empty((texts.num_rows, EMBEDDING_DIM), np.float32)
-        hashes = np.empty(texts.num_rows, f"V{HASH_BYTES}")
-        missing = np.ones(texts.num_rows, bool)
-        for source in self.sources:
-            if missing.any():
-                self._take_over(source, chunk, texts, vectors, hashes, missing)
-        rows = np.flatnonzero(missing)
-        summary = self._embed(texts, rows, vectors, hashes)
-        columns = {
-            "pid": texts.column("pid"),
-            "embedding": vector_array(vectors),
-            "text_hash": texts.column("text_hash"),
-            "vector_hash": pa.FixedSizeBinaryArray.from_buffers(
-                HASH, len(hashes), [None, pa.py_buffer(hashes)]
-            ),
-        }
-        return pa.table(columns), summary
+        summary = ChunkSummary()
+        return self._rows(chunk, summary), summary
 
-    def _read_texts(self, chunk: Chunk) -> pa.Table:
-        def fail(error: Exception) -> None:
-            raise error
+    def _rows(self, chunk: Chunk, summary: ChunkSummary) -> Iterator[pa.RecordBatch]:
+        texts = self._texts(chunk)
+        missing = self._missing(texts, summary)
+        # What is missing is embedded as many texts at a time as the embedder gets; the rows
+        # between follow, copied.
+        starts = np.flatnonzero(missing)[EMBEDDED_AT_ONCE::EMBEDDED_AT_ONCE]
+        for start, stop in pairwise([0, *starts.tolist(), texts.num_rows]):
+            stretch = texts.slice(start, stop - start)
+            yield from self._fill(stretch, missing[start:stop], summary)
+
+    def _texts(self, chunk: Chunk) -> pa.RecordBatch:
+        def fail(damage: StoreError) -> None:
+            raise StoreError(f"{damage} Materialise item_texts again.") from damage
 
         columns = ["pid", "text", "text_hash"]
-        tables = SortedParts.of(self.texts).between(
-            chunk.first_pid, chunk.last_pid, columns, on_damage=fail
+        rows = self.texts.between(chunk.first_pid, chunk.last_pid, columns, on_damage=fail)
+        return pa.Table.from_batches(rows).combine_chunks().to_batches()[0]
+
+    def _missing(self, texts: pa.RecordBatch, summary: ChunkSummary) -> np.ndarray:
+        """Which texts no source has the vector of: bool, shape (n,)."""
+        rows = self._beside(texts, ["text_hash"], summary)
+        return np.concatenate([~self.sources.same_text(block).any(axis=0) for block in rows])
+
+    def _beside(
+        self, texts: pa.RecordBatch, columns: list[str], summary: ChunkSummary
+    ) -> Iterator[pa.RecordBatch]:
+        """Texts in blocks, with what the sources have of them beside them."""
+        starts = range(0, texts.num_rows, VECTOR_ROW_GROUP)
+        return self.sources.beside(
+            (texts.slice(start, VECTOR_ROW_GROUP) for start in starts),
+            columns,
+            on_damage=lambda damage: summary.damage.append(str(damage)),
+            pids=(texts["pid"][0].as_py(), texts["pid"][-1].as_py()),
         )
-        return pa.concat_tables(tables).combine_chunks()
 
-    def _take_over(
-        self,
-        source: SortedParts,
-        chunk: Chunk,
-        texts: pa.Table,
-        vectors: np.ndarray,
-        hashes: np.ndarray,
-        missing: np.ndarray,
-    ) -> None:
-        """Fill in the vectors of items that the source has with the same text."""
-        columns = ["pid", "embedding", "text_hash", "vector_hash"]
-        for earlier in source.between(chunk.first_pid, chunk.last_pid, columns, self.on_damage):
-            place = pc.index_in(earlier.column("pid"), value_set=texts.column("pid"))
-            same = pc.equal(texts.column("text_hash").take(place), earlier.column("text_hash"))
-            usable = pc.fill_null(same, False).to_numpy()
-            usable[usable] = missing[place.filter(pa.array(usable)).to_numpy()]
-            places = place.filter(pa.array(usable)).to_numpy()
-            vectors[places] = vectors_of(earlier.column("embedding"))[usable]
-            hashes[places] = _hashes_of(earlier.column("vector_hash"))[usable]
-            missing[places] = False
+    def _fill(
+        self, texts: pa.RecordBatch, missing: np.ndarray, summary: ChunkSummary
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows for texts, given which are to be embedded: bool, shape (n,)."""
+        fresh = self._embed(texts.filter(pa.array(missing)), summary)
+        row = used = 0
+        for block in self._beside(texts, ["text_hash", "embedding", "vector_hash"], summary):
+            vectors = _Vectors.empty(block.num_rows)
+            lacking = self._take_over(block, vectors)
+            wanted = missing[row : row + block.num_rows]
+            count = int(wanted.sum())
+            vectors.put(wanted, fresh.vectors[used : used + count], fresh.hashes[used:][:count])
+            row, used = row + block.num_rows, used + count
+            lost = lacking & ~wanted  # by damage that shows only now that vectors are read
+            if lost.any():
+                again = self._embed(block.filter(pa.array(lost)), summary)
+                vectors.put(lost, again.vectors, again.hashes)
+            yield vectors.rows(block)
 
-    def _embed(
-        self, texts: pa.Table, rows: np.ndarray, vectors: np.ndarray, hashes: np.ndarray
-    ) -> ChunkSummary:
-        reused = texts.num_rows - rows.size
-        if not rows.size:
-            return ChunkSummary(0, reused, 0, 0, 0, 0.0)
+    def _take_over(self, block: pa.RecordBatch, vectors: "_Vectors") -> np.ndarray:
+        """Fill in the vectors that a source has. Returns which rows none has: bool, shape (n,)."""
+        lacking = np.ones(block.num_rows, bool)
+        for number, same in enumerate(self.sources.same_text(block)):
+            rows = same & lacking
+            chosen = pa.array(rows)
+            vectors.put(
+                rows,
+                vectors_of(block[f"embedding_{number}"].filter(chosen)),
+                _raw(block[f"vector_hash_{number}"].filter(chosen)),
+            )
+            lacking &= ~rows
+        return lacking
+
+    def _embed(self, texts: pa.RecordBatch, summary: ChunkSummary) -> "_Vectors":
+        if not texts.num_rows:
+            return _Vectors.empty(0)
         started = time.perf_counter()
-        wanted = texts.take(rows)
-        embedded = self.embedder.embed(wanted.column("text").to_pylist())
-        seconds = time.perf_counter() - started
-        require_unit_vectors(
-            embedded.vectors, wanted.column("pid").combine_chunks(), self.embedder.space.model
-        )
-        vectors[rows] = embedded.vectors
-        hashes[rows] = _hashes_of(vector_hashes(embedded.vectors))
-        return ChunkSummary(
-            embedded=rows.size,
-            reused=reused,
-            tokens=embedded.tokens,
-            padded_tokens=embedded.padded_tokens,
-            truncated=embedded.truncated,
-            seconds=seconds,
+        embedded = self.embedder.embed(texts["text"].to_pylist())
+        summary.seconds += time.perf_counter() - started
+        require_unit_vectors(embedded.vectors, texts["pid"], self.embedder.embedder.space.model)
+        summary.embedded += texts.num_rows
+        summary.tokens += embedded.tokens
+        summary.padded_tokens += embedded.padded_tokens
+        summary.truncated += embedded.truncated
+        return _Vectors(embedded.vectors, _raw(vector_hashes(embedded.vectors)))
+
+
+@dataclass(frozen=True)
+class _Vectors:
+    """Vectors, float32 (n, 4096), and their hashes, raw bytes (n,)."""
+
+    vectors: np.ndarray
+    hashes: np.ndarray
+
+    @classmethod
+    def empty(cls, rows: int) -> "_Vectors":
+        return cls(np.empty((rows, EMBEDDING_DIM), np.float32), np.empty(rows, f"V{HASH_BYTES}"))
+
+    def put(self, rows: np.ndarray, vectors: np.ndarray, hashes: np.ndarray) -> None:
+        """Set those of some rows: bool, shape (n,)."""
+        self.vectors[rows] = vectors
+        self.hashes[rows] = hashes
+
+    def rows(self, texts: pa.RecordBatch) -> pa.RecordBatch:
+        """The rows of `item_embeddings`, given those of `item_texts`."""
+        hashes = pa.py_buffer(self.hashes)
+        return pa.RecordBatch.from_pydict(
+            {
+                "pid": texts["pid"],
+                "embedding": vector_array(self.vectors),
+                "text_hash": texts["text_hash"],
+                "vector_hash": pa.Array.from_buffers(HASH, len(self.hashes), [None, hashes]),
+            }
         )
 
 
-def _hashes_of(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """A column of hashes as raw bytes of fixed length, shape (n,)."""
-    values = column.to_pylist()
-    return np.frombuffer(b"".join(values), f"V{HASH_BYTES}")
+def _raw(hashes: pa.Array) -> np.ndarray:
+    """Hashes as raw bytes of fixed length, shape (n,)."""
+    return np.frombuffer(b"".join(hashes.to_pylist()), f"V{HASH_BYTES}")

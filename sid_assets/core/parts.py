@@ -103,7 +103,7 @@ class PartWriter:
         for name in self._required:
             if rows.column(name).null_count:
                 raise StoreError(f"{self._path}: column {name!r} has nulls; nothing was written.")
-        if "pid" in self._schema.names:
+        if "pid" in self._required:  # the key of the table
             self._check_order(rows.column("pid"))
         self._rows += rows.num_rows
         with explained(self._path):
@@ -283,7 +283,7 @@ def readable(path: UPath) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise StoreError(f"{path}: there is no such file. Materialise its asset again.") from error
-    except (pa.ArrowInvalid, OSError) as error:
+    except (pa.ArrowException, OSError) as error:
         raise StoreError(
             f"{path}: is not a whole parquet file ({error}). Materialise its asset again."
         ) from error

@@ -60,9 +60,8 @@ def explained(path: UPath) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        room = ""
-        if is_local(path):
-            room = f" ({_free_bytes(Path(path.path)) / 1e9:,.2f} GB free there)"
+        free = free_bytes(path)
+        room = "" if free is None else f" ({free / 1e9:,.2f} GB free there)"
         raise StoreError(
             f"{path}: cannot be read or written: {error.strerror or error}{room}. The version "
             "before is untouched; make room or mend the permissions and run again: finished "
@@ -70,7 +69,11 @@ def explained(path: UPath) -> Iterator[None]:
         ) from error
 
 
-def _free_bytes(path: Path) -> int:
-    while not path.exists() and path != path.parent:
-        path = path.parent
-    return shutil.disk_usage(path).free
+def free_bytes(path: UPath) -> int | None:
+    """Bytes free on the disk of a path, which need not be there yet; None on an object store."""
+    if not is_local(path):
+        return None
+    there = Path(path.path)
+    while not there.exists():
+        there = there.parent
+    return shutil.disk_usage(there).free

@@ -15,6 +15,7 @@ from upath import UPath
 from sid_assets.core.errors import InputError
 from sid_assets.core.parts import file_digest
 from sid_assets.core.provenance import EmbeddingSpace
+from sid_assets.core.schema import PidType
 from sid_assets.core.versions import Version
 
 HOW_TO_MOVE_ON = (
@@ -69,45 +70,53 @@ class Changes:
         )
 
 
-def require_small_change(changes: Changes, policy: RefreshPolicy) -> None:
+def require_small_change(changes: Changes, policy: RefreshPolicy, plan: str) -> None:
     """Stop a refresh that an edited template or a truncated export may have caused.
+
+    Args:
+        changes: What the refresh changes.
+        policy: What it may do.
+        plan: What it would do and cost, in words, for the message.
 
     Raises:
         InputError: More items change or vanish than the policy allows.
     """
     if changes.share > policy.max_changed_share and not policy.allow_large_change:
         raise InputError(
-            f"This refresh would change or remove {changes.share:.0%} of the items "
-            f"({changes.describe()}); {policy.max_changed_share:.0%} is the limit. Was the "
-            "template edited, or the catalog cut short? If it is meant, run with the run config "
+            f"This refresh would change or remove {changes.share:.0%} of the items; "
+            f"{policy.max_changed_share:.0%} is the limit. Was the template edited, or the "
+            "catalog cut short? If it is meant, run with the run config "
             '{"resources": {"refresh": {"config": {"allow_large_change": true}}}}, or raise '
-            "SID_MAX_CHANGED_SHARE."
+            f"SID_MAX_CHANGED_SHARE. This is what it would do:\n{plan}"
         )
 
 
-def require_same_space(
-    before: Version | None, space: EmbeddingSpace, policy: RefreshPolicy
-) -> bool:
-    """Whether vectors of the version before can be taken over.
+def why_afresh(before: Version, space: EmbeddingSpace, pid_type: PidType) -> str:
+    """Why no vector of a version can be taken over, in words; "" where they can."""
+    earlier = before.provenance.space
+    if earlier != space:
+        differences = earlier.differences(space) if earlier else "the earlier one is not known"
+        return (
+            f"the vectors in {before.folder} are of another embedding space ({differences}), and "
+            "vectors of two spaces are never mixed"
+        )
+    if before.pid_type != pid_type:
+        return f"the pids in {before.folder} are of type {before.pid_type}, these are {pid_type}"
+    return ""
 
-    Returns:
-        True within the same embedding space; False where there is nothing to take over.
+
+def require_same_generation(reason: str, policy: RefreshPolicy) -> None:
+    """Stop a refresh that would start afresh, unless somebody asked for that.
+
+    Args:
+        reason: What `why_afresh` says.
+        policy: What the refresh may do.
 
     Raises:
-        InputError: The space is another one and the policy forbids that.
+        InputError: There is a reason and the policy forbids a new generation.
     """
-    if before is None:
-        return False
-    earlier = before.provenance.space
-    if earlier == space:
-        return True
-    if not policy.new_generation:
-        differences = earlier.differences(space) if earlier else "unknown"
-        raise InputError(
-            f"The vectors in {before.folder} are of another embedding space than this run's "
-            f"({differences}). Vectors of two spaces are never mixed. {HOW_TO_MOVE_ON}"
-        )
-    return False
+    if reason and not policy.new_generation:
+        raise InputError(f"This run would start afresh: {reason}. {HOW_TO_MOVE_ON}")
 
 
 @dataclass(frozen=True)

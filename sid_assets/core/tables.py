@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from sid_assets.core.parts import PartWriter, write_parts
+from sid_assets.core.parts import ROW_GROUP, PartWriter, rebatched, write_parts
 from sid_assets.core.provenance import Provenance
 from sid_assets.core.schema import TABLES
 from sid_assets.core.versions import StagedTable, Store, Version
@@ -27,12 +27,12 @@ def stage_rows(
     staging = store.stage(table)
     try:
         if layout_of(table) == "parts":
-            rows = pa.RecordBatchReader.from_batches(schema, reader)
-            parts = write_parts(staging.folder, rows, TABLES[_name(table)].rows_per_part)
+            whole = pa.RecordBatchReader.from_batches(schema, reader)
+            parts = write_parts(staging.folder, whole, TABLES[_name(table)].rows_per_part)
         else:
             with PartWriter(staging.folder / f"{_name(table)}.parquet", schema) as writer:
-                for batch in reader:
-                    writer.write(batch)
+                for rows in rebatched(reader, ROW_GROUP):
+                    writer.write(rows)
             parts = [writer.part]
     except BaseException:
         staging.close()

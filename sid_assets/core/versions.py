@@ -1,9 +1,10 @@
 """Versions of tables on disk: a version appears at once or not at all.
 
 Every version of a table is a folder of its own, `.versions/<table>/<id>/`, with its part files
-and a manifest. Locally `<table>.parquet` is a symlink to the current one, replaced in one step; on
-an object store, which has no rename, a small pointer object is written last. The version before
-is kept until the next commit, so that a reader is not cut off.
+and a manifest. Locally `.versions/<table>/current` is a symlink to the one that readers see,
+replaced in one step, and `<table>.parquet` leads there; on an object store, which has no rename, a
+small pointer object is written last. The version before is kept until the next commit, so that a
+reader is not cut off.
 """
 
 import dataclasses
@@ -11,9 +12,12 @@ import datetime as dt
 import hashlib
 import json
 import os
+import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,10 +38,14 @@ from sid_assets.core.places import (
     sync_folder,
 )
 from sid_assets.core.provenance import Provenance
+from sid_assets.core.schema import PidType
 
 MANIFEST = "_manifest.json"
 STAGING = "_staging.json"
 VERSIONS = ".versions"
+CURRENT = "current"
+
+_VERSION_NAME = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,11 @@ class Version:
         return sum(part.bytes for part in self.parts)
 
     @property
+    def pid_type(self) -> PidType:
+        """`int` or `string`, by what the manifest says; no file is read."""
+        return "string" if isinstance(self.parts[0].first_pid, str) else "int"
+
+    @property
     def paths(self) -> list[UPath]:
         """The files, in the order of their rows."""
         return [self.folder / part.name for part in self.parts]
@@ -87,16 +100,27 @@ class Version:
     def stream(
         self, columns: Sequence[str] | None = None, batch_rows: int = VECTOR_ROW_GROUP
     ) -> pa.RecordBatchReader:
-        """The rows in their order, a batch at a time; memory does not grow with their number."""
+        """The rows in their order, a batch at a time; memory does not grow with their number.
+
+        Raises:
+            StoreError: When it comes to a part that is missing, damaged, or of other columns.
+        """
         schema = self.schema()
         if columns:
             narrow = pa.schema([schema.field(name) for name in columns])
             schema = narrow.with_metadata(schema.metadata)
-        names = [part.name for part in self.parts]
-        batches = (
-            batch.cast(schema) for batch in read_parts(self.folder, names, columns, batch_rows)
-        )
-        return pa.RecordBatchReader.from_batches(schema, batches)
+        return pa.RecordBatchReader.from_batches(schema, self._batches(schema, batch_rows))
+
+    def _batches(self, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
+        for part in self.parts:
+            for batch in read_parts(self.folder, [part.name], schema.names, batch_rows):
+                try:
+                    yield batch.cast(schema)
+                except (pa.ArrowException, ValueError) as error:
+                    raise StoreError(
+                        f"{self.folder / part.name}: its columns are not the table's ({error}). "
+                        "Materialise its asset again."
+                    ) from error
 
     def dataset(self) -> pads.Dataset:
         """The rows as a pyarrow data set, for filters and for engines that read those."""
@@ -155,6 +179,10 @@ class StagedTable:
         more = replace(self.provenance, details={**self.provenance.details, **details})
         return replace(self, provenance=more)
 
+    def as_version(self) -> Version:
+        """What will be committed, to read it before."""
+        return Version(self.staging.folder, self.provenance, created="", parts=self.parts)
+
 
 class Store:
     """The versions of all tables below one folder or URL."""
@@ -181,21 +209,27 @@ class Store:
         Raises:
             StoreError: What is there was not made by this package, or its manifest is damaged.
         """
-        if not is_local(self.root):
-            pointer = self._pointer(table)
-            if not pointer.exists():
-                return None
-            return read_version(self.history(table) / json.loads(pointer.read_text())["version"])
         link = Path(self.path(table, suffix).path)
-        if not link.is_symlink():
-            if link.exists():
-                raise StoreError(
-                    f"{link}: is there, but was not made by sid_assets, which keeps a symlink at "
-                    "this place. Move it away, or set SID_DATA_DIR to another folder."
-                )
-            return None
-        target = link.parent / link.readlink()
-        return read_version(UPath(target if target.is_dir() else target.parent))
+        if is_local(self.root) and link.exists() and not link.is_symlink():
+            raise StoreError(
+                f"{link}: is there, but was not made by sid_assets, which keeps a symlink at "
+                "this place. Move it away, or set SID_DATA_DIR to another folder."
+            )
+        name = self._current_name(table)
+        return read_version(self.history(table) / name) if name else None
+
+    def _current_name(self, table: str) -> str:
+        """Name of the folder that readers see; "" where there is none."""
+        if is_local(self.root):
+            link = Path(self.history(table).path, CURRENT)
+            return str(link.readlink()) if link.is_symlink() else ""
+        pointer = self._pointer(table)
+        try:
+            return json.loads(pointer.read_text())["version"] if pointer.exists() else ""
+        except (ValueError, KeyError) as error:
+            raise StoreError(
+                f"{pointer}: is damaged ({error}). {_afresh(pointer.parent)}"
+            ) from error
 
     def require(self, table: str, suffix: str = ".parquet") -> Version:
         """The version readers see.
@@ -226,16 +260,17 @@ class Store:
         Raises:
             StoreError: Another process is making a version of this table.
         """
-        lock = self._lock(table)
-        for found in self.unfinished(table):
-            if key and found.state["key"] == key:
-                return Staging(table, found.folder, found.state, lock)
-        moment = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S")
-        folder = self.history(table) / f"{moment}-{secrets.token_hex(4)}"
+        lock = self.lock(table)
         try:
+            for found in self.unfinished(table) if key else ():
+                if found.state.get("key") == key:
+                    return replace(found, lock=lock)
+            moment = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S")
+            folder = self.history(table) / f"{moment}-{secrets.token_hex(4)}"
             state = {"key": key, **make_state()}
             with explained(folder):
                 folder.mkdir(parents=True, exist_ok=True)
+                sync_folder(folder.parent)
                 write_json(folder / STAGING, state)
         except BaseException:
             if lock:
@@ -243,7 +278,14 @@ class Store:
             raise
         return Staging(table, folder, state, lock)
 
-    def _lock(self, table: str) -> filelock.FileLock | None:
+    def lock(self, table: str) -> filelock.FileLock | None:
+        """The right to write a table, held until it is released or the process ends.
+
+        None on an object store, which knows no locks.
+
+        Raises:
+            StoreError: Another process has it.
+        """
         if not is_local(self.root):
             return None
         history = self.history(table)
@@ -260,12 +302,33 @@ class Store:
         return lock
 
     def unfinished(self, table: str) -> list[Staging]:
-        """The folders that runs left without a commit, latest first."""
-        return [
-            Staging(table, folder, json.loads((folder / STAGING).read_text()))
-            for folder in sorted(_folders(self.history(table)), reverse=True)
-            if not (folder / MANIFEST).exists() and (folder / STAGING).exists()
-        ]
+        """The folders of runs whose version readers never saw, latest first.
+
+        A run that was killed in its commit may have left a manifest: it is unfinished all the same.
+        """
+        found = []
+        for folder in reversed(self.leftovers(table)):
+            with suppress(OSError, ValueError):  # without its state it is of no use
+                found.append(Staging(table, folder, json.loads((folder / STAGING).read_text())))
+        return found
+
+    def leftovers(self, table: str) -> list[UPath]:
+        """The folders that are neither the current version nor the one before, oldest first."""
+        folders = _folders(self.history(table))
+        current = self._current_name(table)
+        if not folders or not current:
+            return folders
+        before = read_version(self.history(table) / current).before
+        return [folder for folder in folders if folder.name not in (current, before)]
+
+    def tables(self) -> list[str]:
+        """The asset keys of all tables that have a version, or are getting one."""
+        versions = self.root / VERSIONS
+        if not versions.exists():
+            return []
+        folders = (path for path in versions.rglob("*") if _VERSION_NAME.fullmatch(path.name))
+        histories = {folder.parent.path for folder in folders}
+        return sorted(os.path.relpath(history, versions.path) for history in histories)
 
     def commit(
         self,
@@ -290,9 +353,7 @@ class Store:
             StoreError: A part is not as its summary says, or the place cannot be written.
         """
         table, folder = staging.table, staging.folder
-        for part in parts:
-            if (folder / part.name).stat().st_size != part.bytes:
-                raise StoreError(f"{folder / part.name}: has changed since it was written.")
+        _require_whole(folder, parts)
         before = self.current(table, suffix)
         version = Version(
             folder=folder,
@@ -302,25 +363,23 @@ class Store:
             before=before.folder.name if before else "",
         )
         with explained(folder):
+            _remove_strays(folder, parts)
             write_json(folder / MANIFEST, _to_json(version))
             sync_folder(folder)
             self._show(version, table, layout, suffix)
-        for other in _folders(self.history(table)):
-            if other.name not in (folder.name, version.before):
-                remove_folder(other)
+        for other in self.leftovers(table):
+            remove_folder(other)
         return version
 
     def _show(self, version: Version, table: str, layout: str, suffix: str) -> None:
         if not is_local(self.root):
             self._pointer(table).write_text(json.dumps({"version": version.folder.name}))
             return
-        target = version.folder if layout == "parts" else version.paths[0]
-        link = Path(self.path(table, suffix).path)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        fresh = link.with_name(f".{link.name}.{secrets.token_hex(4)}")
-        fresh.symlink_to(os.path.relpath(target.path, link.parent))
-        fresh.replace(link)
-        sync_folder(UPath(link.parent))
+        current = Path(self.history(table).path, CURRENT)
+        visible = Path(self.path(table, suffix).path)
+        target = current if layout == "parts" else current / version.parts[0].name
+        _link(visible, os.path.relpath(target, visible.parent))
+        _link(current, version.folder.name)
 
     def _pointer(self, table: str) -> UPath:
         return self.history(table) / "current.json"
@@ -336,15 +395,17 @@ def read_version(folder: UPath) -> Version:
     manifest = folder / MANIFEST
     try:
         fields = json.loads(manifest.read_text())
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{manifest}: cannot be read ({error}).") from error
-    return Version(
-        folder=folder,
-        provenance=Provenance.from_json(json.dumps(fields["provenance"]), manifest),
-        created=fields["created"],
-        parts=tuple(Part(**part) for part in fields["parts"]),
-        before=fields["before"],
-    )
+        return Version(
+            folder=folder,
+            provenance=Provenance.from_json(json.dumps(fields["provenance"]), manifest),
+            created=fields["created"],
+            parts=tuple(Part(**part) for part in fields["parts"]),
+            before=fields["before"],
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(
+            f"{manifest}: cannot be read ({error}). {_afresh(folder.parent)}"
+        ) from error
 
 
 def write_json(path: UPath, value: object) -> None:
@@ -375,4 +436,51 @@ def _content_version(parts: Sequence[Part]) -> str:
 
 
 def _folders(history: UPath) -> list[UPath]:
-    return [path for path in history.iterdir() if path.is_dir()] if history.exists() else []
+    """The folders of versions, finished or not, oldest first."""
+    if not history.exists():
+        return []
+    found = [path for path in history.iterdir() if _VERSION_NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: path.name)
+
+
+def _require_whole(folder: UPath, parts: Sequence[Part]) -> None:
+    """Refuse to commit parts that are not as their summaries say, or not in order.
+
+    Raises:
+        StoreError: Names the part.
+    """
+    for part in parts:
+        path = folder / part.name
+        if not path.exists() or path.stat().st_size != part.bytes:
+            raise StoreError(f"{path}: has changed since it was written. Run again.")
+    with_pids = [part for part in parts if part.first_pid is not None]
+    for earlier, later in pairwise(with_pids):
+        if not earlier.last_pid < later.first_pid:
+            raise StoreError(
+                f"{folder / later.name}: starts at pid {later.first_pid!r}, and the part before "
+                f"ends at {earlier.last_pid!r}. Run again."
+            )
+
+
+def _remove_strays(folder: UPath, parts: Sequence[Part]) -> None:
+    """Remove what readers of the folder would take for parts: files that a killed run left."""
+    names = {part.name for part in parts}
+    for path in list(folder.iterdir()):
+        if path.name not in names and not path.name.startswith("_"):
+            path.unlink()
+
+
+def _link(link: Path, target: str) -> None:
+    """Make a symlink lead to a target, in one step."""
+    if link.is_symlink() and str(link.readlink()) == target:
+        return
+    link.parent.mkdir(parents=True, exist_ok=True)
+    fresh = link.with_name(f".{link.name}.new")
+    fresh.unlink(missing_ok=True)  # of a run that was killed here
+    fresh.symlink_to(target)
+    fresh.replace(link)
+    sync_folder(UPath(link.parent))
+
+
+def _afresh(history: UPath) -> str:
+    return f"Restore it from a backup, or move {history} away: the next run makes the table afresh."

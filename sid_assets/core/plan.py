@@ -1,0 +1,248 @@
+"""What a refresh would do and cost, before it does it."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sid_assets.core import schema
+from sid_assets.core.chunks import DamageError
+from sid_assets.core.embedders import Embedded, Embedder, Memory
+from sid_assets.core.places import free_bytes
+from sid_assets.core.refresh import Changes, why_afresh
+from sid_assets.core.schema import EMBEDDING_DIM
+from sid_assets.core.vector_sources import VectorSources, unfinished_runs
+from sid_assets.core.versions import Store, Version
+
+SAMPLE_TEXTS = 512
+"""Texts that tokens are counted on, and speed is measured with."""
+
+CALIBRATION_SECONDS = 2.0
+
+BYTES_PER_ROW = EMBEDDING_DIM * 4 + 64
+"""Of `item_embeddings` on disk: the vector as it is, pid and hashes."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a refresh would do.
+
+    Attributes:
+        changes: Items that are new, changed, removed and unchanged.
+        staged: New and changed items whose vectors an unfinished run left; they are taken over.
+        afresh: Why no vector of the version before can be taken over; "" where they can.
+        texts: Texts to embed.
+        characters: Characters of these texts.
+        tokens: Tokens of these texts, each cut to the longest that the embedder takes.
+        tokens_counted: Whether tokens are counted; else they are estimated from `sample`.
+        seconds: Time to embed on this device, from a calibration; None where none was made.
+        memory: What the embedder needs and what its device has free; None where it does not matter.
+        disk_needed: Bytes of the new version of the vectors.
+        disk_free: Bytes free where it goes; None on an object store.
+        sample: Some of the texts to embed, spread over all of them.
+    """
+
+    changes: Changes
+    staged: int
+    afresh: str
+    texts: int
+    characters: int
+    tokens: int
+    tokens_counted: bool
+    seconds: float | None
+    memory: Memory | None
+    disk_needed: int
+    disk_free: int | None
+    sample: tuple[str, ...] = field(repr=False)
+
+    @property
+    def fits_disk(self) -> bool:
+        """Whether the new version fits beside what is there."""
+        return self.disk_free is None or self.disk_needed <= self.disk_free
+
+    def describe(self) -> str:
+        """The plan in words, a line for each subject."""
+        lines = [f"Items: {self.changes.describe()}."]
+        if self.afresh:
+            lines.append(f"Starts afresh: {self.afresh}.")
+        if self.staged:
+            lines.append(f"An unfinished run left the vectors of {self.staged:,} of them.")
+        tokens = f"{self.tokens:,} tokens"
+        if not self.tokens_counted:
+            tokens = f"about {tokens} (estimated from {len(self.sample):,} of them)"
+        lines.append(f"To embed: {self.texts:,} texts, {tokens}.")
+        if self.seconds is not None:
+            lines.append(f"Time on this device: about {_duration(self.seconds)}.")
+        if self.memory:
+            needed, free = _gigabytes(self.memory.needed), _gigabytes(self.memory.free)
+            verdict = "" if self.memory.needed <= self.memory.free else " It does not fit."
+            lines.append(f"Memory: {needed} needed, {self.memory.device} has {free} free.{verdict}")
+        disk = f"Disk: {_gigabytes(self.disk_needed)} for the new version of the vectors"
+        if self.disk_free is not None:
+            disk += f", {_gigabytes(self.disk_free)} free"
+        lines.append(f"{disk}.{'' if self.fits_disk else ' It does not fit.'}")
+        return "\n".join(lines)
+
+    def metadata(self) -> dict[str, Any]:
+        """The figures, for the UI."""
+        figures: dict[str, Any] = {f"plan_items_{k}": n for k, n in asdict(self.changes).items()}
+        figures |= {"plan_texts_to_embed": self.texts, "plan_tokens": self.tokens}
+        if self.seconds is not None:
+            figures["plan_seconds"] = self.seconds
+        return {**figures, "plan_disk_bytes": self.disk_needed, "plan": self.describe()}
+
+
+def make_plan(
+    store: Store,
+    table: str,
+    texts: pa.RecordBatchReader,
+    embedder: Embedder,
+    *,
+    calibrate: bool = False,
+    log: Callable[[str], None] = lambda message: None,
+) -> Plan:
+    """Find out what embedding these texts would take. Nothing is written.
+
+    Texts and hashes are read once, as a stream; memory does not grow with their number.
+
+    Args:
+        store: Where the tables are.
+        table: Asset key of `item_embeddings`.
+        texts: Rows of `item_texts`, sorted by pid.
+        embedder: What would embed them. Its weights are loaded only to calibrate.
+        calibrate: Whether to measure the time, which takes a few seconds and loads the weights.
+        log: Takes warnings, in words.
+
+    Raises:
+        InputError: The embedder cannot say which vectors it makes, or cannot embed.
+        StoreError: The texts cannot be read.
+    """
+    before = store.current(table)
+    pid_type = schema.pid_type_of(texts.schema)
+    afresh = why_afresh(before, embedder.space, pid_type) if before else ""
+    before = None if afresh else before
+    sources = VectorSources.of(before, unfinished_runs(store, table, embedder.space, pid_type))
+    survey = _Survey(before, sources, log)
+    for batch in sources.beside(texts, ["text_hash"], survey.lose):
+        survey.add(batch)
+    sample = survey.sample.texts
+    counts = embedder.count_tokens(sample)
+    tokens_per_character = int(counts.lengths.sum()) / max(sum(map(len, sample)), 1)
+    return Plan(
+        changes=survey.changes,
+        staged=survey.staged,
+        afresh=afresh,
+        texts=survey.texts,
+        characters=survey.characters,
+        tokens=round(tokens_per_character * survey.characters),
+        tokens_counted=len(sample) == survey.texts and not counts.estimated,
+        seconds=_seconds(survey.characters, embedder, sample) if calibrate else None,
+        memory=embedder.memory() if survey.texts else None,
+        disk_needed=survey.rows * BYTES_PER_ROW,
+        disk_free=free_bytes(store.root),
+        sample=tuple(sample),
+    )
+
+
+class _Survey:
+    """Counts what there is to do, over the rows of `VectorSources.beside`."""
+
+    def __init__(
+        self, before: Version | None, sources: VectorSources, log: Callable[[str], None]
+    ) -> None:
+        self._before = before
+        self._sources = sources
+        self._log = log
+        self._known = self._unchanged = self._lost = 0
+        self.rows = self.staged = self.texts = self.characters = 0
+        self.sample = _Sample(SAMPLE_TEXTS)
+
+    def lose(self, damage: DamageError) -> None:
+        """Take note of rows of a source that cannot be read."""
+        self._log(f"{damage} Its items are embedded again.")
+        if self._before and damage.path.parent == self._before.folder:
+            self._lost += damage.rows
+
+    def add(self, rows: pa.RecordBatch) -> None:
+        """Count the rows of a batch."""
+        same = self._sources.same_text(rows)
+        ready = same.any(axis=0)
+        self.rows += rows.num_rows
+        if self._sources.has_before:
+            self._known += rows.num_rows - rows["text_hash_0"].null_count
+            self._unchanged += int(same[0].sum())
+            self.staged += int((ready & ~same[0]).sum())
+        else:
+            self.staged += int(ready.sum())
+        wanted = rows["text"].filter(pa.array(~ready))
+        self.texts += len(wanted)
+        self.characters += pc.sum(pc.utf8_length(wanted)).as_py() or 0
+        self.sample.add(wanted)
+
+    @property
+    def changes(self) -> Changes:
+        """What became of the items of the version before."""
+        rows_before = self._before.rows if self._before else 0
+        return Changes(
+            new=self.rows - self._known,
+            changed=self._known - self._unchanged,
+            unchanged=self._unchanged,
+            removed=rows_before - self._known - self._lost,
+        )
+
+
+class _Sample:
+    """Some of a stream's texts, every so manieth: the same for the same stream."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._every = 1
+        self._seen = 0
+        self.texts: list[str] = []
+
+    def add(self, texts: pa.Array) -> None:
+        """Offer texts."""
+        first = -self._seen % self._every
+        self._seen += len(texts)
+        self.texts += texts.take(np.arange(first, len(texts), self._every)).to_pylist()
+        while len(self.texts) > self._most:
+            self.texts = self.texts[::2]
+            self._every *= 2
+
+
+def _seconds(characters: int, embedder: Embedder, sample: Sequence[str]) -> float:
+    return characters / measure_speed(embedder.embed, sample) if sample else 0.0
+
+
+def measure_speed(embed: Callable[[Sequence[str]], Embedded], texts: Sequence[str]) -> float:
+    """Characters a second that the embedder does here, from a calibration of a few seconds.
+
+    A first text warms it up, so that loading weights does not count. Then each batch is twice as
+    large as the one before, and the fastest counts: small ones leave a fast device idle.
+    """
+    embed(texts[:1])
+    started, speed = time.perf_counter(), 1.0
+    position, size = 0, 1
+    while position < len(texts) and time.perf_counter() - started < CALIBRATION_SECONDS:
+        batch = texts[position : position + size]
+        batch_started = time.perf_counter()
+        embed(batch)
+        seconds = max(time.perf_counter() - batch_started, 1e-9)
+        speed = max(speed, sum(map(len, batch)) / seconds)
+        position, size = position + size, size * 2
+    return speed
+
+
+def _duration(seconds: float) -> str:
+    for unit, length in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:,.0f} seconds"
+
+
+def _gigabytes(size: int) -> str:
+    return f"{size / 1e9:,.2f} GB"

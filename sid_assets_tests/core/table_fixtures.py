@@ -1,0 +1,138 @@
+"""Small tables and embedders for tests of what is kept on disk."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from sid_assets.core import schema
+from sid_assets.core.embedders import Embedded, Memory, TokenCounts
+from sid_assets.core.embedding import Progress, embed_items
+from sid_assets.core.hashing import text_hash
+from sid_assets.core.provenance import EmbeddingSpace, Provenance
+from sid_assets.core.refresh import Changes, RefreshPolicy
+from sid_assets.core.schema import EMBEDDING_DIM
+from sid_assets.core.tables import commit_staged, stage_rows
+from sid_assets.core.versions import StagedTable, Store, Version
+
+ALLOW_ALL = RefreshPolicy(new_generation=True, allow_large_change=True)
+
+
+@dataclass
+class FakeEmbedder:
+    """Each text gets a vector of its own, drawn from its hash and the model's name.
+
+    Attributes:
+        model: Name of the model, of which the space tells.
+        actual: Name of the model that answers, where it is another one.
+        log: A file that gets a line for each text embedded, after it was.
+        calls: The texts of each call.
+    """
+
+    model: str = "fake"
+    actual: str = ""
+    log: Path | None = None
+    calls: list[list[str]] = field(default_factory=list)
+
+    @property
+    def space(self) -> EmbeddingSpace:
+        return EmbeddingSpace(embedder="fake", model=self.model, dimension=EMBEDDING_DIM)
+
+    def embed(self, texts: Sequence[str]) -> Embedded:
+        self.calls.append(list(texts))
+        vectors = np.stack([self.vector(text) for text in texts])
+        if self.log:
+            with self.log.open("a") as file:
+                file.writelines(f"{text}\n" for text in texts)
+        tokens = int(self.count_tokens(texts).lengths.sum())
+        return Embedded(vectors, tokens=tokens, padded_tokens=tokens, truncated=0)
+
+    def vector(self, text: str) -> np.ndarray:
+        """The unit vector of a text: float32, shape (4096,)."""
+        seed = hashlib.sha256(f"{self.actual or self.model} {text}".encode()).digest()
+        signs = np.unpackbits(np.frombuffer(hashlib.shake_256(seed).digest(512), np.uint8))
+        return ((2.0 * signs - 1) / np.sqrt(EMBEDDING_DIM)).astype(np.float32)
+
+    def count_tokens(self, texts: Sequence[str]) -> TokenCounts:
+        lengths = np.array([len(text.split()) for text in texts], np.int64)
+        return TokenCounts(lengths, truncated=0, estimated=False)
+
+    def memory(self) -> Memory | None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+    @property
+    def embedded(self) -> list[str]:
+        """All texts that were embedded."""
+        return [text for call in self.calls for text in call]
+
+
+def text_table(texts: dict) -> pa.Table:
+    """Rows of `item_texts`, given the text of each pid; sorted by pid."""
+    pids = sorted(texts)
+    kind = "string" if pids and isinstance(pids[0], str) else "int"
+    values = [texts[pid] for pid in pids]
+    hashes = [text_hash(text) for text in values]
+    return pa.table([pids, values, hashes], schema=schema.item_texts(kind))
+
+
+def commit_texts(store: Store, texts: dict, table: str = "item_texts") -> Version:
+    """Commit a version of `item_texts`."""
+    staged = stage_rows(store, table, text_table(texts).to_reader(), Provenance(table))
+    return commit_staged(store, staged)
+
+
+def item_texts(pids: Iterable[int]) -> dict[int, str]:
+    """A text for each pid."""
+    return {pid: f"Title: film {pid}" for pid in pids}
+
+
+@dataclass
+class Embedding:
+    """What came of an embedding run."""
+
+    version: Version
+    changes: Changes
+    progress: Progress
+    warnings: list[str]
+
+
+def stage_embeddings(
+    store: Store, texts: Version, embedder: FakeEmbedder, policy: RefreshPolicy = ALLOW_ALL
+) -> tuple[StagedTable, Changes, Progress, list[str]]:
+    """Embed the texts without a commit."""
+    warnings: list[str] = []
+    staged, changes, progress = embed_items(
+        store, "item_embeddings", texts, embedder, policy, warnings.append, lambda progress: None
+    )
+    return staged, changes, progress, warnings
+
+
+def embed(
+    store: Store, texts: dict, embedder: FakeEmbedder, policy: RefreshPolicy = ALLOW_ALL
+) -> Embedding:
+    """Commit these texts and their vectors."""
+    staged, changes, progress, warnings = stage_embeddings(
+        store, commit_texts(store, texts), embedder, policy
+    )
+    return Embedding(commit_staged(store, staged), changes, progress, warnings)
+
+
+def vectors_by_pid(version: Version) -> dict:
+    """The bytes of the vector of each pid."""
+    rows = version.stream(["pid", "embedding"]).read_all()
+    vectors = rows.column("embedding").combine_chunks().flatten().to_numpy()
+    vectors = vectors.reshape(-1, EMBEDDING_DIM)
+    return {
+        pid: vector.tobytes() for pid, vector in zip(rows["pid"].to_pylist(), vectors, strict=True)
+    }
+
+
+def expected_vectors(texts: dict, embedder: FakeEmbedder) -> dict:
+    """What `vectors_by_pid` is to give."""
+    return {pid: embedder.vector(text).tobytes() for pid, text in texts.items()}
