@@ -22,8 +22,9 @@ import pyarrow.parquet as pq
 from benchmarks.measure import in_own_process
 from sid_assets.core import schema
 from sid_assets.core.parts import ROW_GROUP
-from sid_assets.core.quality import measure_sids, pack
+from sid_assets.core.quality import measure_sids
 from sid_assets.core.quality_interactions import measure_interactions
+from sid_assets.core.sids import pack
 
 ROWS_PER_PART = 1_000_000
 HISTORIES = 1_000_000

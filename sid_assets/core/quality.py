@@ -18,14 +18,12 @@ import pyarrow.compute as pc
 
 from sid_assets.core.errors import InputError, offending_rows
 from sid_assets.core.schema import CODE_LAYERS, HASH, MAX_CODEBOOK_SIZE
+from sid_assets.core.sids import pack, unpack
 from sid_assets.core.sorted_join import joined
-
-CODE_BITS = MAX_CODEBOOK_SIZE.bit_length() - 1
-"""Bits of one code in a packed SID: 13, so that packed = c0 * 8192**2 + c1 * 8192 + c2."""
 
 LARGEST_GROUPS = 20
 WORST_ITEMS = 20
-BRANCHES = (24, 8, 4)
+BRANCHES = (16, 16, 8)
 """Branches of the code tree that are kept below each node, layer by layer: the largest ones."""
 
 ERROR_QUANTILES = 200
@@ -319,21 +317,9 @@ def code_rows(batch: pa.RecordBatch, codebook_size: int) -> np.ndarray:
     return flat
 
 
-def pack(codes: np.ndarray) -> np.ndarray:
-    """SIDs as one integer each, in the order of their codes: int64 (n, 3) -> int64 (n,)."""
-    return (codes[:, 0] << 2 * CODE_BITS) | (codes[:, 1] << CODE_BITS) | codes[:, 2]
-
-
-def unpack(packed: int, length: int = CODE_LAYERS) -> tuple[int, ...]:
-    """The codes of a packed SID, or of a packed prefix of some length."""
-    return tuple(
-        (packed >> CODE_BITS * (length - 1 - layer)) % MAX_CODEBOOK_SIZE for layer in range(length)
-    )
-
-
 def prefix_of(packed: np.ndarray, length: int) -> np.ndarray:
-    """The packed prefixes of packed SIDs; sorted if the SIDs are."""
-    return packed >> CODE_BITS * (CODE_LAYERS - length)
+    """The first codes of packed SIDs as one integer; sorted if the SIDs are."""
+    return packed // MAX_CODEBOOK_SIZE ** (CODE_LAYERS - length)
 
 
 @dataclass(frozen=True, eq=False)
@@ -368,7 +354,7 @@ def _scan(
         batches = joined(batches, item_texts, pa.schema([("text_hash", HASH)]))
     for batch in batches:
         codes = code_rows(batch, codebook_size)
-        relative = _relative_errors(batch)
+        relative = relative_errors(batch)
         sids.append(pack(codes))
         for layer in range(CODE_LAYERS):
             errors[layer].append(relative[layer].copy())
@@ -394,7 +380,7 @@ def _drained(arrays: list[np.ndarray]) -> np.ndarray:
     return whole
 
 
-def _relative_errors(batch: pa.RecordBatch) -> np.ndarray:
+def relative_errors(batch: pa.RecordBatch) -> np.ndarray:
     """float32 (3, n): residual norm after each layer / vector norm; NaN where that is 0."""
     norms = pc.list_flatten(batch["residual_norms"]).to_numpy(zero_copy_only=False)
     before, after = np.split(norms.reshape(-1, CODE_LAYERS + 1).T, [1])
@@ -555,7 +541,7 @@ def _largest_groups(groups: _Groups) -> tuple[SidGroup, ...]:
     largest = shared[np.argsort(-groups.items[shared], kind="stable")[:LARGEST_GROUPS]]
     return tuple(
         SidGroup(
-            codes=unpack(int(groups.prefixes[group])),
+            codes=_codes(int(groups.prefixes[group])),
             items=int(groups.items[group]),
             texts=None if groups.texts is None else int(groups.texts[group]),
         )
@@ -570,16 +556,21 @@ def _branches(
     level = by_prefix[depth]
     start, stop = 0, len(level.prefixes)
     if parent is not None:
-        first = parent << CODE_BITS
+        first = parent * MAX_CODEBOOK_SIZE
         start, stop = np.searchsorted(level.prefixes, [first, first + MAX_CODEBOOK_SIZE])
     largest = np.argsort(-level.items[start:stop], kind="stable")[: BRANCHES[depth]]
     for node in (start + largest).tolist():
         prefix = int(level.prefixes[node])
         yield Branch(
-            unpack(prefix, level.length), int(level.items[node]), int(level.distinct[node])
+            _codes(prefix, level.length), int(level.items[node]), int(level.distinct[node])
         )
         if depth + 1 < len(by_prefix):
             yield from _branches(by_prefix, prefix, depth + 1)
+
+
+def _codes(packed: int, length: int = CODE_LAYERS) -> tuple[int, ...]:
+    """The codes of a packed SID, or of a packed prefix of some length."""
+    return tuple(unpack(np.array(packed))[CODE_LAYERS - length :].tolist())
 
 
 def _named(figures: Any, pattern: str, leave_out: tuple[str, ...] = ()) -> dict[str, int | float]:

@@ -16,8 +16,9 @@ import pyarrow.dataset as ds
 
 from sid_assets.core.errors import IDS_SHOWN, InputError
 from sid_assets.core.pids import PidColumn, PidTypeSetting, agree, convert_pids, stored_as
-from sid_assets.core.quality import code_rows, entropy, gini, pack, prefix_of, run_starts
+from sid_assets.core.quality import code_rows, entropy, gini, prefix_of, run_starts
 from sid_assets.core.schema import CODE_LAYERS, PID_TYPES, PidType, pid_type_of
+from sid_assets.core.sids import pack
 
 HISTORY = "hist_video_pid"
 PID_LISTS = (HISTORY, "target_video_pid")
@@ -77,10 +78,13 @@ class InteractionQuality:
 
     def figures(self) -> dict[str, int | float]:
         """The numbers by name, flat, for metadata that is plotted over refreshes."""
-        figures = {
-            f"interactions_{name}": value
-            for name, value in vars(self).items()
-            if name != "prefixes"
+        figures: dict[str, int | float] = {
+            "interactions": self.interactions,
+            "interactions_unknown": self.unknown,
+            "interactions_items": self.items,
+            "histories": self.histories,
+            "histories_ambiguous": self.ambiguous_histories,
+            "histories_ambiguous_share": self.ambiguous_histories_share,
         }
         for prefix in self.prefixes:
             of = "sid" if prefix.length == CODE_LAYERS else f"prefix_{prefix.length}"

@@ -1,9 +1,7 @@
 """The metrics against brute force, known answers and their stated ranges."""
 
 import math
-import os
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -22,8 +20,6 @@ from sid_assets.core.quality import (
     entropy,
     gini,
     measure_sids,
-    pack,
-    unpack,
 )
 from sid_assets_tests.core.quality_fixtures import batches, codes_table, texts_table
 
@@ -199,14 +195,6 @@ def test_figures_are_flat_numbers_by_name():
     assert figures["collisions_other_text"] == 1
 
 
-def test_packing_keeps_codes_and_their_order():
-    codes = np.array([[0, 0, 8191], [0, 1, 0], [8191, 8191, 8191]])
-    packed = pack(codes)
-    assert packed.tolist() == [8191, 8192, 8192**3 - 1]
-    assert [unpack(sid) for sid in packed.tolist()] == [tuple(row) for row in codes.tolist()]
-    assert unpack(8191 << 13 | 5, length=2) == (8191, 5)
-
-
 def test_gini_and_entropy_at_their_ends():
     assert gini(np.array([3, 3, 3])) == pytest.approx(0)
     assert gini(np.array([0, 0, 0, 9])) == pytest.approx(3 / 4)
@@ -232,10 +220,8 @@ def test_an_empty_catalog_is_refused():
         measure_sids([], K)
 
 
-@pytest.mark.skipif("SID_TEST_DATA" not in os.environ, reason="SID_TEST_DATA is not set")
-def test_the_published_index_of_a_real_catalog():
-    folder = Path(os.environ.get("SID_TEST_DATA", "")) / "amazon_office"
-    known = pq.read_table(folder / "known_sids.parquet").sort_by("pid")
+def test_the_published_index_of_a_real_catalog(office):
+    known = pq.read_table(office / "known_sids.parquet").sort_by("pid")
     table = codes_table(known["sid"].to_pylist(), pids=known["pid"].to_pylist())
     quality = measure_sids(batches(table, 1000), codebook_size=256)
     assert quality.items == 3459

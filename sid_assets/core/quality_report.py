@@ -1,0 +1,240 @@
+"""`sid_report.html`: the quality of SIDs as one page to open, search and send on.
+
+The page holds all it needs (plotly's JavaScript too) and its content security policy forbids it to
+load anything, or to run any script but its own two. Texts of the catalog are data: Jinja escapes
+them in the page, `tojson` in the JSON beside it, and the page's script sets them as text only.
+"""
+
+import base64
+import hashlib
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sid_assets.core.quality import SidGroup, SidQuality, code_rows, relative_errors
+from sid_assets.core.quality_charts import items_by_group_size
+from sid_assets.core.quality_interactions import InteractionQuality
+from sid_assets.core.schema import CODE_LAYERS
+from sid_assets.core.sids import BEGIN, END, LAYER_PREFIXES, pack
+from sid_assets.core.sorted_join import joined
+
+SAMPLE_ITEMS = 50_000
+"""Items the page holds at most, beside those its lists name."""
+
+TEXT_CHARACTERS = 240
+"""Characters of an item's text the page keeps."""
+
+GROUPS_SHOWN = 10
+GROUP_MEMBERS = 6
+WORST_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class ReportItem:
+    """An item as the page shows it.
+
+    Attributes:
+        pid: Its id, as text: JavaScript has no integers of 64 bits.
+        codes: Its SID.
+        text: The beginning of its text.
+        error: Relative reconstruction error after the last layer; None for a zero vector.
+    """
+
+    pid: str
+    codes: tuple[int, ...]
+    text: str
+    error: float | None
+
+
+def report_items(
+    codes: Iterable[pa.RecordBatch],
+    item_texts: Iterable[pa.RecordBatch],
+    quality: SidQuality,
+    seed: int = 0,
+) -> list[ReportItem]:
+    """The items of the page, by pid: all, or a seeded sample where they are over 50,000.
+
+    The first items of the largest SID groups and the worst reconstructed items are always there.
+
+    Args:
+        codes: What `measure_sids` read, from the start again.
+        item_texts: Batches with the columns `pid` and `text`, sorted by pid.
+        quality: What `measure_sids` found.
+        seed: Seed of the sample.
+    """
+    wanted = _Wanted(quality, seed)
+    items: list[ReportItem] = []
+    for batch in joined(codes, item_texts, pa.schema([("text", pa.string())])):
+        rows = wanted.rows(batch, quality.codebook_size)
+        items.extend(_items(batch.take(pa.array(rows)), quality.codebook_size))
+    return items
+
+
+class _Wanted:
+    """Which rows of the codes go into the page; batches must come in order."""
+
+    def __init__(self, quality: SidQuality, seed: int) -> None:
+        self._sample = sample_rows(quality.items, seed)
+        self._worst = [item.pid for item in quality.worst_items]
+        groups = quality.largest_groups[:GROUPS_SHOWN]
+        self._members = {int(pack(np.array([group.codes]))[0]): 0 for group in groups}
+        self._start = 0
+
+    def rows(self, batch: pa.RecordBatch, codebook_size: int) -> np.ndarray:
+        wanted = np.zeros(batch.num_rows, bool)
+        first, last = np.searchsorted(self._sample, [self._start, self._start + batch.num_rows])
+        wanted[self._sample[first:last] - self._start] = True
+        self._start += batch.num_rows
+        worst = pc.is_in(batch["pid"], value_set=pa.array(self._worst, batch["pid"].type))
+        wanted |= worst.to_numpy(zero_copy_only=False)
+        sids = pack(code_rows(batch, codebook_size))
+        for row in np.flatnonzero(np.isin(sids, list(self._members))).tolist():
+            sid = int(sids[row])
+            wanted[row] |= self._members[sid] < GROUP_MEMBERS
+            self._members[sid] += 1
+        return np.flatnonzero(wanted)
+
+
+def sample_rows(items: int, seed: int) -> np.ndarray:
+    """The rows of the sample, ascending: all, or 50,000 drawn with the seed."""
+    if items <= SAMPLE_ITEMS:
+        return np.arange(items)
+    drawn = np.random.default_rng(seed).choice(items, SAMPLE_ITEMS, replace=False, shuffle=False)
+    return np.sort(drawn)
+
+
+def _items(batch: pa.RecordBatch, codebook_size: int) -> Iterator[ReportItem]:
+    texts = pc.utf8_slice_codeunits(batch["text"].fill_null(""), 0, TEXT_CHARACTERS + 1)
+    columns = zip(
+        batch["pid"].to_pylist(),
+        code_rows(batch, codebook_size).tolist(),
+        texts.to_pylist(),
+        relative_errors(batch)[-1].tolist(),
+        strict=True,
+    )
+    for pid, codes, text, error in columns:
+        if len(text) > TEXT_CHARACTERS:
+            text = text[:TEXT_CHARACTERS] + "…"
+        yield ReportItem(str(pid), tuple(codes), text, None if math.isnan(error) else error)
+
+
+def render_report(
+    quality: SidQuality,
+    items: list[ReportItem],
+    interactions: InteractionQuality | None = None,
+    title: str = "How good are these SIDs?",
+    made_from: Mapping[str, str] | None = None,
+) -> str:
+    """The page, as HTML.
+
+    Args:
+        quality: What `measure_sids` found.
+        items: What `report_items` chose.
+        interactions: What `measure_interactions` found, where there are interactions.
+        title: Heading of the page.
+        made_from: What else to say of the catalog and the tokenizer, by name.
+    """
+    import jinja2
+    from plotly.offline import get_plotlyjs
+
+    pages = jinja2.PackageLoader("sid_assets", "templates")
+    environment = jinja2.Environment(
+        loader=pages,
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False}
+    environment.filters |= {"count": count_text, "percent": percent_text, "decimal": decimal_text}
+
+    def source(name: str) -> str:
+        return pages.get_source(environment, name)[0].replace("\r\n", "\n")
+
+    scripts = {"plotly": get_plotlyjs().replace("\r\n", "\n"), "page": source("sid_report.js")}
+    return environment.get_template("sid_report.html").render(
+        title=title,
+        quality=quality,
+        interactions=interactions,
+        sampled=quality.items > SAMPLE_ITEMS,
+        sample_items=SAMPLE_ITEMS,
+        items_by_group_size=items_by_group_size(quality.distributions),
+        groups=_groups_with_members(quality.largest_groups[:GROUPS_SHOWN], items),
+        worst=_worst_with_rows(quality, items),
+        most_nats=math.log(quality.codebook_size),
+        made_from=made_from or {},
+        style=source("sid_report.css"),
+        scripts=scripts,
+        script_hashes=[_csp_hash(script) for script in scripts.values()],
+        data=_page_data(quality, items),
+    )
+
+
+def _groups_with_members(
+    groups: Iterable[SidGroup], items: list[ReportItem]
+) -> list[tuple[SidGroup, list[tuple[int, ReportItem]]]]:
+    """Each group with its first items on the page, and their places there."""
+    members = defaultdict(list)
+    for place, item in enumerate(items):
+        members[item.codes].append((place, item))
+    return [(group, members[group.codes][:GROUP_MEMBERS]) for group in groups]
+
+
+def _worst_with_rows(quality: SidQuality, items: list[ReportItem]) -> list[tuple[int, ReportItem]]:
+    """The worst reconstructed items, and their places on the page."""
+    places = {item.pid: place for place, item in enumerate(items)}
+    found = [places[str(worst.pid)] for worst in quality.worst_items[:WORST_SHOWN]]
+    return [(place, items[place]) for place in found]
+
+
+def _page_data(quality: SidQuality, items: list[ReportItem]) -> dict[str, Any]:
+    """What the page's script draws and searches."""
+    codes = np.array([item.codes for item in items], np.int64).reshape(-1, CODE_LAYERS)
+    curves = quality.distributions.error_quantiles
+    return {
+        "items": {
+            "pid": [item.pid for item in items],
+            "codes": codes.tolist(),
+            "text": [item.text for item in items],
+            "error": [None if i.error is None else round(i.error, 4) for i in items],
+        },
+        "spelling": {"begin": BEGIN, "layers": LAYER_PREFIXES, "end": END},
+        "total": quality.items,
+        "evenUse": quality.items / quality.codebook_size,
+        "codeCounts": (-np.sort(-quality.distributions.code_counts, axis=1)).tolist(),
+        "errorCurves": [] if np.isnan(curves).any() else curves.round(4).tolist(),
+        "branches": [[list(b.prefix), b.items, b.distinct] for b in quality.branches],
+        "groupSizes": list(items_by_group_size(quality.distributions).items()),
+        "prefixes": [[p.distinct_share, 1 - p.colliding_share] for p in quality.prefixes],
+    }
+
+
+def _csp_hash(script: str) -> str:
+    """The name by which a content security policy allows an inline script."""
+    digest = hashlib.sha256(script.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def count_text(number: float) -> str:
+    """A count for the eye: 17,472."""
+    return f"{number:,.0f}"
+
+
+def percent_text(share: float) -> str:
+    """A share for the eye; what is not all or nothing does not read as such: 80.8%, >99.9%."""
+    if 0 < share < 0.0005:
+        return "<0.1%"
+    if 0.9995 <= share < 1:
+        return ">99.9%"
+    return "100%" if share == 1 else f"{share:.1%}"
+
+
+def decimal_text(number: float) -> str:
+    """A figure for the eye: 0.503."""
+    return f"{number:.3f}"

@@ -1,0 +1,322 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const items = data.items;
+  const count = items.pid.length;
+  const RESULTS = 40;
+  const NEIGHBOURS = 6;
+  const byId = (id) => document.getElementById(id);
+  const number = (value) => value.toLocaleString("en-US");
+
+  // Texts of the catalog reach the page through textContent only: here, and nowhere else.
+  function element(tag, className, ...children) {
+    const node = document.createElement(tag);
+    if (className) node.className = className;
+    node.append(...children);
+    return node;
+  }
+
+  function sidElement(codes) {
+    const chips = codes.map((code, layer) => element("span", `code layer-${layer + 1}`, String(code)));
+    return element("span", "sid", ...chips);
+  }
+
+  // The words of the query are set off where they stand in the text.
+  function marked(text, words) {
+    const lower = text.toLowerCase();
+    const parts = [];
+    let from = 0;
+    while (words.length) {
+      const hits = words.map((word) => [lower.indexOf(word, from), word]).filter(([at]) => at >= 0);
+      if (!hits.length || lower.length !== text.length) break;
+      const [at, word] = hits.sort((a, b) => a[0] - b[0] || b[1].length - a[1].length)[0];
+      parts.push(text.slice(from, at), element("mark", "", text.slice(at, at + word.length)));
+      from = at + word.length;
+    }
+    return [...parts, text.slice(from)];
+  }
+
+  function itemButton(place, words = []) {
+    const [head, ...rest] = items.text[place].split("\n");
+    const text = element("span", "text",
+      element("b", "", ...marked(head, words)), " ", ...marked(rest.join("\n"), words));
+    const button = element("button", "item", text, element("span", "pid", items.pid[place]));
+    button.type = "button";
+    button.dataset.item = place;
+    return button;
+  }
+
+  // ---- Search ----
+
+  const lowerTexts = items.text.map((text) => text.toLowerCase());
+  const byPrefix = [1, 2, 3].map((length) => {
+    const groups = new Map();
+    items.codes.forEach((codes, place) => {
+      const key = codes.slice(0, length).join(" ");
+      if (!groups.has(key)) groups.set(key, []);
+      groups.get(key).push(place);
+    });
+    return groups;
+  });
+
+  const withPrefix = (prefix) => byPrefix[prefix.length - 1].get(prefix.join(" ")) || [];
+
+  function prefixOfQuery(query) {
+    const codes = [...query.matchAll(/s_[abc]_(\d+)/g)].map((match) => Number(match[1]));
+    return codes.length && codes.length <= 3 ? codes : null;
+  }
+
+  // Ids first, then texts that begin a word with the query, then any that contain its words.
+  function find(query) {
+    const prefix = prefixOfQuery(query);
+    if (prefix) return { places: withPrefix(prefix), words: [] };
+    const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+    const phrase = words.join(" ");
+    const ranked = [[], [], [], []];
+    for (let place = 0; place < count; place++) {
+      const pid = items.pid[place];
+      if (pid === query) { ranked[0].push(place); continue; }
+      const text = lowerTexts[place];
+      if (words.every((word) => text.includes(word))) {
+        const at = text.indexOf(phrase);
+        const startsWord = at === 0 || (at > 0 && !/[\p{L}\p{N}]/u.test(text[at - 1]));
+        const inFirstLine = at >= 0 && !text.slice(0, at).includes("\n");
+        ranked[startsWord && inFirstLine ? 1 : startsWord ? 2 : 3].push(place);
+      } else if (pid.startsWith(query)) ranked[3].push(place);
+    }
+    return { places: ranked.flat(), words };
+  }
+
+  // Some of the places, spread evenly: ids often follow the order of entry.
+  function spread(places, wanted) {
+    const all = [...places];
+    const step = Math.max(1, Math.floor(all.length / wanted));
+    return all.filter((_, index) => index % step === 0).slice(0, wanted);
+  }
+
+  const results = byId("results");
+  const matches = byId("matches");
+
+  function search() {
+    const query = byId("query").value.trim();
+    const { places, words } = query ? find(query) : { places: spread(items.pid.keys(), 12), words: [] };
+    results.replaceChildren(...places.slice(0, RESULTS).map((place) => itemButton(place, words)));
+    results.scrollTop = 0;
+    matches.dataset.query = query;
+    matches.textContent = !query ? "Some items to begin with" : !places.length ? "No item found." :
+      places.length <= RESULTS ? `${number(places.length)} found` :
+      `${number(places.length)} found, the first ${RESULTS} are shown`;
+    if (places.length) show(places[0]);
+  }
+
+  function neighbours(title, note, places) {
+    if (!places.length) return [];
+    const heading = element("h3", "", title, " ", element("span", "muted", note));
+    const shown = places.slice(0, NEIGHBOURS).map((place) => itemButton(place));
+    const rest = places.length - shown.length;
+    const more = rest > 0 ? [element("p", "muted more", `and ${number(rest)} more`)] : [];
+    return [heading, ...shown, ...more];
+  }
+
+  function show(place) {
+    const codes = items.codes[place];
+    const error = items.error[place];
+    const spelled = data.spelling.begin +
+      codes.map((code, layer) => `${data.spelling.layers[layer]}${code}>`).join("") + data.spelling.end;
+    const [one, two, three] = [1, 2, 3].map((length) => withPrefix(codes.slice(0, length)));
+    const beside = (places, nearer) => places.filter((other) => other !== place && !nearer.includes(other));
+    const head = element("div", "detail-head", element("span", "pid", items.pid[place]), sidElement(codes));
+    if (error !== null) head.append(element("span", "muted", `reconstruction error ${error.toFixed(3)}`));
+    const others = (places) => `${number(places.length)} other${places.length === 1 ? "" : "s"}`;
+    const same = beside(three, []);
+    const sameTwo = beside(two, three);
+    const sameOne = beside(one, two);
+    const alone = element("p", "muted", "No other item here shares a code with it from the start.");
+    byId("detail").replaceChildren(
+      head,
+      element("p", "full-text", items.text[place]),
+      element("code", "spelled", spelled),
+      ...neighbours("Same SID", others(same), same),
+      ...neighbours("Same first two codes", others(sameTwo), sameTwo),
+      ...neighbours("Same first code", others(sameOne), sameOne),
+      ...(same.length || sameTwo.length || sameOne.length ? [] : [alone]),
+    );
+    for (const button of results.children) {
+      button.setAttribute("aria-current", String(Number(button.dataset.item) === place));
+    }
+  }
+
+  let waiting;
+  byId("query").addEventListener("input", () => {
+    clearTimeout(waiting);
+    waiting = setTimeout(search, 80);
+  });
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("button.item");
+    if (!button) return;
+    show(Number(button.dataset.item));
+    if (!byId("search").contains(button)) byId("search").scrollIntoView();
+  });
+
+  // ---- Charts: no text of the catalog goes into them, plotly reads some markup in labels ----
+
+  const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const layerColours = () => [1, 2, 3].map((layer) => css(`--layer-${layer}`));
+
+  function layout(extra) {
+    const axis = {
+      gridcolor: css("--line"), linecolor: css("--line"), zeroline: false, automargin: true,
+      fixedrange: true, tickangle: 0, title: { standoff: 8, font: { size: 12.5 } },
+    };
+    return {
+      margin: { l: 48, r: 8, t: 12, b: 40 },
+      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+      font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: css("--muted") },
+      hoverlabel: { font: { family: getComputedStyle(document.body).fontFamily } },
+      legend: { x: 0, y: 1.02, xanchor: "left", yanchor: "bottom", orientation: "h" },
+      ...extra,
+      xaxis: { ...axis, showgrid: false, ...extra.xaxis, title: { ...axis.title, text: extra.xaxis?.title } },
+      yaxis: { ...axis, ...extra.yaxis, title: { ...axis.title, text: extra.yaxis?.title } },
+    };
+  }
+
+  function draw(id, traces, extra) {
+    if (byId(id)) Plotly.react(id, traces, layout(extra), { displayModeBar: false, responsive: true });
+  }
+
+  function drawGroupSizes() {
+    const sizes = data.groupSizes.map(([size]) => size);
+    const counts = data.groupSizes.map(([, items]) => items);
+    const colours = sizes.map((_, index) => css(index ? "--layer-3" : "--layer-1"));
+    draw("group-sizes", [{
+      type: "bar", x: sizes, y: counts.map((items) => 100 * items / data.total),
+      text: counts.map(number), textposition: "outside", constraintext: "none", cliponaxis: false,
+      marker: { color: colours }, customdata: counts,
+      hovertemplate: "%{customdata:,} items (%{y:.1f}%)<extra></extra>",
+    }], {
+      bargap: 0.35,
+      xaxis: { title: "items with the same SID", type: "category" },
+      yaxis: { title: "% of items", range: [0, 108], tickvals: [0, 25, 50, 75, 100] },
+    });
+  }
+
+  function drawPrefixes() {
+    const names = ["distinct, % of items", "items alone with theirs, %"];
+    const colours = layerColours();
+    draw("prefixes", names.map((name, index) => ({
+      type: "bar", name, x: ["first code", "first two", "whole SID"],
+      y: data.prefixes.map((prefix) => 100 * prefix[index]),
+      text: data.prefixes.map((prefix) => (100 * prefix[index]).toFixed(1)),
+      textposition: "outside", constraintext: "none", cliponaxis: false, marker: { color: colours[index] },
+      hovertemplate: "%{y:.1f}%<extra></extra>",
+    })), {
+      bargap: 0.3, bargroupgap: 0.08,
+      yaxis: { title: "%", range: [0, 108], tickvals: [0, 25, 50, 75, 100] },
+    });
+  }
+
+  function drawCodeUsage() {
+    const colours = layerColours();
+    const ranks = data.codeCounts[0].map((_, index) => index + 1);
+    const lines = data.codeCounts.map((counts, layer) => ({
+      type: "scatter", mode: "lines", name: `layer ${layer + 1}`, x: ranks,
+      y: counts.map((items) => items || null), line: { color: colours[layer], width: 2, shape: "hv" },
+      hovertemplate: "code of rank %{x:,}: %{y:,} items<extra></extra>",
+    }));
+    lines.push({
+      type: "scatter", mode: "lines", name: "if all were used equally", x: [1, ranks.length],
+      y: [data.evenUse, data.evenUse], line: { color: css("--muted"), width: 1, dash: "dash" },
+      hoverinfo: "skip",
+    });
+    draw("code-usage", lines, {
+      xaxis: { title: "codes of the layer, most used first", range: [1, ranks.length] },
+      yaxis: { title: "items", type: "log", dtick: 1, tickformat: ",d" },
+    });
+  }
+
+  function drawErrors() {
+    const colours = layerColours();
+    draw("errors", data.errorCurves.map((curve, layer) => ({
+      type: "scatter", mode: "lines", name: `after layer ${layer + 1}`, x: curve,
+      y: curve.map((_, index) => 100 * index / (curve.length - 1)),
+      line: { color: colours[layer], width: 2 },
+      hovertemplate: "%{y:.1f}% of the items: at most %{x:.3f}<extra></extra>",
+    })), {
+      xaxis: { title: "relative reconstruction error", rangemode: "tozero" },
+      yaxis: { title: "% of items", range: [0, 100] },
+    });
+  }
+
+  // ---- The code tree ----
+
+  const nodeId = (prefix) => prefix.join(" ");
+
+  // The branches as plotly's nodes, and after each the smaller branches below it as one.
+  function treeNodes() {
+    const branches = data.branches.map(([prefix, items, distinct]) => ({
+      id: nodeId(prefix), parent: nodeId(prefix.slice(0, -1)) || "root", depth: prefix.length,
+      label: String(prefix[prefix.length - 1]), items, crowding: items / distinct,
+      note: `${prefix.join(" · ")}<br>${number(items)} items, ${number(distinct)} distinct SIDs`,
+    }));
+    const below = new Map();
+    for (const node of branches) below.set(node.parent, (below.get(node.parent) || 0) + node.items);
+    const smaller = branches
+      .filter((node) => node.depth < 3 && below.get(node.id) < node.items)
+      .map((node) => ({
+        id: `${node.id} smaller`, parent: node.id, label: "", items: node.items - below.get(node.id),
+        crowding: null, note: `smaller branches: ${number(node.items - below.get(node.id))} items`,
+      }));
+    const root = {
+      id: "root", parent: "", items: below.get("root"), crowding: null, note: `${number(below.get("root"))} items`,
+      label: `the ${number(branches.filter((node) => node.depth === 1).length)} largest<br>first codes`,
+    };
+    return [root, ...branches, ...smaller];
+  }
+
+  // The classes of the legend beside the chart.
+  function crowdingColour(crowding) {
+    if (crowding === null) return css("--gap");
+    const limits = [1, 1.2, 1.5, 3];
+    const step = limits.findIndex((limit) => crowding <= limit);
+    return css(`--crowding-${step < 0 ? limits.length + 1 : step + 1}`);
+  }
+
+  function drawTree() {
+    const nodes = treeNodes();
+    draw("tree-chart", [{
+      type: "sunburst", branchvalues: "total", sort: false, rotation: 90, maxdepth: 3,
+      ids: nodes.map((node) => node.id), parents: nodes.map((node) => node.parent),
+      labels: nodes.map((node) => node.label), values: nodes.map((node) => node.items),
+      customdata: nodes.map((node) => node.note), hovertemplate: "%{customdata}<extra></extra>",
+      insidetextorientation: "radial", leaf: { opacity: 1 },
+      marker: {
+        colors: nodes.map((node) => crowdingColour(node.crowding)),
+        line: { width: 0.7, color: css("--card") },
+      },
+    }], { margin: { l: 0, r: 0, t: 8, b: 8 }, uniformtext: { minsize: 9, mode: "hide" } });
+  }
+
+  function showBranch(prefix) {
+    const branch = data.branches.find(([other]) => nodeId(other) === nodeId(prefix));
+    const title = element("div", "detail-head", sidElement(prefix),
+      element("span", "muted", `${number(branch[1])} items, ${number(branch[2])} distinct SIDs`));
+    byId("branch").replaceChildren(title, ...spread(withPrefix(prefix), 12).map((place) => itemButton(place)));
+  }
+
+  function drawAll() {
+    drawGroupSizes();
+    drawPrefixes();
+    drawCodeUsage();
+    drawErrors();
+    drawTree();
+  }
+
+  drawAll();
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+  byId("tree-chart").on("plotly_sunburstclick", (event) => {
+    const id = event.points[0].id;
+    if (/^[\d ]+$/.test(id)) showBranch(id.split(" ").map(Number));
+  });
+  showBranch(data.branches[0][0]);
+  search();
+})();

@@ -1,0 +1,205 @@
+"""What the page holds, read as text; `test_report_in_browser` opens it."""
+
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow.dataset as ds
+import pytest
+
+from sid_assets.core.quality import measure_sids
+from sid_assets.core.quality_interactions import measure_interactions
+from sid_assets.core.quality_report import (
+    SAMPLE_ITEMS,
+    TEXT_CHARACTERS,
+    decimal_text,
+    percent_text,
+    render_report,
+    report_items,
+    sample_rows,
+)
+from sid_assets_tests.core.quality_fixtures import batches, codes_table, texts_table
+
+K = 16
+HOSTILE = [
+    '</script><script>window.hacked = "script"</script>',
+    "<img src=x onerror=\"window.hacked = 'img'\">",
+    "<!-- <script> & &amp; ' \" ` \u2028 \u2029 {{ 7 * 7 }} %{x} ${y}",
+    "电影 <b>粗体</b> 🎬",
+]
+
+
+class Page(HTMLParser):
+    """The tags of a page, and the text of its scripts."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.scripts, self.texts = [], [], []
+        self._in_script = False
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self._in_script = tag == "script"
+
+    def handle_endtag(self, tag):
+        self._in_script = False
+
+    def handle_data(self, data):
+        (self.scripts if self._in_script else self.texts).append(data)
+
+    @property
+    def data(self):
+        return json.loads(self.scripts[0])
+
+
+def build(codes, texts=None, norms=None, pids=None, **more):
+    table = codes_table(codes, norms, pids)
+    texts = texts_table(texts or [f"text {row}" for row in range(len(codes))], pids)
+    quality = measure_sids(batches(table, 1000), K, item_texts=batches(texts, 1000))
+    items = report_items(batches(table, 700), batches(texts, 900), quality)
+    return render_report(quality, items, **more)
+
+
+def test_texts_and_ids_of_the_catalog_are_data():
+    pids = sorted(["<svg onload=alert(1)>", "'\"><script>", "</title>", "ü"])
+    html = build(
+        [(1, 2, 3)] * 4, texts=HOSTILE, pids=pids, title="<b>T</b>", made_from={"<i>": "&"}
+    )
+    page = Page(html)
+    assert page.data["items"]["text"] == HOSTILE
+    assert page.data["items"]["pid"] == pids
+    assert [tag for tag, _ in page.tags if tag in {"svg", "img", "i"}] == []
+    assert [attributes for tag, attributes in page.tags if tag == "script"] == [
+        {"type": "application/json", "id": "data"},
+        {},
+        {},
+    ]
+    shown = "".join(page.texts)
+    for text in HOSTILE:
+        assert text in shown
+
+
+def test_only_the_two_scripts_of_the_page_may_run():
+    page = Page(build([(1, 2, 3)]))
+    (policy,) = [
+        attributes["content"]
+        for tag, attributes in page.tags
+        if tag == "meta" and attributes.get("http-equiv") == "Content-Security-Policy"
+    ]
+    hashes = [
+        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
+        for script in page.scripts[1:]
+    ]
+    assert len(hashes) == 2
+    assert f"default-src 'none'; script-src {' '.join(hashes)};" in policy
+    handlers = [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert handlers == []
+
+
+def test_nothing_is_loaded_from_elsewhere():
+    page = Page(build([(1, 2, 3)] * 3))
+    links = [
+        attributes[name]
+        for _, attributes in page.tags
+        for name in ("src", "href", "action", "srcset")
+        if name in attributes
+    ]
+    assert all(link.startswith(("#", "data:,")) for link in links)
+
+
+def test_the_page_says_the_figures():
+    codes = [(0, 0, 0)] * 3 + [(0, 1, code) for code in range(7)]
+    texts = ["same", "same", "other", *(f"text {code}" for code in range(7))]
+    interactions = measure_interactions(
+        ds.dataset(codes_table(codes)).scanner(columns=["pid", "codes"]).to_reader(),
+        K,
+        ds.dataset(texts_table(["x"]).select(["pid"]).append_column("hist_video_pid", [[[0, 1]]])),
+    )
+    html = build(codes, texts, interactions=interactions, made_from={"Tokenizer": "trained here"})
+    words = " ".join(" ".join(Page(html).texts).split())
+    for said in (
+        "10 items, each with a SID of 3 codes of 16. 30.0% of the items share their SID",
+        "Items with a SID of their own 70.0% 7 of 10",
+        "Distinct SIDs 8 80.0% of the items",
+        "Codes in use 6.2% / 12.5% / 43.8%",
+        "the catalog has 2. 1 of them repeat a text of their group",
+        "3 items 2 distinct texts",
+        "Ambiguous interactions 100%",
+        "Tokenizer trained here",
+    ):
+        assert said in words
+    assert "sample" not in words
+
+
+@pytest.mark.parametrize(
+    ("codes", "norms"),
+    [([(1, 2, 3)], None), ([(1, 2, 3)] * 2, [(0, 0, 0, 0)] * 2)],
+    ids=["one item", "zero vectors"],
+)
+def test_odd_catalogs(codes, norms):
+    page = Page(build(codes, norms=norms))
+    assert len(page.data["items"]["pid"]) == len(codes)
+
+
+def test_without_texts_of_their_own_collisions_are_only_counted():
+    table, texts = codes_table([(1, 2, 3)] * 2), texts_table(["a", "b"])
+    quality = measure_sids(batches(table), K)
+    html = render_report(quality, report_items(batches(table), batches(texts), quality))
+    assert "distinct text" not in html
+
+
+def test_a_large_catalog_is_sampled_and_the_page_says_so():
+    rng = np.random.default_rng(3)
+    count = SAMPLE_ITEMS + 2_000
+    codes = rng.integers(0, K, (count, 3))
+    codes[-3:] = (0, 0, 0)
+    norms = np.tile((1, 0.5, 0.4, 0.3), (count, 1))
+    norms[-1, -1] = 0.9
+    table = codes_table(codes, norms)
+    texts = texts_table([f"text {row}" for row in range(count)])
+    quality = measure_sids(batches(table, 10_000), K, item_texts=batches(texts, 10_000))
+    items = report_items(batches(table, 10_000), batches(texts, 7_000), quality)
+    assert items == report_items(batches(table, 999), batches(texts, 10_000), quality)
+    assert SAMPLE_ITEMS <= len(items) < SAMPLE_ITEMS + 200
+    assert items[-1].pid == str(count - 1), "the worst item is on the page, drawn or not"
+    for group in quality.largest_groups[:10]:
+        members = [item.pid for item in items if item.codes == group.codes]
+        first = np.flatnonzero((codes == group.codes).all(axis=1))[:6]
+        assert members[:6] == [str(pid) for pid in first]
+    other = report_items(batches(table, 10_000), batches(texts, 7_000), quality, seed=1)
+    assert items != other
+    words = " ".join(Page(render_report(quality, items)).texts)
+    assert "a sample of 50,000 of the 52,000 items" in words
+
+
+def test_samples_are_sorted_and_hold_no_row_twice():
+    rows = sample_rows(1_000_000, seed=7)
+    assert len(rows) == SAMPLE_ITEMS
+    assert (np.diff(rows) > 0).all()
+    assert sample_rows(3, seed=7).tolist() == [0, 1, 2]
+
+
+def test_long_texts_are_cut():
+    page = Page(build([(1, 2, 3)], texts=["长" * 1000]))
+    assert page.data["items"]["text"] == ["长" * TEXT_CHARACTERS + "…"]
+
+
+def test_ids_of_64_bits_are_kept():
+    page = Page(build([(1, 2, 3)], pids=[2**63 - 1]))
+    assert page.data["items"]["pid"] == ["9223372036854775807"]
+
+
+def test_shares_for_the_eye():
+    shares = [0, 0.0001, 0.8084, 0.9999, 1]
+    assert [percent_text(share) for share in shares] == ["0.0%", "<0.1%", "80.8%", ">99.9%", "100%"]
+    assert decimal_text(0.50312) == "0.503"
+
+
+def test_numbers_are_json_for_browsers():
+    html = build([(1, 2, 3)] * 2, norms=[(0, 0, 0, 0), (1, 1, 1, 0.5)])
+    assert Page(html).data["items"]["error"] == [None, 0.5]
+    assert re.search(r"\b(NaN|Infinity)\b", Page(html).scripts[0]) is None

@@ -1,0 +1,251 @@
+"""`sid_report.html` opened from disk in a real browser.
+
+With `PICTURE_OF_REPORT` naming a report of the demo, its picture for the README is taken too:
+
+    PICTURE_OF_REPORT=data/sid_report.html pytest sid_assets_tests/test_report_in_browser.py
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+import pytest
+
+from sid_assets import sample
+from sid_assets.core.embedders.hashing import HashingEmbedder
+from sid_assets.core.quality import measure_sids
+from sid_assets.core.quality_interactions import measure_interactions
+from sid_assets.core.quality_report import render_report, report_items
+from sid_assets.core.residual_kmeans import Encoder
+from sid_assets.core.tokenizer_training import TrainingSettings, train
+from sid_assets_tests.core.quality_fixtures import batches, codes_table, texts_table
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PICTURE = Path(__file__).parent.parent / "docs" / "images" / "sid_report.png"
+FILMS = 800
+CODEBOOK_SIZE = 16
+HOSTILE = {
+    "pid <i>1</i>": '<script>window.hacked = "script"</script> Zanzibar one',
+    "pid <i>2</i>": "<img src=x onerror=\"window.hacked = 'img'\"> Zanzibar two",
+    "pid <i>3</i>": "</script><svg onload=\"window.hacked = 'svg'\"> Zanzibar three",
+}
+
+pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}")
+
+
+@dataclass
+class Opened:
+    """A page, and what it said and asked for so far."""
+
+    page: object
+    complaints: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(
+            executable_path=str(CHROMIUM), args=ARGUMENTS, env={**os.environ, "LANG": "en_US.UTF-8"}
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    contexts = []
+
+    def opened(path, width=1280, height=900, scheme="light"):
+        context = browser.new_context(
+            viewport={"width": width, "height": height}, color_scheme=scheme
+        )
+        contexts.append(context)
+        found = Opened(context.new_page())
+        found.page.on("console", lambda message: found.complaints.append(message.text))
+        found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
+        found.page.on("request", lambda request: found.requests.append(request.url))
+        found.page.goto(Path(path).as_uri())
+        found.page.wait_for_selector("#tree-chart .main-svg")
+        return found
+
+    yield opened
+    for context in contexts:
+        context.close()
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """A report of films, and of items whose texts and ids try to be more than text."""
+    catalog = pq.read_table(sample.CATALOG, columns=["pid", "title", "description"])
+    rows = [*catalog.slice(0, FILMS - 1).to_pylist(), *_godfather(catalog)]
+    texts = {str(r["pid"]): f"Title: {r['title']}\nDescription: {r['description']}" for r in rows}
+    ordered = sorted((texts | HOSTILE).items())
+    pids, texts = [pid for pid, _ in ordered], [text for _, text in ordered]
+    vectors = HashingEmbedder().embed(texts).vectors
+    trained = train([vectors], TrainingSettings(codebook_size=CODEBOOK_SIZE, iterations=5))
+    encoded = Encoder(trained.centroids).encode(vectors)
+    codes = codes_table(encoded.codes, encoded.residual_norms, pids)
+    interactions = pa.table({"hist_video_pid": [pids[:20], pids[10:40]]})
+    path = tmp_path_factory.mktemp("report") / "sid_report.html"
+    path.write_text(_report(codes, texts_table(texts, pids), interactions))
+    return path
+
+
+def _godfather(catalog):
+    return [row for row in catalog.to_pylist() if row["title"] == "The Godfather Part II"][:1]
+
+
+def _report(codes, texts, interactions=None):
+    quality = measure_sids(batches(codes, 1000), CODEBOOK_SIZE, item_texts=batches(texts, 1000))
+    items = report_items(batches(codes, 1000), batches(texts, 1000), quality)
+    weighted = None
+    if interactions is not None:
+        stored = ds.dataset(codes).scanner(columns=["pid", "codes"]).to_reader()
+        weighted = measure_interactions(stored, CODEBOOK_SIZE, ds.dataset(interactions))
+    return render_report(quality, items, weighted, title="SIDs of the films")
+
+
+def search(page, words):
+    page.fill("#query", words)
+    page.wait_for_function(
+        "words => document.querySelector('#matches').dataset.query === words", arg=words
+    )
+
+
+def test_the_page_is_quiet_and_loads_nothing(films, open_page):
+    opened = open_page(films)
+    for chart in ("group-sizes", "prefixes", "code-usage", "errors", "tree-chart"):
+        assert opened.page.locator(f"#{chart} .main-svg").first.is_visible()
+    assert opened.requests == [films.as_uri()]
+    assert opened.complaints == []
+
+
+def test_a_film_is_found_by_a_word_of_its_title(films, open_page):
+    opened = open_page(films)
+    search(opened.page, "godfather part")
+    assert "The Godfather Part II" in opened.page.locator("#results .item").first.inner_text()
+    detail = opened.page.locator("#detail")
+    assert "Title: The Godfather Part II" in detail.inner_text()
+    assert "<|sid_begin|><s_a_" in detail.locator(".spelled").inner_text()
+    code = detail.locator(".detail-head .layer-1").inner_text()
+    assert "Same first code" in detail.inner_text()
+    neighbour = detail.locator("h3:has-text('Same first code') + button.item")
+    neighbour.click()
+    assert detail.locator(".detail-head .layer-1").inner_text() == code
+    assert "Title: The Godfather Part II" not in detail.locator(".full-text").inner_text()
+    assert opened.complaints == []
+
+
+def test_items_are_found_by_id_and_by_sid(films, open_page):
+    page = open_page(films).page
+    pid = page.locator("#results .item .pid").nth(3).inner_text()
+    search(page, pid)
+    assert page.locator("#detail .pid").first.inner_text() == pid
+    spelled = page.locator("#detail .spelled").inner_text()
+    search(page, spelled)
+    assert pid in page.locator("#results .item .pid").all_inner_texts()
+    search(page, "no film is called so")
+    assert page.locator("#matches").inner_text() == "No item found."
+    assert page.locator("#results .item").count() == 0
+
+
+def test_html_in_texts_and_ids_shows_as_text(films, open_page):
+    opened = open_page(films)
+    search(opened.page, "zanzibar")
+    shown = opened.page.locator("#results .item .text").all_inner_texts()
+    assert sorted(shown) == sorted(HOSTILE.values())
+    assert set(opened.page.locator("#results .item .pid").all_inner_texts()) == set(HOSTILE)
+    for pid, text in HOSTILE.items():
+        search(opened.page, pid)
+        assert opened.page.locator("#detail .full-text").inner_text() == text
+    assert opened.page.evaluate("window.hacked") is None
+    assert opened.complaints == []
+
+
+def test_no_other_script_can_run(films, open_page):
+    page = open_page(films).page
+    page.evaluate(
+        """() => {
+            const script = document.createElement("script");
+            script.textContent = "window.hacked = 'script'";
+            document.body.append(script);
+            const div = document.createElement("div");
+            div.innerHTML = '<img src="data:image/png;base64,x" onerror="window.hacked = 1">';
+            document.body.append(div);
+        }"""
+    )
+    page.wait_for_timeout(200)
+    assert page.evaluate("window.hacked") is None
+    assert page.evaluate("fetch('/').then(() => 'loaded', () => 'refused')") == "refused"
+
+
+def test_a_branch_of_the_tree_shows_its_items(films, open_page):
+    opened = open_page(films)
+    before = opened.page.locator("#branch").inner_text()
+    opened.page.locator("#tree-chart .slice path.surface").nth(4).click()
+    opened.page.wait_for_function(
+        "before => document.querySelector('#branch').innerText !== before", arg=before
+    )
+    assert "distinct SIDs" in opened.page.locator("#branch").inner_text()
+    assert opened.page.locator("#branch .item").count() > 0
+    assert opened.complaints == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_fits_a_phone_in_light_and_dark(films, open_page, scheme):
+    page = open_page(films, width=360, height=800, scheme=scheme).page
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    brightness = sum(int(part) for part in background[4:-1].split(","))
+    assert brightness < 150 if scheme == "dark" else brightness > 600
+
+
+@pytest.mark.parametrize(
+    "norms", [(1, 0.5, 0.2, 0.1), (0, 0, 0, 0)], ids=["one item", "zero vector"]
+)
+def test_the_smallest_catalogs_are_quiet_too(tmp_path, open_page, norms):
+    path = tmp_path / "sid_report.html"
+    path.write_text(_report(codes_table([(1, 2, 3)], [norms]), texts_table(["The only one"])))
+    opened = open_page(path)
+    assert "The only one" in opened.page.locator("#detail").inner_text()
+    assert opened.complaints == []
+
+
+def test_a_page_of_many_items_answers(tmp_path, open_page):
+    rng = np.random.default_rng(0)
+    count = 50_500
+    codes = codes_table(rng.integers(0, CODEBOOK_SIZE, (count, 3)))
+    texts = texts_table([f"Title: item {row}\nDescription: {'word ' * 30}" for row in range(count)])
+    path = tmp_path / "sid_report.html"
+    path.write_text(_report(codes, texts))
+    opened = open_page(path)
+    search(opened.page, "word")
+    assert opened.page.locator("#matches").inner_text().endswith("found, the first 40 are shown")
+    assert "a sample of 50,000 of the 50,500 items" in opened.page.locator("#search").inner_text()
+    assert opened.complaints == []
+
+
+@pytest.mark.skipif("PICTURE_OF_REPORT" not in os.environ, reason="PICTURE_OF_REPORT is not set")
+def test_take_the_picture_for_the_readme(open_page):
+    opened = open_page(Path(os.environ["PICTURE_OF_REPORT"]).absolute(), width=1200, height=1180)
+    search(opened.page, "godfather")
+    opened.page.mouse.move(0, 0)
+    PICTURE.parent.mkdir(parents=True, exist_ok=True)
+    opened.page.screenshot(path=PICTURE)
+    assert PICTURE.stat().st_size < 300_000
