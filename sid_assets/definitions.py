@@ -10,6 +10,7 @@ from sid_assets.assets.catalog import item_texts_asset
 from sid_assets.assets.codes import codes_asset, pid2sid_asset
 from sid_assets.assets.domains import ITEMS
 from sid_assets.assets.embeddings import item_embeddings_asset
+from sid_assets.assets.quality import sid_quality_asset
 from sid_assets.assets.tokenizer import tokenizer_checkpoint
 from sid_assets.assets.training import video_rec_dataset
 from sid_assets.automation import refresh_on_new_catalog, refresh_schedule, refresh_semantic_ids
@@ -30,6 +31,7 @@ defs = dg.Definitions(
         tokenizer_checkpoint,
         codes_asset(ITEMS),
         pid2sid_asset(ITEMS),
+        sid_quality_asset(ITEMS),
         video_rec_dataset,
     ],
     asset_checks=[*contract_checks(ITEMS), tokenizer_checks],

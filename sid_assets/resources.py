@@ -25,7 +25,7 @@ def make_embedder(settings: Settings) -> Embedder:
         return HashingEmbedder()
     return Qwen3Embedder(
         settings.require("embedding_model"),
-        revision=settings.embedding_revision or None,
+        revision=settings.embedding_revision,
         max_length=settings.max_length,
         device=settings.device or None,
         dtype=settings.choice("embedding_dtype", ("", *get_args(Dtype))) or None,

@@ -121,6 +121,17 @@ class Settings(dg.ConfigurableResource):
     codebook_size: int = _setting(
         "Centroids a layer, only where the tokenizer is trained; at most 8192.", 256, 8192
     )
+    max_collision_share: float = _setting(
+        "Warn where more than this share of the items share their SID with others.", 0.3
+    )
+    min_utilisation: float = _setting(
+        "Warn where a layer uses less than this share of the codes it could.", 0.5
+    )
+    max_error_ratio: float = _setting(
+        "Warn where the reconstruction error is more than this many times that of the "
+        "tokenizer's training.",
+        1.2,
+    )
     seed: int = _setting("Seed of all that is drawn: training samples, prompts.", 0)
     schedule: str = _setting("When the schedule refreshes (cron).", "0 3 * * *")
     timezone: str = _setting("Time zone of the schedule.", "UTC")

@@ -50,6 +50,19 @@ def remove_folder(path: UPath) -> None:
         path.fs.rm(path.path, recursive=True)
 
 
+def write_text(path: UPath, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all."""
+    if not is_local(path):
+        path.write_text(text, encoding="utf-8")
+        return
+    temporary = Path(f"{path.path}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path.path)
+
+
 @contextmanager
 def explained(path: UPath) -> Iterator[None]:
     """Turn the operating system's errors about a path into a message that says what to do.

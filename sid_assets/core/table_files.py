@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import fsspec
 import pyarrow as pa
+import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from upath import UPath
 
@@ -73,6 +74,11 @@ class TableFiles:
     def names(self) -> tuple[str, ...]:
         """Absolute paths, or URLs."""
         return tuple(stamp.name for stamp in self.stamps)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The same as the file system names them: without the protocol of a URL."""
+        return tuple(str(self.root.fs._strip_protocol(name)) for name in self.names)
 
     @property
     def filesystem(self) -> fsspec.AbstractFileSystem:
@@ -141,7 +147,14 @@ def read_parquet_schemas(files: TableFiles) -> list[pa.Schema]:
             ) from error
 
     with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
-        return list(pool.map(read, files.names))
+        return list(pool.map(read, files.names, files.paths))
+
+
+def open_dataset(files: TableFiles) -> pads.Dataset:
+    """Parquet files as one pyarrow data set; nothing but footers is read yet."""
+    return pads.dataset(
+        list(files.paths), filesystem=arrow_filesystem(files.root), format="parquet"
+    )
 
 
 def _place(setting: str) -> UPath:
@@ -166,7 +179,7 @@ def _list(root: UPath) -> Found:
     if filesystem.isdir(path):
         return _visible(path, filesystem.find(path, detail=True))
     if not any(character in path for character in WILDCARDS):
-        raise InputError(f"{_name(root, path)}: no such file or folder.")
+        raise InputError(f"{root}: no such file or folder.")
     found: Found = {}
     for match, info in filesystem.glob(path, detail=True).items():
         inside = info["type"] == "directory"

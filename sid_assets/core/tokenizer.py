@@ -71,6 +71,15 @@ def load_tokenizer(version: Version) -> np.ndarray:
     return centroids
 
 
+def training_error(tokenizer: Version) -> float | None:
+    """The mean relative error after the last layer on vectors held out from the training.
+
+    None for a tokenizer from elsewhere, which does not say.
+    """
+    layers = tokenizer.provenance.details.get("figures", {}).get("layers")
+    return layers[-1]["held_out"]["relative_error"] if layers else None
+
+
 def make_tokenizer(
     source: TokenizerSource,
     location: str,

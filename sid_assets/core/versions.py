@@ -36,6 +36,7 @@ from sid_assets.core.places import (
     place,
     remove_folder,
     sync_folder,
+    write_text,
 )
 from sid_assets.core.provenance import Provenance
 from sid_assets.core.schema import PidType
@@ -85,6 +86,11 @@ class Version:
     def paths(self) -> list[UPath]:
         """The files, in the order of their rows."""
         return [self.folder / part.name for part in self.parts]
+
+    def previous(self) -> "Version | None":
+        """The version before, as long as it is kept."""
+        folder = self.folder.parent / self.before
+        return read_version(folder) if self.before and folder.exists() else None
 
     def schema(self) -> pa.Schema:
         """Columns as the first part has them, and the provenance with the version.
@@ -410,15 +416,7 @@ def read_version(folder: UPath) -> Version:
 
 def write_json(path: UPath, value: object) -> None:
     """Write a small JSON file whole or not at all."""
-    if not is_local(path):
-        path.write_text(json.dumps(value))
-        return
-    temporary = Path(path.path + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path.path)
+    write_text(path, json.dumps(value))
 
 
 def _to_json(version: Version) -> dict:

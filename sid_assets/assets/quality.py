@@ -1,0 +1,253 @@
+"""After the codes: how good the semantic IDs are, as numbers, pictures and a page."""
+
+from collections.abc import Iterator
+from typing import Any, get_args
+
+import dagster as dg
+import pyarrow as pa
+
+from sid_assets.assets.domains import Domain
+from sid_assets.core import schema
+from sid_assets.core.pids import PidTypeSetting
+from sid_assets.core.places import write_text
+from sid_assets.core.provenance import require_space
+from sid_assets.core.quality import SidQuality, measure_sids
+from sid_assets.core.quality_charts import markdown_image, pictures
+from sid_assets.core.quality_interactions import (
+    PID_LISTS,
+    InteractionQuality,
+    measure_interactions,
+)
+from sid_assets.core.quality_report import render_report, report_items
+from sid_assets.core.sid_changes import SidChanges, sid_changes
+from sid_assets.core.sorted_join import joined
+from sid_assets.core.table_files import find_table_files, open_dataset
+from sid_assets.core.tokenizer import require_tokenizer, training_error
+from sid_assets.core.versions import Store, Version
+from sid_assets.failures import clear_failures
+from sid_assets.settings import Settings
+
+COLLISIONS = "collisions"
+UTILISATION = "utilisation"
+RECONSTRUCTION = "reconstruction"
+UNMOVED = "unmoved"
+
+CHECKS = {
+    COLLISIONS: "Few enough items share their SID.",
+    UTILISATION: "Enough codes of each layer are used.",
+    RECONSTRUCTION: "Vectors are reconstructed about as well as those of the training.",
+    UNMOVED: "No item whose text is the same has another SID than at the last refresh of this "
+    "generation.",
+}
+"""The checks of `sid_quality`, and what each says. All but the last warn."""
+
+REPORT = "sid_report.html"
+MEASURED_ROWS = 65_536
+
+
+def sid_quality_asset(domain: Domain) -> dg.AssetsDefinition:
+    """`sid_quality` of a domain."""
+    key = domain.key("sid_quality")
+
+    @dg.asset(
+        key=key,
+        ins={
+            "codes": dg.AssetIn(key=domain.key("codes")),
+            "item_texts": dg.AssetIn(key=domain.key("item_texts")),
+        },
+        group_name=domain.group("semantic_ids"),
+        kinds={"matplotlib", "plotly"},
+        description="How many items collide, which codes are used, how well vectors are "
+        f"reconstructed: figures and pictures here, and a page `{REPORT}` to open and send on. "
+        "Read by people.",
+        check_specs=[
+            dg.AssetCheckSpec(name, asset=key, description=text, blocking=name == UNMOVED)
+            for name, text in CHECKS.items()
+        ],
+    )
+    @clear_failures
+    def sid_quality(
+        context: dg.AssetExecutionContext, settings: Settings, codes: Version, item_texts: Version
+    ) -> dg.MaterializeResult:
+        store = settings.store()
+        tokenizer = require_tokenizer(store)
+        quality = measure_sids(
+            codes.stream(batch_rows=MEASURED_ROWS),
+            tokenizer.provenance.details["shape"][1],
+            item_texts.stream(["pid", "text_hash"], MEASURED_ROWS),
+        )
+        interactions = _interactions(settings, domain, codes, quality)
+        report = store.root / f"{domain.table(REPORT)}"
+        write_text(report, _report(settings, codes, item_texts, quality, interactions))
+        context.log.info(f"{domain.table('sid_quality')}: the page is {report}")
+        return dg.MaterializeResult(
+            metadata=_metadata(quality, interactions, str(report)),
+            check_results=[
+                _collisions(settings, quality),
+                _utilisation(settings, quality),
+                _reconstruction(settings, quality, tokenizer),
+                _unmoved(store, domain, codes),
+            ],
+        )
+
+    return sid_quality
+
+
+def _interactions(
+    settings: Settings, domain: Domain, codes: Version, quality: SidQuality
+) -> InteractionQuality | None:
+    """The quality weighted by interactions, where there are any with these items."""
+    if domain.prefix or not settings.interactions:
+        return None
+    dataset = open_dataset(find_table_files(settings.interactions))
+    if not set(PID_LISTS) & set(dataset.schema.names):
+        return None
+    rows = codes.stream(["pid", "codes"], MEASURED_ROWS)
+    pid_type = settings.choice("pid_type", get_args(PidTypeSetting))
+    return measure_interactions(rows, quality.codebook_size, dataset, pid_type)
+
+
+def _report(
+    settings: Settings,
+    codes: Version,
+    item_texts: Version,
+    quality: SidQuality,
+    interactions: InteractionQuality | None,
+) -> str:
+    items = report_items(
+        codes.stream(batch_rows=MEASURED_ROWS),
+        item_texts.stream(["pid", "text"], MEASURED_ROWS),
+        quality,
+        settings.seed,
+    )
+    space = require_space(codes.provenance)
+    made_from = {
+        "Embedding model": " ".join(filter(None, (space.model, space.revision))),
+        "Tokenizer": codes.provenance.tokenizer[:16],
+        "Made": codes.created,
+    }
+    return render_report(quality, items, interactions, made_from=made_from)
+
+
+def _metadata(
+    quality: SidQuality, interactions: InteractionQuality | None, report: str
+) -> dict[str, Any]:
+    return {
+        "report": dg.MetadataValue.path(report),
+        **{
+            name: dg.MetadataValue.md(markdown_image(name.replace("_", " "), png))
+            for name, png in pictures(quality).items()
+        },
+        **quality.figures(),
+        **(interactions.figures() if interactions else {}),
+    }
+
+
+def _warning(name: str, passed: bool, description: str, **metadata: Any) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=name,
+        passed=passed,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=description,
+        metadata=metadata,
+    )
+
+
+def _collisions(settings: Settings, quality: SidQuality) -> dg.AssetCheckResult:
+    share = quality.sids.colliding_share
+    return _warning(
+        COLLISIONS,
+        share <= settings.max_collision_share,
+        f"{share:.1%} of the items share their SID; {settings.max_collision_share:.0%} is the "
+        "limit (SID_MAX_COLLISION_SHARE)",
+        share=share,
+    )
+
+
+def _utilisation(settings: Settings, quality: SidQuality) -> dg.AssetCheckResult:
+    """A layer cannot use more codes than there are items, so it is measured by what it could."""
+    reachable = min(quality.codebook_size, quality.items)
+    used = min(usage.used for usage in quality.layers) / reachable
+    return _warning(
+        UTILISATION,
+        used >= settings.min_utilisation,
+        f"the layer that uses least uses {used:.1%} of the {reachable:,} codes it could; "
+        f"{settings.min_utilisation:.0%} is the limit (SID_MIN_UTILISATION)",
+        utilisation=used,
+    )
+
+
+def _reconstruction(
+    settings: Settings, quality: SidQuality, tokenizer: Version
+) -> dg.AssetCheckResult:
+    """An embedding that the tokenizer does not know shows here first."""
+    error = quality.layers[-1].error
+    trained = training_error(tokenizer)
+    if error is None or trained is None:
+        return _warning(
+            RECONSTRUCTION,
+            True,
+            "not compared: the tokenizer does not say how well it fitted its training",
+        )
+    ratio = error.mean / trained
+    return _warning(
+        RECONSTRUCTION,
+        ratio <= settings.max_error_ratio,
+        f"the mean relative error after the last layer is {error.mean:.3f}, {ratio:.2f} times "
+        f"that of the training; {settings.max_error_ratio:g} is the limit (SID_MAX_ERROR_RATIO)",
+        error=error.mean,
+        ratio=ratio,
+    )
+
+
+def _unmoved(store: Store, domain: Domain, codes: Version) -> dg.AssetCheckResult:
+    before = codes.previous()
+    if before is None or before.provenance.tokenizer != codes.provenance.tokenizer:
+        return dg.AssetCheckResult(
+            check_name=UNMOVED,
+            passed=True,
+            description="nothing to compare with: the first refresh of this generation",
+        )
+    changes = _changes(store.require(domain.table("item_embeddings")), before, codes)
+    first = ", ".join(str(moved.pid) for moved in changes.first_moved)
+    return dg.AssetCheckResult(
+        check_name=UNMOVED,
+        passed=changes.moved == 0,
+        description=f"{changes.moved:,} of {changes.unchanged:,} items with unchanged text have "
+        "another SID" + (f"; first ids: {first}" if first else ""),
+        metadata={
+            "moved": changes.moved,
+            "unchanged": changes.unchanged,
+            "edited": changes.edited,
+            "added": changes.added,
+            "removed": changes.removed,
+        },
+    )
+
+
+def _changes(vectors: Version, before: Version, now: Version) -> SidChanges:
+    """What moved between two versions of the codes.
+
+    Whether an item's text is the same is known from the vectors that each version was made from.
+    Where those of the version before are not kept, the vectors themselves are compared.
+    """
+    texts_before, texts_now = _texts_behind(before, vectors), _texts_behind(now, vectors)
+    if texts_before is None or texts_now is None:
+        columns = ["pid", "codes", "vector_hash"]
+        return sid_changes(
+            before.stream(columns, MEASURED_ROWS), now.stream(columns, MEASURED_ROWS)
+        )
+    return sid_changes(texts_before, texts_now, compared="text_hash")
+
+
+def _texts_behind(codes: Version, vectors: Version) -> Iterator[pa.RecordBatch] | None:
+    """The codes with the text hashes of the vectors they were made from, if these are kept."""
+    made_from = codes.provenance.inputs[vectors.provenance.asset]
+    for candidate in (vectors, vectors.previous()):
+        if candidate and candidate.provenance.version == made_from:
+            return joined(
+                codes.stream(["pid", "codes"], MEASURED_ROWS),
+                candidate.stream(["pid", "text_hash"], MEASURED_ROWS),
+                pa.schema([("text_hash", schema.HASH)]),
+            )
+    return None
