@@ -7,14 +7,13 @@ pids lie far apart; a binary search over a million costs ten times that.
 """
 
 from dataclasses import dataclass
-from functools import cache
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core.errors import InputError
+from sid_assets.core.expressions import computed
 from sid_assets.core.schema import CODE_LAYERS, PidType
 from sid_assets.core.sids import codes_of_fragments, fragment_numbers, pack
 
@@ -130,11 +129,4 @@ def _keys(pids: pa.Array, salt: int) -> np.ndarray:
     """The 64-bit keys of pids: one to one for integers, a hash for texts."""
     if pids.type == pa.int64():
         return pids.fill_null(0).to_numpy().view(np.uint64) * _ODD
-    # A cursor is a connection of its own, so that threads may call this, and costs microseconds.
-    relation = _hasher().cursor().from_arrow(pa.table({"pid": pids}))
-    return relation.project(f"hash(pid, {salt:d}) AS key").to_arrow_table()["key"].to_numpy()
-
-
-@cache
-def _hasher() -> duckdb.DuckDBPyConnection:
-    return duckdb.connect()
+    return computed(pa.table({"pid": pids}), f"hash(pid, {salt:d})").to_numpy()

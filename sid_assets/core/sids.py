@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core.schema import CODE_LAYERS, MAX_CODEBOOK_SIZE
+from sid_assets.core.strings import join_runs
 
 BEGIN = "<|sid_begin|>"
 END = "<|sid_end|>"
@@ -110,14 +111,9 @@ def joined_sid_text(fragments: np.ndarray, bounds: np.ndarray) -> pa.StringArray
 
     Args:
         fragments: uint16, shape (m, 3), as `fragment_numbers` gives them.
-        bounds: Shape (n + 1,): text i is made of the SIDs bounds[i] to bounds[i + 1].
+        bounds: Shape (n + 1,): text i is made of the SIDs bounds[i] to bounds[i + 1]; null if none.
     """
-    pieces = FRAGMENTS.take(pa.array(fragments.reshape(-1)))
-    _, offset_buffer, data = pieces.buffers()
-    # The pieces lie one behind the other: a joined text is a longer stretch of the same bytes.
-    offsets = np.frombuffer(offset_buffer, np.int32) if offset_buffer else np.zeros(1, np.int32)
-    joined = np.ascontiguousarray(offsets[CODE_LAYERS * bounds])
-    return pa.StringArray.from_buffers(len(bounds) - 1, pa.py_buffer(joined), data)
+    return join_runs(FRAGMENTS.take(pa.array(fragments.reshape(-1))), CODE_LAYERS * bounds)
 
 
 def _fragments() -> pa.StringArray:

@@ -9,8 +9,9 @@ from typing import Literal, TypeVar
 import pyarrow as pa
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.recif import pretrain
-from sid_assets.core.recif.inputs import ParquetInput, TrainingInputs
+from sid_assets.core.recif import pretrain, sft
+from sid_assets.core.recif.inputs import InputName, ParquetInput, TrainingInputs
+from sid_assets.core.recif.prompts import LABELS
 from sid_assets.core.recif.rows import Counts, RowIds
 from sid_assets.core.recif.stretch import Draft, Stretch
 from sid_assets.core.schema import PRETRAIN_ROWS, SFT_ROWS
@@ -33,21 +34,23 @@ class DataSet:
         name: Its name here: the asset is `<name>_dataset`.
         stage: Which training reads it.
         source: What its column `source` says.
-        made_of: Which input its rows come from.
         columns: Columns it cannot do without.
+        draft: Makes the rows of a stretch.
+        made_of: Which input its rows come from.
         one_of: Groups of columns of each of which it needs at least one.
+        optional: Columns it can do without.
         items: Its columns of ids of the catalog, as far as they are there.
         goods: Its columns of ids of goods.
-        draft: Makes the rows of a stretch.
     """
 
     name: str
     stage: Stage
     source: str
-    made_of: Literal["interactions", "captions"]
     columns: Columns
     draft: Callable[[Stretch, TrainingInputs, RowIds], Draft]
+    made_of: InputName = "interactions"
     one_of: tuple[Columns, ...] = ()
+    optional: Columns = ()
     items: Columns = ()
     goods: Columns = ()
 
@@ -58,31 +61,113 @@ class DataSet:
 
     def reads(self) -> list[str]:
         """All columns it can use."""
-        return list(dict.fromkeys([*self.columns, *(c for group in self.one_of for c in group)]))
+        groups = (name for group in self.one_of for name in group)
+        return list(dict.fromkeys([*self.columns, *groups, *self.optional]))
 
 
-DATA_SETS: dict[str, DataSet] = {
-    data_set.name: data_set
-    for data_set in (
-        DataSet(
-            "video_rec",
-            "pretrain",
-            "RecIF_VideoRec_Pretrain",
-            "interactions",
-            ("uid", "split", "hist_video_pid", "target_video_pid"),
-            pretrain.video_rec,
-            items=("hist_video_pid", "target_video_pid"),
-        ),
-        DataSet(
-            "user_profile",
-            "pretrain",
-            "RecIF_UserProfile_Pretrain",
-            "interactions",
-            ("uid", "split", "inter_user_profile_with_sid"),
-            pretrain.user_profile,
-        ),
-    )
-}
+VIDEO_LISTS = ("hist_video_pid", "target_video_pid")
+HISTORY_MASKS = tuple(f"hist_video_{label}" for label in LABELS)
+TARGET_MASKS = tuple(f"target_video_{label}" for label in LABELS)
+PROFILE = "inter_user_profile_with_sid"
+
+_INTERACTIONS = (
+    DataSet(
+        name="video_rec",
+        stage="pretrain",
+        source="RecIF_VideoRec_Pretrain",
+        columns=("uid", "split", *VIDEO_LISTS),
+        items=VIDEO_LISTS,
+        draft=pretrain.video_rec,
+    ),
+    DataSet(
+        name="user_profile",
+        stage="pretrain",
+        source="RecIF_UserProfile_Pretrain",
+        columns=("uid", "split", PROFILE),
+        draft=pretrain.user_profile,
+    ),
+    DataSet(
+        name="sft_video_rec",
+        stage="sft",
+        source="RecIF_VideoRec",
+        columns=("uid", "split", *VIDEO_LISTS),
+        items=VIDEO_LISTS,
+        draft=sft.video_rec,
+    ),
+    DataSet(
+        name="sft_interactive_rec",
+        stage="sft",
+        source="RecIF_InteractiveRec",
+        columns=("uid", "split", PROFILE, "inter_keyword_to_items"),
+        draft=sft.interactive_rec,
+    ),
+    DataSet(
+        name="sft_label_cond_rec",
+        stage="sft",
+        source="RecIF_LabelCondRec",
+        columns=("uid", "split", *VIDEO_LISTS),
+        one_of=(HISTORY_MASKS, TARGET_MASKS),
+        items=VIDEO_LISTS,
+        draft=sft.label_cond_rec,
+    ),
+    DataSet(
+        name="sft_label_pred",
+        stage="sft",
+        source="RecIF_LabelPred",
+        columns=("uid", "split", *VIDEO_LISTS, "target_video_longview"),
+        one_of=(HISTORY_MASKS,),
+        items=VIDEO_LISTS,
+        draft=sft.label_pred,
+    ),
+    DataSet(
+        name="sft_ad_rec",
+        stage="sft",
+        source="RecIF_AdRec",
+        columns=("uid", "split", "target_ad_pid"),
+        one_of=(("hist_longview_video_list", "hist_ad_pid"),),
+        items=("hist_longview_video_list", "hist_ad_pid", "target_ad_pid"),
+        draft=sft.ad_rec,
+    ),
+    DataSet(
+        name="sft_product_rec",
+        stage="sft",
+        source="RecIF_ProductRec",
+        columns=("uid", "split", "target_goods_pid"),
+        one_of=(("hist_longview_video_list", "hist_goods_pid"),),
+        items=("hist_longview_video_list",),
+        goods=("hist_goods_pid", "target_goods_pid"),
+        draft=sft.product_rec,
+    ),
+    DataSet(
+        name="sft_rec_reason",
+        stage="sft",
+        source="RecIF_RecoReason",
+        columns=(PROFILE, "reco_target_caption", "reco_cot"),
+        optional=("uid", "split", "target_pid", "reco_gsu_caption"),
+        draft=sft.rec_reason,
+    ),
+)
+_CAPTIONS = (
+    DataSet(
+        name="item_understand",
+        stage="pretrain",
+        source="RecIF_ItemUnderstand_Pretrain",
+        made_of="captions",
+        columns=("pid", "dense_caption"),
+        items=("pid",),
+        draft=pretrain.item_understand,
+    ),
+    DataSet(
+        name="sft_item_understand",
+        stage="sft",
+        source="RecIF_ItemUnderstand",
+        made_of="captions",
+        columns=("pid", "dense_caption"),
+        items=("pid",),
+        draft=sft.item_understand,
+    ),
+)
+DATA_SETS: dict[str, DataSet] = {made.name: made for made in (*_INTERACTIONS, *_CAPTIONS)}
 
 
 def lacking(data_set: DataSet, inputs: TrainingInputs) -> list[str]:
@@ -145,7 +230,9 @@ def _batches(
         rows = Stretch(batch, source)
         return data_set.draft(rows, inputs, ids), rows.counts
 
-    for made, made_counts in in_order(draft, source.train_batches(data_set.reads())):
+    # Captions have no split: all of them are trained on.
+    read = source.train_batches if data_set.made_of == "interactions" else source.batches
+    for made, made_counts in in_order(draft, read(data_set.reads())):
         written = len(made.keys)
         counts.add(made_counts)
         counts.written += written

@@ -1,7 +1,7 @@
 """Interactions and captions: parquet files read a stretch of rows at a time, and their ids."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pyarrow as pa
@@ -12,7 +12,10 @@ from upath import UPath
 from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
 from sid_assets.core.pids import PidColumn, PidTypeSetting, agree, convert_pids, stored_as
 from sid_assets.core.places import arrow_filesystem, place
+from sid_assets.core.recif.prompts import Prompts, load_prompts
 from sid_assets.core.sid_index import FoundSids, SidIndex
+
+InputName = Literal["interactions", "captions"]
 
 ROWS_AT_A_TIME = 1024
 """Rows read at a time: of 500 items each they become 28 MB of text."""
@@ -80,7 +83,7 @@ class ParquetInput:
 
     def train_batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
         """The rows of split 0, which is all of them where there is no column `split`."""
-        for batch in self.batches([*columns, "split"]):
+        for batch in self.batches(dict.fromkeys([*columns, "split"])):
             if "split" not in batch.schema.names:
                 yield batch
                 continue
@@ -130,8 +133,21 @@ class IdSpace:
                 for other in source.pid_columns(column):
                     agree(self.catalog, other, self.setting)
 
+    def check_values(self, ids: pa.Array, source: ParquetInput, column: str) -> None:
+        """The same of ids that were read out of a column of JSON."""
+        if len(ids) > ids.null_count:
+            stored = stored_as(ids.type, source=source.path, column=column)
+            first = tuple(ids.drop_null().slice(0, IDS_SHOWN).to_pylist())
+            agree(
+                self.catalog, PidColumn(source.path, column, stored, len(ids), first), self.setting
+            )
+
     def find(self, ids: pa.Array, source: ParquetInput, column: str) -> FoundSids:
-        """The SIDs of ids as a file has them, shape (n,); ids that cannot be any have none.
+        """The SIDs of ids as a file has them, shape (n,); ids that cannot be any have none."""
+        return self.index.find(self.converted(ids, source, column))
+
+    def converted(self, ids: pa.Array, source: ParquetInput, column: str) -> pa.Array:
+        """Ids as the catalog has them; null where they cannot be any.
 
         Raises:
             InputError: SID_PID_TYPE says the ids are integers, and they are not.
@@ -140,7 +156,7 @@ class IdSpace:
         converted = convert_pids(ids, self.index.pid_type, forced=forced)
         if forced and converted.null_count > ids.null_count:
             self._refuse(source, column)
-        return self.index.find(converted)
+        return converted
 
     def _refuse(self, source: ParquetInput, column: str) -> None:
         rows, first = 0, []
@@ -171,6 +187,7 @@ class TrainingInputs:
         captions: Captions of items.
         goods: The ids of goods, which are a catalog of their own.
         seed: SID_SEED.
+        prompts: The wordings to draw from.
     """
 
     items: IdSpace
@@ -178,7 +195,8 @@ class TrainingInputs:
     captions: ParquetInput | None = None
     goods: IdSpace | None = None
     seed: int = 0
+    prompts: Prompts = field(default_factory=load_prompts)
 
-    def of(self, name: Literal["interactions", "captions"]) -> ParquetInput | None:
+    def of(self, name: InputName) -> ParquetInput | None:
         """An input by name."""
         return self.interactions if name == "interactions" else self.captions

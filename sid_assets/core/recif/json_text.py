@@ -27,6 +27,11 @@ def quoted(texts: pa.StringArray) -> pa.StringArray:
     return concatenated('"', escaped(texts), '"')
 
 
+def of_ids(ids: pa.Array) -> pa.StringArray:
+    """Ids, int64 or string, as JSON values; null stays null."""
+    return ids.cast(pa.string()) if pa.types.is_integer(ids.type) else quoted(ids)
+
+
 def concatenated(*parts: pa.StringArray | str) -> pa.StringArray:
     """The parts of each row, one behind the other; null where one of them is null."""
     return pc.binary_join_element_wise(*parts, "")

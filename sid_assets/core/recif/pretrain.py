@@ -2,10 +2,12 @@
 
 import pyarrow as pa
 
+from sid_assets.core.recif.captions import Captions
+from sid_assets.core.recif.columns import only
 from sid_assets.core.recif.inputs import TrainingInputs
 from sid_assets.core.recif.json_text import concatenated, escaped, json_object
 from sid_assets.core.recif.rows import RowIds
-from sid_assets.core.recif.stretch import Draft, Stretch, only
+from sid_assets.core.recif.stretch import Draft, Stretch
 
 HISTORY_LENGTH = 512
 TARGET_LENGTH = 10
@@ -31,6 +33,16 @@ def user_profile(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
     kept = rows.keep_rows(rows.not_null("uid") | rows.not_empty("inter_user_profile_with_sid"))
     uid, profile = only(kept, rows.id_json("uid"), profile)
     return Draft(ids.keys(uid, profile), segments(escaped(profile)), json_object(uid=uid))
+
+
+def item_understand(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+    """A SID beside the caption of its item."""
+    captions = Captions.of(rows, inputs)
+    keys = ids.keys(captions.pid, captions.sid, captions.caption)
+    text = inputs.prompts["item_understand.text"].fill(
+        keys, sid=captions.sid, caption=escaped(captions.caption)
+    )
+    return Draft(keys, segments(text), captions.metadata())
 
 
 def segments(*texts: pa.StringArray) -> pa.StringArray:

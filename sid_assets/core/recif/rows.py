@@ -5,13 +5,15 @@ seed, never on where it stands. So a new user changes no other user's rows, and 
 gives the same bytes.
 """
 
+import hashlib
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 
-import duckdb
 import numpy as np
 import pyarrow as pa
+
+from sid_assets.core.expressions import computed
 
 SHA1_BYTES = 20
 
@@ -101,7 +103,6 @@ class RowIds:
     def __init__(self, dataset: str, seed: int) -> None:
         """Begin a data set."""
         self._name = f"{dataset}/{seed:d}"
-        self._database = duckdb.connect()
         self._occurrences = Occurrences()
 
     def keys(self, *content: pa.Array) -> np.ndarray:
@@ -113,8 +114,8 @@ class RowIds:
         names = [f"column_{i}" for i in range(len(content))]
         table = pa.table([column.cast(pa.binary()) for column in content], names)
         said = " || '|'::BLOB || ".join(f"coalesce({name}, ''::BLOB)" for name in names)
-        digests = self._rows(table).project(f"unhex(sha1('{self._name}/'::BLOB || {said}))")
-        data = _only_column(digests).cast(pa.binary(SHA1_BYTES)).buffers()[1]
+        digests = computed(table, f"unhex(sha1('{self._name}/'::BLOB || {said}))")
+        data = digests.cast(pa.binary(SHA1_BYTES)).buffers()[1]
         sha1 = np.frombuffer(data, np.uint8).reshape(len(table), SHA1_BYTES)
         return sha1[:, :8].copy().view("<u8").reshape(-1)
 
@@ -127,19 +128,28 @@ class RowIds:
         table = pa.table({"key": keys, "occurrence": self._occurrences.number(keys)})
         namespace = "".join(f"\\x{byte:02X}" for byte in NAMESPACE.bytes)
         name = f"encode('{self._name}/' || key || '/' || occurrence)"
-        digests = self._rows(table).project(f"sha1('{namespace}'::BLOB || {name}) AS h")
+        digest = f"sha1('{namespace}'::BLOB || {name})"
         # RFC 9562: 128 bits of the SHA-1; four of them give way to the version, two to the variant.
-        variant = "substr('89ab89ab89ab89ab', strpos('0123456789abcdef', h[17]), 1)"
-        groups = f"h[1:8], h[9:12], '5' || h[14:16], {variant} || h[18:20], h[21:32]"
-        return _only_column(digests.project(f"concat_ws('-', {groups})"))
-
-    def _rows(self, table: pa.Table) -> duckdb.DuckDBPyRelation:
-        # A cursor is a connection of its own, so that threads may call this.
-        return self._database.cursor().from_arrow(table)
+        variant = "substr('89ab89ab89ab89ab', strpos('0123456789abcdef', x[17]), 1)"
+        groups = f"x[1:8], x[9:12], '5' || x[14:16], {variant} || x[18:20], x[21:32]"
+        return computed(table, digest, f"concat_ws('-', {groups})")
 
 
-def _only_column(rows: duckdb.DuckDBPyRelation) -> pa.Array:
-    return rows.to_arrow_table().column(0).combine_chunks()
+def draw(keys: np.ndarray, what: str, choices: int | np.ndarray) -> np.ndarray:
+    """Draw one of some choices for each row: int64, shape (n,), from 0 to choices - 1.
+
+    Args:
+        keys: uint64, shape (n,): the same key draws the same.
+        what: What is drawn; the draws of one row do not hang together.
+        choices: How many there are, at least 1; one number, or one for each row.
+    """
+    salt = int.from_bytes(hashlib.sha1(what.encode(), usedforsecurity=False).digest()[:8], "little")
+    # The finalizer of splitmix64 (Steele et al. 2014, doi:10.1145/2660193.2660195).
+    mixed = keys + np.uint64(salt)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed ^= mixed >> np.uint64(31)
+    return (mixed % np.asarray(choices, np.uint64)).astype(np.int64)
 
 
 class Occurrences:

@@ -21,12 +21,17 @@ class SidLists:
     fragments: np.ndarray
     bounds: np.ndarray
 
+    @classmethod
+    def empty(cls, rows: int) -> "SidLists":
+        """Rows without SIDs."""
+        return cls(np.zeros((0, CODE_LAYERS), np.uint16), np.zeros(rows + 1, np.int64))
+
     def filled(self) -> np.ndarray:
         """Which rows have a SID: bool, shape (n,)."""
         return self.bounds[1:] > self.bounds[:-1]
 
     def text(self) -> pa.StringArray:
-        """The SIDs of each row joined with nothing between them."""
+        """The SIDs of each row joined with nothing between them; null where there are none."""
         return joined_sid_text(self.fragments, self.bounds)
 
     def content(self) -> pa.BinaryArray:
@@ -34,30 +39,6 @@ class SidLists:
         offsets = (self.bounds * (CODE_LAYERS * self.fragments.itemsize)).astype(np.int32)
         buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(self.fragments))]
         return pa.BinaryArray.from_buffers(pa.binary(), len(self.bounds) - 1, buffers)
-
-
-def spans(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The positions start, start + 1, .. end - 1 of each row, one row behind the other.
-
-    Args:
-        starts: int64, shape (n,).
-        ends: int64, shape (n,), none below its start.
-
-    Returns:
-        The positions, int64, shape (m,), and the bounds of the rows in them, shape (n + 1,).
-    """
-    lengths = ends - starts
-    bounds = np.concatenate([[0], np.cumsum(lengths)])
-    return np.arange(bounds[-1]) + np.repeat(starts - bounds[:-1], lengths), bounds
-
-
-def list_bounds(lists: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each list starts and ends in `lists.values`: int64, shape (n,); null is empty."""
-    offsets = lists.offsets.to_numpy().astype(np.int64)
-    starts, ends = offsets[:-1], offsets[1:]
-    if lists.null_count:
-        ends = np.where(lists.is_valid().to_numpy(zero_copy_only=False), ends, starts)
-    return starts, ends
 
 
 def sids_where(found: np.ndarray, fragments: np.ndarray, bounds: np.ndarray) -> SidLists:

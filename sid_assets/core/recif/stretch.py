@@ -6,11 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sid_assets.core.pids import convert_pids
+from sid_assets.core.pids import convert_pids, stored_as
 from sid_assets.core.recif import json_text
+from sid_assets.core.recif.columns import as_bool, is_valid, list_bounds, spans
 from sid_assets.core.recif.inputs import IdSpace, ParquetInput
 from sid_assets.core.recif.rows import Counts
-from sid_assets.core.recif.sid_lists import SidLists, list_bounds, sids_where, spans
+from sid_assets.core.recif.sid_lists import SidLists, sids_where
 
 Checks = dict[str, np.ndarray]
 """bool, shape (n,), by the reason for which a row is dropped where it is false."""
@@ -64,9 +65,14 @@ class Stretch:
     def id_json(self, column: str) -> pa.StringArray:
         """A column of ids as JSON values; null stays null."""
         ids = self.rows[column]
-        if not pa.types.is_string(ids.type):
-            return convert_pids(ids, "int").cast(pa.string())
-        return json_text.quoted(ids)
+        stored = stored_as(ids.type, source=self.source.path, column=column)
+        return json_text.of_ids(convert_pids(ids, "string" if stored == "text" else "int"))
+
+    def id_json_or_null(self, column: str) -> pa.StringArray:
+        """A column of ids as JSON values; `null` where there is no id, or no column."""
+        if not self.has(column):
+            return pa.repeat("null", len(self))
+        return self.id_json(column).fill_null("null")
 
     def lists(self, column: str) -> pa.ListArray:
         """A column of lists."""
@@ -81,12 +87,25 @@ class Stretch:
         """The SIDs of lists of pids: the lists are cut first, then pids without one are dropped.
 
         Args:
-            column: The lists.
+            column: The lists; where there is no such column, they are empty.
             items: Whose ids they hold.
             first: Keep so many from the start of each list.
             last: Keep so many from its end.
         """
-        lists = self.lists(column)
+        if not self.has(column):
+            return SidLists.empty(len(self))
+        return self.sids_of(self.lists(column), column, items, first=first, last=last)
+
+    def sids_of(
+        self,
+        lists: pa.ListArray,
+        column: str,
+        items: IdSpace,
+        *,
+        first: int | None = None,
+        last: int | None = None,
+    ) -> SidLists:
+        """The same of lists that are no column themselves, but were made of one."""
         starts, ends = list_bounds(lists)
         if first is not None:
             ends = np.minimum(ends, starts + first)
@@ -132,25 +151,22 @@ class Stretch:
         filled = pc.greater(pc.binary_length(self.text(column)), 0).fill_null(False)
         return self.not_null(column) | {f"{column} is empty": as_bool(filled)}
 
+    def not_blank(self, column: str) -> Checks:
+        """The checks of a text without which there is no row, nor with only spaces in it."""
+        blank = {f"{column} is empty or blank": as_bool(not_blank(self.text(column)))}
+        return self.not_null(column) | blank
+
     def keep_rows(self, checks: Checks) -> np.ndarray:
         """The rows that pass, where each row of the input can become one row."""
         self.counts.candidates += len(self)
         return self.counts.keep(checks, self.counts.dropped)
 
-
-def is_valid(column: pa.Array) -> np.ndarray:
-    """Which values are not null: bool, shape (n,)."""
-    return as_bool(column.is_valid())
-
-
-def as_bool(column: pa.BooleanArray) -> np.ndarray:
-    """A column of truth values without nulls: bool, shape (n,)."""
-    return column.to_numpy(zero_copy_only=False)
+    def keep_candidates(self, checks: Checks) -> np.ndarray:
+        """The candidates that pass, where a row of the input has any number of them."""
+        self.counts.candidates += len(next(iter(checks.values())))
+        return self.counts.keep(checks, self.counts.dropped)
 
 
-def only(kept: np.ndarray, *columns: pa.Array) -> list[pa.Array]:
-    """The rows that are kept, of each column."""
-    if kept.all():
-        return list(columns)
-    mask = pa.array(kept)
-    return [column.filter(mask) for column in columns]
+def not_blank(texts: pa.StringArray) -> pa.BooleanArray:
+    """Which texts have more in them than spaces; null has not."""
+    return pc.greater(pc.binary_length(pc.utf8_trim_whitespace(texts)), 0).fill_null(False)

@@ -1,0 +1,45 @@
+"""Captions of items, as far as the items have a SID."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from sid_assets.core.recif import json_text
+from sid_assets.core.recif.columns import only
+from sid_assets.core.recif.inputs import TrainingInputs
+from sid_assets.core.recif.json_text import json_object, quoted
+from sid_assets.core.recif.stretch import Stretch
+
+
+@dataclass(frozen=True)
+class Captions:
+    """The captions that become a row.
+
+    Attributes:
+        pid: The pid as JSON, shape (n,).
+        sid: The SID as text, shape (n,).
+        caption: Shape (n,); not empty, though it may be blank.
+    """
+
+    pid: pa.StringArray
+    sid: pa.StringArray
+    caption: pa.StringArray
+
+    @classmethod
+    def of(cls, rows: Stretch, inputs: TrainingInputs) -> "Captions":
+        """The captions of a stretch; the others are counted as dropped."""
+        pids = inputs.items.converted(rows.rows["pid"], rows.source, "pid")
+        one_each = np.arange(len(rows) + 1)
+        sids = rows.sids_at(pids, one_each[:-1], one_each, "pid", inputs.items)
+        kept = rows.keep_rows(
+            rows.not_null("pid")
+            | {"pid has no SID": sids.filled()}
+            | rows.not_empty("dense_caption")
+        )
+        columns = (json_text.of_ids(pids), sids.text(), rows.text("dense_caption"))
+        return cls(*only(kept, *columns))
+
+    def metadata(self) -> pa.StringArray:
+        """The metadata of each row."""
+        return json_object(pid=self.pid, sid=quoted(self.sid))

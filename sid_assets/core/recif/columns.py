@@ -1,0 +1,46 @@
+"""Arrow columns as numpy sees them."""
+
+import numpy as np
+import pyarrow as pa
+
+
+def is_valid(column: pa.Array) -> np.ndarray:
+    """Which values are not null: bool, shape (n,)."""
+    return as_bool(column.is_valid())
+
+
+def as_bool(column: pa.BooleanArray) -> np.ndarray:
+    """A column of truth values without nulls: bool, shape (n,)."""
+    return column.to_numpy(zero_copy_only=False)
+
+
+def only(kept: np.ndarray, *columns: pa.Array) -> list[pa.Array]:
+    """The rows that are kept, of each column."""
+    if kept.all():
+        return list(columns)
+    mask = pa.array(kept)
+    return [column.filter(mask) for column in columns]
+
+
+def spans(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The positions start, start + 1, .. end - 1 of each row, one row behind the other.
+
+    Args:
+        starts: int64, shape (n,).
+        ends: int64, shape (n,), none below its start.
+
+    Returns:
+        The positions, int64, shape (m,), and the bounds of the rows in them, shape (n + 1,).
+    """
+    lengths = ends - starts
+    bounds = np.concatenate([[0], np.cumsum(lengths)])
+    return np.arange(bounds[-1]) + np.repeat(starts - bounds[:-1], lengths), bounds
+
+
+def list_bounds(lists: pa.ListArray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each list starts and ends in `lists.values`: int64, shape (n,); null is empty."""
+    offsets = lists.offsets.to_numpy().astype(np.int64)
+    starts, ends = offsets[:-1], offsets[1:]
+    if lists.null_count:
+        ends = np.where(is_valid(lists), ends, starts)
+    return starts, ends

@@ -1,0 +1,132 @@
+"""`inter_keyword_to_items`: which items a user chose after searching for a keyword."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from sid_assets.core.recif.columns import is_valid, list_bounds, spans
+
+COLUMN = "inter_keyword_to_items"
+
+
+@dataclass(frozen=True)
+class Keywords:
+    """The keywords of some rows.
+
+    Attributes:
+        row: int64, shape (n,), ascending: the row that each keyword is of.
+        keyword: Shape (n,).
+        items: The ids of its items, shape (n,); null where there are none.
+        readable: bool, shape (rows,): whether the column holds an object at all.
+    """
+
+    row: np.ndarray
+    keyword: pa.StringArray
+    items: pa.ListArray
+    readable: np.ndarray
+
+
+def read_keywords(column: pa.Array, length: int) -> Keywords:
+    """The keywords of a column of JSON objects (text), of maps or of structs.
+
+    Args:
+        column: Shape (rows,).
+        length: Items of a keyword that are of interest: the others may be left out.
+    """
+    if pa.types.is_map(column.type):
+        return _of_maps(column)
+    if pa.types.is_struct(column.type):
+        return _of_structs(column)
+    return _of_json(column.cast(pa.string()), length)
+
+
+def _of_maps(column: pa.MapArray) -> Keywords:
+    starts, ends = list_bounds(column)
+    positions, _ = spans(starts, ends)
+    at = pa.array(positions)
+    row = np.repeat(np.arange(len(column)), ends - starts)
+    keyword = column.keys.take(at).cast(pa.string())
+    return Keywords(row, keyword, column.items.take(at), is_valid(column))
+
+
+def _of_structs(column: pa.StructArray) -> Keywords:
+    """Each field is a keyword; of a row, those that are not null."""
+    fields = {
+        name: field
+        for name, field in zip(column.type.names, column.flatten(), strict=True)
+        if pa.types.is_list(field.type) and not pa.types.is_null(field.type.value_type)
+    }
+    if not fields:
+        none = pa.nulls(0, pa.list_(pa.null()))
+        return Keywords(np.zeros(0, np.int64), pa.nulls(0, pa.string()), none, is_valid(column))
+    types = {field.type for field in fields.values()}
+    type_ = types.pop() if len(types) == 1 else pa.list_(pa.string())
+    row, of_field = np.nonzero(np.stack([is_valid(f) for f in fields.values()], axis=1))
+    keyword = pa.array(fields, pa.string()).take(pa.array(of_field))
+    lists = pa.concat_arrays([field.cast(type_) for field in fields.values()])
+    items = lists.take(pa.array(of_field * len(column) + row))
+    return Keywords(row, keyword, items, is_valid(column))
+
+
+def _of_json(texts: pa.StringArray, length: int) -> Keywords:
+    row: list[int] = []
+    keyword: list[str | None] = []
+    items: list[list[Any] | None] = []
+    readable = np.zeros(len(texts), bool)
+    for i, text in enumerate(texts.to_pylist()):
+        found = _parsed(text) if text else None
+        readable[i] = found is not None
+        for word, chosen in (found or {}).items():
+            row.append(i)
+            keyword.append(word if _is_unicode(word) else None)
+            items.append(chosen[:length] if isinstance(chosen, list) else None)
+    return Keywords(np.array(row, np.int64), pa.array(keyword, pa.string()), _ids(items), readable)
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    """The JSON object that a text holds; None if it holds none."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a text can be written: JSON may spell half a surrogate pair."""
+    return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
+
+
+def _ids(lists: list[list[Any] | None]) -> pa.ListArray:
+    """Lists of ids: integers, or text if any of them is text; what is no id becomes null."""
+    try:
+        ids = pa.array(lists)
+        if pa.types.is_null(ids.type):
+            return ids.cast(pa.list_(pa.null()))
+        if _are_ids(ids.type.value_type):
+            return ids
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
+        pass  # Ids of several kinds, or what is none: one by one.
+    cleaned = [None if ids is None else [_id(value) for value in ids] for ids in lists]
+    if any(isinstance(value, str) for ids in cleaned for value in ids or ()):
+        texts = [ids and [v if v is None else str(v) for v in ids] for ids in cleaned]
+        return pa.array(texts, pa.list_(pa.string()))
+    return pa.array(cleaned, pa.list_(pa.int64()))
+
+
+def _are_ids(kind: pa.DataType) -> bool:
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+    return number or pa.types.is_string(kind) or pa.types.is_null(kind)
+
+
+def _id(value: Any) -> int | str | None:
+    if isinstance(value, str):
+        return value if _is_unicode(value) else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
+        return value
+    return None

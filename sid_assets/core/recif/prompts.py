@@ -1,0 +1,198 @@
+"""The wordings of prompts: read from YAML, their slots checked, filled in for whole columns."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from string import Formatter
+
+import numpy as np
+import pyarrow as pa
+import yaml
+
+from sid_assets.core.errors import InputError
+from sid_assets.core.recif.json_text import escaped
+from sid_assets.core.recif.rows import draw
+from sid_assets.core.strings import join_runs
+
+LABELS = ("longview", "like", "follow", "forward", "not_interested")
+
+SLOTS: dict[str, frozenset[str]] = {
+    name: frozenset(slots.split())
+    for name, slots in {
+        **{f"lines.{line}": "" for line in (*LABELS, "video", "ad", "goods")},
+        "item_understand.text": "sid caption",
+        "sft_video_rec.system": "",
+        "sft_video_rec.user": "history",
+        "sft_interactive_rec.system": "",
+        "sft_interactive_rec.user": "profile keyword",
+        "sft_label_cond_rec.system": "",
+        **{f"sft_label_cond_rec.task_{label}": "" for label in LABELS},
+        "sft_label_pred.system": "",
+        "sft_label_pred.question": "sid",
+        "sft_ad_rec.system": "",
+        "sft_ad_rec.task": "",
+        "sft_product_rec.system": "",
+        "sft_product_rec.task": "",
+        "sft_item_understand.system": "",
+        "sft_item_understand.user": "sid",
+        "sft_rec_reason.user": "profile history target",
+        "sft_rec_reason.user_without_history": "profile target",
+    }.items()
+}
+"""The lists of wordings, and the slots that each wording of a list has, once each."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A place in a wording for a value of the row.
+
+    Attributes:
+        name: Which value.
+        nested: Whether it stands in a JSON string that is itself in a text of the data set.
+    """
+
+    name: str
+    nested: bool = False
+
+
+Piece = str | Slot
+"""What a wording is made of: fixed text, escaped as JSON has it, and slots."""
+
+
+class Wordings:
+    """A list of wordings of which one is drawn for each row."""
+
+    def __init__(self, name: str, wordings: Iterable[tuple[Piece, ...]]) -> None:
+        """Take wordings as `parse` gives them; `name` is what is drawn, see `rows.draw`."""
+        self._name = name
+        pieces = [tuple(w) for w in wordings]
+        self._slots = sorted({p for w in pieces for p in w if isinstance(p, Slot)}, key=str)
+        self._texts = ["", *sorted({p for w in pieces for p in w if isinstance(p, str)})]
+        # All wordings have the same number of pieces: the shorter ones end with empty texts.
+        longest = max(map(len, pieces))
+        self._pieces = np.array(
+            [[self._number(p) for p in w] + [0] * (longest - len(w)) for w in pieces]
+        )
+
+    def __len__(self) -> int:
+        """How many wordings there are."""
+        return len(self._pieces)
+
+    def _number(self, piece: Piece) -> int:
+        """The number of a fixed text from 0 up, that of a slot from -1 down."""
+        if isinstance(piece, str):
+            return self._texts.index(piece)
+        return -1 - self._slots.index(piece)
+
+    def fill(self, keys: np.ndarray, **values: pa.StringArray) -> pa.StringArray:
+        """A wording for each row, its slots filled in.
+
+        Args:
+            keys: uint64, shape (n,): by what is drawn.
+            values: The value of each slot, shape (n,), escaped as JSON has it, no nulls.
+        """
+        columns = [pa.array(self._texts, pa.string())]
+        for slot in self._slots:
+            value = values[slot.name]
+            columns.append(escaped(value) if slot.nested else value)
+        numbers = self._pieces[draw(keys, self._name, len(self))]
+        rows, slots = np.arange(len(keys))[:, None], -1 - numbers
+        numbers = np.where(numbers < 0, len(self._texts) + slots * len(keys) + rows, numbers)
+        pieces = pa.concat_arrays(columns).take(pa.array(numbers.reshape(-1)))
+        return join_runs(pieces, np.arange(len(keys) + 1) * numbers.shape[1])
+
+
+Prompts = Mapping[str, Wordings]
+"""The wordings by name: the keys of `SLOTS`."""
+
+
+def load_prompts(path: str | Path | None = None) -> Prompts:
+    """The wordings of this package, and those of a user's file in place of the lists it names.
+
+    Raises:
+        InputError: A list has no known name, is empty, or a wording lacks a slot or has another.
+    """
+    builtin = resources.files("sid_assets") / "prompts" / "recif.yaml"
+    wordings = _parsed(builtin.read_text("utf-8"), "recif.yaml")
+    if path:
+        try:
+            text = Path(path).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: the prompts cannot be read ({error}).") from error
+        wordings |= _parsed(text, str(path))
+    return wordings
+
+
+def _parsed(text: str, source: str) -> dict[str, Wordings]:
+    try:
+        groups = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"{source}: not YAML ({error}).") from error
+    if not isinstance(groups, dict) or not all(isinstance(g, dict) for g in groups.values()):
+        raise InputError(f"{source}: expected groups of lists of wordings, as in recif.yaml.")
+    lists = {
+        f"{group}.{name}": entries for group, of in groups.items() for name, entries in of.items()
+    }
+    for name, entries in lists.items():
+        if name not in SLOTS:
+            raise InputError(f"{source}: {name}: no such list. There are {', '.join(SLOTS)}.")
+        if not isinstance(entries, list) or not entries:
+            raise InputError(f"{source}: {name}: expected a list of wordings.")
+    return {
+        name: Wordings(name, [parse(entry, SLOTS[name], f"{source}: {name}") for entry in entries])
+        for name, entries in lists.items()
+    }
+
+
+def parse(entry: object, slots: frozenset[str], where: str = "") -> tuple[Piece, ...]:
+    """The pieces of a wording.
+
+    Args:
+        entry: Text with `{slot}`s, or a mapping of texts that is to become a JSON object.
+        slots: The slots it has to have, once each.
+        where: How errors call it.
+
+    Raises:
+        InputError: It is neither, or has other slots.
+    """
+    pieces: list[Piece] = []
+    if isinstance(entry, dict):
+        for name, text in entry.items():
+            opening = f'{", " if pieces else "{"}{json.dumps(str(name), ensure_ascii=False)}: "'
+            nested = [_nested(piece) for piece in _pieces(text, where)]
+            pieces += [_escaped(opening), *nested, _escaped('"')]
+        pieces.append("}")
+    else:
+        pieces += _pieces(entry, where)
+    found = [piece.name for piece in pieces if isinstance(piece, Slot)]
+    if sorted(found) != sorted(slots):
+        wanted = ", ".join(f"{{{name}}}" for name in sorted(slots)) or "no slots"
+        raise InputError(f"{where}: {entry!r}: expected {wanted}, once each.")
+    return tuple(pieces)
+
+
+def _pieces(text: object, where: str) -> list[Piece]:
+    if not isinstance(text, str) or not text.strip():
+        raise InputError(f"{where}: {text!r}: a wording is a text.")
+    pieces: list[Piece] = []
+    try:
+        for literal, name, form, conversion in Formatter().parse(text):
+            if literal:
+                pieces.append(_escaped(literal))
+            if form or conversion:
+                raise ValueError("a slot is a plain name")
+            if name is not None:
+                pieces.append(Slot(name))
+    except ValueError as error:
+        raise InputError(f"{where}: {text!r}: {error}.") from error
+    return pieces
+
+
+def _escaped(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def _nested(piece: Piece) -> Piece:
+    return _escaped(piece) if isinstance(piece, str) else Slot(piece.name, nested=True)

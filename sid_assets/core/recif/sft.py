@@ -1,0 +1,325 @@
+"""The fine-tuning data sets: messages of a system, a user and the assistant who answers."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sid_assets.core.pids import convert_pids
+from sid_assets.core.recif import keywords
+from sid_assets.core.recif.captions import Captions
+from sid_assets.core.recif.columns import as_bool, is_valid, list_bounds, only, spans
+from sid_assets.core.recif.inputs import IdSpace, TrainingInputs
+from sid_assets.core.recif.json_text import concatenated, escaped, json_object, quoted
+from sid_assets.core.recif.labels import aligned, as_numbers, labelled
+from sid_assets.core.recif.pretrain import HISTORY_LENGTH, TARGET_LENGTH
+from sid_assets.core.recif.prompts import LABELS, Prompts
+from sid_assets.core.recif.rows import RowIds, draw
+from sid_assets.core.recif.sid_lists import SidLists
+from sid_assets.core.recif.stretch import Draft, Stretch, not_blank
+
+LABELLED_LENGTH = 10
+LONGVIEW_LENGTH = 100
+AD_LENGTH = 200
+GOODS_LENGTH = 100
+
+YES, NO = "是", "否"
+
+
+def video_rec(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+    """A history; the answer are its targets."""
+    history = rows.sids("hist_video_pid", inputs.items, last=HISTORY_LENGTH)
+    targets = rows.sids("target_video_pid", inputs.items, first=TARGET_LENGTH)
+    kept = rows.keep_rows(
+        rows.not_null("uid")
+        | rows.filled("hist_video_pid", history)
+        | rows.filled("target_video_pid", targets)
+    )
+    uid, *content = only(kept, rows.id_json("uid"), history.content(), targets.content())
+    history_text, answer = only(kept, history.text(), targets.text())
+    keys = ids.keys(uid, *content)
+    prompts = inputs.prompts
+    system = prompts["sft_video_rec.system"].fill(keys)
+    user = prompts["sft_video_rec.user"].fill(keys, history=history_text)
+    return Draft(keys, messages(system, [user], answer), json_object(uid=uid))
+
+
+def interactive_rec(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+    """A profile and a keyword; the answer are the items chosen after searching for it."""
+    found = keywords.read_keywords(rows.rows[keywords.COLUMN], TARGET_LENGTH)
+    has_keyword = np.bincount(found.row, minlength=len(rows)) > 0
+    passed = rows.counts.keep(
+        rows.not_null("uid")
+        | rows.not_empty("inter_user_profile_with_sid")
+        | rows.not_null(keywords.COLUMN)
+        | {
+            f"{keywords.COLUMN} is no JSON object": found.readable,
+            f"{keywords.COLUMN} has no keyword": has_keyword,
+        },
+        rows.counts.dropped_rows,
+    )
+    row, keyword, items = found.row, found.keyword, found.items
+    if not passed.all():
+        of_passed = passed[row]
+        row, (keyword, items) = row[of_passed], only(of_passed, keyword, items)
+
+    inputs.items.check_values(items.values, rows.source, keywords.COLUMN)
+    answers = rows.sids_of(items, keywords.COLUMN, inputs.items, first=TARGET_LENGTH)
+    kept = rows.keep_candidates(
+        {
+            "a keyword is empty or no text": as_bool(
+                pc.greater(pc.binary_length(keyword), 0).fill_null(False)
+            ),
+            "a keyword has no list of items": is_valid(items),
+            "no item of a keyword has a SID": answers.filled(),
+        }
+    )
+    of_row = pa.array(row[kept])
+    uid = rows.id_json("uid").take(of_row)
+    profile = rows.text("inter_user_profile_with_sid").take(of_row)
+    keyword, content, answer = only(kept, keyword, answers.content(), answers.text())
+    keys = ids.keys(uid, profile, keyword, content)
+    prompts = inputs.prompts
+    system = prompts["sft_interactive_rec.system"].fill(keys)
+    user = prompts["sft_interactive_rec.user"].fill(
+        keys, profile=escaped(profile), keyword=escaped(keyword)
+    )
+    metadata = json_object(uid=uid, keyword=quoted(keyword))
+    return Draft(keys, messages(system, [user], answer), metadata)
+
+
+def label_cond_rec(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+    """Histories by label and a label to predict; the answer are the targets that have it."""
+    histories = _label_histories(rows, inputs.items)
+    targets = [
+        labelled(
+            rows, "target_video_pid", f"target_video_{label}", inputs.items, first=TARGET_LENGTH
+        )
+        for label in LABELS
+    ]
+    available = np.stack([target.positive for target in targets], axis=1)
+    uid = rows.id_json("uid")
+    keys = ids.keys(uid, *_contents(histories), *_contents([t.sids for t in targets]))
+    label = _draw_available(keys, available)
+    answered = np.choose(label, [target.sids.filled() for target in targets])
+    kept = rows.keep_rows(
+        rows.not_null("uid")
+        | rows.not_null("hist_video_pid")
+        | rows.not_null("target_video_pid")
+        | {
+            "no labelled pid of hist_video_pid has a SID": _any_filled(histories),
+            "no label has a positive in target_video_pid": available.any(axis=1),
+            "no target of the drawn label has a SID": answered,
+        }
+    )
+    keys, label = keys[kept], pa.array(label[kept])
+    prompts = inputs.prompts
+    lines = _lines(LABELS, only(kept, *_texts(histories)), keys, prompts)
+    tasks = [prompts[f"sft_label_cond_rec.task_{name}"].fill(keys) for name in LABELS]
+    answers = only(kept, *(target.sids.text() for target in targets))
+    body = messages(
+        prompts["sft_label_cond_rec.system"].fill(keys),
+        [*lines, pc.choose(label, *tasks)],
+        pc.choose(label, *answers),
+    )
+    (uid,) = only(kept, uid)
+    interaction = quoted(pa.array(LABELS).take(label))
+    return Draft(keys, body, json_object(uid=uid, target_interaction=interaction))
+
+
+def label_pred(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+    """Histories by label and one target; the answer is whether the user watched it for long."""
+    targets, mask = rows.lists("target_video_pid"), rows.lists("target_video_longview")
+    histories = _label_histories(rows, inputs.items)
+    starts, ends = list_bounds(targets)
+    passed = rows.counts.keep(
+        rows.not_null("uid")
+        | rows.not_null("hist_video_pid")
+        | rows.not_null("target_video_pid")
+        | rows.not_null("target_video_longview")
+        | {
+            "target_video_pid is empty": ends > starts,
+            "target_video_longview is not as long as target_video_pid": aligned(targets, mask),
+            "no labelled pid of hist_video_pid has a SID": _any_filled(histories),
+        },
+        rows.counts.dropped_rows,
+    )
+    ends = np.where(passed, np.minimum(ends, starts + TARGET_LENGTH), starts)
+    positions, _ = spans(starts, ends)
+    row = np.repeat(np.arange(len(rows)), ends - starts)
+    in_mask = positions + np.repeat(list_bounds(mask)[0] - starts, ends - starts)
+    label = convert_pids(as_numbers(mask.values), "int").take(pa.array(in_mask))
+    candidate = rows.sids_at(
+        targets.values, positions, np.arange(len(row) + 1), "target_video_pid", inputs.items
+    )
+    kept = rows.keep_candidates(
+        {
+            "a target has no SID": candidate.filled(),
+            "target_video_longview of a target is null": is_valid(label),
+        }
+    )
+    of_row = pa.array(row[kept])
+    label, content, sid = only(kept, label.cast(pa.string()), candidate.content(), candidate.text())
+    uid, *contents = (c.take(of_row) for c in (rows.id_json("uid"), *_contents(histories)))
+    keys = ids.keys(uid, *contents, content, label)
+    prompts = inputs.prompts
+    lines = _lines(LABELS, [text.take(of_row) for text in _texts(histories)], keys, prompts)
+    body = messages(
+        prompts["sft_label_pred.system"].fill(keys),
+        [*lines, prompts["sft_label_pred.question"].fill(keys, sid=sid)],
+        pc.if_else(pc.equal(label, "1"), YES, NO),
+    )
+    return Draft(keys, body, json_object(uid=uid, label=label))
+
+
+def ad_rec(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+    """Videos watched for long and ads; the answer are the ads clicked next."""
+    videos = rows.sids("hist_longview_video_list", inputs.items, last=LONGVIEW_LENGTH)
+    ads = rows.sids("hist_ad_pid", inputs.items, last=AD_LENGTH)
+    targets = rows.sids("target_ad_pid", inputs.items, first=TARGET_LENGTH)
+    histories = {"video": videos, "ad": ads}
+    return _across_domains("sft_ad_rec", rows, histories, "target_ad_pid", targets, inputs, ids)
+
+
+def product_rec(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+    """Videos watched for long and goods; the answer are the goods clicked next."""
+    if inputs.goods is None:
+        raise ValueError("product_rec needs goods")
+    videos = rows.sids("hist_longview_video_list", inputs.items, last=LONGVIEW_LENGTH)
+    goods = rows.sids("hist_goods_pid", inputs.goods, last=GOODS_LENGTH)
+    targets = rows.sids("target_goods_pid", inputs.goods, first=TARGET_LENGTH)
+    histories = {"video": videos, "goods": goods}
+    column = "target_goods_pid"
+    return _across_domains("sft_product_rec", rows, histories, column, targets, inputs, ids)
+
+
+def item_understand(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+    """A SID; the answer is the caption of its item."""
+    captions = Captions.of(rows, inputs)
+    keys = ids.keys(captions.pid, captions.sid, captions.caption)
+    system = inputs.prompts["sft_item_understand.system"].fill(keys)
+    user = inputs.prompts["sft_item_understand.user"].fill(keys, sid=captions.sid)
+    body = messages(system, [user], escaped(captions.caption))
+    return Draft(keys, body, captions.metadata())
+
+
+def rec_reason(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+    """A profile, captions of watched videos and of the next one; the answer is the reasoning."""
+    columns = ("inter_user_profile_with_sid", "reco_target_caption", "reco_cot")
+    checks = {k: v for column in columns for k, v in rows.not_blank(column).items()}
+    kept = rows.keep_rows(checks)
+    identity = (rows.id_json_or_null("uid"), rows.id_json_or_null("target_pid"))
+    uid, target_pid = only(kept, *identity)
+    profile, target, reasoning = only(kept, *(rows.text(column) for column in columns))
+    history, has_history = _watched(rows, kept)
+    keys = ids.keys(uid, target_pid, profile, history, target, reasoning)
+
+    values = {"profile": escaped(profile), "target": escaped(target)}
+    prompts = inputs.prompts
+    user = pc.if_else(
+        has_history,
+        prompts["sft_rec_reason.user"].fill(keys, history=escaped(history), **values),
+        prompts["sft_rec_reason.user_without_history"].fill(keys, **values),
+    )
+    body = messages(None, [user], escaped(reasoning))
+    return Draft(keys, body, json_object(uid=uid, target_pid=target_pid))
+
+
+def messages(
+    system: pa.StringArray | None, user: Sequence[pa.StringArray], assistant: pa.StringArray
+) -> pa.StringArray:
+    """The JSON of the messages of each row, made of texts that are escaped already.
+
+    Args:
+        system: None where there is no such message.
+        user: The lines of the user's message; a null is a line that the row does not have.
+        assistant: The answer.
+    """
+    said = user[0]
+    if len(user) > 1:
+        said = pc.binary_join_element_wise(*user, r"\n", null_handling="skip")
+    opening = '{"role": "%s", "content": [{"type": "text", "text": "'
+    closing = '"}]}'
+    first = [opening % "system", system, closing, ", "] if system is not None else []
+    return concatenated(
+        *("[", *first, opening % "user", said, closing),
+        *(", ", opening % "assistant", assistant, closing, "]"),
+    )
+
+
+def _across_domains(
+    name: str,
+    rows: Stretch,
+    histories: dict[str, SidLists],
+    target_column: str,
+    targets: SidLists,
+    inputs: TrainingInputs,
+    ids: RowIds,
+) -> Draft:
+    """Histories of which a row needs one; the answer are targets of the second one's domain."""
+    lists = list(histories.values())
+    kept = rows.keep_rows(
+        rows.not_null("uid")
+        | {"no pid of a history has a SID": _any_filled(lists)}
+        | rows.filled(target_column, targets)
+    )
+    uid, *contents = only(kept, rows.id_json("uid"), *_contents([*lists, targets]))
+    *texts, answer = only(kept, *_texts([*lists, targets]))
+    keys = ids.keys(uid, *contents)
+    lines = _lines(histories, texts, keys, inputs.prompts)
+    task = inputs.prompts[f"{name}.task"].fill(keys)
+    system = inputs.prompts[f"{name}.system"].fill(keys)
+    return Draft(keys, messages(system, [*lines, task], answer), json_object(uid=uid))
+
+
+def _label_histories(rows: Stretch, items: IdSpace) -> list[SidLists]:
+    """The last items of a history that have each label."""
+    return [
+        labelled(rows, "hist_video_pid", f"hist_video_{label}", items, last=LABELLED_LENGTH).sids
+        for label in LABELS
+    ]
+
+
+def _draw_available(keys: np.ndarray, available: np.ndarray) -> np.ndarray:
+    """Draw one of the labels that are available: int64, shape (n,); 0 where none is.
+
+    Args:
+        keys: uint64, shape (n,).
+        available: bool, shape (n, labels).
+    """
+    rank = np.cumsum(available, axis=1)
+    drawn = draw(keys, "label", np.maximum(rank[:, -1], 1))
+    return np.argmax(available & (rank == drawn[:, None] + 1), axis=1)
+
+
+def _lines(
+    names: Iterable[str], texts: Iterable[pa.StringArray], keys: np.ndarray, prompts: Prompts
+) -> list[pa.StringArray]:
+    """The lines of histories: a wording, directly followed by the SIDs; null if there are none."""
+    return [
+        concatenated(prompts[f"lines.{name}"].fill(keys), text)
+        for name, text in zip(names, texts, strict=True)
+    ]
+
+
+def _watched(rows: Stretch, kept: np.ndarray) -> tuple[pa.StringArray, pa.BooleanArray]:
+    """The captions of watched videos of the rows kept, empty where missing; and where they are."""
+    column = "reco_gsu_caption"
+    if not rows.has(column):
+        n = int(kept.sum())
+        return pa.repeat("", n), pa.repeat(False, n)
+    (history,) = only(kept, rows.text(column))
+    return history.fill_null(""), not_blank(history)
+
+
+def _any_filled(histories: Sequence[SidLists]) -> np.ndarray:
+    return np.any([history.filled() for history in histories], axis=0)
+
+
+def _contents(lists: Sequence[SidLists]) -> list[pa.BinaryArray]:
+    return [sids.content() for sids in lists]
+
+
+def _texts(lists: Sequence[SidLists]) -> list[pa.StringArray]:
+    return [sids.text() for sids in lists]
