@@ -137,9 +137,9 @@ def read_parquet_schemas(files: TableFiles) -> list[pa.Schema]:
     """
     filesystem = arrow_filesystem(files.root)
 
-    def read(name: str) -> pa.Schema:
+    def read(name: str, path: str) -> pa.Schema:
         try:
-            return pq.read_schema(place(name).path, filesystem=filesystem).remove_metadata()
+            return pq.read_schema(path, filesystem=filesystem).remove_metadata()
         except (pa.ArrowException, OSError) as error:
             raise InputError(
                 f"{name}: not a readable parquet file; it is cut off or damaged, or its copying "

@@ -1,0 +1,144 @@
+"""A setting names a file, a folder or a glob; what is not there or not readable is named."""
+
+import os
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sid_assets.core.errors import InputError
+from sid_assets.core.table_files import find_table_files, fingerprint, read_parquet_schemas
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("pid\n1\n")
+
+
+def names(folder: Path, setting: str) -> list[str]:
+    return [Path(name).relative_to(folder).as_posix() for name in find_table_files(setting).names]
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.parquet", "parquet"),
+        ("a.csv", "csv"),
+        ("A.CSV", "csv"),
+        ("a.csv.gz", "csv"),
+        ("a.tsv", "tsv"),
+        ("a.json", "json"),
+        ("a.jsonl", "json"),
+        ("a.ndjson.gz", "json"),
+    ],
+)
+def test_the_ending_tells_the_format(tmp_path: Path, name: str, kind: str) -> None:
+    touch(tmp_path, name)
+    assert find_table_files(str(tmp_path / name)).format == kind
+
+
+def test_a_folder_is_read_through_without_notes_and_hidden_files(tmp_path: Path) -> None:
+    touch(tmp_path, "b.csv", "a/z.csv", "_SUCCESS", ".b.csv.crc", "_temporary/c.csv", ".x/c.csv")
+    touch(tmp_path, "README.md")
+    assert names(tmp_path, str(tmp_path)) == ["a/z.csv", "b.csv"]
+
+
+def test_globs_name_files_and_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "2024/a.csv", "2025/b.csv", "2025/_tmp/c.csv", "other/d.csv", "2024/e.parquet")
+    assert names(tmp_path, f"{tmp_path}/20*/*.csv") == ["2024/a.csv", "2025/b.csv"]
+    assert names(tmp_path, f"{tmp_path}/2025*") == ["2025/b.csv"]
+    assert names(tmp_path, f"{tmp_path}/**/*.csv") == ["2024/a.csv", "2025/b.csv", "other/d.csv"]
+
+
+def test_a_name_with_wildcards_in_it_is_that_file(tmp_path: Path) -> None:
+    touch(tmp_path, "a[1].csv", "a1.csv")
+    assert names(tmp_path, str(tmp_path / "a[1].csv")) == ["a[1].csv"]
+
+
+def test_relative_paths_and_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    touch(tmp_path, "a.csv")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert names(tmp_path, "a.csv") == names(tmp_path, "~/a.csv") == ["a.csv"]
+
+
+@pytest.mark.parametrize("setting", ["nothing", "nothing/*.csv", "empty", "notes", "notes/a.txt"])
+def test_nothing_there(tmp_path: Path, setting: str) -> None:
+    touch(tmp_path, "notes/a.txt")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match=r"no such file|no parquet, CSV or JSON lines") as raised:
+        find_table_files(str(tmp_path / setting))
+    assert str(tmp_path / setting) in str(raised.value)
+
+
+def test_several_formats_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "a.csv", "b.parquet", "c.parquet")
+    with pytest.raises(InputError, match=r"several formats: csv \(.*a\.csv\), parquet \(.*b\.parq"):
+        find_table_files(str(tmp_path))
+
+
+@pytest.mark.parametrize("setting", ["nosuch://bucket/a.csv"])
+def test_an_unknown_protocol(setting: str) -> None:
+    with pytest.raises(InputError, match="nosuch"):
+        find_table_files(setting)
+
+
+def test_urls() -> None:
+    store = fsspec.filesystem("memory")
+    store.pipe({"/files/a.csv": b"pid\n1\n", "/files/_tmp/b.csv": b"pid\n1\n"})
+    for setting in ("memory://files", "memory://files/*.csv", "memory://files/a.csv"):
+        assert find_table_files(setting).names == ("memory:///files/a.csv",)
+    with pytest.raises(InputError, match=r"memory://files/b\.csv: no such file"):
+        find_table_files("memory://files/b.csv")
+
+
+def test_the_fingerprint_follows_name_size_and_time(tmp_path: Path) -> None:
+    touch(tmp_path, "a.csv")
+    seen = [fingerprint(str(tmp_path))]
+    assert fingerprint(str(tmp_path)) == seen[0]
+    path = tmp_path / "a.csv"
+    status = path.stat()
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    seen.append(fingerprint(str(tmp_path)))
+    path.write_text("pid\n12\n")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns + 1))
+    seen.append(fingerprint(str(tmp_path)))
+    path.rename(tmp_path / "b.csv")
+    seen.append(fingerprint(str(tmp_path)))
+    touch(tmp_path, "c.csv")
+    seen.append(fingerprint(str(tmp_path)))
+    assert len(set(seen)) == len(seen)
+
+
+def test_the_fingerprint_takes_an_etag_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = fsspec.filesystem("memory")
+    store.pipe("/etag/a.csv", b"pid\n1\n")
+    info = {"name": "/etag/a.csv", "size": 6, "type": "file", "created": 1.0}
+    seen = set()
+    for etag, created in [("x", 1.0), ("x", 2.0), ("y", 2.0)]:
+        found = info | {"ETag": etag, "created": created}
+        monkeypatch.setattr(type(store), "info", lambda self, path, found=found, **_: found)
+        seen.add(fingerprint("memory://etag/a.csv"))
+    assert len(seen) == 2
+
+
+@pytest.mark.parametrize("kept", [0, 3, 200, -4, -30])
+def test_a_cut_off_parquet_file_is_named(tmp_path: Path, kept: int) -> None:
+    table = pa.table({"pid": list(range(1000))})
+    pq.write_table(table, tmp_path / "a.parquet")
+    pq.write_table(table, tmp_path / "b.parquet")
+    whole = (tmp_path / "b.parquet").read_bytes()
+    (tmp_path / "b.parquet").write_bytes(whole[:kept])
+    with pytest.raises(InputError, match=r"b\.parquet: not a readable parquet file"):
+        read_parquet_schemas(find_table_files(str(tmp_path)))
+
+
+def test_parquet_schemas_come_in_the_order_of_the_files(tmp_path: Path) -> None:
+    for name in "cab":
+        pq.write_table(pa.table({name: [1]}), tmp_path / f"{name}.parquet")
+    schemas = read_parquet_schemas(find_table_files(str(tmp_path)))
+    assert [schema.names for schema in schemas] == [["a"], ["b"], ["c"]]
