@@ -10,14 +10,11 @@ How values become text:
 - Structs, maps and lists in lists appear as JSON.
 """
 
-import csv
-import functools
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO, cast
 
 import duckdb
 import pyarrow as pa
@@ -31,15 +28,14 @@ from duckdb import (
     SQLExpression,
 )
 
+from sid_assets.core.csv_rows import read_columns, read_header
 from sid_assets.core.errors import InputError
 from sid_assets.core.pids import stored_as
-from sid_assets.core.places import is_local, place
+from sid_assets.core.places import is_local
 from sid_assets.core.table_files import TableFiles, read_parquet_schemas
 
 _FILE = "__sid_assets_file"
 """Where DuckDB puts the name of the file: a name that no catalog has a column of."""
-
-DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 JSON_ROWS_LOOKED_AT = 10_000
 """Rows whose keys are taken for the columns of JSON lines; all are looked at if one is missing."""
@@ -67,7 +63,7 @@ CREATE MACRO float_id_text(x) AS
 CREATE MACRO decimal_id_text(x) AS regexp_replace(CAST(x AS VARCHAR), '\.0+$', '');
 
 CREATE MACRO json_value_text(j) AS
-    CASE json_type(j) WHEN 'DOUBLE' THEN regexp_replace(j ->> '$', '\.0$', '')
+    CASE json_type(j) WHEN 'DOUBLE' THEN nullif(regexp_replace(j ->> '$', '\.0$', ''), 'NaN')
                       ELSE j ->> '$' END;
 CREATE MACRO json_text(j) AS
     CASE json_type(j)
@@ -104,12 +100,12 @@ def connect(scratch_dir: str | Path, memory_limit: str) -> DuckDBPyConnection:
 
 def scan(
     connection: DuckDBPyConnection, files: TableFiles, pid_column: str, fields: Sequence[str]
-) -> DuckDBPyRelation:
-    """The rows of all files as text, read as they are asked for.
+) -> Iterator[DuckDBPyRelation]:
+    """The rows of all files as text, in one or several relations, one after the other.
 
     The columns are `file`; `pid`, the id as text; `stored`, how the file stores it (`int`, `text`,
     `untyped`, or `other` for a JSON value that is neither a number nor text); and the fields as
-    `f0`, `f1`, ... Rows are read within `reading(files)`, which names the file that is damaged.
+    `f0`, `f1`, ... Use them within `reading(files)`, which names the file that is damaged.
 
     Raises:
         InputError: A file cannot be read, or lacks a column.
@@ -117,8 +113,7 @@ def scan(
     if not is_local(files.root):
         connection.register_filesystem(files.filesystem)
     scan_format = {"parquet": _scan_parquet, "json": _scan_json}.get(files.format, _scan_csv)
-    with reading(files):
-        return scan_format(connection, files, pid_column, fields)
+    return scan_format(connection, files, pid_column, fields)
 
 
 @contextmanager
@@ -144,62 +139,49 @@ def reading(files: TableFiles) -> Iterator[None]:
 
 def _scan_parquet(
     connection: DuckDBPyConnection, files: TableFiles, pid_column: str, fields: Sequence[str]
-) -> DuckDBPyRelation:
+) -> Iterator[DuckDBPyRelation]:
     """Files that store the columns alike are read together, each such group for itself."""
     wanted = (pid_column, *fields)
     groups: dict[tuple[pa.DataType, ...], list[str]] = defaultdict(list)
     for name, schema in zip(files.names, read_parquet_schemas(files), strict=True):
         _require(name, schema.names, wanted)
         groups[tuple(schema.field(column).type for column in wanted)].append(name)
-    scans = []
     for (pid_kind, *field_kinds), names in groups.items():
+        stored = stored_as(pid_kind, source=names[0], column=pid_column)
         rows = connection.sql(
             "FROM read_parquet($files, filename = $file, binary_as_string = true, "
             "hive_partitioning = false)",
             params={"files": _literal(names), "file": _FILE},
         )
-        pid = ColumnExpression(pid_column)
-        stored = stored_as(pid_kind, source=names[0], column=pid_column)
-        texts = map(_text_of, field_kinds, map(ColumnExpression, fields))
-        scans.append(_select(rows, _pid_text(pid_kind, pid), ConstantExpression(stored), texts))
-    return functools.reduce(DuckDBPyRelation.union, scans)
+        yield _select(
+            rows,
+            ColumnExpression(_FILE),
+            _pid_text(pid_kind, ColumnExpression(pid_column)),
+            ConstantExpression(stored),
+            map(_text_of, field_kinds, map(ColumnExpression, fields)),
+        )
 
 
 def _scan_csv(
     connection: DuckDBPyConnection, files: TableFiles, pid_column: str, fields: Sequence[str]
-) -> DuckDBPyRelation:
-    """Files with the same header are read together; columns go by position, all of them text."""
-    delimiter = DELIMITERS[files.format]
-    groups: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for name in files.names:
-        header = _csv_header(files, name, delimiter)
-        _require(name, header, (pid_column, *fields))
-        groups[header].append(name)
-    scans = []
-    for header, names in groups.items():
-        # In parallel, DuckDB 2.0 loses its place where a quoted value with a newline lies across
-        # two of its buffers, and calls a sound file malformed.
-        rows = connection.sql(
-            "FROM read_csv($files, filename = $file, columns = $columns, delim = $delimiter, "
-            "auto_detect = false, header = true, quote = '\"', escape = '\"', parallel = false, "
-            "hive_partitioning = false)",
-            params={
-                "files": _literal(names),
-                "file": _FILE,
-                "columns": {f"c{position}": "VARCHAR" for position in range(len(header))},
-                "delimiter": delimiter,
-            },
-        )
-        pid, *texts = (
-            ColumnExpression(f"c{header.index(column)}") for column in (pid_column, *fields)
-        )
-        scans.append(_select(rows, pid, ConstantExpression("untyped"), texts))
-    return functools.reduce(DuckDBPyRelation.union, scans)
+) -> Iterator[DuckDBPyRelation]:
+    """All headers are looked at before the first row is read."""
+    wanted = (pid_column, *fields)
+    headers = [read_header(files, position) for position in range(len(files.names))]
+    for name, header in zip(files.names, headers, strict=True):
+        _require(name, header, wanted)
+    labels = [f"c{position}" for position in range(len(wanted))]
+    for position, header in enumerate(headers):
+        file = ConstantExpression(files.names[position])
+        for columns in read_columns(files, position, [header.index(name) for name in wanted]):
+            rows = connection.from_arrow(pa.table(columns, labels))
+            pid, *texts = map(ColumnExpression, labels)
+            yield _select(rows, file, pid, ConstantExpression("untyped"), texts)
 
 
 def _scan_json(
     connection: DuckDBPyConnection, files: TableFiles, pid_column: str, fields: Sequence[str]
-) -> DuckDBPyRelation:
+) -> Iterator[DuckDBPyRelation]:
     """Values are taken as JSON and typed one by one, so that no guess from the first rows fails."""
     wanted = (pid_column, *fields)
     params = {"files": _literal(files.names)}
@@ -212,9 +194,13 @@ def _scan_json(
         "records = true, hive_partitioning = false)",
         params=params | {"file": _FILE, "columns": dict.fromkeys(wanted, "JSON")},
     )
-    pid, *texts = (FunctionExpression("json_text", ColumnExpression(name)) for name in wanted)
-    stored = FunctionExpression("json_stored", ColumnExpression(pid_column))
-    return _select(rows, pid, stored, texts)
+    yield _select(
+        rows,
+        ColumnExpression(_FILE),
+        FunctionExpression("json_text", ColumnExpression(pid_column)),
+        FunctionExpression("json_stored", ColumnExpression(pid_column)),
+        (FunctionExpression("json_text", ColumnExpression(name)) for name in fields),
+    )
 
 
 _JSON_OBJECTS = "SELECT json FROM read_json_objects($files, format = 'auto')"
@@ -225,20 +211,11 @@ def _json_keys(objects: DuckDBPyRelation) -> list[str]:
     return sorted(key for (key,) in keys)
 
 
-def _csv_header(files: TableFiles, name: str, delimiter: str) -> tuple[str, ...]:
-    path = place(name).path
-    try:
-        with files.filesystem.open(
-            path, "rt", encoding="utf-8-sig", newline="", compression="infer"
-        ) as lines:
-            return tuple(next(csv.reader(cast(TextIO, lines), delimiter=delimiter), ()))
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{name}: cannot be read as {files.format} in UTF-8: {error}") from error
-
-
 def _require(source: str, there: Sequence[str], wanted: Sequence[str]) -> None:
     """Raise InputError unless each wanted column is there once."""
-    shown = ", ".join(there) or "none"
+    if not there:
+        raise InputError(f"{source}: no rows, and no columns either.")
+    shown = ", ".join(there)
     if missing := [name for name in wanted if name not in there]:
         raise InputError(
             f"{source}: there is no column {', '.join(map(repr, missing))}. There are: {shown}. "
@@ -259,10 +236,14 @@ def _literal(names: Sequence[str]) -> list[str]:
 
 
 def _select(
-    rows: DuckDBPyRelation, pid: Expression, stored: Expression, texts: Iterable[Expression]
+    rows: DuckDBPyRelation,
+    file: Expression,
+    pid: Expression,
+    stored: Expression,
+    texts: Iterable[Expression],
 ) -> DuckDBPyRelation:
     return rows.select(
-        ColumnExpression(_FILE).alias("file"),
+        file.alias("file"),
         pid.alias("pid"),
         stored.alias("stored"),
         *(text.alias(f"f{position}") for position, text in enumerate(texts)),

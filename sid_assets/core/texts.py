@@ -249,15 +249,16 @@ def _load(
     """Read the catalog into the table `rows`; a text is null where it would be empty."""
     rows.execute(_TABLE)
     rows.execute(_FAULTY_ID)
+    columns = [f"f{position}" for position in range(len(template.fields))]
+    values = dict(zip(template.fields, map(ColumnExpression, columns), strict=True))
+    as_they_are = ("file", "pid", "stored")
     with reading(files):
-        scanned = scan(rows, files, pid_column, template.fields)
-        columns = [f"f{position}" for position in range(len(template.fields))]
-        filled = scanned.select(
-            "file", "pid", "stored", *(_filled(column).alias(column) for column in columns)
-        )
-        values = dict(zip(template.fields, map(ColumnExpression, columns), strict=True))
-        texts = filled.select("file", "pid", "stored", _text(template, values).alias("text"))
-        texts.select("file", "pid", "stored", "text", SQLExpression(_TEXT_HASH)).insert_into("rows")
+        rows.begin()
+        for scanned in scan(rows, files, pid_column, template.fields):
+            filled = scanned.select(*as_they_are, *(_filled(c).alias(c) for c in columns))
+            texts = filled.select(*as_they_are, _text(template, values).alias("text"))
+            texts.select(*as_they_are, "text", SQLExpression(_TEXT_HASH)).insert_into("rows")
+        rows.commit()
 
 
 def _filled(column: str) -> Expression:
