@@ -1,0 +1,258 @@
+"""The rows of a catalog while it is read: which are good, and what is wrong with the others.
+
+They are in a table of a DuckDB database on disk, since whether an id occurs twice shows only when
+all rows are seen. Nothing here holds more than a few rows in Python.
+"""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+from duckdb import DuckDBPyConnection, DuckDBPyRelation, SQLExpression
+
+from sid_assets.core import schema
+from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
+from sid_assets.core.pids import (
+    CANONICAL_INTEGER,
+    FORCED_INTEGER,
+    PidColumn,
+    PidTypeSetting,
+    Stored,
+    agree,
+)
+from sid_assets.core.schema import PidType
+
+BATCH_ROWS = 8192
+FILES_SHOWN = 3
+
+REJECTED = pa.schema([(name, pa.string()) for name in ("pid", "text", "reason", "file")])
+"""Rows that were rejected, as the catalog has them, in its order."""
+
+NO_PID = "the id is null or blank"
+NO_ID_VALUE = "the id is neither a number nor text"
+NOT_WHOLE = "the id is not a whole number"
+NOT_INTEGER = "the id is not an integer of 64 bits"
+NO_TEXT = "the text is empty"
+TWO_TEXTS = "the same id has different texts"
+
+_REMEDIES = {
+    NO_PID: "Give each item an id.",
+    NO_ID_VALUE: "Write ids as integers or text.",
+    NOT_WHOLE: "Write ids as integers or text; floats are exact only up to 2**53.",
+    NOT_INTEGER: "Set SID_PID_TYPE=string, or correct them.",
+    NO_TEXT: "Fill one of these columns, or name others in SID_TEXT_TEMPLATE.",
+    TWO_TEXTS: "Keep one row for each item.",
+}
+
+_WHOLE = re.compile(r"-?[0-9]+\Z")
+
+_TABLE = f"""
+CREATE TABLE rows (
+    file VARCHAR, pid VARCHAR, stored VARCHAR, text VARCHAR USING COMPRESSION zstd, text_hash BLOB
+);
+CREATE MACRO fault_of_id(pid, stored) AS
+    CASE WHEN blank_to_null(pid) IS NULL THEN '{NO_PID}'
+         WHEN stored = 'other' THEN '{NO_ID_VALUE}'
+         WHEN stored = 'int' AND NOT regexp_matches(pid, '^-?[0-9]+$') THEN '{NOT_WHOLE}' END;
+"""
+
+_TEXT_HASH = "unhex(left(sha256(text), 32)) AS text_hash"
+"""What `hashing.text_hash` is."""
+
+_ITEM_ID: dict[PidType, str] = {
+    "int": rf"""
+CREATE MACRO item_id(pid) AS
+    CASE WHEN regexp_matches(pid, '{FORCED_INTEGER}')
+         THEN TRY_CAST(regexp_replace(pid, '\.0+$', '') AS BIGINT) END;
+""",
+    "string": "CREATE MACRO item_id(pid) AS pid;",
+}
+
+# Texts are compared by hash: a few bytes for each id, however long its texts are.
+_JUDGED = f"""
+CREATE VIEW judged AS
+    SELECT rowid AS row, file, pid, item_id(pid) AS id, text, text_hash,
+        CASE WHEN fault_of_id(pid, stored) IS NOT NULL THEN fault_of_id(pid, stored)
+             WHEN item_id(pid) IS NULL THEN '{NOT_INTEGER}'
+             WHEN text IS NULL THEN '{NO_TEXT}' END AS fault
+    FROM rows;
+
+CREATE TABLE repeated AS
+    SELECT id, count(*) AS times, min(row) AS first_row,
+        min(hash(text_hash)) <> max(hash(text_hash)) AS differ
+    FROM judged
+    WHERE fault IS NULL AND id IN (
+        SELECT id FROM judged WHERE fault IS NULL GROUP BY id HAVING count(*) > 1
+    )
+    GROUP BY id;
+
+CREATE VIEW rejected AS
+    SELECT row, pid, text, coalesce(fault, '{TWO_TEXTS}') AS reason, file
+    FROM judged LEFT JOIN repeated USING (id)
+    WHERE fault IS NOT NULL OR differ;
+
+CREATE VIEW kept AS
+    SELECT id AS pid, text, text_hash
+    FROM judged LEFT JOIN repeated USING (id)
+    WHERE fault IS NULL AND (first_row IS NULL OR (NOT differ AND row = first_row));
+"""  # noqa: S608 - nothing but constants of this module goes in
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the rows of a catalog.
+
+    Attributes:
+        read: Rows of the catalog.
+        items: Rows of `item_texts`.
+        collapsed: Rows left away because another has the same id and text.
+        rejected: Rows rejected, by reason.
+    """
+
+    read: int
+    items: int
+    collapsed: int
+    rejected: dict[str, int] = field(default_factory=dict)
+
+    def metadata(self) -> dict[str, Any]:
+        """The counts, flat and in words, for a run's metadata."""
+        return {
+            "rows_read": self.read,
+            "rows_collapsed": self.collapsed,
+            "rows_rejected": sum(self.rejected.values()),
+            **{f"rejected: {reason}": rows for reason, rows in self.rejected.items()},
+        }
+
+
+class CatalogRows:
+    """The rows of one catalog. Add them all, then judge them, then ask."""
+
+    def __init__(self, connection: DuckDBPyConnection):
+        """Begin with no rows, in a new database of `text_columns.connect`."""
+        self._database = connection
+        connection.execute(_TABLE)
+
+    def add(self, relations: Iterable[DuckDBPyRelation]) -> None:
+        """Add rows with the columns `file`, `pid`, `stored` (see `text_columns`) and `text`."""
+        self._database.begin()
+        for rows in relations:
+            columns = ("file", "pid", "stored", "text")
+            rows.select(*columns, SQLExpression(_TEXT_HASH)).insert_into("rows")
+        self._database.commit()
+
+    def pid_column(self, source: str, column: str, setting: PidTypeSetting) -> PidColumn:
+        """How the catalog stores its ids.
+
+        Raises:
+            InputError: Some rows have integers and some text, and the setting does not say which
+                is meant.
+        """
+        found = self._fetch(
+            "SELECT stored, arg_min(file, rowid), count(*), arg_min(pid, rowid, $shown) FROM rows "
+            "WHERE pid IS NOT NULL AND stored <> 'other' GROUP BY stored ORDER BY count(*) DESC",
+            shown=IDS_SHOWN,
+        )
+        sides = [
+            PidColumn(file, column, stored, count, tuple(_as_stored(ids, stored)))
+            for stored, file, count, ids in found
+        ]
+        for one, other in itertools.combinations(sides, 2):
+            agree(one, other, setting)
+        if not sides:
+            return PidColumn(source, column, "untyped", 0)
+        return dataclasses.replace(sides[0], source=source)
+
+    def judge(self, setting: PidTypeSetting) -> PidType:
+        """Decide what ids are, and with that which rows are good; returns what ids are."""
+        pid_type: PidType = setting if setting != "auto" else self._pid_type()
+        self._database.execute(_ITEM_ID[pid_type])
+        self._database.execute(_JUDGED)
+        return pid_type
+
+    def _pid_type(self) -> PidType:
+        """`int` where every id is an integer of 64 bits as a program prints it."""
+        [(integers,)] = self._fetch(
+            "SELECT bool_and(regexp_matches(pid, $canonical) "
+            "AND TRY_CAST(pid AS BIGINT) IS NOT NULL) "
+            "FROM rows WHERE fault_of_id(pid, stored) IS NULL",
+            canonical=CANONICAL_INTEGER,
+        )
+        return "int" if integers else "string"
+
+    def counts(self) -> Counts:
+        """What became of the rows."""
+        [(read,)] = self._fetch("SELECT count(*) FROM rows")
+        [(collapsed,)] = self._fetch(
+            "SELECT coalesce(sum(times - 1), 0)::BIGINT FROM repeated WHERE NOT differ"
+        )
+        rejected = dict(
+            self._fetch("SELECT reason, count(*) FROM rejected GROUP BY reason ORDER BY min(row)")
+        )
+        return Counts(read, read - collapsed - sum(rejected.values()), collapsed, rejected)
+
+    def rejection(self, reason: str, pids: PidColumn, fields: Sequence[str]) -> InputError:
+        """The error for the rows that are rejected for a reason.
+
+        Args:
+            reason: One of those counted.
+            pids: How the catalog stores its ids.
+            fields: The columns that the text is made of.
+        """
+        [(rows, files)] = self._fetch(
+            "SELECT sum(rows)::BIGINT, list(file ORDER BY first) FROM ("
+            "SELECT file, count(*) AS rows, min(row) AS first FROM rejected "
+            "WHERE reason = $reason GROUP BY file)",
+            reason=reason,
+        )
+        ids = self._fetch(
+            "SELECT pid FROM rejected WHERE reason = $reason AND pid IS NOT NULL "
+            "GROUP BY pid ORDER BY min(row) LIMIT $shown",
+            reason=reason,
+            shown=IDS_SHOWN,
+        )
+        more = f" and {len(files) - FILES_SHOWN} more files" if len(files) > FILES_SHOWN else ""
+        return offending_rows(
+            reason,
+            source=", ".join(files[:FILES_SHOWN]) + more,
+            column=", ".join(fields) if reason == NO_TEXT else pids.column,
+            rows=rows,
+            ids=_as_stored((pid for (pid,) in ids), pids.stored),
+            remedy=_REMEDIES[reason],
+        )
+
+    def has_item(self, pid: int) -> bool:
+        """Whether an item has this id, where ids are integers."""
+        return bool(self._fetch("SELECT 1 FROM kept WHERE pid = $pid LIMIT 1", pid=pid))
+
+    def items(self, pid_type: PidType) -> pa.RecordBatchReader:
+        """The good rows, sorted by id, one for each: `schema.item_texts`."""
+        return self._stream("FROM kept ORDER BY pid", schema.item_texts(pid_type))
+
+    def rejected(self) -> pa.RecordBatchReader:
+        """The rows that are rejected: `REJECTED`."""
+        return self._stream("SELECT pid, text, reason, file FROM rejected ORDER BY row", REJECTED)
+
+    def _fetch(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        return self._database.execute(query, parameters).fetchall()
+
+    def _stream(self, query: str, columns: pa.Schema) -> pa.RecordBatchReader:
+        """The rows of a query, in batches, never all in memory.
+
+        A relation, not `execute`, which would hold the whole result. It has a cursor to itself,
+        since a connection ends one query when it begins another.
+        """
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for batch in self._database.cursor().sql(query).to_arrow_reader(BATCH_ROWS):
+                yield batch.cast(columns)
+
+        return pa.RecordBatchReader.from_batches(columns, batches())
+
+
+def _as_stored(ids: Iterable[str], stored: Stored) -> Iterator[Any]:
+    """Ids as a message shows them: integers without quotes."""
+    return (int(pid) if stored == "int" and _WHOLE.match(pid) else pid for pid in ids)
