@@ -8,56 +8,63 @@ threads, the device or the order in which anything is summed.
 Three steps, each of which leaves only the centroids that the one before could not rule out:
 
 1. Coarse. The nearest centroid is the one with the largest score s_j = x.c_j - |c_j|^2 / 2. One
-   matrix product in bfloat16 (in float32 where that is quicker) gives all scores of a batch, each
-   within a bound E_j of the truth. Centroids with s_j + E_j < max_i (s_i - E_i) are out. For most
-   vectors one is left, and that is the answer.
+   matrix product of operands rounded to bfloat16 gives all scores of a batch, each within a bound
+   E_j of the truth. Centroids with s_j + E_j < max_i (s_i - E_i) are out. For most vectors one is
+   left, and that is the answer.
 2. Fine. Those left are compared by their distances in float64, of relative error below
    (n + 4) 2^-53 for vectors of n values, since no term is negative.
 3. Exact. Those within that error of each other are compared as real numbers.
 
 The bound of a coarse score
 ---------------------------
-A codebook whose largest norm is outside [2^-20, 2^8] is first scaled, and the vectors with it, by
+A codebook whose largest norm is outside [2^-8, 2^8] is first scaled, and the vectors with it, by
 the power of two that brings it into [1, 2). That is exact; x and c stand for the scaled ones here.
-Let n be the width of the product's operands and u the unit roundoff of their type (2^-9 for
-bfloat16). Rounding to nearest
-gives x~ with |x~ - x| <= u |x|, value by value and hence in norm; likewise c~. With Cauchy-Schwarz
+Let x~ and c~ be what rounding to bfloat16 makes of them. With Cauchy-Schwarz
 
-    |x~.c~ - x.c|  <=  (2u + u^2) |x| |c|
+    |x~.c~ - x.c|  <=  p |c~_j| + |x| q_j      where  p = |x - x~|,  q_j = |c_j - c~_j|
 
-The half norm h_j = |c_j|^2 / 2 rides along: its first three parts in the operands' type are three
-more columns of the codebook, which meet three columns of ones. What the parts miss is below
-u^3 h_j <= 2^-27 h_j. The product sums n terms in float32, in an order that is the library's
-affair. Each addition errs by at most v = 2^-23 of its result (rounding to nearest would be 2^-24;
-tensor cores cut off). In any order the sum then errs by at most (Higham, Accuracy and Stability of
-Numerical Algorithms, section 4.2)
+and these norms are computed for the vectors and centroids at hand (about 0.0017 |x| where the worst
+case is u |x|, u = 2^-8 being the unit roundoff of bfloat16).
 
-    g (|x~| |c~| + |h~_j|)  with  g = n v / (1 - n v),  |x~| |c~| <= (1 + u)^2 |x| |c|,
-                                  |h~_j| <= (1 + u)^3 h_j
+The half norm h_j = |c_j|^2 / 2 rides along: its first three parts in bfloat16 are three more
+columns of the codebook, which meet three columns of ones. What the parts miss is at most
+u^3 h_j = 2^-24 h_j, and the parts' magnitudes add up to at most (1 + u)^3 h_j.
+
+Products of bfloat16 values are exact in float32; the n of them are summed in float32, in an order
+that is the library's affair. Each addition errs by at most v = 2^-23 of its result (rounding to
+nearest would be 2^-24; tensor cores cut off). In any order the sum then errs by at most (Higham,
+Accuracy and Stability of Numerical Algorithms, section 4.2)
+
+    g (|x~| |c~_j| + (1 + u)^3 h_j)      where  g = n v / (1 - n v),  |x~| <= |x| + p
 
 Values and terms too small for float32 are flushed to zero: as long as |x| <= 2^20 this moves a
-score by less than tiny = n 2^-100. Together
+score by less than tiny = n 2^-60, squares lost from p included. Together
 
-    E_j = |c_j| (A |x| + B |c_j|) + tiny,  A = 2u + u^2 + g (1 + u)^2,  B = (g (1 + u)^3 + 2^-27) / 2
+    E_j = p |c~_j| + |x| q_j + g ((|x| + p) |c~_j| + (1 + u)^3 h_j) + 2^-24 h_j + tiny
 
-The sum is rounded to the operands' type at the end: u |sum|, which is at most w |score| of the
-rounded score, w = u / (1 - u). The bounds are evaluated in float64; E_j is taken 2^-20 larger for
-their own rounding.
+The sum is rounded to bfloat16 at the end: u |sum|, which is at most w |score| of the rounded
+score, w = u / (1 - u). The bounds are evaluated in float64 from norms with errors of their own,
+p's being the largest, n 2^-24 of it; so E_j is taken (1 + g) times as large.
 
-E_j grows with |c_j|. So the centroids are sorted by norm and cut into blocks of 128, and the bound
-for a block's largest norm serves the block. Beyond the largest score of each block, only blocks
-whose upper bound reaches the best lower bound are looked at.
+E_j grows with |c_j|. So the centroids are sorted by norm and cut into blocks of 128, and a bound
+from the largest |c~_j|, q_j and h_j of a block serves the block. Beyond the largest score of each
+block, only blocks whose upper bound reaches the best lower bound are looked at.
 
 Where too much is left (vectors beyond 2^20; vectors so short that the half norms drown them;
 crowds of centroids that are almost equal), a product in float64 takes the place of the coarse one,
 in portions of bounded memory. Its terms are exact and g = (n + 4) 2^-52 covers its sums, so
 
     E_j = g (|x| |c_j| + |c_j|^2)
+
+A CPU without instructions for bfloat16 multiplies the same operands in float32. Rounded they are
+all the same: so the bound holds even where the process lets float32 products lose precision
+(`torch.set_float32_matmul_precision`), whose ways keep bfloat16 values whole.
 """
 
 import math
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -69,7 +76,7 @@ if TYPE_CHECKING:
 BLOCK = 128
 """Centroids that share one bound."""
 
-MOST_BLOCKS = 16
+MOST_BLOCKS = 32
 MOST_CANDIDATES = 64
 """A vector with more blocks or centroids left than this takes the float64 product."""
 
@@ -77,11 +84,17 @@ WIDE_ROWS = 512
 WIDE_CENTROIDS = 1024
 """The float64 product's portions: 32 MB of centroids, scores of 8192 centroids in 32 MB."""
 
-ROWS_AT_ONCE = {"cpu": 32}
-"""Rows that float64 arithmetic takes at a time: few on a CPU, for its cache (1 MB at 4096 values)."""
+ROWS_A_THREAD = 16
+"""Rows of float64 arithmetic a CPU thread takes at a time: 1.3 MB at 4096 values, for its cache."""
 
 LONGEST = 2.0**20
 """Norm of a scaled vector up to which the coarse bound is proven."""
+
+ROUNDOFF = 2.0**-8
+"""Unit roundoff of bfloat16: half the distance from 1 to the next value above."""
+
+FINAL_ROUNDING = ROUNDOFF / (1 - ROUNDOFF)
+"""How far a score can be from the sum it is rounded from, as a share of the score."""
 
 _HALF_NORM_PARTS = 3
 _NEVER = -(2.0**100)
@@ -105,31 +118,31 @@ class NearestCentroid:
 
         distinct = torch.from_numpy(_first_of_equals(codebook)).to(device)
         self._order = distinct[self._norms[distinct].argsort(stable=True)]
-        self._operand = self._coarse_operand()
-        sizes = (self._norms[self._order] * self._scale).split(BLOCK)
-        self._block_norms = torch.stack([block[-1] for block in sizes])
+        self._fill_operand()
 
-    def _coarse_operand(self) -> "torch.Tensor":
-        """The sorted, scaled codebook and the parts of its half norms, padded to whole blocks."""
+    def _fill_operand(self) -> None:
+        """Round the sorted codebook, in whole blocks, and take the largest norms of each block."""
         import torch
 
-        blocks = -(-len(self._order) // BLOCK)
-        dim = self.centroids.shape[1]
-        operand = torch.zeros(
-            (blocks * BLOCK, dim + _HALF_NORM_PARTS),
-            dtype=self._dtype,
-            device=self.centroids.device,
-        )
-        operand[len(self._order) :, dim] = _NEVER
-        for start in range(0, len(self._order), BLOCK):
-            order = self._order[start : start + BLOCK]
-            rows = operand[start : start + len(order)]
-            rows[:, :dim] = self.centroids[order] * self._scale
-            rest = (self._norms[order] * self._scale) ** 2 / 2
+        dim, device = self.centroids.shape[1], self.centroids.device
+        blocks = self._order.split(BLOCK)
+        shape = (len(blocks) * BLOCK, dim + _HALF_NORM_PARTS)
+        self._operand = torch.zeros(shape, dtype=self._dtype, device=device)
+        self._operand[len(self._order) :, dim] = _NEVER
+        largest = []
+        for block, rows in zip(blocks, self._operand.split(BLOCK), strict=True):
+            rows = rows[: len(block)]
+            scaled = self.centroids[block] * self._scale
+            rows[:, :dim] = scaled.bfloat16()
+            half_norms = (self._norms[block] * self._scale) ** 2 / 2
+            rest = half_norms.clone()
             for part in range(_HALF_NORM_PARTS):
-                rows[:, dim + part] = -rest
+                rows[:, dim + part] = -rest.bfloat16()
                 rest += rows[:, dim + part].double()
-        return operand
+            rounded = rows[:, :dim].float()
+            norms = (row_norms(rounded), row_norms(scaled - rounded), half_norms)
+            largest.append(torch.stack([norm.max() for norm in norms]))
+        self._largest = torch.stack(largest, 1)
 
     def __call__(self, vectors: "torch.Tensor", norms: "torch.Tensor") -> "torch.Tensor":
         """The index of the nearest centroid of each vector, int64 of shape (n,).
@@ -161,23 +174,22 @@ class NearestCentroid:
         """
         import torch
 
-        n, dim = vectors.shape
-        operand = torch.empty((n, self._operand.shape[1]), dtype=self._dtype, device=vectors.device)
-        operand[:, :dim] = vectors if self._scale == 1 else vectors * self._scale
-        operand[:, dim:] = 1
-        scores = (operand @ self._operand.T).view(n, -1, BLOCK)
+        n = len(vectors)
+        operand, rounding = self._rounded(vectors)
+        with _sums_in_float32():
+            scores = (operand @ self._operand.T).view(n, -1, BLOCK)
 
         lengths = norms * self._scale
-        error = error_bound(lengths[:, None], self._block_norms, self._dtype, operand.shape[1])
-        w = _final_rounding(self._dtype)
+        error = error_bound(operand.shape[1], lengths[:, None], rounding[:, None], *self._largest)
         best = scores.amax(2).double()
-        least = (best - w * best.abs() - error).amax(1, keepdim=True)
-        alive = (best + w * best.abs() + error >= least) & (lengths <= LONGEST)[:, None]
+        least = (best - FINAL_ROUNDING * best.abs() - error).amax(1, keepdim=True)
+        alive = best + FINAL_ROUNDING * best.abs() + error >= least
+        alive &= (lengths <= LONGEST)[:, None]
         alive[alive.sum(1) > MOST_BLOCKS] = False
 
         rows, blocks = alive.nonzero(as_tuple=True)
         inside = scores[rows, blocks].double()
-        reach = inside + w * inside.abs() + error[rows, blocks, None]
+        reach = inside + FINAL_ROUNDING * inside.abs() + error[rows, blocks, None]
         pair, place = (reach >= least[rows]).nonzero(as_tuple=True)
         rows, candidates = rows[pair], self._order[blocks[pair] * BLOCK + place]
 
@@ -185,6 +197,22 @@ class NearestCentroid:
         crowded = (left == 0) | (left > MOST_CANDIDATES)
         kept = ~crowded[rows]
         return rows[kept], candidates[kept], crowded.nonzero().flatten()
+
+    def _rounded(self, vectors: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
+        """The vectors as an operand, and the norms of what rounding took from them."""
+        import torch
+
+        n, dim = vectors.shape
+        operand = torch.ones((n, self._operand.shape[1]), dtype=self._dtype, device=vectors.device)
+        rounding = torch.empty(n, dtype=torch.float32, device=vectors.device)
+        narrow, _ = row_buffers(vectors)
+        for some in slices(n, len(narrow)):
+            scaled = torch.mul(vectors[some], self._scale, out=narrow[: len(vectors[some])])
+            rounded = scaled.bfloat16()
+            operand[some, :dim] = rounded
+            scaled -= rounded
+            torch.linalg.vector_norm(scaled, dim=1, out=rounding[some])
+        return operand, rounding.double()
 
     def _wide(
         self, vectors: "torch.Tensor", norms: "torch.Tensor"
@@ -265,32 +293,42 @@ class NearestCentroid:
 
 
 def error_bound(
-    lengths: "torch.Tensor", sizes: "torch.Tensor", dtype: "torch.dtype", width: int
+    width: int,
+    lengths: "torch.Tensor",
+    rounding: "torch.Tensor",
+    sizes: "torch.Tensor",
+    size_rounding: "torch.Tensor",
+    half_norms: "torch.Tensor",
 ) -> "torch.Tensor":
-    """E_j of the module's docstring.
+    """E_j of the module's docstring, in float64; all but the width broadcast.
 
     Args:
-        lengths: Norms of scaled vectors, float64.
-        sizes: Norms of scaled centroids, float64; broadcast against `lengths`.
-        dtype: Type of the coarse product's operands.
-        width: Terms of each sum.
+        width: n, the terms of each sum.
+        lengths: |x| of the scaled vectors.
+        rounding: p of each vector.
+        sizes: |c~_j| of the scaled and rounded centroids.
+        size_rounding: q_j.
+        half_norms: h_j.
     """
-    u = _unit_roundoff(dtype)
     g = width * 2.0**-23 / (1 - width * 2.0**-23)
-    a = 2 * u + u**2 + g * (1 + u) ** 2
-    b = (g * (1 + u) ** 3 + 2.0**-27) / 2
-    return (sizes * (a * lengths + b * sizes) + width * 2.0**-100) * (1 + 2.0**-20)
+    half = (1 + ROUNDOFF) ** 3 * half_norms
+    product = rounding * sizes + lengths * size_rounding
+    summing = g * ((lengths + rounding) * sizes + half)
+    return (product + summing + 2.0**-24 * half_norms + width * 2.0**-60) * (1 + g)
 
 
-def _final_rounding(dtype: "torch.dtype") -> float:
-    u = _unit_roundoff(dtype)
-    return u / (1 - u)
-
-
-def _unit_roundoff(dtype: "torch.dtype") -> float:
+@contextmanager
+def _sums_in_float32() -> Iterator[None]:
+    """Keeps CUDA from adding up parts of a bfloat16 product in bfloat16, as it may by default."""
     import torch
 
-    return torch.finfo(dtype).eps / 2
+    matmul = torch.backends.cuda.matmul
+    before = matmul.allow_bf16_reduced_precision_reduction
+    matmul.allow_bf16_reduced_precision_reduction = False
+    try:
+        yield
+    finally:
+        matmul.allow_bf16_reduced_precision_reduction = before
 
 
 def exactly_nearest(vector: np.ndarray, centroids: np.ndarray) -> int:
@@ -317,7 +355,8 @@ def row_buffers(vectors: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
     """Room for some rows in float32 and in float64. Used again and again, it stays in the cache."""
     import torch
 
-    shape = (ROWS_AT_ONCE.get(vectors.device.type, len(vectors)), vectors.shape[1])
+    at_once = ROWS_A_THREAD * torch.get_num_threads() if vectors.is_cpu else len(vectors)
+    shape = (at_once, vectors.shape[1])
     return (
         torch.zeros(shape, dtype=torch.float32, device=vectors.device),
         torch.zeros(shape, dtype=torch.float64, device=vectors.device),
@@ -325,7 +364,7 @@ def row_buffers(vectors: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
 
 
 def row_norms(vectors: "torch.Tensor") -> "torch.Tensor":
-    """The Euclidean norms of float32 rows, summed in float64: relative error below (n + 2) 2^-53."""
+    """The Euclidean norms of float32 rows, in float64: relative error below (n + 4) 2^-53."""
     import torch
 
     norms = torch.empty(len(vectors), dtype=torch.float64, device=vectors.device)
@@ -345,10 +384,10 @@ def slices(rows: int, at_once: int) -> Iterator[slice]:
 
 @cache
 def coarse_dtype(device: str) -> "torch.dtype":
-    """The type whose matrix product is quicker on a device: bfloat16 or float32.
+    """The type in which a device multiplies bfloat16 values fastest: bfloat16 or float32.
 
-    CPUs without instructions for bfloat16 imitate them, slowly. Which type is taken changes the
-    speed and nothing else. Without oneDNN, how torch sums bfloat16 is not known, so it is not used.
+    A CPU without instructions for bfloat16 imitates them, slowly. Which type is taken changes the
+    speed and nothing else. Only oneDNN is known to sum bfloat16 products in float32.
     """
     import torch
 
@@ -366,7 +405,7 @@ def _seconds_of_product(dtype: "torch.dtype") -> float:
 
     def seconds() -> float:
         start = time.perf_counter()
-        left @ right.T
+        torch.mm(left, right.T)
         return time.perf_counter() - start
 
     return min(seconds() for _ in range(3))
@@ -374,7 +413,7 @@ def _seconds_of_product(dtype: "torch.dtype") -> float:
 
 def _scale_for(largest_norm: float) -> float:
     """1, or the power of two (that float32 has) which brings an extreme norm near [1, 2)."""
-    if largest_norm == 0 or 2.0**-20 <= largest_norm <= 2.0**8:
+    if largest_norm == 0 or 2.0**-8 <= largest_norm <= 2.0**8:
         return 1.0
     exponent = math.frexp(largest_norm)[1] - 1
     return 2.0 ** max(-126, min(126, -exponent))

@@ -88,6 +88,7 @@ class Encoder:
                 f"the vectors are of shape {vectors.shape}; this tokenizer takes (n, {self.dim}). "
                 "Use the tokenizer that was made for them."
             )
+        vectors = np.ascontiguousarray(vectors)
         codes = np.empty((len(vectors), self.layers), np.int64)
         norms = np.empty((len(vectors), self.layers + 1), np.float32)
         bad = []

@@ -71,8 +71,8 @@ def download_checkpoint(
     files = {file.rfilename: file for file in info.siblings or []}
     name = _choose(files, filename, f"{repo_id} (revision {revision})")
     path = _fetch(repo_id, revision, name)
-    announced = files[name].lfs.sha256 if files[name].lfs else files[name].blob_id
-    _require_content(path, str(announced))
+    large = files[name].lfs
+    _require_content(path, large.sha256 if large else str(files[name].blob_id))
     return DownloadedCheckpoint(path, repo_id, str(info.sha), name)
 
 
