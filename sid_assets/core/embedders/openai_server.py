@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 KEY_VARIABLE = "OPENAI_API_KEY"
 """The environment variable with the server's key. Servers of one's own often want none."""
 
-BYTES_PER_TOKEN = 4
-"""Bytes of UTF-8 in a token of Qwen's vocabulary, roughly, for estimates."""
+BYTES_PER_TOKEN = 3
+"""Bytes of UTF-8 in a token, for estimates. Counted with Qwen's vocabulary: 2.8 in product titles,
+3.1 in short texts on films, 4.2 in long product descriptions."""
 
 MESSAGE_SHOWN = 500
 """Characters shown of what a server says about an error."""

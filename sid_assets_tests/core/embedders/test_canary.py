@@ -11,27 +11,29 @@ import pytest
 import torch
 
 from sid_assets.core.embedders import Embedded
-from sid_assets.core.embedders.canary import check_canary, probe
+from sid_assets.core.embedders.canary import PROBES, check_canary, probe
 from sid_assets.core.embedders.hashing import HashingEmbedder
 from sid_assets.core.embedders.last_token_model import LastTokenModel
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.errors import InputError
 
+HASHED = HashingEmbedder().embed(PROBES)
+
 
 class Turned(HashingEmbedder):
-    """The hashing embedder, its vectors turned by a random angle of a given cosine."""
+    """The hashing embedder, its vectors turned in a random direction, to a given cosine."""
 
     def __init__(self, cosine: float, seed: int) -> None:
         self.cosine, self.seed = cosine, seed
 
     def embed(self, texts: Sequence[str]) -> Embedded:
-        embedded = super().embed(texts)
-        vectors = embedded.vectors
+        assert tuple(texts) == PROBES
+        vectors = HASHED.vectors
         noise = np.random.default_rng(self.seed).standard_normal(vectors.shape, np.float32)
         noise -= (noise * vectors).sum(axis=1, keepdims=True) * vectors
         noise /= np.linalg.norm(noise, axis=1, keepdims=True)
         turned = self.cosine * vectors + np.sqrt(1 - self.cosine**2) * noise
-        return replace(embedded, vectors=turned.astype(np.float32))
+        return replace(HASHED, vectors=turned.astype(np.float32))
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +56,9 @@ def test_the_same_model_passes_in_other_batches_and_in_bfloat16(
 
 def test_noise_of_rounding_passes_and_more_does_not() -> None:
     before = probe(HashingEmbedder())
-    for seed in range(200):
+    for seed in range(50):
         check_canary(before, probe(Turned(0.999, seed)))
-    for seed in range(200):
+    for seed in range(50):
         with pytest.raises(InputError, match=r"of 8 probe texts have other ones"):
             check_canary(before, probe(Turned(0.995, seed)))
 

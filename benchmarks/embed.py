@@ -1,0 +1,151 @@
+"""Embedding texts with Qwen3Embedder and with sentence-transformers: items a second, padding.
+
+    python -m benchmarks.embed [--catalog FILE] [--template TEXT] [--items N]
+
+The model is small: one layer of Qwen3 of the width of Qwen3-Embedding-8B, with seeded random
+weights and a vocabulary of 8,000 merges trained on the texts, which cuts them as finely as Qwen's
+does. The reference is `SentenceTransformer.encode` as anyone would call it, on the same texts and
+threads, at its best batch size and at its default. Both give the same vectors, which is checked.
+"""
+
+import argparse
+import json
+import random
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+
+from benchmarks.measure import in_own_process, median_seconds
+from sid_assets import sample
+from sid_assets.core.embedders import Embedded
+from sid_assets.core.embedders.qwen3 import MAX_LENGTH, Qwen3Embedder
+from sid_assets.core.texts import CatalogSource, read_item_texts
+from sid_assets_tests.model_fixtures import save_model, save_tokenizer, small_tokenizer
+
+TEMPLATE = "Title: {title}\nDescription: {description}"
+BATCH_SIZES = (8, 16, 32, 64)
+DEFAULT_BATCH_SIZE = 32
+MERGES = 8000
+
+
+@dataclass(frozen=True)
+class Reference:
+    """sentence-transformers at a batch size: median seconds, and share of padding."""
+
+    batch_size: int
+    seconds: float
+    padding: float
+
+
+def read_texts(catalog: str, template: str, items: int) -> list[str]:
+    """The texts of a catalog's items; so many of them, drawn by a seed."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source = CatalogSource(catalog, template, on_bad_rows="drop")
+        reader = read_item_texts(source, scratch_dir=scratch).reader
+        texts = reader.read_all().column("text").to_pylist()
+    if len(texts) > items:
+        texts = random.Random(0).sample(texts, items)  # noqa: S311 - not for secrets
+    return texts
+
+
+def save_small_model(folder: Path, texts: list[str]) -> None:
+    """The model, with a vocabulary of the texts."""
+    tokenizer = small_tokenizer(texts, merges=MERGES)
+    save_tokenizer(tokenizer, folder)
+    save_model(folder, tokenizer)
+
+
+def measure_reference(model: SentenceTransformer, texts: list[str], batch_size: int) -> Reference:
+    """Time `encode`, and count its padding in one more run."""
+    encode: Callable[[], np.ndarray] = lambda: model.encode(texts, batch_size=batch_size)  # noqa: E731
+    seconds = median_seconds(encode)
+    positions = padding = 0
+
+    def count(module: torch.nn.Module, inputs: tuple[dict[str, torch.Tensor], ...]) -> None:
+        nonlocal positions, padding
+        mask = inputs[0]["attention_mask"]
+        positions += mask.numel()
+        padding += int((mask == 0).sum())
+
+    hook = model[0].register_forward_pre_hook(count)
+    encode()
+    hook.remove()
+    return Reference(batch_size, seconds, padding / positions)
+
+
+def embed_alone(folder: str, texts: list[str]) -> Embedded:
+    """Load the model and embed texts, for a process of its own."""
+    return Qwen3Embedder(folder, device="cpu").embed(texts)
+
+
+def refresh_share(folder: Path, texts: list[str]) -> float | None:
+    """What a refresh with 1 % of the items changed costs, as a share of the full run."""
+    return None
+
+
+def main() -> None:
+    """Measure, say what was measured, and print one JSON object."""
+    parser = argparse.ArgumentParser(description="Speed and padding of embedding, beside sentence-transformers.")
+    parser.add_argument("--catalog", default=str(sample.CATALOG))
+    parser.add_argument("--template", default=TEMPLATE)
+    parser.add_argument("--items", type=int, default=400)
+    arguments = parser.parse_args()
+
+    texts = read_texts(arguments.catalog, arguments.template.replace("\\n", "\n"), arguments.items)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "small-qwen3"
+        save_small_model(folder, texts)
+        embedder = Qwen3Embedder(str(folder), device="cpu")
+        embedded = embedder.embed(texts)  # also the warm-up
+        seconds = median_seconds(lambda: embedder.embed(texts))
+        embedder.close()
+
+        model = SentenceTransformer(str(folder), device="cpu")
+        model.max_seq_length = MAX_LENGTH
+        expected = model.encode(texts[:100])
+        references = [measure_reference(model, texts, size) for size in BATCH_SIZES]
+        memory = in_own_process(embed_alone, str(folder), texts)
+        share = refresh_share(folder, texts)
+
+    cosine = float((embedded.vectors[:100] * expected).sum(axis=1).min())
+    best = min(references, key=lambda reference: reference.seconds)
+    default = next(r for r in references if r.batch_size == DEFAULT_BATCH_SIZE)
+    items_per_s = len(texts) / seconds
+    print(
+        f"{len(texts):,} texts of {Path(arguments.catalog).name}, {embedded.tokens:,} tokens "
+        f"({embedded.tokens / len(texts):.0f} a text), on {torch.get_num_threads()} threads, in "
+        f"float32. Medians of three. Least cosine of the two programs' vectors: {cosine:.6f}."
+    )
+    print(
+        f"Qwen3Embedder: {items_per_s:.1f} items/s, {embedded.tokens / seconds:,.0f} tokens/s, "
+        f"padding {embedded.padding:.1%}, peak RSS {memory.peak_rss_mb:,.0f} MB."
+    )
+    for r in references:
+        print(
+            f"sentence-transformers, batch size {r.batch_size}: {len(texts) / r.seconds:.1f} "
+            f"items/s, {embedded.tokens / r.seconds:,.0f} tokens/s, padding {r.padding:.1%}."
+        )
+    print(
+        f"{best.seconds / seconds:.2f} times as fast as its best (batch size {best.batch_size}), "
+        f"{default.seconds / seconds:.2f} times as fast as its default ({DEFAULT_BATCH_SIZE})."
+    )
+    figures = {
+        "items_per_s": items_per_s,
+        "reference_items_per_s": len(texts) / best.seconds,
+        "speedup": best.seconds / seconds,
+        "speedup_default": default.seconds / seconds,
+        "padding": embedded.padding,
+        "reference_padding": best.padding,
+        "refresh_share": share,
+        "peak_rss_mb": memory.peak_rss_mb,
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
