@@ -21,6 +21,7 @@ PIDS = "pids"
 TEXTS = "texts"
 TEXT_HASHES = "text_hashes"
 PID_ZERO = "pid_zero"
+REJECTED = "rejected"
 WIDTH = "width"
 FINITE = "finite"
 UNIT_NORM = "unit_norm"
@@ -39,6 +40,7 @@ DESCRIPTIONS = {
     TEXTS: "No text is empty.",
     TEXT_HASHES: "Every hash is that of its text.",
     PID_ZERO: "No item has pid 0, which OneRec's evaluation takes for 'not found'.",
+    REJECTED: "No row of the catalog was rejected.",
     WIDTH: "Every vector is 4096 wide.",
     FINITE: "Every number is finite.",
     UNIT_NORM: "Every vector has unit norm.",
@@ -51,7 +53,7 @@ DESCRIPTIONS = {
     EQUAL_TO_CODES: "Every SID is the item's codes.",
 }
 
-WARNINGS = {PID_ZERO}
+WARNINGS = {PID_ZERO, REJECTED}
 """Checks that warn; all others are contracts: their failure is an error and blocks."""
 
 Check = Callable[[Store, Version], Findings]
@@ -63,8 +65,10 @@ def contract_checks(domain: Domain) -> list[dg.AssetChecksDefinition]:
         _checks(
             domain,
             "item_texts",
-            [ROWS, PIDS, TEXTS, TEXT_HASHES, PID_ZERO],
-            lambda store, version: contracts.check_item_texts(version),
+            [ROWS, PIDS, TEXTS, TEXT_HASHES, PID_ZERO, REJECTED],
+            lambda store, version: contracts.check_item_texts(
+                version, store.current(domain.table("item_texts_rejected"))
+            ),
         ),
         _checks(
             domain,

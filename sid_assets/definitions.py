@@ -12,7 +12,7 @@ from sid_assets.assets.domains import ITEMS
 from sid_assets.assets.embeddings import item_embeddings_asset
 from sid_assets.assets.quality import sid_quality_asset
 from sid_assets.assets.tokenizer import tokenizer_checkpoint
-from sid_assets.assets.training import video_rec_dataset
+from sid_assets.assets.training import training_assets
 from sid_assets.automation import refresh_on_new_catalog, refresh_schedule, refresh_semantic_ids
 from sid_assets.checks import contract_checks, tokenizer_checks
 from sid_assets.io_managers import ParquetIOManager
@@ -32,7 +32,8 @@ defs = dg.Definitions(
         codes_asset(ITEMS),
         pid2sid_asset(ITEMS),
         sid_quality_asset(ITEMS),
-        video_rec_dataset,
+        training_assets("pretrain"),
+        training_assets("sft"),
     ],
     asset_checks=[*contract_checks(ITEMS), tokenizer_checks],
     jobs=[refresh_semantic_ids],

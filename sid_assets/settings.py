@@ -133,6 +133,9 @@ class Settings(dg.ConfigurableResource):
         1.2,
     )
     seed: int = _setting("Seed of all that is drawn: training samples, prompts.", 0)
+    prompts: str = _setting(
+        "A YAML file of wordings that take the place of those of this package, list by list.", ""
+    )
     schedule: str = _setting("When the schedule refreshes (cron).", "0 3 * * *")
     timezone: str = _setting("Time zone of the schedule.", "UTC")
     failure_webhook: str = _setting(

@@ -2,17 +2,18 @@
 
 import tempfile
 from dataclasses import asdict
-from typing import cast, get_args
+from typing import Literal, get_args
 
 import dagster as dg
 from pydantic import Field
 
 from sid_assets.assets.domains import Domain
+from sid_assets.core.catalog_rows import REJECTED
 from sid_assets.core.errors import InputError
 from sid_assets.core.pids import PidTypeSetting
 from sid_assets.core.provenance import Provenance
 from sid_assets.core.tables import commit_staged, stage_rows
-from sid_assets.core.texts import REJECTED, CatalogSource, ItemTexts, OnBadRows, read_item_texts
+from sid_assets.core.texts import CatalogSource, ItemTexts, read_item_texts
 from sid_assets.core.versions import StagedTable, Store
 from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
@@ -27,15 +28,15 @@ class ItemTextsConfig(dg.Config):
         "`drop`: they go to item_texts_rejected.parquet with their reason, and the run goes on.",
     )
 
-    def checked(self) -> OnBadRows:
+    def checked(self) -> Literal["fail", "drop"]:
         """`on_bad_rows`, if it is one of the two words.
 
         Raises:
             InputError: It is another.
         """
-        if self.on_bad_rows not in get_args(OnBadRows):
-            raise InputError(f"on_bad_rows: {self.on_bad_rows!r} is neither fail nor drop.")
-        return cast(OnBadRows, self.on_bad_rows)
+        if self.on_bad_rows == "fail" or self.on_bad_rows == "drop":
+            return self.on_bad_rows
+        raise InputError(f"on_bad_rows: {self.on_bad_rows!r} is neither fail nor drop.")
 
 
 def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from sid_assets.assets.domains import Domain
 from sid_assets.core import schema
-from sid_assets.core.pids import PidTypeSetting
+from sid_assets.core.pids import PidColumn, PidTypeSetting
 from sid_assets.core.places import write_text
 from sid_assets.core.provenance import require_space
 from sid_assets.core.quality import SidQuality, measure_sids
@@ -76,7 +76,7 @@ def sid_quality_asset(domain: Domain) -> dg.AssetsDefinition:
             tokenizer.provenance.details["shape"][1],
             item_texts.stream(["pid", "text_hash"], MEASURED_ROWS),
         )
-        interactions = _interactions(settings, domain, codes, quality)
+        interactions = _interactions(settings, domain, codes, item_texts, quality)
         report = store.root / f"{domain.table(REPORT)}"
         write_text(report, _report(settings, codes, item_texts, quality, interactions))
         context.log.info(f"{domain.table('sid_quality')}: the page is {report}")
@@ -94,7 +94,7 @@ def sid_quality_asset(domain: Domain) -> dg.AssetsDefinition:
 
 
 def _interactions(
-    settings: Settings, domain: Domain, codes: Version, quality: SidQuality
+    settings: Settings, domain: Domain, codes: Version, item_texts: Version, quality: SidQuality
 ) -> InteractionQuality | None:
     """The quality weighted by interactions, where there are any with these items."""
     if domain.prefix or not settings.interactions:
@@ -102,9 +102,14 @@ def _interactions(
     dataset = open_dataset(find_table_files(settings.interactions))
     if not set(PID_LISTS) & set(dataset.schema.names):
         return None
-    rows = codes.stream(["pid", "codes"], MEASURED_ROWS)
-    pid_type = settings.choice("pid_type", get_args(PidTypeSetting))
-    return measure_interactions(rows, quality.codebook_size, dataset, pid_type)
+    return measure_interactions(
+        codes.stream(["pid", "codes"], MEASURED_ROWS),
+        quality.codebook_size,
+        dataset,
+        settings.choice("pid_type", get_args(PidTypeSetting)),
+        catalog=PidColumn(**item_texts.provenance.details["pids"]),
+        source=settings.interactions,
+    )
 
 
 def _report(

@@ -1,5 +1,10 @@
-"""The last stage: the training data sets of RecIF."""
+"""The last stage: the training data sets of RecIF.
 
+One step makes the data sets of a stage (pretraining, fine-tuning) one after the other, so that the
+SIDs of the catalog are loaded once, and then lists their files. Each data set is an asset.
+"""
+
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Any, get_args
@@ -10,8 +15,9 @@ from sid_assets.assets.domains import ITEMS
 from sid_assets.core.errors import InputError
 from sid_assets.core.pids import PidColumn, PidTypeSetting
 from sid_assets.core.provenance import derive
-from sid_assets.core.recif.datasets import DATA_SETS, DataSet, lacking, training_rows
+from sid_assets.core.recif.datasets import DATA_SETS, DataSet, Stage, lacking, training_rows
 from sid_assets.core.recif.inputs import IdSpace, ParquetInput, TrainingInputs
+from sid_assets.core.recif.prompts import load_prompts
 from sid_assets.core.recif.rows import Counts
 from sid_assets.core.sid_index import SidIndex
 from sid_assets.core.tables import stage_rows
@@ -19,52 +25,80 @@ from sid_assets.core.versions import StagedTable, Store, Version
 from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
 
+STAGED_TABLE = dg.PythonObjectDagsterType(StagedTable, name="StagedTrainingData")
+
 REQUIRED = "video_rec"
 """The data set that must have rows where there are interactions."""
 
+DESCRIPTIONS = {
+    "video_rec": "Histories of watched items followed by what was watched next, as SIDs. Read in "
+    "pretraining; needs histories and targets.",
+    "user_profile": "Profiles of users as they are. Read in pretraining; needs profiles.",
+    "item_understand": "SIDs beside captions of their items. Read in pretraining; needs captions.",
+    "sft_video_rec": "Which items come next, given a history. Read in fine-tuning; needs "
+    "histories and targets.",
+    "sft_interactive_rec": "Which items suit a user and a keyword. Read in fine-tuning; needs "
+    "profiles and keywords.",
+    "sft_label_cond_rec": "Which items a user will like, share, ... next. Read in fine-tuning; "
+    "needs histories, targets and their label masks.",
+    "sft_label_pred": "Whether a user will watch an item for long: yes or no. Read in "
+    "fine-tuning; needs histories, targets and their label masks.",
+    "sft_ad_rec": "Which ads come next, given videos and ads. Read in fine-tuning; needs ads.",
+    "sft_product_rec": "Which goods come next, given videos and goods. Read in fine-tuning; needs "
+    "goods and their catalog.",
+    "sft_item_understand": "A caption, given a SID. Read in fine-tuning; needs captions.",
+    "sft_rec_reason": "Why an item suits a user, step by step. Read in fine-tuning; needs "
+    "profiles, captions of history and target, and reasoning.",
+}
 
-def training_asset(data_set: DataSet, description: str) -> dg.AssetsDefinition:
-    """A training data set as an asset: `<name>_dataset`."""
-    table = f"{data_set.name}_dataset"
 
-    @dg.asset(
-        key=table,
+def table_of(name: str) -> str:
+    """The asset of a data set: `sft_ad_rec` -> `sft_ad_rec_dataset`."""
+    return f"{name}_dataset"
+
+
+def training_assets(stage: Stage) -> dg.AssetsDefinition:
+    """The data sets of a stage, each an asset."""
+    names = [name for name, data_set in DATA_SETS.items() if data_set.stage == stage]
+
+    @dg.multi_asset(
+        name=f"{stage}_datasets",
         ins={"pid2sid": dg.AssetIn(key=ITEMS.key("pid2sid"))},
-        group_name="training_data",
-        kinds={"parquet"},
-        output_required=False,
-        dagster_type=dg.PythonObjectDagsterType(StagedTable),
-        description=description,
+        outs={
+            table_of(name): dg.AssetOut(
+                group_name="training_data",
+                kinds={"parquet"},
+                is_required=False,
+                dagster_type=STAGED_TABLE,
+                description=f"{DESCRIPTIONS[name]} A folder of parquet files of 1000 rows.",
+            )
+            for name in names
+        },
+        can_subset=True,
     )
     @clear_failures
-    def dataset(
+    def datasets(
         context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version
     ) -> Iterator[dg.Output[StagedTable]]:
         store = settings.store()
-        inputs = _inputs(settings, store, pid2sid)
-        if lacks := lacking(data_set, inputs):
-            context.log.warning(f"{table} is skipped: {'; '.join(lacks)}.{_stale(store, table)}")
-            return
-        rows = training_rows(data_set.name, inputs)
-        provenance = derive(table, pid2sid.provenance)
-        staged = stage_rows(store, table, rows.reader, provenance)
-        if data_set.name == REQUIRED and not rows.counts.written:
-            staged.staging.close()
-            raise _no_rows(settings.interactions, rows.counts)
-        staged = staged.with_details({"counts": _details(rows.counts)})
-        yield dg.Output(staged, metadata=_metadata(rows.counts))
+        inputs = training_inputs(settings, store, pid2sid)
+        skipped = set()
+        for name in names:
+            if table_of(name) not in context.op_execution_context.selected_output_names:
+                continue
+            staged = _make(context, DATA_SETS[name], inputs, store, pid2sid)
+            if staged is None:
+                skipped.add(table_of(name))
+                continue
+            metadata = _metadata(staged.provenance.details["counts"])
+            yield dg.Output(staged, table_of(name), metadata=metadata)
+        # Dagster has committed what was yielded.
+        _list_files(store, stage, [t for t in map(table_of, names) if t not in skipped], pid2sid)
 
-    return dataset
-
-
-video_rec_dataset = training_asset(
-    DATA_SETS["video_rec"],
-    "Histories of watched items followed by what was watched next, as SIDs: a folder of parquet "
-    "files for the pretraining of OneRec's models.",
-)
+    return datasets
 
 
-def _inputs(settings: Settings, store: Store, pid2sid: Version) -> TrainingInputs:
+def training_inputs(settings: Settings, store: Store, pid2sid: Version) -> TrainingInputs:
     """What training data is made of, as far as the user has it."""
     texts = store.require(ITEMS.table("item_texts")).provenance.details
     return TrainingInputs(
@@ -76,14 +110,58 @@ def _inputs(settings: Settings, store: Store, pid2sid: Version) -> TrainingInput
         interactions=ParquetInput(settings.interactions) if settings.interactions else None,
         captions=ParquetInput(settings.captions) if settings.captions else None,
         seed=settings.seed,
+        prompts=load_prompts(settings.prompts or None),
     )
 
 
-def _no_rows(interactions: str, counts: Counts) -> InputError:
-    reasons = ", ".join(f"{reason}: {rows:,}" for reason, rows in counts.dropped.items())
-    return InputError(
-        f"{interactions}: none of the {counts.rows:,} rows of split 0 became a training row "
-        f"({reasons or 'there are none'}). Do the interactions hold the ids of this catalog?"
+def _make(
+    context: dg.AssetExecutionContext,
+    data_set: DataSet,
+    inputs: TrainingInputs,
+    store: Store,
+    pid2sid: Version,
+) -> StagedTable | None:
+    """Stage a data set; None where the user has not what it needs."""
+    table = table_of(data_set.name)
+    required = data_set.name == REQUIRED
+    if required and inputs.interactions:
+        inputs.interactions.require(data_set.columns)
+    if lacks := lacking(data_set, inputs):
+        context.log.warning(f"{table} is skipped: {'; '.join(lacks)}.{_stale(store, table)}")
+        return None
+    rows = training_rows(data_set.name, inputs)
+    staged = stage_rows(store, table, rows.reader, derive(table, pid2sid.provenance))
+    counts = rows.counts
+    if not counts.written:
+        message = _no_rows(table, data_set, inputs, counts)
+        if required:
+            staged.staging.close()
+            raise InputError(message)
+        context.log.warning(message)
+    return staged.with_details({"counts": _details(counts)})
+
+
+def _list_files(store: Store, stage: Stage, tables: Iterable[str], pid2sid: Version) -> None:
+    """Write `<stage>_file_list.json`: the files of the tables that this pid2sid went into."""
+    versions = [(table, store.current(table)) for table in tables]
+    made_from = {pid2sid.provenance.asset: pid2sid.provenance.version}
+    paths = [
+        str(store.path(table) / part.name)
+        for table, version in versions
+        if version and version.provenance.inputs == made_from and version.rows
+        for part in version.parts
+    ]
+    write_text(store.root / f"{stage}_file_list.json", file_list(paths))
+
+
+def _no_rows(table: str, data_set: DataSet, inputs: TrainingInputs, counts: Counts) -> str:
+    source = inputs.of(data_set.made_of)
+    lost = counts.dropped_rows + counts.dropped
+    reasons = ", ".join(f"{reason}: {rows:,}" for reason, rows in lost.items())
+    of_split = " of split 0" if data_set.made_of == "interactions" else ""
+    return (
+        f"{source.path if source else table}: none of the {counts.rows:,} rows{of_split} became a "
+        f"row of {table} ({reasons or 'there are none'}). Are its ids those of this catalog?"
     )
 
 
@@ -93,39 +171,44 @@ def _stale(store: Store, table: str) -> str:
     if earlier is None:
         return ""
     return (
-        f" {store.path(table)} is stale: it was made at {earlier.created} from another pid2sid. "
-        "Do not train on it."
+        f" {store.path(table)} is stale: it was made at {earlier.created} of another input. Do not "
+        "train on it."
     )
 
 
 def _details(counts: Counts) -> dict[str, Any]:
-    """Counts as the table's provenance keeps them, for the check that rows add up."""
+    """Counts as the table's provenance keeps them, for the metadata and the checks."""
     return {
+        "rows": counts.rows,
         "candidates": counts.candidates,
         "written": counts.written,
+        "dropped_rows": dict(counts.dropped_rows),
         "dropped": dict(counts.dropped),
+        "mask_lines": dict(counts.mask_lines),
         "pids": {column: asdict(count) for column, count in counts.pids.items()},
     }
 
 
-def _metadata(counts: Counts) -> dict[str, Any]:
-    lost = counts.dropped_rows + counts.dropped
+def _metadata(counts: dict[str, Any]) -> dict[str, Any]:
+    lost = Counter(counts["dropped_rows"]) + Counter(counts["dropped"])
+    pids = [
+        (column, pids := count["pids"], found := count["with_sid"], _share(found, pids))
+        for column, count in counts["pids"].items()
+    ]
     return {
-        "rows_of_split_0": counts.rows,
-        "rows_written": counts.written,
-        "rows_dropped": dg.MetadataValue.md(
-            _markdown(("reason", "rows"), sorted(lost.items())) if lost else "none"
-        ),
-        "lines_left_out_for_their_mask": counts.mask_lines.total(),
-        "pids_with_a_sid": dg.MetadataValue.md(
-            _markdown(
-                ("column", "pids", "with a SID", "share"),
-                [(c, n.pids, n.with_sid, f"{n.share:.2%}") for c, n in counts.pids.items()],
-            )
-        ),
+        "rows_of_split_0": counts["rows"],
+        "rows_written": counts["written"],
+        "rows_dropped": _markdown(("reason", "rows"), sorted(lost.items())),
+        "lines_left_out_for_their_mask": sum(counts["mask_lines"].values()),
+        "pids_with_a_sid": _markdown(("column", "pids", "with a SID", "share"), pids),
     }
 
 
-def _markdown(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.2%}" if whole else ""
+
+
+def _markdown(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> dg.MarkdownMetadataValue:
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    text = "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+    return dg.MetadataValue.md(text)

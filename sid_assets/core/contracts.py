@@ -85,8 +85,11 @@ def check_files(version: Version, wanted: pa.Schema) -> Finding:
     return Finding(True, f"{len(version.parts):,} files as committed", {"bytes": version.bytes})
 
 
-def check_item_texts(version: Version) -> Findings:
-    """Rows are there; pids are sorted and unique; no text is empty or of another hash."""
+def check_item_texts(version: Version, rejected: Version | None) -> Findings:
+    """Rows are there; pids are sorted and unique; no text is empty or of another hash.
+
+    `rejected` are the rows that were left out, if there are any.
+    """
     order, empty, other_hash, zero = _Order(), Offenders(), Offenders(), Offenders()
     rows = 0
     for batch in version.stream(batch_rows=TEXT_ROWS):
@@ -111,6 +114,7 @@ def check_item_texts(version: Version) -> Findings:
             "no item has pid 0",
             "an item has pid 0, which OneRec's evaluation takes for 'not found'",
         ),
+        "rejected": _check_rejected(rejected),
     }
 
 
@@ -199,6 +203,16 @@ def check_tokenizer(centroids: np.ndarray, tokenizer: Version, embeddings: Versi
             else f"made for {space}, and the vectors are of {wanted}",
         ),
     }
+
+
+def _check_rejected(rejected: Version | None) -> Finding:
+    if rejected is None or not rejected.rows:
+        return Finding(True, "no row of the catalog was rejected", {"rows_rejected": 0})
+    return Finding(
+        False,
+        f"{rejected.rows:,} rows of the catalog were rejected; {rejected.paths[0]} says why",
+        {"rows_rejected": rejected.rows},
+    )
 
 
 class _Order:

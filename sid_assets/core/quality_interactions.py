@@ -101,6 +101,9 @@ def measure_interactions(
     codebook_size: int,
     interactions: ds.Dataset,
     pid_type: PidTypeSetting = "auto",
+    *,
+    catalog: PidColumn | None = None,
+    source: str = "interactions",
 ) -> InteractionQuality:
     """Measure the SIDs of a catalog by its interactions; all rows count, whatever their split.
 
@@ -109,6 +112,8 @@ def measure_interactions(
         codebook_size: Codes of a layer of the tokenizer.
         interactions: Rows with lists of pids, `hist_video_pid` or `target_video_pid` or both.
         pid_type: SID_PID_TYPE.
+        catalog: How the catalog stores its ids; by default as `codes` does.
+        source: What error messages call the interactions.
 
     Raises:
         InputError: There are no such lists, or one side stores its ids as text and the other as
@@ -117,9 +122,11 @@ def measure_interactions(
     lists = [name for name in PID_LISTS if name in interactions.schema.names]
     if not lists:
         raise InputError(
-            f"interactions: neither {' nor '.join(map(repr, PID_LISTS))} is among the columns "
+            f"{source}: neither {' nor '.join(map(repr, PID_LISTS))} is among the columns "
             f"{interactions.schema.names}. Give the lists of pids one of these names."
         )
+    stored = stored_as(codes.schema.field("pid").type, source="codes", column="pid")
+    catalog = catalog or PidColumn("codes", "pid", stored, rows=0)
     with tempfile.TemporaryDirectory() as spill, duckdb.connect() as connection:
         connection.execute("SET temp_directory = $1", [spill])
         connection.execute("SET memory_limit = $1", [MEMORY_LIMIT])
@@ -128,7 +135,7 @@ def measure_interactions(
         connection.register("sids", _sids(codes, codebook_size))
         connection.execute("CREATE TABLE items AS SELECT pid, sid FROM sids")
         for name in lists:
-            _require_same_pids(connection, codes.schema, interactions, name, pid_type)
+            _require_same_pids(catalog, interactions, source, name, pid_type)
         occurrences = _Occurrences(interactions, pid_type_of(codes.schema), pid_type != "auto")
         return _measure(connection, occurrences, lists)
 
@@ -160,26 +167,13 @@ def _measure(
 
 
 def _require_same_pids(
-    connection: duckdb.DuckDBPyConnection,
-    codes: pa.Schema,
-    interactions: ds.Dataset,
-    column: str,
-    setting: PidTypeSetting,
+    catalog: PidColumn, interactions: ds.Dataset, source: str, column: str, setting: PidTypeSetting
 ) -> None:
-    catalog = PidColumn(
-        source="codes",
-        column="pid",
-        stored=stored_as(codes.field("pid").type, source="codes", column="pid"),
-        rows=int(_columns(connection, "SELECT count(*) AS n FROM items")["n"][0]),
-        first_ids=tuple(
-            _columns(connection, "SELECT pid FROM items ORDER BY pid LIMIT 5")["pid"].tolist()
-        ),
-    )
     lists = interactions.head(IDS_SHOWN, columns=[column])[column]
     other = PidColumn(
-        source="interactions",
+        source=source,
         column=column,
-        stored=stored_as(lists.type, source="interactions", column=column),
+        stored=stored_as(lists.type, source=source, column=column),
         rows=interactions.count_rows(),
         first_ids=tuple(pc.list_flatten(lists).to_pylist()),
     )

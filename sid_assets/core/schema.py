@@ -1,4 +1,4 @@
-"""The constants and the tables of the graph, stated once: writers and checks both read them here."""
+"""The constants and the tables of the graph, stated once: writers and checks read them here."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -93,6 +93,19 @@ def _required(name: str, kind: pa.DataType) -> pa.Field:
 _HASH_OF_TEXT = _required("text_hash", HASH)
 
 
+PRETRAIN_DATA_SETS = ("video_rec_dataset", "user_profile_dataset", "item_understand_dataset")
+SFT_DATA_SETS = (
+    "sft_video_rec_dataset",
+    "sft_interactive_rec_dataset",
+    "sft_label_cond_rec_dataset",
+    "sft_label_pred_dataset",
+    "sft_ad_rec_dataset",
+    "sft_product_rec_dataset",
+    "sft_item_understand_dataset",
+    "sft_rec_reason_dataset",
+)
+
+
 @dataclass(frozen=True)
 class Table:
     """How a table of the graph is laid out on disk.
@@ -113,6 +126,7 @@ TABLES: dict[str, Table] = {
     "item_embeddings": Table(item_embeddings, "parts"),
     "codes": Table(codes, "parts"),
     "pid2sid": Table(pid2sid, "file"),
-    "video_rec_dataset": Table(lambda pid: PRETRAIN_ROWS, "parts"),
+    **{name: Table(lambda pid: PRETRAIN_ROWS, "parts") for name in PRETRAIN_DATA_SETS},
+    **{name: Table(lambda pid: SFT_ROWS, "parts") for name in SFT_DATA_SETS},
 }
 """Every table the IO manager stores, by the last part of its asset key."""

@@ -1,0 +1,157 @@
+"""The graph from a catalog to training data, and what a refresh leaves as it was."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sid_assets.settings import Refresh
+from sid_assets_tests.graph import (
+    failed_checks,
+    failure_message,
+    materialize,
+    settings_for,
+    table,
+    write_catalog,
+    write_frame,
+    write_interactions,
+)
+
+WARNINGS = {"sid_quality:collisions", "sid_quality:reconstruction"}
+"""Checks that may warn on a catalog of sixty items."""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    frame = write_catalog(tmp_path / "catalog.parquet")
+    write_interactions(tmp_path / "interactions.parquet", frame.pid)
+    return tmp_path
+
+
+def test_a_catalog_and_interactions_become_semantic_ids_and_training_data(folder):
+    settings = settings_for(folder, interactions=str(folder / "interactions.parquet"))
+    result = materialize(settings)
+    assert result.success, failure_message(result)
+    assert failed_checks(result) <= WARNINGS
+    sids = table(settings, "pid2sid")
+    assert sids.pid.tolist() == list(range(1, 61))
+    assert all(len(sid) == 3 and max(sid) < 8 for sid in sids.sid)
+    rows = table(settings, "video_rec_dataset")
+    assert len(rows) == 19
+    assert set(rows.columns) == {"source", "uuid", "segments", "metadata"}
+
+
+def test_a_catalog_alone_is_enough(folder):
+    settings = settings_for(folder)
+    result = materialize(settings)
+    assert result.success, failure_message(result)
+    assert len(table(settings, "pid2sid")) == 60
+    assert not (folder / "data" / "video_rec_dataset.parquet").exists()
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_csv_and_json_lines_give_the_same_sids_as_parquet(folder, ending):
+    frame = pd.read_parquet(folder / "catalog.parquet")
+    write_frame(folder / f"catalog.{ending}", frame)
+    sids = []
+    for name in ("catalog.parquet", f"catalog.{ending}"):
+        settings = settings_for(folder, catalog=str(folder / name), data_dir=str(folder / name[8:]))
+        assert materialize(settings, "item_texts", "item_embeddings").success
+        sids.append(table(settings, "item_embeddings"))
+    assert sids[0].pid.tolist() == sids[1].pid.tolist()
+    assert sids[0].vector_hash.tolist() == sids[1].vector_hash.tolist()
+
+
+def test_string_ids_stay_strings_to_the_end(tmp_path):
+    pids = [f"{number:03d}" for number in range(60)]
+    write_catalog(tmp_path / "catalog.parquet", pids=pids)
+    write_interactions(tmp_path / "interactions.parquet", pids)
+    settings = settings_for(tmp_path, interactions=str(tmp_path / "interactions.parquet"))
+    result = materialize(settings)
+    assert result.success, failure_message(result)
+    assert table(settings, "pid2sid").pid.tolist() == pids
+    assert len(table(settings, "video_rec_dataset")) == 19
+
+
+def test_a_second_run_reuses_all_and_changes_nothing(folder):
+    settings = settings_for(folder, interactions=str(folder / "interactions.parquet"))
+    assert materialize(settings).success
+    before = {name: table(settings, name) for name in ("codes", "pid2sid", "video_rec_dataset")}
+    result = materialize(settings)
+    assert result.success, failure_message(result)
+    for name, frame in before.items():
+        pd.testing.assert_frame_equal(frame, table(settings, name))
+    metadata = result.asset_materializations_for_node("item_embeddings")[0].metadata
+    assert metadata["items_embedded"].value == 0
+    assert result.asset_materializations_for_node("codes")[0].metadata["items_quantised"].value == 0
+    assert result.asset_materializations_for_node("tokenizer_checkpoint")[0].metadata["kept"].value
+
+
+def test_added_changed_and_removed_items_leave_the_sids_of_the_others(folder):
+    settings = settings_for(folder)
+    assert materialize(settings).success
+    before = table(settings, "pid2sid").set_index("pid").sid
+    frame = pd.read_parquet(folder / "catalog.parquet")
+    frame.loc[frame.pid <= 5, "title"] = "an altogether different title"
+    frame = pd.concat([frame[frame.pid <= 55], frame.assign(pid=frame.pid + 1000)[:5]])
+    write_frame(folder / "catalog.parquet", frame.sample(frac=1, random_state=0))
+    result = materialize(settings)
+    assert result.success, failure_message(result)
+    after = table(settings, "pid2sid").set_index("pid").sid
+    assert sorted(after.index) == [*range(1, 56), *range(1001, 1006)]
+    for pid in range(6, 56):
+        assert np.array_equal(before[pid], after[pid])
+    metadata = result.asset_materializations_for_node("item_embeddings")[0].metadata
+    counts = {name: metadata[f"items_{name}"].value for name in ("new", "changed", "removed")}
+    assert counts == {"new": 5, "changed": 5, "removed": 5}
+    assert "sid_quality:unmoved" not in failed_checks(result)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"codebook_size": "4"}, "codebook_size"),
+        ({"seed": "1"}, "seed"),
+    ],
+)
+def test_another_tokenizer_is_refused_before_anything_is_embedded(folder, change, words):
+    assert materialize(settings_for(folder)).success
+    before = table(settings_for(folder), "pid2sid")
+    write_catalog(folder / "catalog.parquet", items=61)
+    settings = settings_for(folder, **change)
+    result = materialize(settings)
+    assert not result.success
+    message = failure_message(result)
+    assert words in message
+    assert "new_generation" in message
+    assert len(table(settings, "item_embeddings")) == 60
+    pd.testing.assert_frame_equal(before, table(settings, "pid2sid"))
+
+
+def test_a_new_generation_is_made_when_a_person_asks_for_it(folder):
+    assert materialize(settings_for(folder)).success
+    settings = settings_for(folder, codebook_size="4")
+    result = materialize(settings, refresh=Refresh(new_generation=True))
+    assert result.success, failure_message(result)
+    assert max(max(sid) for sid in table(settings, "pid2sid").sid) < 4
+
+
+@pytest.mark.parametrize("tag", ["dagster/schedule_name", "dagster/sensor_name"])
+def test_no_schedule_and_no_sensor_starts_a_new_generation(folder, tag):
+    result = materialize(
+        settings_for(folder), refresh=Refresh(new_generation=True), tags={tag: "refresh"}
+    )
+    assert not result.success
+    assert "by hand" in failure_message(result)
+
+
+def test_a_truncated_catalog_stops_the_refresh_unless_it_is_meant(folder):
+    settings = settings_for(folder)
+    assert materialize(settings).success
+    frame = pd.read_parquet(folder / "catalog.parquet")
+    write_frame(folder / "catalog.parquet", frame[:30])
+    result = materialize(settings)
+    assert not result.success
+    assert "50%" in failure_message(result)
+    assert len(table(settings, "item_embeddings")) == 60
+    assert materialize(settings, refresh=Refresh(allow_large_change=True)).success
+    assert len(table(settings, "pid2sid")) == 30
