@@ -20,8 +20,15 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from sid_assets.core.errors import StoreError
-from sid_assets.core.parts import Part, PartWriter, file_digest, part_name, readable
-from sid_assets.core.places import arrow_filesystem
+from sid_assets.core.parts import (
+    Part,
+    PartWriter,
+    file_digest,
+    open_part,
+    part_name,
+    read_footer,
+    readable,
+)
 from sid_assets.core.schema import Pid
 from sid_assets.core.versions import Staging, Version, write_json
 
@@ -227,22 +234,16 @@ class SortedParts:
         on_damage: OnDamage,
     ) -> Iterator[pa.RecordBatch]:
         path = self._folder / part.name
+        footer = self._footer_of(path, part)
         with readable(path):
-            footer = self._footer_of(path)
-            file = pq.ParquetFile(
-                path.path,
-                filesystem=arrow_filesystem(path),
-                metadata=footer.metadata,
-                page_checksum_verification=True,
-            )
+            file = open_part(path, footer.metadata)
         with file:
             for group, pids in enumerate(footer.pids):
                 if pids and (pids[1] < first_pid or pids[0] > last_pid):
                     continue
                 try:
                     rows = file.read_row_group(group, list(columns), use_threads=False)
-                    rows = rows.select(columns)
-                except (pa.ArrowException, OSError, KeyError) as error:
+                except (pa.ArrowException, OSError) as error:
                     lost = footer.metadata.row_group(group).num_rows
                     message = f"{path}: row group {group} is damaged ({error})."
                     on_damage(DamageError(path, lost, message))
@@ -250,9 +251,9 @@ class SortedParts:
                 start, stop = _count_below(rows, first_pid), _count_up_to(rows, last_pid)
                 yield from rows.slice(start, stop - start).to_batches()
 
-    def _footer_of(self, path: UPath) -> "_Footer":
+    def _footer_of(self, path: UPath, part: Part) -> "_Footer":
         if self._footer is None or self._footer.path != path:
-            self._footer = _Footer.read(path)
+            self._footer = _Footer.read(path, part)
         return self._footer
 
 
@@ -271,11 +272,9 @@ class _Footer:
     pids: list[tuple[Pid, Pid] | None]
 
     @classmethod
-    def read(cls, path: UPath) -> "_Footer":
-        metadata = pq.read_metadata(path.path, filesystem=arrow_filesystem(path))
+    def read(cls, path: UPath, part: Part) -> "_Footer":
+        metadata = read_footer(path, part)
         pid = metadata.schema.to_arrow_schema().get_field_index("pid")
-        if pid < 0:
-            raise StoreError(f"{path}: has no column pid.")
         groups = (metadata.row_group(group) for group in range(metadata.num_row_groups))
         return cls(path, metadata, [_bounds(group.column(pid).statistics) for group in groups])
 

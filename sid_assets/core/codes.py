@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from sid_assets.core import schema
 from sid_assets.core.chunks import Chunk, OnDamage, SortedParts, chunks_of_parts, run_chunks
-from sid_assets.core.parts import read_parts
+from sid_assets.core.parts import read_part
 from sid_assets.core.provenance import Provenance, derive
 from sid_assets.core.quantise import Quantised, quantise
 from sid_assets.core.residual_kmeans import Encoder
@@ -71,8 +71,8 @@ class ChunkEncoder:
 
     def __call__(self, chunk: Chunk) -> tuple[Iterator[pa.RecordBatch], Quantised]:
         """Take over and compute the codes of a chunk."""
-        name = self.embeddings.parts[chunk.number].name
-        vectors = read_parts(self.embeddings.folder, [name], ["pid", "embedding", "vector_hash"])
+        part = self.embeddings.parts[chunk.number]
+        vectors = read_part(self.embeddings.folder, part, ["pid", "embedding", "vector_hash"])
         counts = Quantised()
         earlier = None
         if self.earlier:

@@ -34,6 +34,8 @@ class Part:
         rows: Number of rows.
         bytes: Size of the file.
         digest: SHA-256 of the file, 64 hex digits.
+        footer_bytes: Size of what closes a parquet file and tells where what is (0: no parquet).
+        footer_digest: SHA-256 of that. Parquet has checksums of its pages only.
         first_pid: Smallest pid in it (None where the table has no pids).
         last_pid: Largest pid in it.
     """
@@ -42,6 +44,8 @@ class Part:
     rows: int
     bytes: int
     digest: str
+    footer_bytes: int = 0
+    footer_digest: str = ""
     first_pid: Pid = None
     last_pid: Pid = None
 
@@ -135,7 +139,8 @@ class PartWriter:
             return
         try:
             with explained(self._path):
-                self._writer.close()
+                with self._sink.footer() as footer:
+                    self._writer.close()
                 if is_local(self._path):
                     self._sink.sync()
                 self._sink.close()
@@ -149,6 +154,8 @@ class PartWriter:
             rows=self._rows,
             bytes=self._sink.size,
             digest=self._sink.hexdigest(),
+            footer_bytes=len(footer),
+            footer_digest=hashlib.sha256(footer).hexdigest(),
             first_pid=self._first_pid,
             last_pid=self._last_pid,
         )
@@ -169,6 +176,7 @@ class _DigestingFile:
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self._hash = hashlib.sha256()
+        self._kept: bytearray | None = None
         self.size = 0
 
     @property
@@ -177,9 +185,18 @@ class _DigestingFile:
 
     def write(self, data: bytes) -> int:
         self._hash.update(data)
+        if self._kept is not None:
+            self._kept += data
         written = self._file.write(data)
         self.size += written
         return written
+
+    @contextmanager
+    def footer(self) -> Iterator[bytearray]:
+        """Keep what is written in this block."""
+        self._kept = bytearray()
+        yield self._kept
+        self._kept = None
 
     def flush(self) -> None:
         self._file.flush()
@@ -247,29 +264,46 @@ def rebatched(reader: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.Table]
         yield pa.Table.from_batches(held).combine_chunks()
 
 
-def read_parts(
+def read_part(
     folder: UPath,
-    names: Sequence[str],
+    part: Part,
     columns: Sequence[str] | None = None,
     batch_rows: int = VECTOR_ROW_GROUP,
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of part files in their order, a batch at a time; checksums are verified.
+    """The rows of a part file in their order, a batch at a time; checksums are verified.
 
     Raises:
-        StoreError: A part is missing, cut off or damaged.
+        StoreError: The part is missing, cut off or damaged.
     """
-    filesystem = arrow_filesystem(folder)
-    for name in names:
-        path = folder / name
-        with (
-            readable(path),
-            pq.ParquetFile(
-                path.path, filesystem=filesystem, page_checksum_verification=True
-            ) as file,
-        ):
-            yield from file.iter_batches(
-                batch_size=batch_rows, columns=list(columns) if columns else None, use_threads=False
-            )
+    path = folder / part.name
+    with readable(path), open_part(path, read_footer(path, part)) as file:
+        yield from file.iter_batches(
+            batch_size=batch_rows, columns=list(columns) if columns else None, use_threads=False
+        )
+
+
+def read_footer(path: UPath, part: Part) -> pq.FileMetaData:
+    """What closes a part file and tells where what is, if it is as it was written.
+
+    Raises:
+        StoreError: The part is missing, cut off or damaged.
+    """
+    with readable(path), path.open("rb") as file:
+        file.seek(part.bytes - part.footer_bytes)
+        footer = file.read()
+    if hashlib.sha256(footer).hexdigest() != part.footer_digest:
+        raise StoreError(f"{path}: its footer is damaged. Materialise its asset again.")
+    return pq.read_metadata(pa.BufferReader(footer))
+
+
+def open_part(path: UPath, footer: pq.FileMetaData) -> pq.ParquetFile:
+    """A part file to read from. It is not read yet."""
+    return pq.ParquetFile(
+        path.path,
+        filesystem=arrow_filesystem(path),
+        metadata=footer,
+        page_checksum_verification=True,
+    )
 
 
 @contextmanager

@@ -11,8 +11,10 @@ NORM_TOLERANCE = 1e-3
 
 def vectors_of(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
     """The vectors of a column: float32, shape (n, width); a view where the column is one chunk."""
-    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-    array = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+    if isinstance(column, pa.Array):
+        array = column
+    else:
+        array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     return array.flatten().to_numpy(zero_copy_only=False).reshape(-1, column.type.list_size)
 
 

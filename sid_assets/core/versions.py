@@ -24,11 +24,10 @@ from typing import Any, Self
 import filelock
 import pyarrow as pa
 import pyarrow.dataset as pads
-import pyarrow.parquet as pq
 from upath import UPath
 
 from sid_assets.core.errors import StoreError
-from sid_assets.core.parts import VECTOR_ROW_GROUP, Part, read_parts, readable
+from sid_assets.core.parts import VECTOR_ROW_GROUP, Part, read_footer, read_part
 from sid_assets.core.places import (
     arrow_filesystem,
     explained,
@@ -98,10 +97,8 @@ class Version:
         Raises:
             StoreError: The part is missing or damaged.
         """
-        path = self.paths[0]
-        with readable(path):
-            schema = pq.read_schema(path.path, filesystem=arrow_filesystem(path))
-        return self.provenance.attach(schema)
+        footer = read_footer(self.paths[0], self.parts[0])
+        return self.provenance.attach(footer.schema.to_arrow_schema())
 
     def stream(
         self, columns: Sequence[str] | None = None, batch_rows: int = VECTOR_ROW_GROUP
@@ -119,7 +116,7 @@ class Version:
 
     def _batches(self, schema: pa.Schema, batch_rows: int) -> Iterator[pa.RecordBatch]:
         for part in self.parts:
-            for batch in read_parts(self.folder, [part.name], schema.names, batch_rows):
+            for batch in read_part(self.folder, part, schema.names, batch_rows):
                 try:
                     yield batch.cast(schema)
                 except (pa.ArrowException, ValueError) as error:
