@@ -22,6 +22,7 @@ TEXTS = "texts"
 TEXT_HASHES = "text_hashes"
 PID_ZERO = "pid_zero"
 REJECTED = "rejected"
+NUMBERS = "numbers"
 WIDTH = "width"
 FINITE = "finite"
 UNIT_NORM = "unit_norm"
@@ -50,6 +51,7 @@ DESCRIPTIONS = {
     EMBEDDING_SPACE: "Made for the space of the vectors, or fitting them in scale.",
     THREE_CODES: "Every item has exactly three codes.",
     CODES_IN_RANGE: "Every code is one of the codebook.",
+    NUMBERS: "Numbers start at 1 and are unique, and every item has one.",
     EQUAL_TO_CODES: "Every SID is the item's codes.",
 }
 
@@ -86,6 +88,14 @@ def contract_checks(domain: Domain) -> list[dg.AssetChecksDefinition]:
                 version,
                 store.require(domain.table("item_embeddings")),
                 codebook_size=require_tokenizer(store).provenance.details["shape"][1],
+            ),
+        ),
+        _checks(
+            domain,
+            "pid_map",
+            [PIDS, NUMBERS],
+            lambda store, version: contracts.check_pid_map(
+                version, store.require(domain.table("pid2sid"))
             ),
         ),
         _checks(

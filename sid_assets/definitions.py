@@ -7,7 +7,7 @@ training), then the module of `core/` that interests you.
 import dagster as dg
 
 from sid_assets.assets.catalog import item_texts_asset
-from sid_assets.assets.codes import codes_asset, pid2sid_asset
+from sid_assets.assets.codes import codes_asset, pid2sid_asset, pid_map_asset
 from sid_assets.assets.domains import ITEMS
 from sid_assets.assets.embeddings import item_embeddings_asset
 from sid_assets.assets.quality import sid_quality_asset
@@ -31,6 +31,7 @@ defs = dg.Definitions(
         tokenizer_checkpoint,
         codes_asset(ITEMS),
         pid2sid_asset(ITEMS),
+        pid_map_asset(ITEMS),
         sid_quality_asset(ITEMS),
         training_assets("pretrain"),
         training_assets("sft"),

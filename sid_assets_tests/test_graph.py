@@ -69,6 +69,7 @@ def test_string_ids_stay_strings_to_the_end(tmp_path):
     result = materialize(settings)
     assert result.success, failure_message(result)
     assert table(settings, "pid2sid").pid.tolist() == pids
+    assert table(settings, "pid_map").number.tolist() == list(range(1, 61))
     assert len(table(settings, "video_rec_dataset")) == 19
 
 

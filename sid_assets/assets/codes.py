@@ -1,5 +1,7 @@
 """The fourth stage: the codes of every item, and the table that OneRec's programs read."""
 
+from collections.abc import Iterator
+
 import dagster as dg
 import pyarrow as pa
 
@@ -7,6 +9,7 @@ from sid_assets.assets.domains import Domain
 from sid_assets.assets.tokenizer import TABLE as TOKENIZER
 from sid_assets.core import schema
 from sid_assets.core.codes import encode_items
+from sid_assets.core.pid_map import number_pids
 from sid_assets.core.provenance import derive
 from sid_assets.core.tokenizer import require_tokenizer
 from sid_assets.core.versions import StagedTable, Version
@@ -79,3 +82,33 @@ def pid2sid_asset(domain: Domain) -> dg.AssetsDefinition:
         return pa.RecordBatchReader.from_batches(columns, renamed)
 
     return pid2sid
+
+
+def pid_map_asset(domain: Domain) -> dg.AssetsDefinition:
+    """`pid_map` of a domain."""
+    table = domain.table("pid_map")
+
+    @dg.asset(
+        key=domain.key("pid_map"),
+        ins={"pid2sid": dg.AssetIn(key=domain.key("pid2sid"))},
+        group_name=domain.group("semantic_ids"),
+        kinds={"duckdb", "parquet"},
+        output_required=False,
+        dagster_type=dg.PythonObjectDagsterType(pa.RecordBatchReader, name=f"{table}_rows"),
+        description=f"A stable integer for each of the {domain.items} where ids are strings: one "
+        "parquet file (`pid`, `number`), for OneRec's scripts, which force `int()`. Skipped where "
+        "ids are integers.",
+    )
+    @clear_failures
+    def pid_map(
+        context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version
+    ) -> Iterator[dg.Output[pa.RecordBatchReader]]:
+        if schema.pid_type_of(pid2sid.schema()) == "int":
+            context.log.info(f"{table} is skipped: ids are integers already.")
+            return
+        earlier = settings.store().current(table)
+        rows = number_pids(pid2sid.stream(["pid"], batch_rows=65_536), earlier)
+        columns = derive(table, pid2sid.provenance).attach(rows.schema)
+        yield dg.Output(pa.RecordBatchReader.from_batches(columns, rows))
+
+    return pid_map

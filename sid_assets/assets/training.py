@@ -4,6 +4,7 @@ One step makes the data sets of a stage (pretraining, fine-tuning) one after the
 SIDs of the catalog are loaded once, and then lists their files. Each data set is an asset.
 """
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
@@ -14,6 +15,7 @@ import dagster as dg
 from sid_assets.assets.domains import ITEMS
 from sid_assets.core.errors import InputError
 from sid_assets.core.pids import PidColumn, PidTypeSetting
+from sid_assets.core.places import write_text
 from sid_assets.core.provenance import derive
 from sid_assets.core.recif.datasets import DATA_SETS, DataSet, Stage, lacking, training_rows
 from sid_assets.core.recif.inputs import IdSpace, ParquetInput, TrainingInputs
@@ -151,7 +153,7 @@ def _list_files(store: Store, stage: Stage, tables: Iterable[str], pid2sid: Vers
         if version and version.provenance.inputs == made_from and version.rows
         for part in version.parts
     ]
-    write_text(store.root / f"{stage}_file_list.json", file_list(paths))
+    write_text(store.root / f"{stage}_file_list.json", json.dumps(paths, indent=1))
 
 
 def _no_rows(table: str, data_set: DataSet, inputs: TrainingInputs, counts: Counts) -> str:

@@ -18,6 +18,7 @@ from sid_assets.core.errors import IDS_SHOWN, SidAssetsError
 from sid_assets.core.hashing import text_hash, vector_hashes
 from sid_assets.core.parts import rebatched
 from sid_assets.core.schema import CODE_LAYERS, EMBEDDING_DIM, MAX_CODEBOOK_SIZE
+from sid_assets.core.sorted_join import joined
 from sid_assets.core.vectors import NORM_TOLERANCE, vectors_of
 from sid_assets.core.versions import Version
 
@@ -181,6 +182,26 @@ def check_pid2sid(version: Version, codes: Version) -> Findings:
     if rows != wanted_rows:
         equal = Finding(False, f"{rows:,} rows; codes has {wanted_rows:,}")
     return {"pids": order.finding(), "equal_to_codes": equal}
+
+
+def check_pid_map(version: Version, sids: Version) -> Findings:
+    """Ids are sorted and unique; numbers are 1 to the number of ids; every item has one."""
+    order, numbers, known = _Order(), Offenders(), 0
+    seen = np.zeros(version.rows + 1, bool)
+    for batch in version.stream(batch_rows=COMPARED_ROWS):
+        order.add(batch.column("pid"))
+        values = batch.column("number").to_numpy()
+        bad = (values < 1) | (values > version.rows) | seen[np.clip(values, 0, version.rows)]
+        numbers.add(bad, batch.column("pid"))
+        seen[values[~bad]] = True
+    numbered = pa.schema([("number", pa.int64())])
+    ids = sids.stream(["pid"], batch_rows=COMPARED_ROWS)
+    for batch in joined(ids, version.stream(batch_rows=COMPARED_ROWS), numbered):
+        known += batch.num_rows - batch.column("number").null_count
+    found = numbers.finding(f"the numbers 1 to {version.rows:,}", "a number is double or too large")
+    if found.passed and known != sids.rows:
+        found = Finding(False, f"{sids.rows - known:,} items of pid2sid have no number")
+    return {"pids": order.finding(), "numbers": found}
 
 
 def check_tokenizer(centroids: np.ndarray, tokenizer: Version, embeddings: Version) -> Findings:

@@ -77,6 +77,9 @@ def pid2sid(pid: PidType) -> pa.Schema:
     return pa.schema([_required("pid", PID_TYPES[pid]), _required("sid", CODES)])
 
 
+PID_MAP = pa.schema([pa.field("pid", pa.string(), False), pa.field("number", pa.int64(), False)])
+"""`pid_map`: a stable integer for every string id, for programs that force `int()` on ids."""
+
 PRETRAIN_ROWS = pa.schema(
     [(name, pa.string()) for name in ("source", "uuid", "segments", "metadata")]
 )
@@ -126,6 +129,7 @@ TABLES: dict[str, Table] = {
     "item_embeddings": Table(item_embeddings, "parts"),
     "codes": Table(codes, "parts"),
     "pid2sid": Table(pid2sid, "file"),
+    "pid_map": Table(lambda pid: PID_MAP, "file"),
     **{name: Table(lambda pid: PRETRAIN_ROWS, "parts") for name in PRETRAIN_DATA_SETS},
     **{name: Table(lambda pid: SFT_ROWS, "parts") for name in SFT_DATA_SETS},
 }

@@ -1,0 +1,34 @@
+"""Stable integers for string ids."""
+
+import pyarrow as pa
+import pytest
+
+from sid_assets.core.pid_map import number_pids
+from sid_assets.core.provenance import Provenance
+from sid_assets.core.tables import commit_staged, stage_rows
+from sid_assets.core.versions import Store
+
+
+def _refresh(store: Store, pids: list[str]) -> dict[str, int]:
+    """Number the pids as a refresh would; the whole map."""
+    reader = pa.table({"pid": pa.array(sorted(pids), pa.string())}).to_reader()
+    rows = number_pids(reader, store.current("pid_map"))
+    commit_staged(store, stage_rows(store, "pid_map", rows, Provenance("pid_map")))
+    table = store.require("pid_map").stream().read_all()
+    return dict(zip(table["pid"].to_pylist(), table["number"].to_pylist(), strict=True))
+
+
+@pytest.fixture
+def store(tmp_path) -> Store:
+    return Store(tmp_path)
+
+
+def test_numbers_start_at_1_in_the_order_of_the_ids(store):
+    assert _refresh(store, ["b", "a", "ü", "007"]) == {"007": 1, "a": 2, "b": 3, "ü": 4}
+
+
+def test_an_id_keeps_its_number_for_good(store):
+    first = _refresh(store, ["b", "d"])
+    second = _refresh(store, ["a", "d", "c"])
+    assert second == {**first, "a": 3, "c": 4}
+    assert _refresh(store, ["b", "e"]) == {**second, "e": 5}
