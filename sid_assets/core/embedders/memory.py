@@ -4,6 +4,9 @@ from pathlib import Path
 
 GIB = 1 << 30
 
+CGROUP = Path("/sys/fs/cgroup")
+"""Where a container finds its own limits (cgroup version 2)."""
+
 _UNKNOWN = 1 << 62
 
 
@@ -28,9 +31,9 @@ def _available() -> int:
     return int(fields["MemAvailable"].split()[0]) * 1024
 
 
-def _left_in_cgroup(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """What a container's limit (cgroup version 2) leaves; page cache counts as free."""
-    limit, current, stat = (root / f"memory.{name}" for name in ("max", "current", "stat"))
+def _left_in_cgroup() -> int:
+    """What a container's limit leaves; page cache counts as free."""
+    limit, current, stat = (CGROUP / f"memory.{name}" for name in ("max", "current", "stat"))
     if not limit.exists() or limit.read_text().strip() == "max":
         return _UNKNOWN
     fields = dict(line.split() for line in stat.read_text().splitlines())

@@ -1,0 +1,78 @@
+"""Windows and batches: every text once, longest first, the next window ready in time."""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sid_assets.core.embedders import batching
+from sid_assets.core.embedders.batching import distinct, rows_that_fit, tokenised_windows
+from sid_assets.core.embedders.text_tokenizer import Tokenized
+
+TEXTS = st.lists(st.text("ab 千🎬", max_size=6), max_size=40)
+
+
+def by_words(texts: list[str]) -> Tokenized:
+    """Tokens that are as many as the words, and one more; the first tells which text it is."""
+    lengths = np.array([len(text.split()) + 1 for text in texts], np.int64)
+    return Tokenized([[hash(text)] for text in texts], lengths, lengths > 2)
+
+
+@given(TEXTS)
+def test_distinct_texts_and_which_are_the_same(texts: list[str]) -> None:
+    different, which = distinct(texts)
+    assert [different[i] for i in which] == texts
+    assert different == list(dict.fromkeys(texts))
+
+
+@settings(deadline=None)
+@given(TEXTS.map(lambda texts: list(dict.fromkeys(texts))), st.integers(1, 10))
+def test_windows_hold_every_text_once_longest_first(texts: list[str], window: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batching, "WINDOW", window)
+        windows = list(tokenised_windows(texts, by_words))
+    seen = [position for positions, _ in windows for position in positions]
+    assert sorted(seen) == list(range(len(texts)))
+    for positions, tokenized in windows:
+        assert len(positions) <= window
+        expected = by_words([texts[i] for i in positions])
+        assert tokenized.ids == expected.ids
+        np.testing.assert_array_equal(tokenized.lengths, expected.lengths)
+        np.testing.assert_array_equal(tokenized.cut, expected.cut)
+        assert (np.diff(tokenized.lengths) <= 0).all()
+
+
+def test_the_next_window_is_tokenised_while_this_one_is_used(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batching, "WINDOW", 1)
+    tokenised = [threading.Event() for _ in range(3)]
+    started = iter(tokenised)
+
+    def tokenise(texts: list[str]) -> Tokenized:
+        next(started).set()
+        return by_words(texts)
+
+    windows = tokenised_windows(["aaa", "bb", "c"], tokenise)
+    next(windows)
+    assert tokenised[1].wait(timeout=10)
+    assert not tokenised[2].is_set(), "one window ahead, and no more"
+    next(windows)
+    assert tokenised[2].wait(timeout=10)
+
+
+def test_an_error_of_the_tokenizer_is_raised_where_it_is_used() -> None:
+    def tokenise(texts: list[str]) -> Tokenized:
+        raise ValueError("no such byte")
+
+    with pytest.raises(ValueError, match="no such byte"):
+        list(tokenised_windows(["a"], tokenise))
+
+
+@given(st.integers(1, 10_000), st.integers(1, 10_000))
+def test_a_batch_stays_within_its_budget_or_has_one_row(longest: int, budget: int) -> None:
+    rows = rows_that_fit(longest, budget)
+    assert rows == 1 or rows * longest <= budget
+    assert (rows + 1) * longest > budget
