@@ -221,13 +221,22 @@ class ProvenEmbedder:
         Raises:
             InputError: Its vectors are no longer those that it gave.
         """
-        if not self._proven:
-            now = probe(self.embedder)
-            if self.canary is not None:
-                check_canary(self.canary, now)
-            self.canary = self.canary or now
-            self._proven = True
+        self.prove()
         return self.embedder.embed(texts)
+
+    def prove(self) -> None:
+        """Compare the vectors of the probe texts, once.
+
+        Raises:
+            InputError: Its vectors are no longer those that it gave.
+        """
+        if self._proven:
+            return
+        now = probe(self.embedder)
+        if self.canary is not None:
+            check_canary(self.canary, now)
+        self.canary = self.canary or now
+        self._proven = True
 
 
 def _canary(before: Version | None, unfinished: list[Staging]) -> dict[str, Any] | None:
@@ -242,6 +251,7 @@ def _characters_per_chunk(plan: Plan, embedder: ProvenEmbedder) -> float:
     if not plan.sample:
         return CHUNK_CHARACTERS
     few = plan.sample[: max(1, plan.texts // 100)]  # they are embedded twice
+    embedder.prove()
     return measure_speed(embedder.embed, few) * CHUNK_SECONDS
 
 

@@ -215,16 +215,18 @@ class _Sample:
 
 
 def _seconds(characters: int, embedder: Embedder, sample: Sequence[str]) -> float:
-    return characters / measure_speed(embedder.embed, sample) if sample else 0.0
+    if not sample:
+        return 0.0
+    embedder.embed(sample[:1])
+    return characters / measure_speed(embedder.embed, sample)
 
 
 def measure_speed(embed: Callable[[Sequence[str]], Embedded], texts: Sequence[str]) -> float:
     """Characters a second that the embedder does here, from a calibration of a few seconds.
 
-    A first text warms it up, so that loading weights does not count. Then each batch is twice as
+    It must have embedded something, so that loading weights does not count. Each batch is twice as
     large as the one before, and the fastest counts: small ones leave a fast device idle.
     """
-    embed(texts[:1])
     started, speed = time.perf_counter(), 1.0
     position, size = 0, 1
     while position < len(texts) and time.perf_counter() - started < CALIBRATION_SECONDS:

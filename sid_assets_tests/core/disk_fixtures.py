@@ -11,7 +11,7 @@ Mount = Callable[[str], None]
 
 @pytest.fixture
 def mounted(tmp_path: Path) -> Iterator[tuple[Path, Mount]]:
-    """A folder, and what mounts a disk in memory on it with these options (`size=8m`, `remount,ro`).
+    """A folder, and what mounts a disk in memory on it, given options (`size=8m`, `remount,ro`).
 
     The test is skipped where nothing may be mounted.
     """

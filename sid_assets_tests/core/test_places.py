@@ -31,9 +31,9 @@ def test_free_bytes_of_a_folder_that_is_not_there_yet(tmp_path):
 def test_an_error_of_the_disk_says_what_to_do(tmp_path):
     path = UPath(tmp_path / "file" / "below")
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(StoreError, match=r"below: cannot be .*Not a directory.*GB free.*run again"):
-        with explained(path):
-            path.mkdir(parents=True)
+    message = r"below: cannot be .*Not a directory.*GB free.*run again"
+    with pytest.raises(StoreError, match=message), explained(path):
+        path.mkdir(parents=True)
 
 
 @pytest.mark.parametrize("root", ["memory://removed", None])

@@ -1,0 +1,90 @@
+"""An embedding run that is killed, in a process of its own."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sid_assets.core import embedding
+from sid_assets.core.embedders import Embedded
+from sid_assets.core.tables import commit_staged
+from sid_assets.core.versions import Store
+from sid_assets_tests.core.table_fixtures import FakeEmbedder, stage_embeddings
+
+ROWS = 20
+"""Rows of a chunk."""
+
+FILE_EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.utime")
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When to kill the run.
+
+    Attributes:
+        event: Before this change of a file or folder (from 1; 0: never).
+        seconds: So long after its start (0: never).
+    """
+
+    event: int = 0
+    seconds: float = 0.0
+
+
+class SlowEmbedder(FakeEmbedder):
+    """Takes a moment for each call, as a model does."""
+
+    def embed(self, texts: Sequence[str]) -> Embedded:
+        time.sleep(0.005)
+        return super().embed(texts)
+
+
+def run(folder: Path, log: Path, moment: Moment) -> int | None:
+    """Embed the `item_texts` of a folder and commit, in chunks of `ROWS`, until the moment comes.
+
+    The process is killed with SIGKILL, from within. The log gets a line for each text that was
+    embedded; below, how many file events there were before the commit and in all.
+
+    Returns:
+        The exit status of the process.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=_run, args=(folder, log, moment))
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def events_of(log: Path) -> tuple[int, int]:
+    """File events of a run that was not killed: before its commit, and in all."""
+    before, in_all = map(int, log.with_suffix(".events").read_text().split())
+    return before, in_all
+
+
+def _run(folder: Path, log: Path, moment: Moment) -> None:
+    embedding.CHUNK_ROWS = ROWS
+    events = 0
+
+    def count(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal events
+        if event in FILE_EVENTS and str(arguments[0]).startswith(str(folder)):
+            events += 1
+            if events == moment.event:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(count)
+    if moment.seconds:
+        threading.Timer(moment.seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
+    store = Store(folder)
+    embedder = SlowEmbedder(log=log)
+    staged, *_ = stage_embeddings(store, store.require("item_texts"), embedder)
+    before_commit = events
+    commit_staged(store, staged)
+    log.with_suffix(".events").write_text(f"{before_commit} {events}")
+    os._exit(0)  # a timer may still be waiting

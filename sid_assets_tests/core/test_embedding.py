@@ -1,0 +1,601 @@
+"""The embedding run: what is unchanged is taken over, and nothing is lost or done twice."""
+
+import itertools
+import pickle
+import random
+import shutil
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sid_assets.core import embedding
+from sid_assets.core.chunks import Chunk, SortedParts
+from sid_assets.core.embedders.canary import PROBES
+from sid_assets.core.embedders.hashing import HashingEmbedder
+from sid_assets.core.embedding import (
+    ChunkEmbedder,
+    ChunkSummary,
+    Progress,
+    ProvenEmbedder,
+    cut_chunks,
+)
+from sid_assets.core.errors import InputError, StoreError
+from sid_assets.core.refresh import RefreshPolicy
+from sid_assets.core.tables import commit_staged
+from sid_assets.core.vector_sources import VectorSources
+from sid_assets.core.versions import Store
+from sid_assets_tests.core import embedding_run
+from sid_assets_tests.core.disk_fixtures import mounted  # noqa: F401 - a fixture
+from sid_assets_tests.core.embedding_run import Moment
+from sid_assets_tests.core.table_fixtures import (
+    FakeEmbedder,
+    commit_texts,
+    embed,
+    expected_vectors,
+    item_texts,
+    stage_embeddings,
+    vectors_by_pid,
+)
+
+DENY = RefreshPolicy()
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request, tmp_path) -> Store:
+    return Store(tmp_path / "data" if request.param == "local" else f"memory://{tmp_path.name}")
+
+
+@pytest.fixture
+def local(tmp_path) -> Store:
+    return Store(tmp_path / "data")
+
+
+@pytest.fixture
+def small_chunks(monkeypatch) -> None:
+    """Several chunks, stretches and row groups, of few rows."""
+    monkeypatch.setattr(embedding, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(embedding, "EMBEDDED_AT_ONCE", 3)
+    monkeypatch.setattr(embedding, "VECTOR_ROW_GROUP", 2)
+
+
+def work_of(embedder: FakeEmbedder, texts: dict) -> Counter:
+    """How often each item's text was embedded, calibration and probes aside."""
+    return Counter(text for text in embedder.embedded if text in set(texts.values()))
+
+
+def flip_a_bit(path: Path, place: float = 0.5) -> None:
+    content = bytearray(path.read_bytes())
+    content[int(place * len(content))] ^= 1
+    path.write_bytes(content)
+
+
+# --- what a refresh does
+
+
+def test_the_first_run_embeds_all(store):
+    texts = item_texts(range(30))
+    run = embed(store, texts, FakeEmbedder())
+    assert vectors_by_pid(store.require("item_embeddings")) == expected_vectors(
+        texts, FakeEmbedder()
+    )
+    assert (run.changes.new, run.progress.embedded, run.progress.reused) == (30, 30, 0)
+    assert run.version.provenance.space == FakeEmbedder().space
+    assert run.version.provenance.inputs == {
+        "item_texts": store.require("item_texts").provenance.version
+    }
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_refresh_embeds_only_what_is_new_or_changed(store):
+    texts = item_texts(range(0, 60, 2))
+    embed(store, texts, FakeEmbedder())
+    later = {pid: text for pid, text in texts.items() if pid not in (0, 24, 58)}
+    later |= {10: "another text", -4: "the first", 25: "between", 99: "the last"}
+    embedder = FakeEmbedder()
+    run = embed(store, later, embedder, RefreshPolicy())
+    assert vectors_by_pid(run.version) == expected_vectors(later, embedder)
+    changes = run.changes
+    assert (changes.new, changes.changed, changes.removed, changes.unchanged) == (3, 1, 3, 26)
+    assert (run.progress.embedded, run.progress.reused) == (4, 26)
+    embedded = {text for text in embedder.embedded if text not in PROBES}
+    assert embedded == {"another text", "the first", "between", "the last"}
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_vectors_are_copied_bit_for_bit(store):
+    """The embedder would now give others, which are as near as rounding."""
+    texts = item_texts(range(20))
+    embed(store, texts, FakeEmbedder())
+    before = vectors_by_pid(store.require("item_embeddings"))
+
+    class RoundsOtherwise(FakeEmbedder):
+        def vector(self, text: str) -> np.ndarray:
+            return np.nextafter(super().vector(text), 1, dtype=np.float32)
+
+    run = embed(store, texts | {3: "changed"}, RoundsOtherwise(), RefreshPolicy())
+    after = vectors_by_pid(run.version)
+    assert {pid for pid in texts if before[pid] != after[pid]} == {3}
+
+
+def test_without_changes_the_embedder_is_not_used(store):
+    texts = item_texts(range(10))
+    first = embed(store, texts, FakeEmbedder())
+    embedder = FakeEmbedder()
+    second = embed(store, texts, embedder, DENY)
+    assert embedder.calls == []
+    assert second.progress.reused == 10
+    assert second.version.provenance.details == first.version.provenance.details
+
+
+def test_string_pids_and_texts_of_any_script(store):
+    texts = {"é": "标题：千与千寻", "Z": "a\nb", "中": "🎬", "10": "Пикник", "9": "x"}
+    embed(store, texts, FakeEmbedder())
+    later = texts | {"ä": "new", "Z": "other"}
+    run = embed(store, later, FakeEmbedder())
+    assert vectors_by_pid(run.version) == expected_vectors(later, FakeEmbedder())
+    assert run.progress.reused == 4
+
+
+def test_the_real_embedder_of_the_demo(store):
+    texts = item_texts(range(20))
+    warnings: list[str] = []
+    staged, *_ = embedding.embed_items(
+        store,
+        "item_embeddings",
+        commit_texts(store, texts),
+        HashingEmbedder(),
+        DENY,
+        warnings.append,
+        lambda progress: None,
+    )
+    version = commit_staged(store, staged)
+    expected = HashingEmbedder().embed(list(texts.values())).vectors
+    assert list(vectors_by_pid(version).values()) == [row.tobytes() for row in expected]
+    assert warnings == []
+
+
+RUNS = st.lists(
+    st.tuples(
+        st.dictionaries(st.integers(0, 12), st.sampled_from("abcdefg"), min_size=1),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=4,
+)
+NUMBERS = itertools.count()
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(runs=RUNS, rows=st.integers(1, 9), at_once=st.integers(1, 4))
+def test_whatever_the_catalog_does_the_vectors_are_those_of_its_texts(
+    monkeypatch, runs, rows, at_once
+):
+    """Catalogs one after the other; some runs end before their commit."""
+    monkeypatch.setattr(embedding, "CHUNK_ROWS", rows)
+    monkeypatch.setattr(embedding, "EMBEDDED_AT_ONCE", at_once)
+    monkeypatch.setattr(embedding, "VECTOR_ROW_GROUP", 3)
+    store = Store(f"memory://whatever-{next(NUMBERS)}")
+    made: set[tuple[int, str]] = set()  # whose vectors are in the version before, or staged
+    for texts, commits in runs:
+        embedder = FakeEmbedder()
+        staged, _, progress, _ = stage_embeddings(store, commit_texts(store, texts), embedder)
+        assert vectors_by_pid(staged.as_version()) == expected_vectors(texts, embedder)
+        assert progress.embedded == len(texts.items() - made)
+        made |= texts.items()
+        if commits:
+            commit_staged(store, staged)
+            made = set(texts.items())
+
+
+# --- what a refresh may not do
+
+
+def test_a_large_change_stops_with_the_plan_and_changes_nothing(store):
+    texts = item_texts(range(10))
+    first = embed(store, texts, FakeEmbedder())
+    later = commit_texts(store, item_texts(range(4)) | {20: "new"})
+    embedder = FakeEmbedder()
+    with pytest.raises(InputError, match=r"remove 60% of the items; 30% is the limit") as stopped:
+        stage_embeddings(store, later, embedder, DENY)
+    assert "1 new, 0 changed, 6 removed, 4 unchanged" in str(stopped.value)
+    assert "To embed: 1 texts, 1 tokens." in str(stopped.value)
+    assert "allow_large_change" in str(stopped.value)
+    assert embedder.calls == []
+    assert store.require("item_embeddings") == first.version
+    stage_embeddings(store, later, embedder, RefreshPolicy(allow_large_change=True))
+
+
+def test_another_space_starts_afresh_only_when_asked_for(store):
+    texts = item_texts(range(5))
+    embed(store, texts, FakeEmbedder())
+    other = FakeEmbedder(model="other")
+    later = commit_texts(store, texts)
+    with pytest.raises(InputError, match=r"afresh: .*model: 'fake' -> 'other'.*new_generation"):
+        stage_embeddings(store, later, other, DENY)
+    assert other.calls == []
+    run = embed(store, texts, other, RefreshPolicy(new_generation=True))
+    assert vectors_by_pid(run.version) == expected_vectors(texts, other)
+    assert run.progress.reused == 0
+    (said,) = run.warnings
+    assert "Starts afresh: the vectors in" in said
+    assert "model: 'fake' -> 'other'" in said
+
+
+def test_ids_that_became_text_start_afresh_only_when_asked_for(store):
+    embed(store, item_texts(range(5)), FakeEmbedder())
+    texts = {str(pid): text for pid, text in item_texts(range(5)).items()}
+    with pytest.raises(InputError, match="are of type int, these are string"):
+        stage_embeddings(store, commit_texts(store, texts), FakeEmbedder(), DENY)
+    run = embed(store, texts, FakeEmbedder(), RefreshPolicy(new_generation=True))
+    assert vectors_by_pid(run.version) == expected_vectors(texts, FakeEmbedder())
+
+
+def test_a_model_that_changed_under_its_name_embeds_nothing(store):
+    texts = item_texts(range(10))
+    first = embed(store, texts, FakeEmbedder())
+    changed = FakeEmbedder(actual="something else")
+    with pytest.raises(InputError, match="no longer gives the vectors it gave"):
+        stage_embeddings(store, commit_texts(store, texts | {50: "new"}), changed)
+    assert set(changed.embedded) == set(PROBES)
+    assert store.require("item_embeddings") == first.version
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_a_model_that_changed_while_a_first_run_was_down_embeds_nothing(store):
+    texts = commit_texts(store, item_texts(range(20)))
+    with pytest.raises(ZeroDivisionError):
+        stage_embeddings(store, texts, FailingEmbedder(fails_at="Title: film 10"))
+    changed = FakeEmbedder(actual="something else")
+    with pytest.raises(InputError, match="no longer gives the vectors it gave"):
+        stage_embeddings(store, texts, changed)
+    assert set(changed.embedded) == set(PROBES)
+
+
+def test_vectors_that_are_no_unit_vectors_are_refused(store):
+    class Bad(FakeEmbedder):
+        def vector(self, text: str) -> np.ndarray:
+            return np.full(4096, np.nan, np.float32) if text == "bad" else super().vector(text)
+
+    texts = commit_texts(store, {1: "good", 2: "bad"})
+    with pytest.raises(InputError, match=r"fake: .*not finite.*\(1 row\)\. First ids: 2\."):
+        stage_embeddings(store, texts, Bad())
+    assert store.current("item_embeddings") is None
+
+
+def test_no_items_are_an_error(store):
+    with pytest.raises(InputError, match="has no items"):
+        stage_embeddings(store, commit_texts(store, {}), FakeEmbedder())
+
+
+def test_damaged_texts_are_an_error(local):
+    texts = commit_texts(local, item_texts(range(2000)))
+    flip_a_bit(Path(texts.paths[0].path))
+    with pytest.raises(StoreError, match=r"item_texts\.parquet: is not a whole parquet file"):
+        stage_embeddings(local, texts, FakeEmbedder())
+
+
+# --- crashes
+
+
+class FailingEmbedder(FakeEmbedder):
+    """Raises when a text comes."""
+
+    def __init__(self, fails_at: str) -> None:
+        super().__init__()
+        self.fails_at = fails_at
+
+    def embed(self, texts):
+        if self.fails_at in texts and len(self.calls) > 2:  # after probes and calibration
+            raise ZeroDivisionError
+        return super().embed(texts)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_finished_chunks_are_not_embedded_again(store):
+    items = item_texts(range(40))
+    texts = commit_texts(store, items)
+    failing = FailingEmbedder(fails_at="Title: film 30")
+    with pytest.raises(ZeroDivisionError):
+        stage_embeddings(store, texts, failing)
+    again = FakeEmbedder()
+    staged, _, progress, _ = stage_embeddings(store, texts, again)
+    assert progress.resumed == 28  # four chunks of seven
+    assert progress.embedded == 12
+    assert min(work_of(again, items)) == "Title: film 28"
+    assert vectors_by_pid(staged.as_version()) == expected_vectors(items, again)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_staged_rows_are_used_though_the_catalog_changed_since(store):
+    items = item_texts(range(0, 80, 2))
+    with pytest.raises(ZeroDivisionError):
+        stage_embeddings(store, commit_texts(store, items), FailingEmbedder("Title: film 60"))
+    later = {pid: text for pid, text in items.items() if pid % 10} | {7: "new", 22: "changed"}
+    again = FakeEmbedder()
+    run = embed(store, later, again)
+    staged = {pid for pid in items if pid < 56}  # four chunks of seven
+    wanted = {text for pid, text in later.items() if items.get(pid) != text or pid not in staged}
+    assert set(work_of(again, later)) == wanted
+    assert run.progress.embedded == len(wanted)
+    assert vectors_by_pid(run.version) == expected_vectors(later, again)
+    assert run.progress.reused == len(later) - len(wanted)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_staged_rows_of_another_space_are_not_used(store):
+    texts = commit_texts(store, item_texts(range(40)))
+    with pytest.raises(ZeroDivisionError):
+        stage_embeddings(store, texts, FailingEmbedder("Title: film 30"))
+    other = FakeEmbedder(model="other")
+    staged, *_ = stage_embeddings(store, texts, other)
+    assert vectors_by_pid(staged.as_version()) == expected_vectors(item_texts(range(40)), other)
+
+
+@pytest.mark.usefixtures("small_chunks")
+@pytest.mark.parametrize("place", [0.02, 0.3, 0.6, 0.999])
+def test_a_part_that_an_unfinished_run_left_damaged_is_made_again(local, place):
+    texts = item_texts(range(40))
+    version = commit_texts(local, texts)
+    with pytest.raises(ZeroDivisionError):
+        stage_embeddings(local, version, FailingEmbedder("Title: film 30"))
+    (run,) = local.unfinished("item_embeddings")
+    flip_a_bit(Path(run.folder.path, "part-00001-of-00006.parquet"), place)
+    for changed in (texts, texts | {0: "so that the parts are read, and not resumed"}):
+        staged, _, progress, _ = stage_embeddings(
+            local, commit_texts(local, changed), FakeEmbedder()
+        )
+        staged.staging.close()
+        assert vectors_by_pid(staged.as_version()) == expected_vectors(changed, FakeEmbedder())
+        if changed is texts:
+            assert progress.embedded == 40 - 21
+
+
+@pytest.mark.parametrize("where", ["vectors", "hashes", "footer", "gone"])
+def test_a_damaged_version_is_mended_by_the_next_run(local, where):
+    """Only what cannot be read is embedded again, and the log says so."""
+    texts = item_texts(range(1500))  # two row groups
+    first = embed(local, texts, FakeEmbedder())
+    path = Path(first.version.paths[0].path)
+    if where == "gone":
+        path.unlink()
+    else:
+        metadata = pq.read_metadata(path)
+        column = metadata.row_group(1).column({"vectors": 1, "hashes": 2, "footer": 0}[where])
+        offset = column.data_page_offset + column.total_compressed_size // 2
+        flip_a_bit(path, 0.9999 if where == "footer" else offset / path.stat().st_size)
+    embedder = FakeEmbedder()
+    run = embed(local, texts, embedder, DENY)
+    assert vectors_by_pid(run.version) == expected_vectors(texts, embedder)
+    assert run.progress.embedded == (1500 if where in ("footer", "gone") else 1500 - 1024)
+    assert any(path.name in warning and "embedded again" in warning for warning in run.warnings)
+    assert run.changes.removed == run.changes.changed == 0
+
+
+def test_a_damaged_version_still_knows_its_model(local):
+    """What is embedded to mend it comes from the same model, or from none."""
+    texts = item_texts(range(10))
+    first = embed(local, texts, FakeEmbedder())
+    Path(first.version.paths[0].path).unlink()
+    with pytest.raises(InputError, match="no longer gives the vectors it gave"):
+        stage_embeddings(local, commit_texts(local, texts), FakeEmbedder(actual="other"))
+
+
+def test_a_full_disk(mounted):  # noqa: F811
+    folder, mount = mounted
+    mount("size=12m")
+    store, texts = Store(folder), item_texts(range(100))
+    first = embed(store, texts, FakeEmbedder())
+    before = vectors_by_pid(first.version)
+    filler = folder / "filler"
+    filler.write_bytes(b"x" * (9 << 20))
+    later = texts | {1000 + pid: f"new {pid}" for pid in range(100)}
+    version = commit_texts(store, later)
+    with pytest.raises(StoreError, match=r"No space left on device .*GB free.*make room"):
+        stage_embeddings(store, version, FakeEmbedder())
+    assert vectors_by_pid(store.require("item_embeddings")) == before
+    filler.unlink()
+    run = embed(store, later, FakeEmbedder())
+    assert vectors_by_pid(run.version) == expected_vectors(later, FakeEmbedder())
+
+
+def test_a_plan_that_does_not_fit_the_disk_is_told_first(mounted):  # noqa: F811
+    folder, mount = mounted
+    mount("size=1m")
+    store = Store(folder)
+    warnings: list[str] = []
+    with pytest.raises(StoreError, match="No space left"):
+        embedding.embed_items(
+            store,
+            "item_embeddings",
+            commit_texts(store, item_texts(range(100))),
+            FakeEmbedder(),
+            DENY,
+            warnings.append,
+            lambda progress: None,
+        )
+    assert "Disk: 0.00 GB for the new version of the vectors" in warnings[0]
+    assert "It does not fit." in warnings[0]
+
+
+def test_a_disk_that_cannot_be_written(mounted):  # noqa: F811
+    folder, mount = mounted
+    mount("size=20m")
+    store, texts = Store(folder), item_texts(range(10))
+    first = embed(store, texts, FakeEmbedder())
+    later = commit_texts(store, texts | {50: "new"})
+    mount("remount,ro,size=20m")
+    with pytest.raises(StoreError, match="Read-only file system"):
+        stage_embeddings(store, later, FakeEmbedder())
+    assert vectors_by_pid(store.require("item_embeddings")) == vectors_by_pid(first.version)
+    mount("remount,rw,size=20m")
+    staged, *_ = stage_embeddings(store, later, FakeEmbedder())
+    assert commit_staged(store, staged).rows == 11
+
+
+# --- runs that are killed
+
+ITEMS = range(240)
+OLD = {pid: f"Title: film {pid}" for pid in range(0, 240, 3)}
+NEW = {pid: OLD[pid] if pid % 4 == 0 and pid in OLD else f"Another text of {pid}" for pid in ITEMS}
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A store with old vectors and new texts, and what an uninterrupted run makes of it.
+
+    Attributes:
+        folder: The store.
+        result: The rows that are to come.
+        events_before_commit: File events of the run before its commit.
+        events: And in all.
+    """
+
+    folder: Path
+    result: pa.Table
+    events_before_commit: int
+    events: int
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Prepared:
+    folder = tmp_path_factory.mktemp("kill") / "data"
+    store = Store(folder)
+    embed(store, OLD, FakeEmbedder())
+    commit_texts(store, NEW)
+    uninterrupted = folder.with_name("uninterrupted")
+    shutil.copytree(folder, uninterrupted, symlinks=True)
+    log = folder.with_name("log")
+    assert embedding_run.run(uninterrupted, log, Moment()) == 0
+    result = Store(uninterrupted).require("item_embeddings").stream().read_all()
+    return Prepared(folder, result, *embedding_run.events_of(log))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files that readers of the vectors see."""
+    return {path.name: path.read_bytes() for path in (folder / "item_embeddings.parquet").iterdir()}
+
+
+def embedded_pids(texts: Iterable[str]) -> Counter:
+    """How often each item was embedded, given the texts that were; probes aside."""
+    pids = {text: pid for pid, text in NEW.items()}
+    return Counter(pids[text] for text in texts if text in pids)
+
+
+MOMENTS = [
+    *((number, "while embedding") for number in range(8)),
+    *((number, "in the commit") for number in range(8)),
+    *((number, "by the clock") for number in range(4)),
+]
+
+
+@pytest.mark.parametrize(("number", "when"), MOMENTS)
+def test_killed_at_any_moment_nothing_is_lost_or_done_twice(prepared, tmp_path, number, when):
+    draw = random.Random(f"{when} {number}")  # noqa: S311 - nothing secret is drawn
+    if when == "while embedding":
+        moment = Moment(event=draw.randint(1, prepared.events_before_commit))
+    elif when == "in the commit":
+        moment = Moment(event=draw.randint(prepared.events_before_commit + 1, prepared.events))
+    else:
+        moment = Moment(seconds=draw.uniform(0.02, 0.3))
+    folder, log = tmp_path / "data", tmp_path / "log"
+    shutil.copytree(prepared.folder, folder, symlinks=True)
+    before = contents(folder)
+
+    assert embedding_run.run(folder, log, moment) == -signal.SIGKILL
+
+    store = Store(folder)
+    shown = vectors_by_pid(store.require("item_embeddings"))
+    if len(shown) == len(OLD):
+        assert contents(folder) == before
+        assert shown == expected_vectors(OLD, FakeEmbedder())
+    else:
+        assert when == "in the commit"
+        assert shown == expected_vectors(NEW, FakeEmbedder())
+
+    done = embedded_pids(log.read_text().splitlines() if log.exists() else [])
+    again = FakeEmbedder()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedding, "CHUNK_ROWS", embedding_run.ROWS)
+        staged, *_ = stage_embeddings(store, store.require("item_texts"), again)
+        version = commit_staged(store, staged)
+    twice = set(done) & set(embedded_pids(again.embedded))
+    assert len({pid // embedding_run.ROWS for pid in twice}) <= 1  # the chunk that was in work
+    if when == "in the commit":
+        assert not twice
+    assert version.stream().read_all().equals(prepared.result)
+    assert len(pd.read_parquet(folder / "item_embeddings.parquet")) == len(NEW)
+
+
+def test_a_second_run_fails_while_one_is_at_it(prepared, tmp_path):
+    folder = tmp_path / "data"
+    shutil.copytree(prepared.folder, folder, symlinks=True)
+    store = Store(folder)
+    staged, *_ = stage_embeddings(store, store.require("item_texts"), FakeEmbedder())
+    with pytest.raises(StoreError, match=r"item_embeddings\.parquet: another run is writing it"):
+        stage_embeddings(Store(folder), store.require("item_texts"), FakeEmbedder())
+    assert embedding_run.run(folder, tmp_path / "log", Moment()) == 1
+    assert commit_staged(store, staged).rows == len(NEW)
+
+
+# --- pieces
+
+
+def test_chunks_are_cut_by_the_texts_to_embed(local, monkeypatch):
+    monkeypatch.setattr(embedding, "CHUNK_ROWS", 50)
+    texts = dict.fromkeys(range(100), "x" * 10)
+    version = commit_texts(local, texts)
+
+    def rows(sources: VectorSources, characters: float) -> list[int]:
+        return [chunk.rows for chunk in cut_chunks(version, sources, characters)]
+
+    none = VectorSources()
+    assert rows(none, 100) == [10] * 10
+    assert rows(none, 1) == [1] * 100
+    assert rows(none, 10_000) == [50, 50]
+    first = embed(local, {pid: texts[pid] for pid in range(60)}, FakeEmbedder())
+    half = VectorSources.of(first.version, [])
+    assert rows(half, 100) == [50, 20, 10, 10, 10]
+    monkeypatch.setattr(embedding, "CHUNK_CHARACTERS", 300)
+    assert rows(half, 100) == [30, 30, 10, 10, 10, 10]
+
+
+def copy_of(value):
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 - its own
+
+
+def test_the_worker_can_be_sent_to_another_process(local):
+    texts = item_texts(range(10))
+    run = embed(local, texts, FakeEmbedder())
+    version = local.require("item_texts")
+    sources = VectorSources.of(run.version, [])
+    (chunk,) = cut_chunks(version, sources, 1000)
+    canary = run.version.provenance.details["canary"]
+    worker = ChunkEmbedder(SortedParts.of(version), sources, ProvenEmbedder(FakeEmbedder(), canary))
+    blocks, summary = copy_of(worker)(chunk)
+    assert sum(block.num_rows for block in blocks) == 10
+    assert summary.embedded == 0
+
+
+def test_progress_says_how_far_it_is():
+    progress = Progress(total_rows=1000, started=time.monotonic() - 10)
+    progress.add(Chunk(0, 100, 0, 99), None)
+    progress.add(Chunk(1, 200, 100, 299), ChunkSummary(embedded=150, tokens=9000, seconds=9.0))
+    assert (progress.rows, progress.resumed, progress.reused) == (300, 100, 50)
+    assert progress.describe() == (
+        "300 of 1,000 items, 20 items/s, 1,000 tokens/s, about 0.6 minutes left"
+    )
