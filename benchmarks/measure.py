@@ -1,11 +1,11 @@
 """What the benchmarks share: the median of three runs, and the peak memory of one stage."""
 
 import multiprocessing
-import resource
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -16,7 +16,9 @@ def median_seconds(run: Callable[[], Any], repeats: int = 3) -> float:
 
 def peak_rss_mb() -> float:
     """The most memory this process has held so far (MB). It never falls."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss: a child starts with that of the process it was forked from.
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 @dataclass(frozen=True)

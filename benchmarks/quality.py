@@ -27,6 +27,7 @@ from sid_assets.core.quality_interactions import measure_interactions
 from sid_assets.core.sids import pack
 
 ROWS_PER_PART = 1_000_000
+BATCH_ROWS = 65_536
 HISTORIES = 1_000_000
 HISTORY_LENGTH = 20
 
@@ -84,23 +85,25 @@ def hashes(numbers: np.ndarray) -> pa.Array:
     )
 
 
-def read(folder: Path, name: str, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """A table as a stream, as the graph reads it."""
-    return ds.dataset(folder / name, format="parquet").to_batches(columns=columns)
+def read(folder: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    """The rows of a table, a batch at a time, as the graph reads them."""
+    for part in sorted(folder.iterdir()):
+        with pq.ParquetFile(part) as file:
+            yield from file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
 
 
 def by_sid_assets(folder: Path) -> dict[str, float]:
     """The metrics of the SIDs."""
-    codes = read(folder, "codes", ["pid", "codes", "residual_norms"])
-    texts = read(folder, "item_texts", ["pid", "text_hash"])
+    codes = read(folder / "codes", ["pid", "codes", "residual_norms"])
+    texts = read(folder / "item_texts", ["pid", "text_hash"])
     return measure_sids(codes, schema.MAX_CODEBOOK_SIZE, item_texts=texts).figures()
 
 
 def by_interactions(folder: Path) -> dict[str, float]:
     """The metrics weighted by interactions."""
-    codes = ds.dataset(folder / "codes", format="parquet").scanner(columns=["pid", "codes"])
+    columns = pa.schema([schema.codes("int").field(name) for name in ("pid", "codes")])
     return measure_interactions(
-        codes.to_reader(),
+        pa.RecordBatchReader.from_batches(columns, read(folder / "codes", columns.names)),
         schema.MAX_CODEBOOK_SIZE,
         ds.dataset(folder / "interactions.parquet", format="parquet"),
     ).figures()

@@ -1,8 +1,9 @@
 """How good the semantic IDs of a catalog are: uniqueness, code usage, reconstruction error.
 
-All figures are exact. `measure_sids` reads the codes once, as a stream, and keeps about 20 bytes
-an item (40 where texts are given); it takes no sample. A SID is held as one integer, so that
-distinct SIDs, groups and prefixes come from a single sort.
+All figures are exact, of all items. `measure_sids` reads the codes once, as a stream, and keeps
+numbers, not rows: 20 bytes an item, 28 where texts are given, and up to about 90 while it sorts
+them (measured: 1.2 GB for ten million items). A SID is held as one integer, so that distinct SIDs,
+groups and prefixes come from a single sort.
 
 Terms: a *SID group* is all items with one SID; an item *collides* if its group has others in it.
 The *prefix* of length 1 or 2 is the first code, or the first two, of a SID; length 3 is the SID.
@@ -250,7 +251,7 @@ def measure_sids(
     """
     scan = _scan(codes, codebook_size, item_texts)
     groups = _group(scan.sids, scan.text_keys)
-    by_prefix = [_group_prefixes(groups, length) for length in range(1, CODE_LAYERS + 1)]
+    by_prefix = [*(_group_prefixes(groups, length) for length in range(1, CODE_LAYERS)), groups]
     group_sizes, group_counts = np.unique(groups.items, return_counts=True)
     errors = [_sorted_numbers(layer) for layer in scan.errors]
     return SidQuality(
@@ -289,8 +290,8 @@ def gini(sizes: np.ndarray) -> float:
     """Gini coefficient of sizes: 0 if all are equal, 1 - 1/n if one of n holds everything."""
     ascending = np.sort(sizes)
     n = len(ascending)
-    rank = np.arange(1, n + 1)
-    return float(2 * (rank @ ascending) / (n * ascending.sum()) - (n + 1) / n)
+    rank = np.arange(1, n + 1, dtype=np.float64)
+    return float(2 * (rank @ ascending) / (n * float(ascending.sum())) - (n + 1) / n)
 
 
 def code_rows(batch: pa.RecordBatch, codebook_size: int) -> np.ndarray:
@@ -435,20 +436,21 @@ class _Groups:
 
 
 def _group(sids: np.ndarray, text_keys: np.ndarray | None) -> _Groups:
-    """Sort items into SID groups. Sorts `sids` in place where there are no texts."""
+    """Sort items into SID groups; both arrays are sorted in place."""
+    texts = None
     if text_keys is None:
         sids.sort()
         starts = run_starts(sids)
-        texts = None
     else:
         order = np.lexsort((text_keys, sids))
-        sids, text_keys = sids[order], text_keys[order]
+        for array in (sids, text_keys):
+            array[:] = array[order]
         starts = run_starts(sids)
         new_text = np.ones(len(sids), bool)
         new_text[1:] = (sids[1:] != sids[:-1]) | (text_keys[1:] != text_keys[:-1])
         texts = np.add.reduceat(new_text, starts, dtype=np.int64)
     items = np.diff(starts, append=len(sids))
-    return _Groups(sids[starts], items, np.ones_like(items), texts)
+    return _Groups(sids[starts], items, np.broadcast_to(np.int64(1), len(items)), texts)
 
 
 def _group_prefixes(groups: _Groups, length: int) -> _Groups:
