@@ -8,8 +8,10 @@ import numpy as np
 
 from sid_assets.core.embedders.text_tokenizer import Tokenized
 
-WINDOW = 2048
-"""Texts that are tokenised, and sorted by their tokens, together."""
+WINDOW_TEXTS = 2048
+WINDOW_CHARACTERS = 2_000_000
+"""Texts that are tokenised, and sorted by their tokens, together: at most so many, and so long in
+all (the tokenizer takes some 100 bytes a token for a while)."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -33,19 +35,30 @@ def tokenised_windows(
     """
     characters = np.fromiter((len(text) for text in texts), np.int64, len(texts))
     order = np.argsort(-characters, kind="stable")
-    windows = [order[start : start + WINDOW] for start in range(0, len(order), WINDOW)]
 
     def tokenise_window(window: np.ndarray) -> tuple[np.ndarray, Tokenized]:
         tokenized = tokenise([texts[int(i)] for i in window])
         longest_first = np.argsort(-tokenized.lengths, kind="stable")
         return window[longest_first], tokenized.take(longest_first)
 
-    yield from _one_ahead(tokenise_window, windows)
+    yield from _one_ahead(tokenise_window, _windows(order, characters[order]))
 
 
 def rows_that_fit(longest: int, budget: int) -> int:
     """How many rows of a batch, padded to the longest, stay within a token budget; 1 or more."""
     return max(1, budget // longest)
+
+
+def _windows(order: np.ndarray, characters: np.ndarray) -> Iterator[np.ndarray]:
+    """Cut positions into windows, given how long the text at each is."""
+    ends = np.cumsum(characters)
+    start = 0
+    while start < len(order):
+        limit = ends[start] - characters[start] + WINDOW_CHARACTERS
+        stop = int(np.searchsorted(ends, limit, side="right"))
+        stop = min(max(stop, start + 1), start + WINDOW_TEXTS)
+        yield order[start:stop]
+        start = stop
 
 
 def _one_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

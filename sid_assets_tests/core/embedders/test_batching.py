@@ -28,15 +28,19 @@ def test_distinct_texts_and_which_are_the_same(texts: list[str]) -> None:
 
 
 @settings(deadline=None)
-@given(TEXTS.map(lambda texts: list(dict.fromkeys(texts))), st.integers(1, 10))
-def test_windows_hold_every_text_once_longest_first(texts: list[str], window: int) -> None:
+@given(TEXTS.map(lambda texts: list(dict.fromkeys(texts))), st.integers(1, 10), st.integers(1, 30))
+def test_windows_hold_every_text_once_longest_first(
+    texts: list[str], window: int, characters: int
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batching, "WINDOW", window)
+        patch.setattr(batching, "WINDOW_TEXTS", window)
+        patch.setattr(batching, "WINDOW_CHARACTERS", characters)
         windows = list(tokenised_windows(texts, by_words))
     seen = [position for positions, _ in windows for position in positions]
     assert sorted(seen) == list(range(len(texts)))
     for positions, tokenized in windows:
-        assert len(positions) <= window
+        assert 0 < len(positions) <= window
+        assert len(positions) == 1 or sum(len(texts[i]) for i in positions) <= characters
         expected = by_words([texts[i] for i in positions])
         assert tokenized.ids == expected.ids
         np.testing.assert_array_equal(tokenized.lengths, expected.lengths)
@@ -47,7 +51,7 @@ def test_windows_hold_every_text_once_longest_first(texts: list[str], window: in
 def test_the_next_window_is_tokenised_while_this_one_is_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(batching, "WINDOW", 1)
+    monkeypatch.setattr(batching, "WINDOW_TEXTS", 1)
     tokenised = [threading.Event() for _ in range(3)]
     started = iter(tokenised)
 

@@ -40,7 +40,7 @@ def texts_of_mixed_length_and_script() -> list[str]:
         "神灵",
         "é",
     ]
-    lengths = [0, 0, 1, 1, 150, *(draw.randrange(1, 20) for _ in range(195))]
+    lengths = [0, 0, 1, 1, 150, *(draw.randrange(1, 12) for _ in range(195))]
     return [" ".join(draw.choices(words, k=length)) for length in lengths]
 
 
@@ -108,7 +108,7 @@ def test_gives_the_vectors_of_sentence_transformers(
 def test_neither_batches_nor_order_change_a_vector(
     small_model: Path, texts: list[str], vectors: np.ndarray, batch_tokens: int
 ) -> None:
-    some = random.Random(batch_tokens).sample(range(len(texts)), 60)  # noqa: S311 - no secrets
+    some = random.Random(batch_tokens).sample(range(len(texts)), 40)  # noqa: S311 - no secrets
     embedder = Qwen3Embedder(str(small_model), batch_tokens=batch_tokens)
     embedded = embedder.embed([texts[i] for i in some])
     assert cosines(embedded.vectors, vectors[some]).min() >= SAME
@@ -177,7 +177,15 @@ def test_a_tokenizer_without_the_end_gives_the_same_vectors(
     assert cosines(embedded.vectors, vectors[:10]).min() >= SAME
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
 def test_batches_are_halved_when_memory_runs_out(
+    error: RuntimeError,
     small_model: Path,
     texts: list[str],
     vectors: np.ndarray,
@@ -189,11 +197,11 @@ def test_batches_are_halved_when_memory_runs_out(
     def small_device(self: LastTokenModel, ids: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
         tried.append(ids.numel())
         if ids.numel() > 100:
-            raise torch.OutOfMemoryError("out of memory")
+            raise error
         return forward(self, ids, mask)
 
     monkeypatch.setattr(LastTokenModel, "_embed_padded", small_device)
-    short = [i for i, text in enumerate(texts) if len(text.encode()) < 40]
+    short = [i for i, text in enumerate(texts) if len(text.encode()) < 40][:60]
     embedder = Qwen3Embedder(str(small_model), batch_tokens=1600)
     embedded = embedder.embed([texts[i] for i in short])
     assert cosines(embedded.vectors, vectors[short]).min() >= SAME
