@@ -1,17 +1,39 @@
 """Training a tokenizer: residual k-means with faiss, layer by layer, on a sample of a stream."""
 
+import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
-from sid_assets.core.residual_kmeans import Encoder
+from sid_assets.core.errors import InputError
+from sid_assets.core.quality import entropy
+from sid_assets.core.residual_kmeans import BATCH, Encoded, Encoder
+
+log = logging.getLogger(__name__)
+
+HELD_OUT = 10
+"""One in so many rows of the sample is kept from training, to measure on."""
+
+FEW_POINTS = 39
+"""With fewer rows a centroid, faiss warns that k-means has too little to go by."""
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What decides a trained tokenizer, beside its vectors."""
+    """What decides a trained tokenizer, beside its vectors; all of it reaches faiss.
+
+    Attributes:
+        layers: Codebooks, and so codes of an item.
+        codebook_size: Centroids of a layer.
+        iterations: Rounds of k-means.
+        seed: Of the sample, and of the first centroids (layer l uses seed + l).
+        restarts: Times k-means is begun with other first centroids; the best result is kept.
+        points_per_centroid: Rows to train on for each centroid, if there are as many. The sample
+            in memory takes codebook_size * points_per_centroid * 10/9 vectors: with 8192, 64 and
+            4096 values a vector, 9.5 GB.
+    """
 
     layers: int = 3
     codebook_size: int = 8192
@@ -20,32 +42,175 @@ class TrainingSettings:
     restarts: int = 1
     points_per_centroid: int = 64
 
+    @property
+    def sample_size(self) -> int:
+        """Rows of the sample, those held out included."""
+        return self.codebook_size * self.points_per_centroid * HELD_OUT // (HELD_OUT - 1)
+
 
 @dataclass(frozen=True)
 class Trained:
-    """A tokenizer and how well it fits: `figures` is JSON-able."""
+    """A tokenizer and how well it fits.
+
+    Attributes:
+        centroids: float32, shape (layers, codebook_size, dim).
+        figures: JSON: `rows_seen`, `rows_trained`, `rows_held_out`, and `layers`, a list with the
+            figures after each layer on `trained` and `held_out` rows: `mean_squared_error` (mean
+            squared Euclidean norm of the residuals), `relative_error` (mean of residual norm /
+            norm of the vector), `utilisation` (share of codes used), `entropy` (nats),
+            `dead_codes` (count).
+        notes: What is worth telling of how it went.
+    """
 
     centroids: np.ndarray
     figures: dict[str, Any]
+    notes: tuple[str, ...] = ()
 
 
-def train(batches: Iterable[np.ndarray], settings: TrainingSettings) -> Trained:
-    """Train a tokenizer on batches of float32 vectors (n, dim)."""
+def train(
+    batches: Iterable[np.ndarray], settings: TrainingSettings, device: str | None = None
+) -> Trained:
+    """Train a tokenizer on a sample, drawn in one pass over the vectors.
+
+    The same vectors in the same order, settings and number of threads give the same centroids.
+
+    Args:
+        batches: float32, each of shape (n, dim), finite. How they are cut does not matter.
+        settings: How to train.
+        device: Where residuals are computed; see `Encoder`.
+
+    Raises:
+        InputError: There are fewer vectors to train on than centroids.
+    """
+    rng = np.random.default_rng(settings.seed)
+    residuals, rows_seen = draw_sample(batches, settings.sample_size, rng)
+    held_out = -(-len(residuals) // HELD_OUT)
+    trained = len(residuals) - held_out
+    notes = _require_enough(trained, held_out, settings)
+    _move_to_end(residuals, rng.choice(len(residuals), held_out, replace=False))
+
+    centroids, layers = [], []
+    lengths = np.empty(0, np.float32)
+    for layer in range(settings.layers):
+        codebook = _train_layer(residuals[:trained], settings, layer)
+        encoded = _subtract(residuals, codebook, device)
+        if layer == 0:
+            lengths = encoded.residual_norms[:, 0]
+        parts = {"trained": slice(0, trained), "held_out": slice(trained, None)}
+        figures = {
+            name: _figures(encoded, lengths, part, settings.codebook_size)
+            for name, part in parts.items()
+        }
+        log.info("layer %d: %s", layer + 1, figures)
+        centroids.append(codebook)
+        layers.append({"layer": layer + 1, **figures})
+    figures = {
+        "settings": asdict(settings),
+        "rows_seen": rows_seen,
+        "rows_trained": trained,
+        "rows_held_out": held_out,
+        "layers": layers,
+    }
+    return Trained(np.stack(centroids), figures, notes)
+
+
+def draw_sample(
+    batches: Iterable[np.ndarray], size: int, rng: np.random.Generator
+) -> tuple[np.ndarray, int]:
+    """A uniform sample of the rows of a stream of unknown length, and how many rows it had.
+
+    Reservoir sampling (Vitter 1985, algorithm R): row i, counted from 0, takes the place of a
+    random one of the sample with probability size / (i + 1). One random number is drawn a row, so
+    that the sample does not depend on how the stream is cut into batches.
+
+    Returns:
+        A copy of at most `size` rows, and the number of rows seen.
+    """
+    sample = np.empty((0, 0), np.float32)
+    seen = 0
+    for batch in batches:
+        if not seen:
+            sample = np.empty((0, batch.shape[1]), np.float32)
+        places = rng.random(len(batch)) * np.arange(seen + 1, seen + len(batch) + 1)
+        filled = min(size, seen + len(batch))
+        fresh = max(0, filled - seen)
+        if filled > len(sample):
+            rows = min(size, max(filled, 2 * len(sample)))
+            sample.resize((rows, batch.shape[1]), refcheck=False)
+        sample[seen:filled] = batch[:fresh]
+        for row in fresh + np.flatnonzero(places[fresh:] < size):
+            sample[int(places[row])] = batch[row]
+        seen += len(batch)
+    return sample[:seen], seen
+
+
+def _require_enough(trained: int, held_out: int, settings: TrainingSettings) -> tuple[str, ...]:
+    if trained < settings.codebook_size:
+        raise InputError(
+            f"{trained + held_out:,} vectors leave {trained:,} to train on ({held_out:,} are held "
+            f"out), fewer than the {settings.codebook_size:,} centroids of a layer. The largest "
+            f"codebook size that would do is {trained:,}: set SID_CODEBOOK_SIZE, or use a "
+            "tokenizer that is trained already."
+        )
+    if trained >= FEW_POINTS * settings.codebook_size:
+        return ()
+    return (
+        f"{trained:,} vectors for {settings.codebook_size:,} centroids are fewer than "
+        f"{FEW_POINTS} each: expect codes that generalise badly. A smaller codebook would fit "
+        "better.",
+    )
+
+
+def _move_to_end(rows: np.ndarray, chosen: np.ndarray) -> None:
+    """Swap the chosen rows with those at the end, in place."""
+    start = len(rows) - len(chosen)
+    is_chosen = np.zeros(len(rows), bool)
+    is_chosen[chosen] = True
+    before = np.flatnonzero(is_chosen[:start])
+    after = start + np.flatnonzero(~is_chosen[start:])
+    rows[before], rows[after] = rows[after], rows[before]
+
+
+def _train_layer(vectors: np.ndarray, settings: TrainingSettings, layer: int) -> np.ndarray:
     import faiss
 
-    residual = np.concatenate(list(batches)).astype(np.float32)
-    centroids = []
-    for layer in range(settings.layers):
-        kmeans = faiss.Kmeans(
-            residual.shape[1],
-            settings.codebook_size,
-            niter=settings.iterations,
-            seed=settings.seed + layer,
-            nredo=settings.restarts,
-            max_points_per_centroid=settings.points_per_centroid,
-        )
-        kmeans.train(residual)
-        codebook = kmeans.centroids
-        centroids.append(codebook)
-        residual = residual - codebook[Encoder(codebook[None]).encode(residual).codes[:, 0]]
-    return Trained(np.stack(centroids), {})
+    kmeans = faiss.Kmeans(
+        vectors.shape[1],
+        settings.codebook_size,
+        niter=settings.iterations,
+        nredo=settings.restarts,
+        seed=settings.seed + layer,
+        max_points_per_centroid=settings.points_per_centroid,
+        min_points_per_centroid=1,  # this module says it in its own words
+    )
+    kmeans.train(vectors)
+    return np.asarray(kmeans.centroids)
+
+
+def _subtract(residuals: np.ndarray, codebook: np.ndarray, device: str | None) -> Encoded:
+    """Encode with one more layer, and leave what remains in place of the residuals."""
+    encoder = Encoder(codebook[None], device)
+    parts = []
+    for start in range(0, len(residuals), BATCH):
+        some = residuals[start : start + BATCH]
+        parts.append(encoder.encode(some))
+        some -= codebook[parts[-1].codes[:, 0]]
+    return Encoded(
+        np.concatenate([part.codes for part in parts]),
+        np.concatenate([part.residual_norms for part in parts]),
+    )
+
+
+def _figures(
+    encoded: Encoded, lengths: np.ndarray, part: slice, codebook_size: int
+) -> dict[str, float]:
+    norms, lengths = encoded.residual_norms[part, 1].astype(np.float64), lengths[part]
+    counts = np.bincount(encoded.codes[part, 0], minlength=codebook_size)
+    dead = int((counts == 0).sum())
+    return {
+        "mean_squared_error": float((norms**2).mean()),
+        "relative_error": float((norms / lengths)[lengths > 0].mean()) if lengths.any() else 0.0,
+        "utilisation": 1 - dead / codebook_size,
+        "entropy": entropy(counts),
+        "dead_codes": dead,
+    }
