@@ -131,7 +131,7 @@
     const same = beside(three, []);
     const sameTwo = beside(two, three);
     const sameOne = beside(one, two);
-    const alone = element("p", "muted", "No other item here shares a code with it from the start.");
+    const alone = element("p", "muted more", "No other item on this page has the same first code.");
     byId("detail").replaceChildren(
       head,
       element("p", "full-text", items.text[place]),
@@ -229,7 +229,7 @@
       hoverinfo: "skip",
     });
     draw("code-usage", lines, {
-      xaxis: { title: "codes of the layer, most used first", range: [1, ranks.length] },
+      xaxis: { title: "codes of the layer, most used first", range: [1, ranks.length], tickformat: ",d" },
       yaxis: { title: "items", type: "log", dtick: 1, tickformat: ",d" },
     });
   }
