@@ -97,13 +97,11 @@ def check_item_texts(version: Version, rejected: Version | None) -> Findings:
         pids, texts = batch.column("pid"), batch.column("text")
         rows += batch.num_rows
         order.add(pids)
-        empty.add(_numpy(pc.equal(pc.utf8_trim_whitespace(texts), "")), pids)
-        hashes = [text_hash(text) for text in texts.to_pylist()]
-        other_hash.add(
-            _numpy(pc.not_equal(pa.array(hashes, schema.HASH), batch.column("text_hash"))), pids
-        )
+        empty.add(~_true(pc.not_equal(pc.utf8_trim_whitespace(texts), "")), pids)
+        hashes = pa.array([text_hash(text or "") for text in texts.to_pylist()], schema.HASH)
+        other_hash.add(~_true(pc.equal(hashes, batch.column("text_hash"))), pids)
         if pids.type == pa.int64():
-            zero.add(_numpy(pc.equal(pids, 0)), pids)
+            zero.add(_true(pc.equal(pids, 0)), pids)
     return {
         "rows": Finding(rows > 0, f"{rows:,} rows", {"rows": rows}),
         "pids": order.finding(),
@@ -120,7 +118,7 @@ def check_item_texts(version: Version, rejected: Version | None) -> Findings:
 
 
 def check_item_embeddings(version: Version, texts: Version) -> Findings:
-    """Vectors are 4096 wide, finite, of unit norm and of their hash; pids are the items'."""
+    """Vectors are 4096 wide, finite, of unit norm and of their hash; rows are the items'."""
     order, infinite, norm, other_hash = _Order(), Offenders(), Offenders(), Offenders()
     width = version.schema().field("embedding").type
     if width != schema.VECTOR:
@@ -130,9 +128,9 @@ def check_item_embeddings(version: Version, texts: Version) -> Findings:
         order.add(pids)
         norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
         infinite.add(~np.isfinite(norms), pids)
-        norm.add(np.abs(norms - 1) > NORM_TOLERANCE, pids)
-        hashes = vector_hashes(vectors)
-        other_hash.add(_numpy(pc.not_equal(hashes, batch.column("vector_hash"))), pids)
+        norm.add(~(np.abs(norms - 1) <= NORM_TOLERANCE), pids)
+        same_hash = pc.equal(vector_hashes(vectors), batch.column("vector_hash"))
+        other_hash.add(~_true(same_hash), pids)
     return {
         "width": Finding(True, f"every vector is {EMBEDDING_DIM} wide"),
         "finite": infinite.finding("every number is finite", "a vector has NaN or infinity"),
@@ -141,12 +139,12 @@ def check_item_embeddings(version: Version, texts: Version) -> Findings:
             "every hash is that of its vector", "the hash is not that of the vector"
         ),
         "pids": order.finding(),
-        "same_pids": _same_pids(version, texts),
+        **_same_rows(version, texts, "text_hash"),
     }
 
 
 def check_codes(version: Version, embeddings: Version, codebook_size: int) -> Findings:
-    """Every item has exactly three codes, each of the codebook; pids are the vectors'."""
+    """Every item has exactly three codes, each of the codebook; rows are those of the vectors."""
     order, length, outside = _Order(), Offenders(), Offenders()
     for batch in version.stream(["pid", "codes"], batch_rows=COMPARED_ROWS):
         pids, codes = batch.column("pid"), batch.column("codes")
@@ -155,7 +153,7 @@ def check_codes(version: Version, embeddings: Version, codebook_size: int) -> Fi
     return {
         **_code_findings(length, outside, codebook_size),
         "pids": order.finding(),
-        "same_pids": _same_pids(version, embeddings),
+        **_same_rows(version, embeddings, "vector_hash"),
     }
 
 
@@ -177,7 +175,7 @@ def check_pid2sid(version: Version, codes: Version) -> Findings:
         same = pc.and_(
             pc.equal(mine.column("pid"), theirs.column("pid")), _equal_lists(mine, theirs)
         )
-        other.add(~_numpy(same), pids)
+        other.add(~_true(same), pids)
     equal = other.finding("every SID is the item's codes", "the SID is not the item's codes")
     if rows != wanted_rows:
         equal = Finding(False, f"{rows:,} rows; codes has {wanted_rows:,}")
@@ -191,7 +189,10 @@ def check_pid_map(version: Version, sids: Version) -> Findings:
     for batch in version.stream(batch_rows=COMPARED_ROWS):
         order.add(batch.column("pid"))
         values = batch.column("number").to_numpy()
-        bad = (values < 1) | (values > version.rows) | seen[np.clip(values, 0, version.rows)]
+        again = np.ones(len(values), bool)
+        again[np.unique(values, return_index=True)[1]] = False
+        again |= seen[np.clip(values, 0, version.rows)]
+        bad = again | (values < 1) | (values > version.rows)
         numbers.add(bad, batch.column("pid"))
         seen[values[~bad]] = True
     numbered = pa.schema([("number", pa.int64())])
@@ -270,7 +271,7 @@ def _add_codes(
     flat = codes.flatten()
     wrong = pc.fill_null(pc.or_(pc.less(flat, 0), pc.greater_equal(flat, codebook_size)), True)
     rows = pc.list_parent_indices(codes).to_numpy(zero_copy_only=False)
-    outside.add(np.bincount(rows, _numpy(wrong), minlength=len(codes)) > 0, pids)
+    outside.add(np.bincount(rows, _true(wrong), minlength=len(codes)) > 0, pids)
 
 
 def _code_findings(length: Offenders, outside: Offenders, codebook_size: int) -> Findings:
@@ -285,25 +286,39 @@ def _code_findings(length: Offenders, outside: Offenders, codebook_size: int) ->
     }
 
 
-def _same_pids(version: Version, other: Version) -> Finding:
-    """Whether two tables have the same pids in the same order."""
-    pairs = zip_longest(_pids(version), _pids(other))
+def _same_rows(version: Version, other: Version, hash_column: str) -> Findings:
+    """Whether a table has the pids of the one it is made from, and was made from these very rows.
+
+    Args:
+        version: The table.
+        other: The table it is made from.
+        hash_column: The hash of what each row is made from, which both tables have.
+    """
+    stale = Offenders()
+    name = other.provenance.asset
     row = 0
-    for mine, theirs in pairs:
-        if mine is None or theirs is None or not mine.equals(theirs):
-            return Finding(
-                False,
-                f"{version.rows:,} pids against the {other.rows:,} of {other.provenance.asset}; "
-                f"they differ after row {row:,}. Materialise the later one again.",
+    for mine, theirs in zip_longest(_rows(version, hash_column), _rows(other, hash_column)):
+        if mine is None or theirs is None or not mine["pid"].equals(theirs["pid"]):
+            differ = (
+                f"{version.rows:,} pids against the {other.rows:,} of {name}; they differ after "
+                f"row {row:,}. Materialise the later one again."
             )
-        row += len(mine)
-    return Finding(True, f"the {row:,} pids of {other.provenance.asset}", {"rows": row})
+            return {"same_pids": Finding(False, differ)}
+        same = pc.equal(mine[hash_column], theirs[hash_column])
+        stale.add(~_true(same), mine["pid"])
+        row += mine.num_rows
+    return {
+        "same_pids": Finding(True, f"the {row:,} pids of {name}", {"rows": row}),
+        f"same_{hash_column}": stale.finding(
+            f"every row is made from that of {name}", f"a row is made from another than {name} has"
+        ),
+    }
 
 
-def _pids(version: Version) -> Iterator[pa.Array]:
-    stream = version.stream(["pid"], batch_rows=COMPARED_ROWS)
+def _rows(version: Version, hash_column: str) -> Iterator[pa.RecordBatch]:
+    stream = version.stream(["pid", hash_column], batch_rows=COMPARED_ROWS)
     for table in rebatched(stream, COMPARED_ROWS):
-        yield table.column("pid").combine_chunks()
+        yield table.to_batches()[0]
 
 
 def _equal_lists(mine: pa.Table, theirs: pa.Table) -> pa.Array:
@@ -313,8 +328,9 @@ def _equal_lists(mine: pa.Table, theirs: pa.Table) -> pa.Array:
     return pc.fill_null(pc.equal(first, second), False)
 
 
-def _numpy(mask: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    return np.asarray(mask.to_numpy(zero_copy_only=False), bool)
+def _true(mask: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Where a mask is true, and not false or null: bool, shape (n,)."""
+    return pc.fill_null(mask, False).to_numpy(zero_copy_only=False)
 
 
 def _columns(columns: pa.Schema) -> str:

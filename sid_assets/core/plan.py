@@ -66,7 +66,7 @@ class Plan:
 
     def describe(self) -> str:
         """The plan in words, a line for each subject."""
-        lines = [f"Items: {self.changes.describe()}."]
+        lines = [f"The refresh: {self.changes.describe()}."]
         if self.afresh:
             lines.append(f"Starts afresh: {self.afresh}.")
         if self.staged:
@@ -79,7 +79,7 @@ class Plan:
             lines.append(f"Time on this device: about {_duration(self.seconds)}.")
         if self.memory:
             needed, free = _gigabytes(self.memory.needed), _gigabytes(self.memory.free)
-            verdict = "" if self.memory.needed <= self.memory.free else " It does not fit."
+            verdict = "" if _fits(self.memory) else " It does not fit."
             lines.append(f"Memory: {needed} needed, {self.memory.device} has {free} free.{verdict}")
         disk = f"Disk: {_gigabytes(self.disk_needed)} for the new version of the vectors"
         if self.disk_free is not None:
@@ -114,7 +114,8 @@ def make_plan(
         table: Asset key of `item_embeddings`.
         texts: Rows of `item_texts`, sorted by pid.
         embedder: What would embed them. Its weights are loaded only to calibrate.
-        calibrate: Whether to measure the time, which takes a few seconds and loads the weights.
+        calibrate: Whether to measure the time, which takes a few seconds and loads the weights;
+            where these do not fit, the time is not measured.
         log: Takes warnings, in words.
 
     Raises:
@@ -132,6 +133,8 @@ def make_plan(
     sample = survey.sample.texts
     counts = embedder.count_tokens(sample)
     tokens_per_character = int(counts.lengths.sum()) / max(sum(map(len, sample)), 1)
+    memory = embedder.memory() if survey.texts else None
+    calibrate = calibrate and _fits(memory)
     return Plan(
         changes=survey.changes,
         staged=survey.staged,
@@ -141,7 +144,7 @@ def make_plan(
         tokens=round(tokens_per_character * survey.characters),
         tokens_counted=len(sample) == survey.texts and not counts.estimated,
         seconds=_seconds(survey.characters, embedder, sample) if calibrate else None,
-        memory=embedder.memory() if survey.texts else None,
+        memory=memory,
         disk_needed=survey.rows * BYTES_PER_ROW,
         disk_free=free_bytes(store.root),
         sample=tuple(sample),
@@ -212,6 +215,10 @@ class _Sample:
         while len(self.texts) > self._most:
             self.texts = self.texts[::2]
             self._every *= 2
+
+
+def _fits(memory: Memory | None) -> bool:
+    return memory is None or memory.needed <= memory.free
 
 
 def _seconds(characters: int, embedder: Embedder, sample: Sequence[str]) -> float:

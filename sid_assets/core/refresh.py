@@ -70,13 +70,13 @@ class Changes:
         )
 
 
-def require_small_change(changes: Changes, policy: RefreshPolicy, plan: str) -> None:
+def require_small_change(changes: Changes, policy: RefreshPolicy, plan: str = "") -> None:
     """Stop a refresh that an edited template or a truncated export may have caused.
 
     Args:
         changes: What the refresh changes.
         policy: What it may do.
-        plan: What it would do and cost, in words, for the message.
+        plan: What it would do and cost, in words, to say so in the message.
 
     Raises:
         InputError: More items change or vanish than the policy allows.
@@ -87,7 +87,7 @@ def require_small_change(changes: Changes, policy: RefreshPolicy, plan: str) -> 
             f"{policy.max_changed_share:.0%} is the limit. Was the template edited, or the "
             "catalog cut short? If it is meant, run with the run config "
             '{"resources": {"refresh": {"config": {"allow_large_change": true}}}}, or raise '
-            f"SID_MAX_CHANGED_SHARE. This is what it would do:\n{plan}"
+            f"SID_MAX_CHANGED_SHARE.\n{plan}"
         )
 
 

@@ -384,6 +384,14 @@ class Store:
         _link(visible, os.path.relpath(target, visible.parent))
         _link(current, version.folder.name)
 
+    def forget(self, table: str, suffix: str = ".parquet") -> None:
+        """Make the table one that was never committed. Its files stay."""
+        if not is_local(self.root):
+            self._pointer(table).unlink(missing_ok=True)
+            return
+        Path(self.path(table, suffix).path).unlink(missing_ok=True)
+        Path(self.history(table).path, CURRENT).unlink(missing_ok=True)
+
     def _pointer(self, table: str) -> UPath:
         return self.history(table) / "current.json"
 

@@ -1,0 +1,123 @@
+"""What can be removed from the data folder: `python -m sid_assets.purge` lists it, `--yes` does it.
+
+That is older versions of tables, what runs left that did not end, and rows that were rejected. The
+version that readers see is never touched, nor a table that a run is writing.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from upath import UPath
+
+from sid_assets.core.errors import SidAssetsError
+from sid_assets.core.places import is_local, remove_folder
+from sid_assets.core.versions import Store
+from sid_assets.settings import Settings
+
+REJECTED = "item_texts_rejected"
+
+
+@dataclass(frozen=True)
+class Removable:
+    """A folder that can go.
+
+    Attributes:
+        table: The table it belongs to, by its asset key.
+        what: What it is, in words.
+        folder: Where it is.
+        bytes: Size of all files in it.
+    """
+
+    table: str
+    what: str
+    folder: UPath
+    bytes: int
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """List what can go, and remove it if told to. The exit status is 1 if a table was left out."""
+    parser = argparse.ArgumentParser(prog="python -m sid_assets.purge", description=__doc__)
+    parser.add_argument("--yes", action="store_true", help="remove it")
+    remove = parser.parse_args(arguments).yes
+    store = Settings.from_environment().store()
+    found, problems = purge(store, remove)
+    for one in found:
+        print(f"{one.table:<28} {one.what:<44} {one.bytes / 1e6:>12,.1f} MB  {one.folder.name}")
+    for problem in problems:
+        print(f"Left alone: {problem}", file=sys.stderr)
+    total = f"{len(found):,} folders in {store.root}, {sum(one.bytes for one in found) / 1e9:,.2f} GB"
+    print(f"Removed {total}." if remove else f"{total}. Nothing was removed: say --yes to do it.")
+    return 1 if problems else 0
+
+
+def purge(store: Store, remove: bool) -> tuple[list[Removable], list[str]]:
+    """Find what can go, and remove it if told to.
+
+    Returns:
+        What can go, or went, and why tables were left alone.
+    """
+    found: list[Removable] = []
+    problems: list[str] = []
+    for table in store.tables():
+        try:
+            with _held(store, table):
+                removable = list(_removable(store, table))
+                if remove:
+                    _remove(store, table, removable)
+                found += removable
+        except SidAssetsError as error:
+            problems.append(str(error))
+    return found, problems
+
+
+@contextmanager
+def _held(store: Store, table: str) -> Iterator[None]:
+    """Keep runs from writing a table.
+
+    Raises:
+        StoreError: One is at it.
+    """
+    lock = store.lock(table)
+    try:
+        yield
+    finally:
+        if lock:
+            lock.release()
+
+
+def _removable(store: Store, table: str) -> Iterator[Removable]:
+    current = store.current(table)
+    leftovers = store.leftovers(table)
+    # An object store has no locks: a run may be at work in these folders.
+    if is_local(store.root):
+        for folder in leftovers:
+            yield _described(table, "of a run that did not end, which the next would use", folder)
+    if current and current.before:
+        before = store.history(table) / current.before
+        if before.exists():
+            yield _described(table, "the version before", before)
+    if current and _is_rejected(table):
+        yield _described(table, f"{current.rows:,} rejected rows of the catalog", current.folder)
+
+
+def _remove(store: Store, table: str, removable: Sequence[Removable]) -> None:
+    if _is_rejected(table):
+        store.forget(table)
+    for one in removable:
+        remove_folder(one.folder)
+
+
+def _is_rejected(table: str) -> bool:
+    return table.rsplit("/", 1)[-1] == REJECTED
+
+
+def _described(table: str, what: str, folder: UPath) -> Removable:
+    sizes = (path.stat().st_size for path in folder.iterdir())
+    return Removable(table, what, folder, sum(sizes))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
