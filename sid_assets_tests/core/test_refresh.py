@@ -1,0 +1,142 @@
+"""The guards: what a refresh may do by itself, and what somebody has to ask for."""
+
+from dataclasses import replace
+
+import pytest
+from upath import UPath
+
+from sid_assets.core.errors import InputError
+from sid_assets.core.parts import Part
+from sid_assets.core.provenance import EmbeddingSpace, Provenance
+from sid_assets.core.refresh import (
+    Changes,
+    RefreshPolicy,
+    TokenizerSource,
+    keeps_tokenizer,
+    require_same_generation,
+    require_small_change,
+    tokenizer_source,
+    why_afresh,
+)
+from sid_assets.core.versions import Version
+
+SPACE = EmbeddingSpace("qwen3", "Qwen/Qwen3-Embedding-8B", revision="a1", max_length=8192)
+DENY, NEW = RefreshPolicy(), RefreshPolicy(new_generation=True)
+
+
+def version(table: str, space: EmbeddingSpace | None = SPACE, first_pid=1, **details) -> Version:
+    part = Part("part-0.parquet", rows=1, bytes=1, digest="", first_pid=first_pid)
+    return Version(
+        UPath("/data/.versions") / table,
+        Provenance(table, space=space, details=details),
+        "",
+        (part,),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "share"),
+    [
+        (Changes(new=0, changed=0, unchanged=0, removed=0), 0.0),
+        (Changes(new=100, changed=0, unchanged=0, removed=0), 0.0),
+        (Changes(new=1000, changed=20, unchanged=70, removed=10), 0.3),
+        (Changes(new=0, changed=21, unchanged=69, removed=10), 0.31),
+        (Changes(new=0, changed=0, unchanged=0, removed=5), 1.0),
+    ],
+)
+def test_the_share_of_items_that_change_or_vanish(changes, share):
+    assert changes.share == pytest.approx(share)
+    if share <= 0.3:
+        require_small_change(changes, DENY)
+        return
+    with pytest.raises(InputError, match=rf"change or remove {share:.0%} of .*30% is the limit"):
+        require_small_change(changes, DENY)
+    require_small_change(changes, RefreshPolicy(allow_large_change=True))
+    require_small_change(changes, RefreshPolicy(max_changed_share=1.0))
+
+
+def test_the_message_holds_the_plan():
+    with pytest.raises(InputError, match=r"SID_MAX_CHANGED_SHARE\.\nfirst line\nsecond"):
+        require_small_change(Changes(0, 0, 0, 1), DENY, "first line\nsecond")
+
+
+def test_the_same_space_and_type_of_pids_go_on():
+    assert why_afresh(version("v"), SPACE, "int") == ""
+    assert why_afresh(version("v", first_pid="a"), SPACE, "string") == ""
+    require_same_generation("", DENY)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("model", "x"), ("revision", "b2"), ("pooling", "mean"), ("max_length", 5)]
+)
+def test_another_space_starts_afresh_and_says_why(field, value):
+    other = replace(SPACE, **{field: value})
+    reason = why_afresh(version("item_embeddings"), other, "int")
+    assert f"{field}: {getattr(SPACE, field)!r} -> {value!r}" in reason
+    with pytest.raises(InputError, match=r"start afresh: .*\"new_generation\": true.*SID_DATA_DIR"):
+        require_same_generation(reason, DENY)
+    require_same_generation(reason, NEW)
+
+
+def test_a_version_that_does_not_say_its_space_is_not_used():
+    assert "the earlier one is not known" in why_afresh(version("v", space=None), SPACE, "int")
+
+
+def test_pids_of_another_type_start_afresh():
+    reason = why_afresh(version("v"), SPACE, "string")
+    assert reason.endswith("are of type int, these are string")
+
+
+# --- the tokenizer
+
+
+def test_what_the_setting_names(tmp_path):
+    path = tmp_path / "mine.pt"
+    path.write_bytes(b"weights")
+    training = {"seed": 1}
+    assert tokenizer_source("train", "main", training) == TokenizerSource(
+        "train", settings=training
+    )
+    named = tokenizer_source(str(path), "main", training)
+    assert (named.kind, named.location, len(named.digest)) == ("path", "", 64)
+    moved = path.rename(tmp_path / "moved.pt")
+    assert tokenizer_source(str(moved), "main", training) == named
+    assert tokenizer_source("owner/name", "v1", training) == TokenizerSource(
+        "hub", "owner/name", "v1"
+    )
+
+
+@pytest.mark.parametrize("name", ["gone.pt", "/no/such/file", "a/b/c", "name", ""])
+def test_a_setting_that_names_nothing(name):
+    with pytest.raises(InputError, match="there is no such file"):
+        tokenizer_source(name, "main", {})
+
+
+TRAIN = TokenizerSource("train", settings={"codebook_size": 256, "seed": 0})
+MADE = version("tokenizer_checkpoint", source=TRAIN.to_dict())
+
+
+def test_a_refresh_never_trains_again_by_itself():
+    assert keeps_tokenizer(MADE, TRAIN, SPACE, DENY)
+    assert not keeps_tokenizer(None, TRAIN, SPACE, DENY)
+    assert not keeps_tokenizer(MADE, TRAIN, SPACE, NEW)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "space", "difference"),
+    [
+        (
+            TokenizerSource("train", settings={"codebook_size": 8192, "seed": 0}),
+            SPACE,
+            "settings: ",
+        ),
+        (TokenizerSource("hub", "owner/name", "v1"), SPACE, "kind: 'train' -> 'hub'"),
+        (TRAIN, replace(SPACE, revision="b2"), "embedding space: revision: 'a1' -> 'b2'"),
+    ],
+)
+def test_another_tokenizer_needs_a_new_generation(wanted, space, difference):
+    with pytest.raises(InputError, match="not the one this run asks for") as stopped:
+        keeps_tokenizer(MADE, wanted, space, DENY)
+    assert difference in str(stopped.value)
+    assert "new_generation" in str(stopped.value)
+    assert not keeps_tokenizer(MADE, wanted, space, NEW)

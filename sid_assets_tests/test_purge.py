@@ -1,0 +1,112 @@
+"""`python -m sid_assets.purge`: lists what can go, and removes nothing that is in use."""
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from sid_assets import purge
+from sid_assets.core.provenance import Provenance
+from sid_assets.core.tables import commit_staged, stage_rows
+from sid_assets.core.versions import Store
+from sid_assets_tests.core.table_fixtures import commit_texts, item_texts
+
+REJECTED = pa.table({"pid": ["a", "b"], "text": [None, None], "reason": ["x", "x"]})
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch) -> Store:
+    """Two versions of a table, work that was left, and rejected rows."""
+    monkeypatch.chdir(tmp_path)  # no .env of a developer
+    monkeypatch.setenv("SID_DATA_DIR", str(tmp_path / "data"))
+    return filled(Store(tmp_path / "data"))
+
+
+def filled(store: Store) -> Store:
+    commit_texts(store, item_texts(range(5)), "goods/item_texts")
+    commit_texts(store, item_texts(range(6)), "goods/item_texts")
+    with store.stage("goods/item_texts", "left") as left:
+        (left.folder / "half.parquet").write_bytes(b"x" * 5000)
+    rejected = "goods/item_texts_rejected"
+    commit_staged(store, stage_rows(store, rejected, REJECTED.to_reader(), Provenance(rejected)))
+    commit_texts(store, item_texts(range(3)), "item_texts")  # nothing to remove
+    return store
+
+
+def files(store: Store) -> set[Path]:
+    return {path for path in Path(store.root.path).rglob("*") if path.name != ".lock"}
+
+
+def test_it_lists_and_removes_nothing(store, capsys):
+    before = files(store)
+    assert purge.main([]) == 0
+    said = capsys.readouterr().out
+    assert files(store) == before
+    assert "of a run that did not end, which the next would use" in said
+    assert "goods/item_texts" in said
+    assert "the version before" in said
+    assert "2 rejected rows of the catalog" in said
+    assert "3 folders in" in said
+    assert "Nothing was removed: say --yes to do it." in said
+
+
+def test_it_removes_what_it_listed(store, capsys):
+    current = store.require("goods/item_texts")
+    listed, _ = purge.purge(store, remove=False)
+    assert purge.main(["--yes"]) == 0
+    assert "Removed 3 folders in" in capsys.readouterr().out
+    assert not any(one.folder.exists() for one in listed)
+    assert store.require("goods/item_texts") == current
+    assert store.require("item_texts").rows == 3
+    frame = pd.read_parquet(store.path("goods/item_texts").path)
+    assert frame.pid.tolist() == list(range(6))
+    assert store.current("goods/item_texts_rejected") is None
+    assert not Path(store.path("goods/item_texts_rejected").path).is_symlink()
+    assert purge.purge(store, remove=True) == ([], [])
+    commit_texts(store, item_texts(range(7)), "goods/item_texts")  # and life goes on
+
+
+def test_sizes_are_those_of_the_files(store):
+    listed, _ = purge.purge(store, remove=False)
+    left = next(one for one in listed if "did not end" in one.what)
+    assert left.bytes == 5000 + (left.folder / "_staging.json").stat().st_size
+
+
+def test_a_table_that_a_run_is_writing_is_left_alone(store, capsys):
+    before = files(store)
+    with store.stage("goods/item_texts", "left"):
+        assert purge.main(["--yes"]) == 1
+    said = capsys.readouterr()
+    assert "Left alone: " in said.err
+    assert "another run is writing it" in said.err
+    gone = before - files(store)
+    assert {path.parts[-3] for path in gone if path.suffix == ".json"} == {"item_texts_rejected"}
+
+
+def test_a_damaged_table_is_left_alone(store):
+    version = store.require("item_texts")
+    (version.folder / "_manifest.json").write_text("{")
+    listed, problems = purge.purge(store, remove=True)
+    assert {one.table for one in listed} == {"goods/item_texts", "goods/item_texts_rejected"}
+    assert len(problems) == 1
+    assert "_manifest.json: cannot be read" in problems[0]
+    assert version.folder.exists()
+
+
+def test_nothing_there_is_nothing_to_remove(tmp_path):
+    assert purge.purge(Store(tmp_path / "none"), remove=True) == ([], [])
+
+
+def test_on_an_object_store_unfinished_work_is_left_alone(tmp_path):
+    store = filled(Store(f"memory://{tmp_path.name}"))
+    left = store.leftovers("goods/item_texts")
+    removed, problems = purge.purge(store, remove=True)
+    assert problems == []
+    assert {one.what for one in removed} == {
+        "the version before",
+        "2 rejected rows of the catalog",
+    }
+    assert store.leftovers("goods/item_texts") == left
+    assert store.require("goods/item_texts").rows == 6
+    assert store.current("goods/item_texts_rejected") is None
