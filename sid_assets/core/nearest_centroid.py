@@ -70,6 +70,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sid_assets.core.row_blocks import each_block, row_norms
+
 if TYPE_CHECKING:
     import torch
 
@@ -83,9 +85,6 @@ MOST_CANDIDATES = 64
 WIDE_ROWS = 512
 WIDE_CENTROIDS = 1024
 """The float64 product's portions: 32 MB of centroids, scores of 8192 centroids in 32 MB."""
-
-ROWS_A_THREAD = 16
-"""Rows of float64 arithmetic a CPU thread takes at a time: 1.3 MB at 4096 values, for its cache."""
 
 LONGEST = 2.0**20
 """Norm of a scaled vector up to which the coarse bound is proven."""
@@ -125,24 +124,27 @@ class NearestCentroid:
         import torch
 
         dim, device = self.centroids.shape[1], self.centroids.device
-        blocks = self._order.split(BLOCK)
-        shape = (len(blocks) * BLOCK, dim + _HALF_NORM_PARTS)
+        padding = -len(self._order) % BLOCK
+        shape = (len(self._order) + padding, dim + _HALF_NORM_PARTS)
         self._operand = torch.zeros(shape, dtype=self._dtype, device=device)
         self._operand[len(self._order) :, dim] = _NEVER
-        largest = []
-        for block, rows in zip(blocks, self._operand.split(BLOCK), strict=True):
-            rows = rows[: len(block)]
-            scaled = self.centroids[block] * self._scale
-            rows[:, :dim] = scaled.bfloat16()
-            half_norms = (self._norms[block] * self._scale) ** 2 / 2
-            rest = half_norms.clone()
-            for part in range(_HALF_NORM_PARTS):
-                rows[:, dim + part] = -rest.bfloat16()
-                rest += rows[:, dim + part].double()
-            rounded = rows[:, :dim].float()
-            norms = (row_norms(rounded), row_norms(scaled - rounded), half_norms)
-            largest.append(torch.stack([norm.max() for norm in norms]))
-        self._largest = torch.stack(largest, 1)
+        half_norms = (self._norms[self._order] * self._scale) ** 2 / 2
+        rest = half_norms.clone()
+        for part in range(_HALF_NORM_PARTS):
+            column = self._operand[: len(rest), dim + part]
+            column[:] = -rest.bfloat16()
+            rest += column.double()
+        sizes, roundings = [], []
+        for start in range(0, len(self._order), WIDE_CENTROIDS):
+            some = self._order[start : start + WIDE_CENTROIDS]
+            scaled = self.centroids[some] * self._scale
+            rounded = scaled.bfloat16()
+            self._operand[start : start + len(some), :dim] = rounded
+            sizes.append(row_norms(rounded.float()))
+            roundings.append(row_norms(scaled - rounded))
+        norms = torch.stack([torch.cat(sizes), torch.cat(roundings), half_norms])
+        padded = torch.nn.functional.pad(norms, (0, padding))
+        self._largest = padded.view(3, -1, BLOCK).amax(2)
 
     def __call__(self, vectors: "torch.Tensor", norms: "torch.Tensor") -> "torch.Tensor":
         """The index of the nearest centroid of each vector, int64 of shape (n,).
@@ -205,13 +207,17 @@ class NearestCentroid:
         n, dim = vectors.shape
         operand = torch.ones((n, self._operand.shape[1]), dtype=self._dtype, device=vectors.device)
         rounding = torch.empty(n, dtype=torch.float32, device=vectors.device)
-        narrow, _ = row_buffers(vectors)
-        for some in slices(n, len(narrow)):
-            scaled = torch.mul(vectors[some], self._scale, out=narrow[: len(vectors[some])])
-            rounded = scaled.bfloat16()
-            operand[some, :dim] = rounded
-            scaled -= rounded
-            torch.linalg.vector_norm(scaled, dim=1, out=rounding[some])
+
+        def work(
+            block: slice, narrow: "torch.Tensor", wide: "torch.Tensor", other: "torch.Tensor"
+        ) -> None:
+            torch.mul(vectors[block], self._scale, out=narrow)
+            rounded = narrow.bfloat16()
+            operand[block, :dim] = rounded
+            narrow -= rounded
+            torch.linalg.vector_norm(narrow, dim=1, out=rounding[block])
+
+        each_block(n, vectors, work)
         return operand, rounding.double()
 
     def _wide(
@@ -265,16 +271,16 @@ class NearestCentroid:
         import torch
 
         distances = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
-        narrow, wide = row_buffers(vectors)
-        _, other = row_buffers(vectors)
-        for some in slices(len(rows), len(narrow)):
-            size = len(rows[some])
-            torch.index_select(vectors, 0, rows[some], out=narrow[:size])
-            wide[:size] = narrow[:size]
-            torch.index_select(self.centroids, 0, candidates[some], out=narrow[:size])
-            other[:size] = narrow[:size]
+
+        def work(
+            block: slice, narrow: "torch.Tensor", wide: "torch.Tensor", other: "torch.Tensor"
+        ) -> None:
+            wide[:] = torch.index_select(vectors, 0, rows[block], out=narrow)
+            other[:] = torch.index_select(self.centroids, 0, candidates[block], out=narrow)
             wide -= other
-            torch.linalg.vector_norm(wide[:size], dim=1, out=distances[some])
+            torch.linalg.vector_norm(wide, dim=1, out=distances[block])
+
+        each_block(len(rows), vectors, work)
         return distances
 
     def subtract(self, vectors: "torch.Tensor", codes: "torch.Tensor") -> "torch.Tensor":
@@ -282,13 +288,16 @@ class NearestCentroid:
         import torch
 
         norms = torch.empty(len(vectors), dtype=torch.float64, device=vectors.device)
-        narrow, wide = row_buffers(vectors)
-        for some in slices(len(vectors), len(narrow)):
-            size = len(vectors[some])
-            torch.index_select(self.centroids, 0, codes[some], out=narrow[:size])
-            vectors[some] -= narrow[:size]
-            wide[:size] = vectors[some]
-            torch.linalg.vector_norm(wide[:size], dim=1, out=norms[some])
+
+        def work(
+            block: slice, narrow: "torch.Tensor", wide: "torch.Tensor", other: "torch.Tensor"
+        ) -> None:
+            residuals = vectors[block]
+            residuals -= torch.index_select(self.centroids, 0, codes[block], out=narrow)
+            wide[:] = residuals
+            torch.linalg.vector_norm(wide, dim=1, out=norms[block])
+
+        each_block(len(vectors), vectors, work)
         return norms
 
 
@@ -349,37 +358,6 @@ def exactly_nearest(vector: np.ndarray, centroids: np.ndarray) -> int:
         if index == 0 or math.fsum(np.concatenate([terms, -best_terms])) < 0:
             best, best_terms = index, terms
     return best
-
-
-def row_buffers(vectors: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
-    """Room for some rows in float32 and in float64. Used again and again, it stays in the cache."""
-    import torch
-
-    at_once = ROWS_A_THREAD * torch.get_num_threads() if vectors.is_cpu else len(vectors)
-    shape = (at_once, vectors.shape[1])
-    return (
-        torch.zeros(shape, dtype=torch.float32, device=vectors.device),
-        torch.zeros(shape, dtype=torch.float64, device=vectors.device),
-    )
-
-
-def row_norms(vectors: "torch.Tensor") -> "torch.Tensor":
-    """The Euclidean norms of float32 rows, in float64: relative error below (n + 4) 2^-53."""
-    import torch
-
-    norms = torch.empty(len(vectors), dtype=torch.float64, device=vectors.device)
-    _, wide = row_buffers(vectors)
-    for some in slices(len(vectors), len(wide)):
-        size = len(vectors[some])
-        wide[:size] = vectors[some]
-        torch.linalg.vector_norm(wide[:size], dim=1, out=norms[some])
-    return norms
-
-
-def slices(rows: int, at_once: int) -> Iterator[slice]:
-    """The rows from 0 on in portions."""
-    for start in range(0, rows, max(1, at_once)):
-        yield slice(start, start + at_once)
 
 
 @cache

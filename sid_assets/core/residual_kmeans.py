@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.nearest_centroid import NearestCentroid, row_norms
+from sid_assets.core.nearest_centroid import NearestCentroid
+from sid_assets.core.row_blocks import row_norms
 
 if TYPE_CHECKING:
     import torch
@@ -81,8 +82,6 @@ class Encoder:
         Raises:
             InputError: They are of another width, or some are not finite (`NotFiniteError`).
         """
-        import torch
-
         if vectors.ndim != 2 or vectors.shape[1] != self.dim:
             raise InputError(
                 f"the vectors are of shape {vectors.shape}; this tokenizer takes (n, {self.dim}). "
@@ -92,11 +91,10 @@ class Encoder:
         codes = np.empty((len(vectors), self.layers), np.int64)
         norms = np.empty((len(vectors), self.layers + 1), np.float32)
         bad = []
-        with torch.inference_mode():
-            for start in range(0, len(vectors), BATCH):
-                some = slice(start, start + BATCH)
-                finite = self._encode_batch(vectors[some], codes[some], norms[some])
-                bad.append(start + np.flatnonzero(~finite))
+        for start in range(0, len(vectors), BATCH):
+            some = slice(start, start + BATCH)
+            finite = self._encode_batch(vectors[some], codes[some], norms[some])
+            bad.append(start + np.flatnonzero(~finite))
         rows = np.concatenate(bad) if bad else np.empty(0, np.int64)
         if len(rows):
             raise NotFiniteError(rows, len(vectors))
