@@ -32,7 +32,7 @@ from sid_assets.core.parts import (
 from sid_assets.core.schema import Pid
 from sid_assets.core.versions import Staging, Version, write_json
 
-BLOCKS_AHEAD = 4
+BLOCKS_AHEAD = 2
 """Blocks of rows that wait for the disk while the next one is computed."""
 
 

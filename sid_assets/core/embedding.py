@@ -44,8 +44,8 @@ CHUNK_ROWS = 16_384
 CHUNK_CHARACTERS = 50_000_000
 """The most characters of a chunk, whose texts are in memory at once."""
 
-EMBEDDED_AT_ONCE = 4096
-"""Texts that the embedder gets at once: 64 MB of vectors."""
+EMBEDDED_AT_ONCE = 2048
+"""Texts that the embedder gets at once: 32 MB of vectors."""
 
 COMPARED_ROWS = 16_384
 

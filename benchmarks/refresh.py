@@ -1,0 +1,103 @@
+"""Whether the memory of an embedding run grows with the items, and how fast vectors are copied.
+
+    python -m benchmarks.refresh
+
+A full run, and a refresh in which 1 % of the items change, come or go. The embedder draws vectors:
+what matters is what the run does and holds beside a model. `benchmarks.embed` tells what a refresh
+costs with a model, as a share of the full run.
+"""
+
+import json
+import random
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+
+from benchmarks.measure import in_own_process
+from sid_assets.core.embedders import Embedder
+from sid_assets.core.embedding import Progress, embed_items
+from sid_assets.core.refresh import RefreshPolicy
+from sid_assets.core.tables import commit_staged
+from sid_assets.core.versions import Store
+from sid_assets_tests.core.table_fixtures import FakeEmbedder, commit_texts, item_texts
+
+FEW, MANY = 2_000, 20_000
+
+
+def run(store: Store, texts: Mapping[int, str], embedder: Embedder) -> tuple[float, Progress]:
+    """Embed and commit; the seconds that this takes, without the writing of the texts."""
+    version = commit_texts(store, dict(texts))
+    started = time.perf_counter()
+    staged, _, progress = embed_items(
+        store, "item_embeddings", version, embedder, RefreshPolicy(), print, lambda progress: None
+    )
+    commit_staged(store, staged)
+    return time.perf_counter() - started, progress
+
+
+def one_percent_changed(texts: Mapping[int, str]) -> dict[int, str]:
+    """The catalog later: of 1 % of the items, half have another text, the others came or went."""
+    draw = random.Random(0)  # noqa: S311 - nothing secret is drawn
+    later = dict(texts)
+    pids = draw.sample(sorted(texts), max(4, len(texts) // 100))
+    for number, pid in enumerate(pids):
+        if number % 4 == 0:
+            del later[pid]
+        elif number % 4 == 1:
+            later[pid + 1] = f"New: {texts[pid]}"  # pids are even
+        else:
+            later[pid] = f"Changed: {texts[pid]}"
+    return later
+
+
+def refresh_share(embedder: Embedder, texts: Sequence[str]) -> float:
+    """What a refresh with 1 % of the items changed costs, as a share of the full run.
+
+    Args:
+        embedder: Warm: the time to load a model does not count.
+        texts: Of the items.
+    """
+    items = {2 * number: text for number, text in enumerate(texts)}
+    later = one_percent_changed(items)
+    with tempfile.TemporaryDirectory() as data:
+        full, _ = run(Store(data), items, embedder)
+        refresh, progress = run(Store(data), later, embedder)
+    print(
+        f"{len(texts):,} items: the full run took {full:.1f} s, the refresh {refresh:.2f} s "
+        f"({refresh / full:.1%}); {progress.embedded} items were embedded, {progress.reused:,} "
+        "taken over."
+    )
+    return refresh / full
+
+
+def full_then_refresh(items: int) -> tuple[float, float]:
+    """Seconds of a full run and of a refresh; for a process of its own."""
+    texts = {2 * pid: text for pid, text in item_texts(range(items)).items()}
+    with tempfile.TemporaryDirectory() as data:
+        full, _ = run(Store(data), texts, FakeEmbedder())
+        refresh, _ = run(Store(data), one_percent_changed(texts), FakeEmbedder())
+    return full, refresh
+
+
+def main() -> None:
+    """Measure, say what was measured, and print one JSON object."""
+    few = in_own_process(full_then_refresh, FEW)
+    many = in_own_process(full_then_refresh, MANY)
+    growth = many.peak_rss_mb - few.peak_rss_mb
+    seconds = many.result[1]
+    print(
+        f"Peak memory of a full run and a refresh: {few.peak_rss_mb:,.0f} MB with {FEW:,} items, "
+        f"{many.peak_rss_mb:,.0f} MB with {MANY:,}: {growth:,.0f} MB more. The refresh of the "
+        f"{MANY:,} took {seconds:.1f} s: {MANY / seconds:,.0f} items/s."
+    )
+    figures = {
+        "peak_rss_mb_few": few.peak_rss_mb,
+        "peak_rss_mb_many": many.peak_rss_mb,
+        "peak_rss_growth_mb": growth,
+        "refreshed_items_per_s": MANY / seconds,
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
