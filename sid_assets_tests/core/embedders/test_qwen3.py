@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
+from transformers import Qwen3Config
 
 from sid_assets.core.embedders import qwen3
 from sid_assets.core.embedders.last_token_model import LastTokenModel
@@ -261,6 +262,24 @@ def test_memory_needed_is_that_of_weights_and_batch(small_model: Path) -> None:
     assert half.needed == pytest.approx(weights / 2, rel=0.02)
     assert larger.needed > full.needed + 1000 * 4096 * 4
     assert full.free > 0
+
+
+def test_memory_needed_by_the_model_of_8_billion_parameters(tmp_path: Path) -> None:
+    Qwen3Config(
+        vocab_size=151_665,
+        hidden_size=4096,
+        intermediate_size=12_288,
+        num_hidden_layers=36,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        head_dim=128,
+    ).save_pretrained(tmp_path)
+    half = Qwen3Embedder(str(tmp_path), device="cpu", dtype="bfloat16").memory()
+    full = Qwen3Embedder(str(tmp_path), device="cpu", dtype="float32").memory()
+    large = Qwen3Embedder(str(tmp_path), device="cpu", dtype="bfloat16", batch_tokens=16_384)
+    assert 15e9 < half.needed < 16e9
+    assert 30e9 < full.needed < 32e9
+    assert 16e9 < large.memory().needed < 18e9
 
 
 def test_another_width_is_an_error_that_names_both(tmp_path: Path) -> None:
