@@ -22,7 +22,7 @@ from sid_assets.core.embedders.canary import check_canary, probe
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.hashing import vector_hashes
 from sid_assets.core.parts import VECTOR_ROW_GROUP
-from sid_assets.core.plan import Plan, make_plan, measure_speed
+from sid_assets.core.plan import Plan, embedded_again, make_plan, measure_speed
 from sid_assets.core.provenance import derive
 from sid_assets.core.refresh import (
     Changes,
@@ -151,47 +151,34 @@ def embed_items(
     """
     if not texts.rows:
         raise InputError(f"{texts.folder}: has no items; there is nothing to embed.")
-    space, pid_type = embedder.space, texts.pid_type
-    columns = ["pid", "text", "text_hash"]
-    plan = make_plan(store, table, texts.stream(columns, COMPARED_ROWS), embedder, log=log)
+    tell = _once(log)
+    rows = texts.stream(["pid", "text", "text_hash"], COMPARED_ROWS)
+    plan = make_plan(store, table, rows, embedder, log=tell)
     require_same_generation(plan.afresh, policy)
     require_small_change(plan.changes, policy, plan.describe())
     if plan.afresh or not plan.fits_disk:
-        log(plan.describe())
+        tell(plan.describe())
     before = None if plan.afresh else store.current(table)
-    unfinished = unfinished_runs(store, table, space, pid_type)
+    unfinished = unfinished_runs(store, table, embedder.space, texts.pid_type)
     proven = ProvenEmbedder(embedder, _canary(before, unfinished))
-    staging = store.stage(
-        table,
-        key=f"{texts.provenance.version}-{space.digest}",
-        make_state=lambda: {
-            "space": space.digest,
-            "pid_type": pid_type,
-            "characters_per_chunk": _characters_per_chunk(plan, proven),
-            "canary": proven.canary,
-        },
-    )
+    progress = Progress(total_rows=texts.rows)
+
+    def on_done(chunk: Chunk, summary: ChunkSummary | None) -> None:
+        progress.add(chunk, summary)
+        for damage in summary.damage if summary else ():
+            tell(damage)
+        on_progress(progress)
+
+    staging = _stage(store, table, texts, plan, proven)
     try:
-        sources = VectorSources.of(
-            before, [run for run in unfinished if run.folder != staging.folder]
-        )
-        canary = {"canary": staging.state["canary"]}
-        provenance = derive(table, texts.provenance, space=space, details=canary)
-        progress = Progress(total_rows=texts.rows)
-        told: set[str] = set()
-
-        def on_done(chunk: Chunk, summary: ChunkSummary | None) -> None:
-            progress.add(chunk, summary)
-            for damage in summary.damage if summary else ():
-                if damage not in told:
-                    told.add(damage)
-                    log(f"{damage} Its items were embedded again.")
-            on_progress(progress)
-
+        others = [run for run in unfinished if run.folder != staging.folder]
+        sources = VectorSources.of(before, others)
+        details = {"canary": staging.state["canary"]}
+        provenance = derive(table, texts.provenance, space=embedder.space, details=details)
         parts = run_chunks(
             staging,
             cut_chunks(texts, sources, staging.state["characters_per_chunk"]),
-            provenance.attach(schema.item_embeddings(pid_type)),
+            provenance.attach(schema.item_embeddings(texts.pid_type)),
             ChunkEmbedder(SortedParts.of(texts), sources, proven),
             on_done,
         )
@@ -199,6 +186,38 @@ def embed_items(
         staging.close()
         raise
     return StagedTable(staging, parts, provenance), plan.changes, progress
+
+
+def _once(log: Callable[[str], None]) -> Callable[[str], None]:
+    """The log, which is told the same thing once."""
+    told: set[str] = set()
+
+    def tell(message: str) -> None:
+        if message not in told:
+            told.add(message)
+            log(message)
+
+    return tell
+
+
+def _stage(
+    store: Store, table: str, texts: Version, plan: Plan, embedder: "ProvenEmbedder"
+) -> Staging:
+    """A folder for these texts and this embedding space: that of an unfinished run, or a new one.
+
+    What decides how chunks are cut is kept with it, so that the next run finds its parts again.
+    """
+    space = embedder.embedder.space
+    return store.stage(
+        table,
+        key=f"{texts.provenance.version}-{space.digest}",
+        make_state=lambda: {
+            "space": space.digest,
+            "pid_type": texts.pid_type,
+            "characters_per_chunk": _characters_per_chunk(plan, embedder),
+            "canary": embedder.canary,
+        },
+    )
 
 
 @dataclass
@@ -235,7 +254,8 @@ class ProvenEmbedder:
         now = probe(self.embedder)
         if self.canary is not None:
             check_canary(self.canary, now)
-        self.canary = self.canary or now
+        if self.canary is None or self.canary["texts"] != now["texts"]:
+            self.canary = now  # of the probe texts of today, which cannot be compared
         self._proven = True
 
 
@@ -337,7 +357,7 @@ class ChunkEmbedder:
         return self.sources.beside(
             (texts.slice(start, VECTOR_ROW_GROUP) for start in starts),
             columns,
-            on_damage=lambda damage: summary.damage.append(str(damage)),
+            on_damage=lambda damage: summary.damage.append(embedded_again(damage)),
             pids=(texts["pid"][0].as_py(), texts["pid"][-1].as_py()),
         )
 

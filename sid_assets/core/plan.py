@@ -166,7 +166,7 @@ class _Survey:
 
     def lose(self, damage: DamageError) -> None:
         """Take note of rows of a source that cannot be read."""
-        self._log(f"{damage} Its items are embedded again.")
+        self._log(embedded_again(damage))
         if self._before and damage.path.parent == self._before.folder:
             self._lost += damage.rows
 
@@ -196,6 +196,11 @@ class _Survey:
             unchanged=self._unchanged,
             removed=rows_before - self._known - self._lost,
         )
+
+
+def embedded_again(damage: DamageError) -> str:
+    """What to say of rows of a source that cannot be read."""
+    return f"{damage} Its items are embedded again."
 
 
 class _Sample:

@@ -177,7 +177,7 @@ NUMBERS = itertools.count()
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -599,3 +599,14 @@ def test_progress_says_how_far_it_is():
     assert progress.describe() == (
         "300 of 1,000 items, 20 items/s, 1,000 tokens/s, about 0.6 minutes left"
     )
+
+
+def test_probe_texts_of_an_older_version_are_replaced(store, monkeypatch):
+    texts = item_texts(range(5))
+    with monkeypatch.context() as patch:
+        patch.setattr("sid_assets.core.embedders.canary.PROBES", ("another", "text"))
+        embed(store, texts, FakeEmbedder())
+    run = embed(store, texts | {9: "new"}, FakeEmbedder())
+    with pytest.raises(InputError, match="no longer gives the vectors it gave"):
+        embed(store, texts | {9: "newer"}, FakeEmbedder(actual="other"))
+    assert run.progress.reused == 5
