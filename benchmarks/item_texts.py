@@ -22,7 +22,7 @@ from sid_assets.core.texts import CatalogSource, read_item_texts
 
 TEMPLATE = "Title: {title}\nDescription: {description}\nCategory: {category}"
 FIELDS = ("title", "description", "category")
-MEMORY_LIMIT = "512MB"
+MEMORY_MB = 512
 BATCH = 100_000
 
 
@@ -59,7 +59,7 @@ def with_duckdb(path: str) -> str:
     digest = hashlib.sha256()
     with tempfile.TemporaryDirectory() as scratch:
         source = CatalogSource(path, TEMPLATE)
-        texts = read_item_texts(source, scratch_dir=scratch, memory_limit=MEMORY_LIMIT)
+        texts = read_item_texts(source, scratch_dir=scratch, memory_mb=MEMORY_MB)
         for batch in texts.reader:
             digest.update(batch["pid"].to_numpy().tobytes())
             digest.update(b"".join(batch["text_hash"].to_pylist()))
@@ -96,7 +96,7 @@ def main(sizes: list[int]) -> None:
                 reference = in_own_process(with_pandas, path)
                 figures.append(_figures("pandas", rows, megabytes, reference))
                 assert ours.result == reference.result, "the two give other rows"
-    print(json.dumps({"memory_limit": MEMORY_LIMIT, "runs": figures}))
+    print(json.dumps({"memory_mb": MEMORY_MB, "runs": figures}))
 
 
 def _figures(way: str, rows: int, megabytes: float, stage: Stage) -> dict[str, float | str]:

@@ -9,6 +9,7 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation, SQLExpression
 
 from sid_assets.core import schema
 from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
+from sid_assets.core.external_sort import BATCH_ROWS, sort_batches
 from sid_assets.core.pids import (
     CANONICAL_INTEGER,
     FORCED_INTEGER,
@@ -25,12 +27,12 @@ from sid_assets.core.pids import (
     agree,
 )
 from sid_assets.core.schema import PidType
+from sid_assets.core.text_columns import quiet
 
-BATCH_ROWS = 8192
 FILES_SHOWN = 3
 
 REJECTED = pa.schema([(name, pa.string()) for name in ("pid", "text", "reason", "file")])
-"""Rows that were rejected, as the catalog has them, in its order."""
+"""Rows that were rejected, as the catalog has them."""
 
 NO_PID = "the id is null or blank"
 NO_ID_VALUE = "the id is neither a number nor text"
@@ -228,29 +230,37 @@ class CatalogRows:
         """Whether an item has this id, where ids are integers."""
         return bool(self._fetch("SELECT 1 FROM kept WHERE pid = $pid LIMIT 1", pid=pid))
 
-    def items(self, pid_type: PidType) -> pa.RecordBatchReader:
-        """The good rows, sorted by id, one for each: `schema.item_texts`."""
-        return self._stream("FROM kept ORDER BY pid", schema.item_texts(pid_type))
+    def items(self, pid_type: PidType, folder: Path, run_bytes: int) -> pa.RecordBatchReader:
+        """The good rows, one for each id and sorted by it: `schema.item_texts`.
+
+        Args:
+            pid_type: What ids are.
+            folder: Where sorting keeps its runs.
+            run_bytes: Size of a run.
+        """
+        columns = schema.item_texts(pid_type)
+        rows = self._batches("FROM kept", columns)
+        return pa.RecordBatchReader.from_batches(
+            columns, sort_batches(rows, "pid", folder, run_bytes)
+        )
 
     def rejected(self) -> pa.RecordBatchReader:
         """The rows that are rejected: `REJECTED`."""
-        return self._stream("SELECT pid, text, reason, file FROM rejected ORDER BY row", REJECTED)
+        rows = self._batches("SELECT pid, text, reason, file FROM rejected", REJECTED)
+        return pa.RecordBatchReader.from_batches(REJECTED, rows)
 
     def _fetch(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
         return self._database.execute(query, parameters).fetchall()
 
-    def _stream(self, query: str, columns: pa.Schema) -> pa.RecordBatchReader:
-        """The rows of a query, in batches, never all in memory.
+    def _batches(self, query: str, columns: pa.Schema) -> Iterator[pa.RecordBatch]:
+        """The rows of a query, never all in memory.
 
         A relation, not `execute`, which would hold the whole result. It has a cursor to itself,
         since a connection ends one query when it begins another.
         """
-
-        def batches() -> Iterator[pa.RecordBatch]:
-            for batch in self._database.cursor().sql(query).to_arrow_reader(BATCH_ROWS):
-                yield batch.cast(columns)
-
-        return pa.RecordBatchReader.from_batches(columns, batches())
+        cursor = quiet(self._database.cursor())
+        for batch in cursor.sql(query).to_arrow_reader(BATCH_ROWS):
+            yield batch.cast(columns)
 
 
 def _as_stored(ids: Iterable[str], stored: Stored) -> Iterator[Any]:

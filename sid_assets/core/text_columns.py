@@ -40,6 +40,9 @@ _FILE = "__sid_assets_file"
 JSON_ROWS_LOOKED_AT = 10_000
 """Rows whose keys are taken for the columns of JSON lines; all are looked at if one is missing."""
 
+MB_PER_THREAD = 128
+"""Memory that a thread needs to sort texts; with more threads than that DuckDB gives up."""
+
 MESSAGE_LENGTH = 400
 """What is shown of DuckDB's own message, which may quote a whole line of the file."""
 
@@ -76,26 +79,34 @@ CREATE MACRO json_stored(j) AS
 """
 
 
-def connect(scratch_dir: str | Path, memory_limit: str) -> DuckDBPyConnection:
+def connect(scratch_dir: str | Path, memory_mb: int) -> DuckDBPyConnection:
     """A new DuckDB database in a file of a scratch folder, with the macros of this module.
 
     Args:
         scratch_dir: Where the database is, and what a sort spills; the caller removes it.
-        memory_limit: What DuckDB may use, e.g. "2GB".
+        memory_mb: What DuckDB may use (MB).
     """
     scratch = Path(scratch_dir)
     connection = duckdb.connect(
         scratch / "rows.duckdb",
         config={
-            "memory_limit": memory_limit,
+            "memory_limit": f"{memory_mb}MB",
             "temp_directory": str(scratch / "spill"),
             "storage_compatibility_version": "latest",
             "autoinstall_known_extensions": False,
             "TimeZone": "UTC",
         },
     )
+    [(threads,)] = connection.execute("SELECT current_setting('threads')").fetchall()
+    affordable = max(1, min(threads, memory_mb // MB_PER_THREAD))
+    connection.execute("SET threads = $threads", {"threads": affordable})
     connection.execute(_MACROS)
-    return connection
+    return quiet(connection)
+
+
+def quiet(connection: DuckDBPyConnection) -> DuckDBPyConnection:
+    """The connection without DuckDB's progress bar. Each cursor begins with one again."""
+    return connection.execute("SET enable_progress_bar = false")
 
 
 def scan(

@@ -29,8 +29,8 @@ from sid_assets.core.table_files import find_table_files
 from sid_assets.core.text_columns import connect, reading, scan
 from sid_assets.core.text_template import Field, Line, TextTemplate, parse_template
 
-MEMORY_LIMIT = "2GB"
-"""What DuckDB may use where nothing else is said; enough for any number of rows."""
+MEMORY_MB = 2048
+"""What reading a catalog may use where nothing else is said; enough for any number of rows."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class ItemTexts:
 
 
 def read_item_texts(
-    source: CatalogSource, *, scratch_dir: str | Path, memory_limit: str = MEMORY_LIMIT
+    source: CatalogSource, *, scratch_dir: str | Path, memory_mb: int = MEMORY_MB
 ) -> ItemTexts:
     """Read a catalog.
 
@@ -85,7 +85,7 @@ def read_item_texts(
         source: The catalog.
         scratch_dir: An empty folder with room for the catalog's texts, twice. The caller removes
             it when the readers are used up.
-        memory_limit: What DuckDB may use.
+        memory_mb: What reading may use (MB): one half is for DuckDB, one for sorting.
 
     Raises:
         InputError: There is no such catalog, a file or the template is malformed, a column is not
@@ -94,7 +94,7 @@ def read_item_texts(
     template = parse_template(source.template)
     files = find_table_files(source.catalog)
     place = str(files.root)
-    connection = connect(scratch_dir, memory_limit)
+    connection = connect(scratch_dir, memory_mb // 2)
     rows = CatalogRows(connection)
     with reading(files):
         scanned = scan(connection, files, source.pid_column, template.fields)
@@ -110,7 +110,7 @@ def read_item_texts(
     ]
     _require_items(place, counts, rejections, drop=source.on_bad_rows == "drop")
     return ItemTexts(
-        reader=rows.items(pid_type),
+        reader=rows.items(pid_type, Path(scratch_dir) / "runs", run_bytes=(memory_mb << 20) // 4),
         rejected=rows.rejected() if rejections else None,
         pid_type=pid_type,
         pid_column=pid_column,
