@@ -1,8 +1,12 @@
 """A transformer on a device: token ids in, unit vectors of the last token out."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import torch
 
 
 class LastTokenModel:
@@ -69,7 +73,7 @@ class LastTokenModel:
         if self._device.startswith("cuda"):
             torch.cuda.empty_cache()
 
-    def _embed_padded(self, ids, mask) -> np.ndarray:
+    def _embed_padded(self, ids: "torch.Tensor", mask: "torch.Tensor") -> np.ndarray:
         import torch
 
         # Without padding no mask is needed, and attention is faster without one.
