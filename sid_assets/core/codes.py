@@ -1,6 +1,6 @@
 """The quantising run: codes are taken over where vector and tokenizer are the same."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -69,16 +69,27 @@ class ChunkEncoder:
     encoder: Encoder
     on_damage: OnDamage
 
-    def __call__(self, chunk: Chunk) -> tuple[Iterator[pa.RecordBatch], Quantised]:
+    def __call__(self, chunk: Chunk) -> tuple[Iterable[pa.RecordBatch], Quantised]:
         """Take over and compute the codes of a chunk."""
-        part = self.embeddings.parts[chunk.number]
-        vectors = read_part(self.embeddings.folder, part, ["pid", "embedding", "vector_hash"])
-        counts = Quantised()
         earlier = None
         if self.earlier:
             pids = chunk.first_pid, chunk.last_pid
-            earlier = self.earlier.between(*pids, CODES_COLUMNS, self.on_damage)
+            earlier = list(self.earlier.between(*pids, CODES_COLUMNS, self.on_damage))
+            if self._are_of_these_vectors(earlier, chunk):
+                return earlier, Quantised(reused=chunk.rows)
+        counts = Quantised()
+        vectors = self._read(chunk, ["pid", "embedding", "vector_hash"])
         return quantise(vectors, self.encoder, earlier, counts), counts
+
+    def _are_of_these_vectors(self, codes: list[pa.RecordBatch], chunk: Chunk) -> bool:
+        """Whether all codes of a chunk are there; then its vectors need not be read."""
+        columns = ["pid", "vector_hash"]
+        wanted = pa.Table.from_batches(self._read(chunk, columns))
+        return bool(codes) and pa.Table.from_batches(codes).select(columns).equals(wanted)
+
+    def _read(self, chunk: Chunk, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        part = self.embeddings.parts[chunk.number]
+        return read_part(self.embeddings.folder, part, columns)
 
 
 def encode_items(

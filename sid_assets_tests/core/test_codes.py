@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sid_assets.core import chunks, embedding
+from sid_assets.core import chunks, codes, embedding
 from sid_assets.core.codes import CodesProgress, encode_items
 from sid_assets.core.errors import InputError
 from sid_assets.core.refresh import TokenizerSource
@@ -62,17 +62,17 @@ def test_every_vector_gets_its_codes(store):
     embeddings = embed(store, item_texts(range(35)), FakeEmbedder()).version
     made = tokenizer(store, embeddings)
     progress = encode_and_commit(store, embeddings, made)
-    codes = store.require("codes")
-    assert codes_by_pid(codes) == expected_codes(embeddings, made)
-    assert [part.rows for part in codes.parts] == [part.rows for part in embeddings.parts]
+    version = store.require("codes")
+    assert codes_by_pid(version) == expected_codes(embeddings, made)
+    assert [part.rows for part in version.parts] == [part.rows for part in embeddings.parts]
     assert progress.computed == progress.rows == progress.total_rows == 35
-    assert codes.provenance.tokenizer == made.provenance.tokenizer
-    assert codes.provenance.inputs == {
+    assert version.provenance.tokenizer == made.provenance.tokenizer
+    assert version.provenance.inputs == {
         "item_embeddings": embeddings.provenance.version,
         "tokenizer_checkpoint": made.provenance.version,
     }
     hashes = embeddings.stream(["vector_hash"]).read_all()
-    assert codes.stream(["vector_hash"]).read_all().equals(hashes)
+    assert version.stream(["vector_hash"]).read_all().equals(hashes)
 
 
 def test_only_new_vectors_are_quantised(store):
@@ -138,8 +138,7 @@ def test_damaged_codes_are_made_again(tmp_path):
     embeddings = embed(store, item_texts(range(35)), FakeEmbedder()).version
     made = tokenizer(store, embeddings)
     encode_and_commit(store, embeddings, made)
-    codes = store.require("codes")
-    path = Path(codes.paths[1].path)
+    path = Path(store.require("codes").paths[1].path)
     content = bytearray(path.read_bytes())
     content[60] ^= 1
     path.write_bytes(content)
@@ -150,6 +149,28 @@ def test_damaged_codes_are_made_again(tmp_path):
     assert progress.computed == 10
     assert path.name in warnings[0]
     assert "quantised again" in warnings[0]
+
+
+def test_vectors_of_a_part_without_changes_are_not_read(tmp_path, monkeypatch):
+    store = Store(tmp_path)
+    texts = item_texts(range(30))
+    first = embed(store, texts, FakeEmbedder()).version
+    made = tokenizer(store, first)
+    encode_and_commit(store, first, made)
+    second = embed(store, texts | {15: "changed"}, FakeEmbedder()).version
+    read: list[str] = []
+
+    def reading(batches, *arguments):
+        for batch in batches:
+            read.extend(batch["pid"].to_pylist())
+            yield batch
+
+    quantise = codes.quantise
+    monkeypatch.setattr(codes, "quantise", lambda batches, *rest: quantise(reading(batches), *rest))
+    progress = encode_and_commit(store, second, made)
+    assert read == list(range(10, 20))
+    assert (progress.computed, progress.reused) == (1, 29)
+    assert codes_by_pid(store.require("codes")) == expected_codes(second, made)
 
 
 def test_damaged_vectors_are_an_error_that_names_the_file(tmp_path):
