@@ -62,15 +62,15 @@ all the same: so the bound holds even where the process lets float32 products lo
 """
 
 import math
-import time
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sid_assets.core.row_blocks import each_block, row_norms
+from sid_assets.core.row_blocks import distances, row_norms
 
 if TYPE_CHECKING:
     import torch
@@ -95,6 +95,8 @@ ROUNDOFF = 2.0**-8
 FINAL_ROUNDING = ROUNDOFF / (1 - ROUNDOFF)
 """How far a score can be from the sum it is rounded from, as a share of the score."""
 
+CPU_FLAGS = Path("/proc/cpuinfo")
+
 _HALF_NORM_PARTS = 3
 _NEVER = -(2.0**100)
 
@@ -102,73 +104,65 @@ _NEVER = -(2.0**100)
 class NearestCentroid:
     """Finds the nearest centroid of one codebook, for vectors by the batch.
 
+    The coarse product runs on a device, where the codebook stays; its scores are trusted within
+    their bounds only. What it leaves is decided on the CPU.
+
     Args:
         codebook: float32, shape (codebook_size, dim), finite.
-        device: Where the codebook is kept and the vectors will be, as torch names it.
+        device: For the coarse product, as torch names it.
     """
 
     def __init__(self, codebook: np.ndarray, device: str) -> None:
         import torch
 
-        self.centroids = torch.from_numpy(np.ascontiguousarray(codebook, np.float32)).to(device)
+        self.centroids = np.ascontiguousarray(codebook, np.float32)
         self._norms = row_norms(self.centroids)
         self._scale = _scale_for(float(self._norms.max()))
-        self._dtype = coarse_dtype(device)
+        distinct = _first_of_equals(self.centroids, self._norms)
+        self._order = distinct[self._norms[distinct].argsort(kind="stable")]
 
-        distinct = torch.from_numpy(_first_of_equals(codebook)).to(device)
-        self._order = distinct[self._norms[distinct].argsort(stable=True)]
-        self._fill_operand()
-
-    def _fill_operand(self) -> None:
-        """Round the sorted codebook, in whole blocks, and take the largest norms of each block."""
-        import torch
-
-        dim, device = self.centroids.shape[1], self.centroids.device
-        padding = -len(self._order) % BLOCK
+        dim, padding = self.centroids.shape[1], -len(self._order) % BLOCK
         shape = (len(self._order) + padding, dim + _HALF_NORM_PARTS)
-        self._operand = torch.zeros(shape, dtype=self._dtype, device=device)
-        self._operand[len(self._order) :, dim] = _NEVER
-        half_norms = (self._norms[self._order] * self._scale) ** 2 / 2
+        operand = torch.zeros(shape, dtype=coarse_dtype(device))
+        operand[len(self._order) :, dim] = _NEVER
+        half_norms = torch.from_numpy((self._norms[self._order] * self._scale) ** 2 / 2)
         rest = half_norms.clone()
         for part in range(_HALF_NORM_PARTS):
-            column = self._operand[: len(rest), dim + part]
+            column = operand[: len(rest), dim + part]
             column[:] = -rest.bfloat16()
             rest += column.double()
         sizes, roundings = [], []
         for start in range(0, len(self._order), WIDE_CENTROIDS):
             some = self._order[start : start + WIDE_CENTROIDS]
-            scaled = self.centroids[some] * self._scale
-            rounded = scaled.bfloat16()
-            self._operand[start : start + len(some), :dim] = rounded
-            sizes.append(row_norms(rounded.float()))
-            roundings.append(row_norms(scaled - rounded))
+            rounded, rounding = _rounded(torch.from_numpy(self.centroids[some]), self._scale)
+            operand[start : start + len(some), :dim] = rounded
+            sizes.append(torch.from_numpy(row_norms(rounded.float().numpy())))
+            roundings.append(rounding)
         norms = torch.stack([torch.cat(sizes), torch.cat(roundings), half_norms])
         padded = torch.nn.functional.pad(norms, (0, padding))
-        self._largest = padded.view(3, -1, BLOCK).amax(2)
+        self._largest = padded.view(3, -1, BLOCK).amax(2).to(device)
+        self._operand = operand.to(device)
 
-    def __call__(self, vectors: "torch.Tensor", norms: "torch.Tensor") -> "torch.Tensor":
+    def __call__(self, vectors: np.ndarray, norms: np.ndarray) -> np.ndarray:
         """The index of the nearest centroid of each vector, int64 of shape (n,).
 
         Args:
-            vectors: float32, shape (n, dim), finite, on the codebook's device.
+            vectors: float32, shape (n, dim), C-contiguous, finite.
             norms: Their `row_norms`.
         """
-        import torch
-
+        codes = np.empty(len(vectors), np.int64)
         rows, candidates, crowded = self._coarse(vectors, norms)
-        codes = torch.empty(len(vectors), dtype=torch.int64, device=vectors.device)
-        codes[rows] = candidates
         self._decide(vectors, rows, candidates, codes)
-        for some in crowded.split(WIDE_ROWS) if len(crowded) else ():
+        for start in range(0, len(crowded), WIDE_ROWS):
+            some = crowded[start : start + WIDE_ROWS]
             rows, candidates = self._wide(vectors[some], norms[some])
-            codes[some[rows]] = candidates
             self._decide(vectors, some[rows], candidates, codes)
         return codes
 
     def _coarse(
-        self, vectors: "torch.Tensor", norms: "torch.Tensor"
-    ) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
-        """What the low-precision product leaves.
+        self, vectors: np.ndarray, norms: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What the product in bfloat16 leaves.
 
         Returns:
             Pairs of row and candidate, sorted by row, and the rows where too much is left; these
@@ -176,12 +170,15 @@ class NearestCentroid:
         """
         import torch
 
-        n = len(vectors)
-        operand, rounding = self._rounded(vectors)
+        n, dim = vectors.shape
+        device = self._operand.device
+        rounded, rounding = _rounded(torch.from_numpy(vectors).to(device), self._scale)
+        operand = torch.ones((n, self._operand.shape[1]), dtype=self._operand.dtype, device=device)
+        operand[:, :dim] = rounded
         with _sums_in_float32():
             scores = (operand @ self._operand.T).view(n, -1, BLOCK)
 
-        lengths = norms * self._scale
+        lengths = torch.from_numpy(norms * self._scale).to(device)
         error = error_bound(operand.shape[1], lengths[:, None], rounding[:, None], *self._largest)
         best = scores.amax(2).double()
         least = (best - FINAL_ROUNDING * best.abs() - error).amax(1, keepdim=True)
@@ -193,112 +190,57 @@ class NearestCentroid:
         inside = scores[rows, blocks].double()
         reach = inside + FINAL_ROUNDING * inside.abs() + error[rows, blocks, None]
         pair, place = (reach >= least[rows]).nonzero(as_tuple=True)
-        rows, candidates = rows[pair], self._order[blocks[pair] * BLOCK + place]
+        rows, places = rows[pair].cpu().numpy(), (blocks[pair] * BLOCK + place).cpu().numpy()
 
-        left = torch.bincount(rows, minlength=n)
+        left = np.bincount(rows, minlength=n)
         crowded = (left == 0) | (left > MOST_CANDIDATES)
         kept = ~crowded[rows]
-        return rows[kept], candidates[kept], crowded.nonzero().flatten()
+        return rows[kept], self._order[places[kept]], np.flatnonzero(crowded)
 
-    def _rounded(self, vectors: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
-        """The vectors as an operand, and the norms of what rounding took from them."""
+    def _wide(self, vectors: np.ndarray, norms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What a product in float64 leaves: pairs of row and candidate, sorted by row."""
         import torch
 
-        n, dim = vectors.shape
-        operand = torch.ones((n, self._operand.shape[1]), dtype=self._dtype, device=vectors.device)
-        rounding = torch.empty(n, dtype=torch.float32, device=vectors.device)
-
-        def work(
-            block: slice, narrow: "torch.Tensor", wide: "torch.Tensor", other: "torch.Tensor"
-        ) -> None:
-            torch.mul(vectors[block], self._scale, out=narrow)
-            rounded = narrow.bfloat16()
-            operand[block, :dim] = rounded
-            narrow -= rounded
-            torch.linalg.vector_norm(narrow, dim=1, out=rounding[block])
-
-        each_block(n, vectors, work)
-        return operand, rounding.double()
-
-    def _wide(
-        self, vectors: "torch.Tensor", norms: "torch.Tensor"
-    ) -> "tuple[torch.Tensor, torch.Tensor]":
-        """What a product in float64 leaves: pairs of row and candidate."""
-        import torch
-
-        wide = vectors.double()
-        products = [
-            wide @ self.centroids[some].double().T for some in self._order.split(WIDE_CENTROIDS)
-        ]
+        wide = torch.from_numpy(vectors).double()
+        products = []
+        for start in range(0, len(self._order), WIDE_CENTROIDS):
+            some = self.centroids[self._order[start : start + WIDE_CENTROIDS]]
+            products.append((wide @ torch.from_numpy(some).double().T).numpy())
         sizes = self._norms[self._order]
-        scores = torch.cat(products, 1).sub_(sizes**2 / 2)
+        scores = np.concatenate(products, axis=1) - sizes**2 / 2
         error = (vectors.shape[1] + 4) * 2.0**-52 * (norms[:, None] * sizes + sizes**2)
-        least = (scores - error).amax(1, keepdim=True)
-        rows, places = (scores.add_(error) >= least).nonzero(as_tuple=True)
+        least = (scores - error).max(axis=1, keepdims=True)
+        rows, places = np.nonzero(scores + error >= least)
         return rows, self._order[places]
 
     def _decide(
-        self,
-        vectors: "torch.Tensor",
-        rows: "torch.Tensor",
-        candidates: "torch.Tensor",
-        codes: "torch.Tensor",
+        self, vectors: np.ndarray, rows: np.ndarray, candidates: np.ndarray, codes: np.ndarray
     ) -> None:
-        """Write the code of each row that has candidates: by float64 distance, or exactly."""
-        import torch
+        """Write the code of each row that has candidates: by float64 distance, or exactly.
 
+        Args:
+            vectors: All of the batch.
+            rows: Of each pair, the row; ascending.
+            candidates: Of each pair, the index of a centroid.
+            codes: Where to write.
+        """
         codes[rows] = candidates
-        several = torch.bincount(rows, minlength=len(vectors))[rows] > 1
+        several = np.bincount(rows)[rows] > 1
         rows, candidates = rows[several], candidates[several]
-        distances = self._distances(vectors, rows, candidates)
-        smallest = torch.full((len(vectors),), math.inf, dtype=torch.float64, device=rows.device)
-        smallest.scatter_reduce_(0, rows, distances, "amin")
+        if not len(rows):
+            return
+        apart = distances(vectors, rows, self.centroids, candidates)
+        starts = np.flatnonzero(np.diff(rows, prepend=-1))
+        sizes = np.diff(starts, append=len(rows))
         error = (vectors.shape[1] + 4) * 2.0**-53
-        near = distances <= smallest[rows] * (1 + 4 * error)
+        near = apart <= np.repeat(np.minimum.reduceat(apart, starts), sizes) * (1 + 4 * error)
         rows, candidates = rows[near], candidates[near]
         codes[rows] = candidates
-        for row in (torch.bincount(rows, minlength=len(vectors)) > 1).nonzero().flatten().tolist():
-            tied = candidates[rows == row].sort().values
-            nearest = exactly_nearest(
-                vectors[row].cpu().numpy(), self.centroids[tied].cpu().numpy()
-            )
-            codes[row] = tied[nearest]
-
-    def _distances(
-        self, vectors: "torch.Tensor", rows: "torch.Tensor", candidates: "torch.Tensor"
-    ) -> "torch.Tensor":
-        """The float64 distance of each pair."""
-        import torch
-
-        distances = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
-
-        def work(
-            block: slice, narrow: "torch.Tensor", wide: "torch.Tensor", other: "torch.Tensor"
-        ) -> None:
-            wide[:] = torch.index_select(vectors, 0, rows[block], out=narrow)
-            other[:] = torch.index_select(self.centroids, 0, candidates[block], out=narrow)
-            wide -= other
-            torch.linalg.vector_norm(wide, dim=1, out=distances[block])
-
-        each_block(len(rows), vectors, work)
-        return distances
-
-    def subtract(self, vectors: "torch.Tensor", codes: "torch.Tensor") -> "torch.Tensor":
-        """Take from each vector its centroid, in place; the `row_norms` of what is left."""
-        import torch
-
-        norms = torch.empty(len(vectors), dtype=torch.float64, device=vectors.device)
-
-        def work(
-            block: slice, narrow: "torch.Tensor", wide: "torch.Tensor", other: "torch.Tensor"
-        ) -> None:
-            residuals = vectors[block]
-            residuals -= torch.index_select(self.centroids, 0, codes[block], out=narrow)
-            wide[:] = residuals
-            torch.linalg.vector_norm(wide, dim=1, out=norms[block])
-
-        each_block(len(vectors), vectors, work)
-        return norms
+        several = np.bincount(rows)[rows] > 1
+        rows, candidates = rows[several], candidates[several]
+        for row in np.unique(rows):
+            tied = np.sort(candidates[rows == row])
+            codes[row] = tied[exactly_nearest(vectors[row], self.centroids[tied])]
 
 
 def error_bound(
@@ -360,33 +302,29 @@ def exactly_nearest(vector: np.ndarray, centroids: np.ndarray) -> int:
     return best
 
 
-@cache
 def coarse_dtype(device: str) -> "torch.dtype":
     """The type in which a device multiplies bfloat16 values fastest: bfloat16 or float32.
 
     A CPU without instructions for bfloat16 imitates them, slowly. Which type is taken changes the
-    speed and nothing else. Only oneDNN is known to sum bfloat16 products in float32.
+    speed and nothing else. Only oneDNN on x86 is known to sum bfloat16 products in float32.
     """
     import torch
 
     if device != "cpu":
         return torch.bfloat16
-    if not torch.backends.mkldnn.is_available():
-        return torch.float32
-    return min((torch.bfloat16, torch.float32), key=_seconds_of_product)
+    has_bfloat16 = CPU_FLAGS.exists() and re.search(r"\b(amx|avx512)_bf16\b", CPU_FLAGS.read_text())
+    return (
+        torch.bfloat16 if has_bfloat16 and torch.backends.mkldnn.is_available() else torch.float32
+    )
 
 
-def _seconds_of_product(dtype: "torch.dtype") -> float:
+def _rounded(vectors: "torch.Tensor", scale: float) -> "tuple[torch.Tensor, torch.Tensor]":
+    """The scaled vectors in bfloat16, and the float64 norms of what rounding took from them."""
     import torch
 
-    left, right = torch.ones(256, 2048, dtype=dtype), torch.ones(1024, 2048, dtype=dtype)
-
-    def seconds() -> float:
-        start = time.perf_counter()
-        torch.mm(left, right.T)
-        return time.perf_counter() - start
-
-    return min(seconds() for _ in range(3))
+    scaled = vectors if scale == 1 else vectors * scale
+    rounded = scaled.bfloat16()
+    return rounded, torch.linalg.vector_norm(scaled - rounded, dim=1).double()
 
 
 def _scale_for(largest_norm: float) -> float:
@@ -397,9 +335,13 @@ def _scale_for(largest_norm: float) -> float:
     return 2.0 ** max(-126, min(126, -exponent))
 
 
-def _first_of_equals(codebook: np.ndarray) -> np.ndarray:
-    """The indexes of the centroids of which no equal one comes before."""
-    first: dict[bytes, int] = {}
-    for index, centroid in enumerate(codebook):
-        first.setdefault(centroid.tobytes(), index)
-    return np.fromiter(first.values(), np.int64)
+def _first_of_equals(codebook: np.ndarray, norms: np.ndarray) -> np.ndarray:
+    """The indexes of the centroids of which no equal one comes before; equals have equal norms."""
+    _, group, sizes = np.unique(norms, return_inverse=True, return_counts=True)
+    first = np.ones(len(codebook), bool)
+    seen: set[bytes] = set()
+    for index in np.flatnonzero(sizes[group] > 1):
+        content = codebook[index].tobytes()
+        first[index] = content not in seen
+        seen.add(content)
+    return np.flatnonzero(first)

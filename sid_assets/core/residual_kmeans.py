@@ -8,16 +8,12 @@ batch, order, threads, device.
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.nearest_centroid import NearestCentroid
-from sid_assets.core.row_blocks import row_norms
-
-if TYPE_CHECKING:
-    import torch
+from sid_assets.core.row_blocks import row_norms, subtract_rows
 
 BATCH = 2048
 """Vectors encoded at a time: with 8192 centroids of 4096 values about 150 MB of working memory."""
@@ -104,21 +100,18 @@ class Encoder:
         self, vectors: np.ndarray, codes: np.ndarray, norms: np.ndarray
     ) -> np.ndarray:
         """Fill in the codes and norms of a batch; says which of its vectors stayed finite."""
-        import torch
-
-        residual = torch.tensor(vectors, dtype=torch.float32, device=self.device)
+        residual = np.array(vectors, np.float32)
         lengths = row_norms(residual)
-        finite = lengths.isfinite()
+        finite = np.isfinite(lengths)
         for layer, codebook in enumerate(self._codebooks):
             if not finite.all():
                 residual[~finite], lengths[~finite] = 0, 0
             norms[:, layer] = _float32_norms(residual, lengths)
-            code = codebook(residual, lengths)
-            codes[:, layer] = code.cpu().numpy()
-            lengths = codebook.subtract(residual, code)
-            finite &= lengths.isfinite()
+            codes[:, layer] = codebook(residual, lengths)
+            lengths = subtract_rows(residual, codebook.centroids, codes[:, layer])
+            finite &= np.isfinite(lengths)
         norms[:, -1] = _float32_norms(residual, lengths)
-        return finite.cpu().numpy()
+        return finite
 
 
 def decode(codes: np.ndarray, centroids: np.ndarray) -> np.ndarray:
@@ -137,16 +130,16 @@ def decode(codes: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     return total
 
 
-def _float32_norms(vectors: "torch.Tensor", lengths: "torch.Tensor") -> np.ndarray:
+def _float32_norms(vectors: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """`row_norms` as float32, the same in whatever order those were summed.
 
     A float64 norm can land on the other side of a rounding boundary if it is summed in another
     order. The few that are that close are summed with `math.fsum`, whose result has no order.
     """
     error = (vectors.shape[1] + 4) * 2.0**-53
-    low, high = (lengths * (1 - error)).float(), (lengths * (1 + error)).float()
-    norms = high.cpu().numpy()
-    for row in (low != high).nonzero().flatten().tolist():
-        vector = vectors[row].double().cpu().numpy()
-        norms[row] = math.sqrt(math.fsum(vector * vector))
+    with np.errstate(over="ignore"):  # the norm of finite values may be infinite in float32
+        low = (lengths * (1 - error)).astype(np.float32)
+        norms = (lengths * (1 + error)).astype(np.float32)
+    for row in np.flatnonzero(low != norms):
+        norms[row] = math.sqrt(math.fsum(vectors[row].astype(np.float64) ** 2))
     return norms

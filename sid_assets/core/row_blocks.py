@@ -1,55 +1,42 @@
-"""Float64 arithmetic on float32 rows, a few rows at a time.
+"""Float64 arithmetic on float32 rows: a few rows at a time, so that they stay in the cache.
 
-On a CPU the rows at hand stay in the cache, and every thread works on its own. torch's threads
-would have to meet after each of many small operations, which costs more than they save, and very
-much more on a machine that is busy with something else. On a GPU all rows are one block.
+The threads share out the rows and each goes its own way. Calls into numpy are single-threaded, and
+threads inside of torch would have to meet after each of many small operations.
 """
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import torch
+import numpy as np
 
-SERIAL_VALUES = 32768
-"""Up to this many values torch works on in the calling thread: 8 rows of 4096 values."""
-
-MOST_THREADS = 8
-"""More would wait for Python's lock."""
+VALUES_AT_ONCE = 65536
+"""16 rows of 4096 values: 1 MB of scratch room, and calls of about 50 microseconds."""
 
 PARTS_A_THREAD = 4
 """So that a thread that was held up leaves its work to the others."""
 
+MOST_THREADS = 16
+"""More would wait for Python's lock."""
 
-def each_block(
-    rows: int,
-    vectors: "torch.Tensor",
-    work: "Callable[[slice, torch.Tensor, torch.Tensor, torch.Tensor], None]",
-) -> None:
-    """Call `work(block, narrow, wide, other)` for all blocks of the rows.
+Scratch = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Room for the rows of a block: float32, float32, float64."""
 
-    The three are scratch room for the rows of the block: one float32, two float64.
 
-    Args:
-        rows: How many there are.
-        vectors: Tells the device and the width.
-        work: Called from several threads, for different blocks.
-    """
+def each_block(rows: int, dim: int, work: Callable[[slice, Scratch], None]) -> None:
+    """Call `work(block, scratch)` for all blocks of the rows, from several threads."""
     import torch
 
-    dim = vectors.shape[1]
-    at_once = max(1, SERIAL_VALUES // dim) if vectors.is_cpu else max(1, rows)
+    at_once = max(1, VALUES_AT_ONCE // dim)
 
     def run(part: range) -> None:
-        kinds = (torch.float32, torch.float64, torch.float64)
-        room = [torch.empty((at_once, dim), dtype=kind, device=vectors.device) for kind in kinds]
+        shape = (at_once, dim)
+        room = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape)
         for start in part[::at_once]:
             block = slice(start, min(start + at_once, part.stop))
             size = block.stop - block.start
-            work(block, *(buffer[:size] for buffer in room))
+            work(block, (room[0][:size], room[1][:size], room[2][:size]))
 
-    threads = min(MOST_THREADS, torch.get_num_threads()) if vectors.is_cpu else 1
+    threads = min(MOST_THREADS, torch.get_num_threads())
     size = max(at_once, -(-rows // (threads * PARTS_A_THREAD)))
     parts = [range(start, min(start + size, rows)) for start in range(0, rows, size)]
     if threads == 1 or len(parts) == 1:
@@ -60,17 +47,59 @@ def each_block(
         list(pool.map(run, parts))
 
 
-def row_norms(vectors: "torch.Tensor") -> "torch.Tensor":
+def row_norms(vectors: np.ndarray) -> np.ndarray:
     """The Euclidean norms of float32 rows, in float64: relative error below (n + 4) 2^-53."""
-    import torch
+    squares = np.empty(len(vectors))
 
-    norms = torch.empty(len(vectors), dtype=torch.float64, device=vectors.device)
-
-    def work(
-        block: slice, narrow: "torch.Tensor", wide: "torch.Tensor", other: "torch.Tensor"
-    ) -> None:
+    def work(block: slice, scratch: Scratch) -> None:
+        *_, wide = scratch
         wide[:] = vectors[block]
-        torch.linalg.vector_norm(wide, dim=1, out=norms[block])
+        np.vecdot(wide, wide, out=squares[block])
 
-    each_block(len(vectors), vectors, work)
-    return norms
+    each_block(len(vectors), vectors.shape[1], work)
+    return np.sqrt(squares)
+
+
+def distances(
+    vectors: np.ndarray, rows: np.ndarray, others: np.ndarray, other_rows: np.ndarray
+) -> np.ndarray:
+    """The Euclidean distances of pairs of float32 rows, in float64; error as of `row_norms`.
+
+    Args:
+        vectors: Shape (n, dim).
+        rows: Of each pair, the row of `vectors`; shape (pairs,).
+        others: Shape (m, dim).
+        other_rows: Of each pair, the row of `others`.
+    """
+    squares = np.empty(len(rows))
+
+    def work(block: slice, scratch: Scratch) -> None:
+        left, right, wide = scratch
+        # All rows are there; without a mode, numpy would not write to `out` directly.
+        np.take(vectors, rows[block], axis=0, out=left, mode="clip")
+        np.take(others, other_rows[block], axis=0, out=right, mode="clip")
+        np.subtract(left, right, out=wide, dtype=np.float64)
+        np.vecdot(wide, wide, out=squares[block])
+
+    each_block(len(rows), vectors.shape[1], work)
+    return np.sqrt(squares)
+
+
+def subtract_rows(vectors: np.ndarray, others: np.ndarray, other_rows: np.ndarray) -> np.ndarray:
+    """Take one row of `others` from each vector, in place and in float32.
+
+    Returns:
+        The `row_norms` of what is left.
+    """
+    squares = np.empty(len(vectors))
+
+    def work(block: slice, scratch: Scratch) -> None:
+        _, right, wide = scratch
+        np.take(others, other_rows[block], axis=0, out=right, mode="clip")
+        with np.errstate(over="ignore"):  # norms that are not finite tell the caller
+            vectors[block] -= right
+        wide[:] = vectors[block]
+        np.vecdot(wide, wide, out=squares[block])
+
+    each_block(len(vectors), vectors.shape[1], work)
+    return np.sqrt(squares)

@@ -1,0 +1,173 @@
+"""How fast and how exact codes are computed, beside a plain float32 program on the same files.
+
+Simulates vectors and a tokenizer, then goes from parquet to parquet twice: with this package, and
+with a reference that does the same in the plainest way (the whole file through pandas, `addmm` and
+`argmin` in float32). Times the three float32 matrix products alone as well.
+
+    python -m benchmarks.quantise
+    python -m benchmarks.quantise --rows 100000 --spectrum isotropic
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from benchmarks.measure import in_own_process, median_seconds
+from sid_assets.core.checkpoint import load_checkpoint, save_checkpoint
+from sid_assets.core.nearest_centroid import coarse_dtype, exactly_nearest
+from sid_assets.core.parts import VECTOR_ROW_GROUP
+from sid_assets.core.residual_kmeans import Encoder
+from sid_assets.core.vectors import vector_array, vectors_of
+from sid_assets.infer_res_kmeans import infer
+
+LAYER_NORMS = (0.7, 0.4, 0.25)
+REFERENCE_BATCH = 10_000
+NOISE = {"clustered": 0.45, "power-law": 1.35, "isotropic": 1.35}
+"""Norm of what a vector has beside one centroid of each layer. With much of it few vectors have a
+centroid that is clearly nearest. The variances of all but `isotropic` fall as 1 / column."""
+
+
+def simulate(folder: Path, rows: int, codebook: int, dim: int, spectrum: str) -> None:
+    """Write `tokenizer.pt` and `embeddings.parquet`: unit vectors, sums of centroids and noise."""
+    rng = np.random.default_rng(0)
+    spread = np.arange(1, dim + 1, dtype=np.float32) ** (0 if spectrum == "isotropic" else -0.5)
+    spread /= np.linalg.norm(spread)
+    centroids = rng.standard_normal((len(LAYER_NORMS), codebook, dim), np.float32) * spread
+    centroids *= np.array(LAYER_NORMS, np.float32)[:, None, None]
+    save_checkpoint(folder / "tokenizer.pt", centroids, {})
+    schema = pa.schema([("pid", pa.int64()), ("embedding", pa.list_(pa.float32(), dim))])
+    path = folder / "embeddings.parquet"
+    with pq.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
+        for start in range(0, rows, VECTOR_ROW_GROUP):
+            count = min(VECTOR_ROW_GROUP, rows - start)
+            vectors = rng.standard_normal((count, dim), np.float32) * spread * NOISE[spectrum]
+            for layer in centroids:
+                vectors += layer[rng.integers(codebook, size=count)]
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+            pids = pa.array(range(start, start + count))
+            writer.write_table(pa.table([pids, vector_array(vectors)], schema=schema))
+
+
+def by_sid_assets(folder: Path) -> None:
+    """From parquet to parquet with this package."""
+    infer(folder / "tokenizer.pt", folder / "embeddings.parquet", folder / "codes.parquet")
+
+
+def by_reference(folder: Path) -> None:
+    """From parquet to parquet in float32, the whole file in memory."""
+    state = torch.load(folder / "tokenizer.pt", weights_only=True)["model"]
+    centroids = [state[f"centroids.{layer}"] for layer in range(len(state))]
+    norms = [layer.square().sum(1) for layer in centroids]
+    table = pd.read_parquet(folder / "embeddings.parquet")
+    vectors = torch.from_numpy(np.stack(table["embedding"].to_numpy()))
+    codes = []
+    for residual in vectors.split(REFERENCE_BATCH):
+        of_batch = []
+        for layer, norm in zip(centroids, norms, strict=True):
+            distances = torch.addmm(norm, residual, layer.T, alpha=-2)  # less |x|^2, alike for all
+            code = distances.argmin(1)
+            residual = residual - layer[code]
+            of_batch.append(code)
+        codes.append(torch.stack(of_batch, 1))
+    table = pd.DataFrame({"pid": table["pid"], "codes": list(torch.cat(codes).numpy())})
+    table.to_parquet(folder / "reference.parquet")
+
+
+def float32_products(vectors: np.ndarray, centroids: np.ndarray) -> None:
+    """The matrix products of the reference, and nothing else."""
+    for batch in torch.from_numpy(vectors).split(REFERENCE_BATCH):
+        for layer in centroids:
+            torch.mm(batch, torch.from_numpy(layer).T)
+
+
+def differences(
+    ours: np.ndarray, theirs: np.ndarray, vectors: np.ndarray, centroids: np.ndarray
+) -> tuple[int, int]:
+    """Vectors whose codes differ, and those of them where ours is the farther one.
+
+    Compared in exact arithmetic, in the first layer where they differ: after it the residuals
+    are others.
+    """
+    rows = np.flatnonzero((ours != theirs).any(axis=1))
+    unexplained = 0
+    for row in rows:
+        layer = int((ours[row] != theirs[row]).argmax())
+        residual = vectors[row].copy()
+        for before in range(layer):
+            residual -= centroids[before][ours[row, before]]
+        pair = centroids[layer][[ours[row, layer], theirs[row, layer]]]
+        unexplained += exactly_nearest(residual, pair) != 0
+    return len(rows), unexplained
+
+
+def codes_in(path: Path) -> np.ndarray:
+    """The codes of a file: int64, shape (n, layers)."""
+    return np.stack(pd.read_parquet(path)["codes"].to_numpy())
+
+
+def main() -> None:
+    """Run everything; the last line is one JSON object."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--codebook", type=int, default=8192)
+    parser.add_argument("--dim", type=int, default=4096)
+    parser.add_argument("--spectrum", choices=list(NOISE), default="clustered")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        simulate(folder, options.rows, options.codebook, options.dim, options.spectrum)
+        figures = measure(folder)
+    size = f"{len(LAYER_NORMS)} x {options.codebook} x {options.dim}"
+    print(f"{options.rows:,} vectors ({options.spectrum}), tokenizer {size}, float32 on disk")
+    print(f"{torch.get_num_threads()} threads, coarse product in {coarse_dtype('cpu')}")
+    print(
+        f"this package: {figures['seconds']:.2f} s from parquet to parquet, of it "
+        f"{figures['compute_seconds']:.2f} s computing; {figures['peak_rss_mb']:.0f} MB\n"
+        f"reference: {figures['reference_seconds']:.2f} s ({figures['speedup']:.2f} times as "
+        f"long), {figures['reference_peak_rss_mb']:.0f} MB\n"
+        f"float32 products alone: {figures['gemm_seconds']:.2f} s ({figures['over_gemm']:.2f} "
+        f"times our computing)\n"
+        f"codes of {figures['differ']:,} vectors differ; in {figures['differ_unexplained']:,} of "
+        "them ours is farther in exact arithmetic"
+    )
+    print(json.dumps({key: round(value, 3) for key, value in figures.items()}))
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """All figures; medians of three, files warm."""
+    centroids = load_checkpoint(folder / "tokenizer.pt").centroids
+    vectors = vectors_of(pq.read_table(folder / "embeddings.parquet")["embedding"]).copy()
+    encoder = Encoder(centroids, "cpu")
+    compute = median_seconds(lambda: encoder.encode(vectors))
+    products = median_seconds(lambda: float32_products(vectors, centroids))
+    ours = median_seconds(lambda: by_sid_assets(folder))
+    reference = median_seconds(lambda: by_reference(folder))
+    differ, unexplained = differences(
+        codes_in(folder / "codes.parquet"),
+        codes_in(folder / "reference.parquet"),
+        vectors,
+        centroids,
+    )
+    return {
+        "seconds": ours,
+        "compute_seconds": compute,
+        "reference_seconds": reference,
+        "gemm_seconds": products,
+        "speedup": reference / ours,
+        "over_gemm": products / compute,
+        "differ": differ,
+        "differ_unexplained": unexplained,
+        "peak_rss_mb": in_own_process(by_sid_assets, folder).peak_rss_mb,
+        "reference_peak_rss_mb": in_own_process(by_reference, folder).peak_rss_mb,
+    }
+
+
+if __name__ == "__main__":
+    main()
