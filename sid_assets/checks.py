@@ -1,16 +1,19 @@
 """The asset checks: every contract read back from disk; an ERROR stops what is downstream."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 
 import dagster as dg
+import numpy as np
 import pyarrow as pa
 
-from sid_assets.assets.domains import Domain
+from sid_assets.assets.domains import ITEMS, Domain
 from sid_assets.assets.tokenizer import TABLE as TOKENIZER
 from sid_assets.core import contracts, schema
 from sid_assets.core.contracts import Finding, Findings
 from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.tokenizer import load_tokenizer, require_tokenizer
+from sid_assets.core.training_contracts import check_training_rows, known_sids
+from sid_assets.core.vectors import vectors_of
 from sid_assets.core.versions import Store, Version
 from sid_assets.settings import Settings
 
@@ -30,9 +33,15 @@ VECTOR_HASHES = "vector_hashes"
 SAME_PIDS = "same_pids"
 SHAPE = "shape"
 EMBEDDING_SPACE = "embedding_space"
+SCALE = "scale"
 THREE_CODES = "three_codes"
 CODES_IN_RANGE = "codes_in_range"
 EQUAL_TO_CODES = "equal_to_codes"
+JSON = "json"
+SIDS = "sids"
+UUIDS = "uuids"
+ROWS_ADD_UP = "rows_add_up"
+COVERAGE = "coverage"
 
 DESCRIPTIONS = {
     FILES: "The files have the columns of the table and the sizes they were committed with.",
@@ -48,15 +57,27 @@ DESCRIPTIONS = {
     VECTOR_HASHES: "Every hash is that of its vector.",
     SAME_PIDS: "The pids are those of the table this one is made from.",
     SHAPE: "Three layers, 4096 wide, at most 8192 centroids each.",
-    EMBEDDING_SPACE: "Made for the space of the vectors, or fitting them in scale.",
+    EMBEDDING_SPACE: "Made for the space of the vectors, as far as is known.",
+    SCALE: "The centroids are of the scale of the vectors and come near them.",
     THREE_CODES: "Every item has exactly three codes.",
     CODES_IN_RANGE: "Every code is one of the codebook.",
     NUMBERS: "Numbers start at 1 and are unique, and every item has one.",
     EQUAL_TO_CODES: "Every SID is the item's codes.",
+    JSON: "JSON parses, with the right parts and roles.",
+    SIDS: "Every SID is one of the catalog.",
+    UUIDS: "Every uuid is valid and unique.",
+    ROWS_ADD_UP: "Rows that could be written = rows written + rows dropped.",
+    COVERAGE: "Of each column of pids at least 95 % have a SID.",
 }
 
-WARNINGS = {PID_ZERO, REJECTED}
+WARNINGS = {PID_ZERO, REJECTED, COVERAGE}
 """Checks that warn; all others are contracts: their failure is an error and blocks."""
+
+FREE_TEXT = ("profile", "understand", "interactive", "reason")
+"""Data sets that hold text of the user's, which may spell SIDs of items that are no more."""
+
+SCALE_SAMPLE = 1024
+"""Vectors that a tokenizer is compared with."""
 
 Check = Callable[[Store, Version], Findings]
 
@@ -109,19 +130,49 @@ def contract_checks(domain: Domain) -> list[dg.AssetChecksDefinition]:
     ]
 
 
+def training_checks() -> list[dg.AssetChecksDefinition]:
+    """The checks of the training data sets."""
+    names = [JSON, SIDS, UUIDS, ROWS_ADD_UP, COVERAGE]
+    return [
+        _checks(
+            ITEMS,
+            table,
+            names,
+            _check_training,
+            warnings={SIDS} if any(word in table for word in FREE_TEXT) else set(),
+        )
+        for table in (*schema.PRETRAIN_DATA_SETS, *schema.SFT_DATA_SETS)
+    ]
+
+
+def _check_training(store: Store, version: Version) -> Findings:
+    catalogs = [store.require("pid2sid"), store.current("goods/pid2sid")]
+    sids = [known_sids(catalog) for catalog in catalogs if catalog]
+    return check_training_rows(version, np.unique(np.concatenate(sids)))
+
+
 def _checks(
-    domain: Domain, name: str, check_names: Sequence[str], check: Check
+    domain: Domain,
+    name: str,
+    check_names: Sequence[str],
+    check: Check,
+    warnings: Set[str] = frozenset(),
 ) -> dg.AssetChecksDefinition:
     """The checks of one table, from one scan of it."""
     key, table = domain.key(name), domain.table(name)
     names = [FILES, *check_names]
+    warn = WARNINGS | warnings
 
     @dg.multi_asset_check(
-        name=f"{table.replace('/', '_')}_checks", specs=[_spec(check, key) for check in names]
+        name=f"{table.replace('/', '_')}_checks",
+        specs=[_spec(check, key, warn) for check in names],
+        can_subset=True,
     )
-    def checks(settings: Settings) -> Iterator[dg.AssetCheckResult]:
-        store = settings.store()
-        yield from _results(key, names, _find(store, table, name, check))
+    def checks(
+        context: dg.AssetCheckExecutionContext, settings: Settings
+    ) -> Iterator[dg.AssetCheckResult]:
+        findings = _find(settings.store(), table, name, check)
+        yield from _results(context, findings, warn)
 
     return checks
 
@@ -130,31 +181,34 @@ def _find(store: Store, table: str, name: str, check: Check) -> Findings:
     """The findings of a table; where its files cannot be read, that is the finding."""
     try:
         version = store.require(table)
-        pid_type = schema.pid_type_of(version.schema())
+        columns = version.schema()
+        pid_type = schema.pid_type_of(columns) if "pid" in columns.names else "int"
         files = contracts.check_files(version, schema.TABLES[name].schema(pid_type))
         return {FILES: files, **(check(store, version) if files.passed else {})}
     except (SidAssetsError, pa.ArrowException, OSError, KeyError) as error:
         return {FILES: Finding(False, f"cannot be read: {error}")}
 
 
-def _spec(name: str, key: dg.AssetKey) -> dg.AssetCheckSpec:
+def _spec(name: str, key: dg.AssetKey, warn: Set[str] = WARNINGS) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
-        name, asset=key, description=DESCRIPTIONS[name], blocking=name not in WARNINGS
+        name, asset=key, description=DESCRIPTIONS[name], blocking=name not in warn
     )
 
 
 def _results(
-    key: dg.AssetKey, names: Sequence[str], findings: Findings
+    context: dg.AssetCheckExecutionContext, findings: Findings, warn: Set[str] = WARNINGS
 ) -> Iterator[dg.AssetCheckResult]:
-    """A result for every check; one that could not be looked at has not passed."""
-    for name in names:
-        finding = findings.get(name) or Finding(False, "not looked at: see the check that failed")
+    """A result for every check that was asked for; one that was not looked at has not passed."""
+    for key in sorted(context.selected_asset_check_keys, key=lambda key: key.name):
+        finding = findings.get(key.name) or Finding(
+            False, "not looked at: see the check that failed"
+        )
         yield dg.AssetCheckResult(
-            asset_key=key,
-            check_name=name,
+            asset_key=key.asset_key,
+            check_name=key.name,
             passed=finding.passed,
             severity=dg.AssetCheckSeverity.WARN
-            if name in WARNINGS
+            if key.name in warn
             else dg.AssetCheckSeverity.ERROR,
             description=finding.description,
             metadata=finding.metadata,
@@ -163,17 +217,22 @@ def _results(
 
 @dg.multi_asset_check(
     name="tokenizer_checkpoint_checks",
-    specs=[_spec(name, dg.AssetKey(TOKENIZER)) for name in (SHAPE, FINITE, EMBEDDING_SPACE)],
+    specs=[_spec(name, dg.AssetKey(TOKENIZER)) for name in (SHAPE, FINITE, EMBEDDING_SPACE, SCALE)],
+    can_subset=True,
 )
-def tokenizer_checks(settings: Settings) -> Iterator[dg.AssetCheckResult]:
+def tokenizer_checks(
+    context: dg.AssetCheckExecutionContext, settings: Settings
+) -> Iterator[dg.AssetCheckResult]:
     """The tokenizer, read back from its file."""
     store = settings.store()
-    names = [SHAPE, FINITE, EMBEDDING_SPACE]
     try:
         tokenizer = require_tokenizer(store)
         centroids = load_tokenizer(tokenizer)
-        embeddings = store.require("item_embeddings")
-        findings = contracts.check_tokenizer(centroids, tokenizer, embeddings)
+        embeddings = store.require(ITEMS.table("item_embeddings"))
+        sample = next(iter(embeddings.stream(["embedding"], SCALE_SAMPLE)))
+        findings = contracts.check_tokenizer(
+            centroids, tokenizer, embeddings, vectors_of(sample.column("embedding"))
+        )
     except (SidAssetsError, OSError) as error:
         findings = {SHAPE: Finding(False, f"cannot be read: {error}")}
-    yield from _results(dg.AssetKey(TOKENIZER), names, findings)
+    yield from _results(context, findings)

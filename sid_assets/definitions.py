@@ -14,7 +14,7 @@ from sid_assets.assets.quality import sid_quality_asset
 from sid_assets.assets.tokenizer import tokenizer_checkpoint
 from sid_assets.assets.training import training_assets
 from sid_assets.automation import refresh_on_new_catalog, refresh_schedule, refresh_semantic_ids
-from sid_assets.checks import contract_checks, tokenizer_checks
+from sid_assets.checks import contract_checks, tokenizer_checks, training_checks
 from sid_assets.io_managers import ParquetIOManager
 from sid_assets.settings import Refresh, Settings
 
@@ -36,7 +36,7 @@ defs = dg.Definitions(
         training_assets("pretrain"),
         training_assets("sft"),
     ],
-    asset_checks=[*contract_checks(ITEMS), tokenizer_checks],
+    asset_checks=[*contract_checks(ITEMS), tokenizer_checks, *training_checks()],
     jobs=[refresh_semantic_ids],
     schedules=[refresh_schedule(settings)],
     sensors=[refresh_on_new_catalog],

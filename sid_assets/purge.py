@@ -48,7 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{one.table:<28} {one.what:<44} {one.bytes / 1e6:>12,.1f} MB  {one.folder.name}")
     for problem in problems:
         print(f"Left alone: {problem}", file=sys.stderr)
-    total = f"{len(found):,} folders in {store.root}, {sum(one.bytes for one in found) / 1e9:,.2f} GB"
+    total = (
+        f"{len(found):,} folders in {store.root}, {sum(one.bytes for one in found) / 1e9:,.2f} GB"
+    )
     print(f"Removed {total}." if remove else f"{total}. Nothing was removed: say --yes to do it.")
     return 1 if problems else 0
 

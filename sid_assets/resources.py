@@ -34,7 +34,13 @@ def make_embedder(settings: Settings) -> Embedder:
 
 def training_settings(settings: Settings) -> TrainingSettings:
     """How a tokenizer is trained, where one is."""
-    return TrainingSettings(codebook_size=settings.codebook_size, seed=settings.seed)
+    return TrainingSettings(
+        codebook_size=settings.codebook_size,
+        iterations=settings.training_iterations,
+        seed=settings.seed,
+        restarts=settings.training_restarts,
+        points_per_centroid=settings.points_per_centroid,
+    )
 
 
 def wanted_tokenizer(settings: Settings) -> TokenizerSource:

@@ -132,6 +132,15 @@ class Settings(dg.ConfigurableResource):
         "tokenizer's training.",
         1.2,
     )
+    training_iterations: int = _setting(
+        "Rounds of k-means a layer, where the tokenizer is trained.", 10, 20
+    )
+    training_restarts: int = _setting(
+        "Times k-means begins anew a layer; the best result is kept.", 3, 1
+    )
+    points_per_centroid: int = _setting(
+        "Vectors to train on for each centroid; with 8192 centroids 64 take 9.5 GB of memory.", 64
+    )
     seed: int = _setting("Seed of all that is drawn: training samples, prompts.", 0)
     prompts: str = _setting(
         "A YAML file of wordings that take the place of those of this package, list by list.", ""

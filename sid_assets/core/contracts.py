@@ -17,6 +17,7 @@ from sid_assets.core import schema
 from sid_assets.core.errors import IDS_SHOWN, SidAssetsError
 from sid_assets.core.hashing import text_hash, vector_hashes
 from sid_assets.core.parts import rebatched
+from sid_assets.core.scale_fit import scale_fit
 from sid_assets.core.schema import CODE_LAYERS, EMBEDDING_DIM, MAX_CODEBOOK_SIZE
 from sid_assets.core.sorted_join import joined
 from sid_assets.core.vectors import NORM_TOLERANCE, vectors_of
@@ -24,6 +25,13 @@ from sid_assets.core.versions import Version
 
 COMPARED_ROWS = 65_536
 TEXT_ROWS = 16_384
+
+MOST_RATIO = 10
+"""How many times longer or shorter than the vectors the first centroids may be."""
+
+MOST_ERROR = 1.5
+"""A tokenizer that leaves more of a vector than there was is not one of these vectors; centroids of
+no relation to them leave about 1.1 to 1.4."""
 
 
 @dataclass(frozen=True)
@@ -205,8 +213,14 @@ def check_pid_map(version: Version, sids: Version) -> Findings:
     return {"pids": order.finding(), "numbers": found}
 
 
-def check_tokenizer(centroids: np.ndarray, tokenizer: Version, embeddings: Version) -> Findings:
-    """The codebooks have the right shape, are finite, and were made for these vectors."""
+def check_tokenizer(
+    centroids: np.ndarray, tokenizer: Version, embeddings: Version, sample: np.ndarray
+) -> Findings:
+    """The codebooks have the right shape, are finite, and were made for these vectors.
+
+    A checkpoint from elsewhere does not say which space it was trained in; its scale, and how near
+    it comes to a sample of the vectors (float32, shape (n, 4096)), vouch for it.
+    """
     layers, size, width = centroids.shape
     fits = (layers, width) == (CODE_LAYERS, EMBEDDING_DIM) and size <= MAX_CODEBOOK_SIZE
     finite = bool(np.isfinite(centroids).all())
@@ -224,7 +238,19 @@ def check_tokenizer(centroids: np.ndarray, tokenizer: Version, embeddings: Versi
             if space == wanted
             else f"made for {space}, and the vectors are of {wanted}",
         ),
+        **({"scale": _check_scale(centroids, sample)} if fits and finite else {}),
     }
+
+
+def _check_scale(centroids: np.ndarray, sample: np.ndarray) -> Finding:
+    fit = scale_fit(centroids, sample)
+    return Finding(
+        1 / MOST_RATIO <= fit.ratio <= MOST_RATIO and fit.relative_error <= MOST_ERROR,
+        f"centroids of the first layer are {fit.ratio:.2f} times as long as the vectors (wanted: "
+        f"1/{MOST_RATIO} to {MOST_RATIO}); the mean relative reconstruction error of a sample is "
+        f"{fit.relative_error:.2f} (wanted: at most {MOST_ERROR})",
+        {"ratio": fit.ratio, "relative_error": fit.relative_error},
+    )
 
 
 def _check_rejected(rejected: Version | None) -> Finding:

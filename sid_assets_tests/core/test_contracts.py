@@ -309,18 +309,23 @@ def check_tokenizer(centroids: np.ndarray, space: EmbeddingSpace | None = SPACE)
 
     return broken(
         contracts.check_tokenizer(
-            centroids, version("tokenizer_checkpoint", space), version("item_embeddings", SPACE)
+            centroids,
+            version("tokenizer_checkpoint", space),
+            version("item_embeddings", SPACE),
+            np.eye(8, 4096, dtype=np.float32),
         )
     )
 
 
 def test_a_tokenizer():
-    good = np.zeros((3, 16, 4096), np.float32)
+    good = np.random.default_rng(0).normal(0, 0.01, (3, 16, 4096)).astype(np.float32)
     assert check_tokenizer(good) == set()
     assert check_tokenizer(good[:2]) == {"shape"}
     assert check_tokenizer(good[:, :, :1024]) == {"shape"}
     assert check_tokenizer(np.zeros((3, 8193, 4), np.float32)) == {"shape"}
-    assert check_tokenizer(np.where(good == 0, np.nan, good)) == {"finite"}
+    assert check_tokenizer(np.where(good > 0.03, np.nan, good)) == {"finite"}
+    assert check_tokenizer(good * 100) == {"scale"}
+    assert check_tokenizer(good / 100) == {"scale"}
     assert check_tokenizer(good, FakeEmbedder(model="other").space) == {"embedding_space"}
     assert check_tokenizer(good, None) == {"embedding_space"}
 
