@@ -1,0 +1,155 @@
+"""The way back from a SID to its items: the table sid2pid, and the JSON that OneRec reads.
+
+SIDs collide, so that a SID has a list of items. The one that users interact with most comes first:
+it is the one to recommend where a model says the SID.
+"""
+
+import tempfile
+from collections.abc import Iterable, Iterator
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sid_assets.core.pids import PidTypeSetting, convert_pids
+from sid_assets.core.recif import json_text
+from sid_assets.core.recif.inputs import ParquetInput, flat
+from sid_assets.core.schema import CODE_LAYERS, CODES, PID_TYPES, PidType, pid_type_of
+from sid_assets.core.sids import pack, sid_text, unpack
+
+ITEM_COLUMNS = ("hist_video_pid", "target_video_pid", "hist_ad_pid", "target_ad_pid")
+GOODS_COLUMNS = ("hist_goods_pid", "target_goods_pid")
+"""The columns whose pids count as interactions, of the catalog and of goods."""
+
+MEMORY_LIMIT = "1GB"
+"""What DuckDB may hold before it spills to disk."""
+
+BATCH_ROWS = 65_536
+
+
+def sid2pid(pid: PidType) -> pa.Schema:
+    """`sid2pid`: the items of every SID, sorted by its codes.
+
+    `pids` and `counts` are lists of one length: the items, and how often each of them stands in
+    the interactions. The most frequent one is first; equally frequent ones are by pid.
+    """
+    return pa.schema(
+        [
+            pa.field("sid", pa.string(), nullable=False),
+            pa.field("codes", CODES, nullable=False),
+            pa.field("pids", pa.list_(PID_TYPES[pid]), nullable=False),
+            pa.field("counts", pa.list_(pa.int64()), nullable=False),
+        ]
+    )
+
+
+def occurrences(
+    interactions: ParquetInput,
+    columns: Iterable[str],
+    pid_type: PidType,
+    setting: PidTypeSetting = "auto",
+) -> Iterator[pa.Array]:
+    """The pids of all rows of some columns, whatever their split; absent columns have none."""
+    wanted = [name for name in columns if name in interactions.columns]
+    for batch in interactions.batches(wanted):
+        for column in batch.columns:
+            yield convert_pids(flat(column), pid_type, forced=setting != "auto").drop_null()
+
+
+def reverse(
+    pid2sid: pa.RecordBatchReader, interacted: Iterable[pa.Array] = ()
+) -> pa.RecordBatchReader:
+    """The table sid2pid. Past its memory limit DuckDB sorts and joins on disk.
+
+    Args:
+        pid2sid: The table pid2sid.
+        interacted: Pids of the interactions, in any order, as `occurrences` gives them.
+    """
+    pid_type = pid_type_of(pid2sid.schema)
+    batches = _sid_rows(_sorted_rows(pid2sid, interacted, PID_TYPES[pid_type]), sid2pid(pid_type))
+    return pa.RecordBatchReader.from_batches(sid2pid(pid_type), batches)
+
+
+def _sorted_rows(
+    pid2sid: pa.RecordBatchReader, interacted: Iterable[pa.Array], pid: pa.DataType
+) -> Iterator[pa.RecordBatch]:
+    """All items as `packed`, `pid` and `uses`, those of one SID together, the most used first."""
+    used = pa.schema([pa.field("pid", pid)])
+    batches = (pa.record_batch([pids], schema=used) for pids in interacted)
+    with tempfile.TemporaryDirectory() as spill, duckdb.connect() as connection:
+        connection.execute("SET temp_directory = $1", [spill])
+        connection.execute("SET memory_limit = $1", [MEMORY_LIMIT])
+        connection.execute("SET enable_progress_bar = false")
+        connection.register("pid2sid", pid2sid)
+        connection.register("used", pa.RecordBatchReader.from_batches(used, batches))
+        connection.execute(
+            "CREATE TABLE uses AS SELECT pid, count(*) AS uses FROM used GROUP BY pid"
+        )
+        rows = connection.sql(
+            "SELECT (sid[1] * 8192 + sid[2]) * 8192 + sid[3] AS packed, pid, "
+            "coalesce(uses, 0) AS uses FROM pid2sid LEFT JOIN uses USING (pid) "
+            "ORDER BY packed, uses DESC, pid"
+        )
+        yield from rows.to_arrow_reader(BATCH_ROWS)
+
+
+def _sid_rows(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """One row for each SID; the last SID of a batch may go on in the next one."""
+    held: list[pa.RecordBatch] = []
+    for batch in rows:
+        table = pa.Table.from_batches([*held, batch])
+        packed = table["packed"].to_numpy()
+        going_on = int(np.searchsorted(packed, packed[-1]))
+        yield _grouped(table.slice(0, going_on), schema)
+        held = table.slice(going_on).to_batches()
+    if held:
+        yield _grouped(pa.Table.from_batches(held), schema)
+
+
+def _grouped(rows: pa.Table, schema: pa.Schema) -> pa.RecordBatch:
+    packed, starts = np.unique(rows["packed"].to_numpy(), return_index=True)
+    bounds = pa.array(np.append(starts, len(rows)), pa.int32())
+    pids, uses = (rows[name].combine_chunks() for name in ("pid", "uses"))
+    codes = unpack(packed)
+    every_third = pa.array(np.arange(len(codes) + 1) * CODE_LAYERS, pa.int32())
+    columns = [
+        sid_text(codes),
+        pa.ListArray.from_arrays(every_third, codes.reshape(-1)),
+        pa.ListArray.from_arrays(bounds, pids),
+        pa.ListArray.from_arrays(bounds, uses),
+    ]
+    return pa.record_batch(columns, schema=schema)
+
+
+def json_chunks(rows: Iterable[pa.RecordBatch], id_name: str = "pid") -> Iterator[bytes]:
+    """The table sid2pid as the JSON object that OneRec's evaluation reads, piece by piece.
+
+    Each key is a packed SID (`sids.pack`), each value a list of `{"pid": .., "count": ..,
+    "count_after_downsample": ..}`. Nothing is downsampled, so that both counts are equal.
+
+    Args:
+        rows: The table sid2pid.
+        id_name: What the pid is called: OneRec says `iid` of goods, in its `sid2iid.json`.
+    """
+    separator = b""
+    yield b"{"
+    for batch in rows:
+        if not batch.num_rows:
+            continue
+        counts = batch["counts"].flatten().cast(pa.string())
+        entries = json_text.concatenated(
+            *(f'{{"{id_name}": ', json_text.of_ids(batch["pids"].flatten())),
+            *(', "count": ', counts, ', "count_after_downsample": ', counts, "}"),
+        )
+        lengths = pc.list_value_length(batch["pids"]).to_numpy()
+        bounds = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
+        lists = pc.binary_join(pa.ListArray.from_arrays(bounds, entries), ", ")
+        codes = batch["codes"].flatten().to_numpy().reshape(-1, CODE_LAYERS)
+        items = json_text.concatenated(
+            '"', pa.array(pack(codes)).cast(pa.string()), '": [', lists, "]"
+        )
+        one_list = pa.ListArray.from_arrays(pa.array([0, len(items)], pa.int32()), items)
+        yield separator + pc.binary_join(one_list, ", ")[0].as_buffer().to_pybytes()
+        separator = b", "
+    yield b"}"

@@ -1,0 +1,215 @@
+"""Constrained decoding: which codes may follow a prefix, so that a model names only real SIDs.
+
+The prefixes of a catalog's SIDs are a trie of three levels, here in five sorted arrays.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from sid_assets.core.recif.columns import spans
+from sid_assets.core.schema import CODE_LAYERS, MAX_CODEBOOK_SIZE
+from sid_assets.core.sids import BEGIN_TOKEN_ID, END_TOKEN_ID, FIRST_TOKEN_ID, pack, unpack
+
+if TYPE_CHECKING:
+    import transformers
+
+
+@dataclass(frozen=True)
+class SidPrefixes:
+    """The codes that may follow each prefix.
+
+    The node i of a level has the children offsets[level][i] to offsets[level][i + 1] of the next
+    level; the first level is the children of the empty prefix.
+
+    Attributes:
+        codes: Three arrays, int16: the code of each node of a level. Siblings are neighbours,
+            sorted. The last level has one node for each SID.
+        offsets: Two arrays, int64: where the children of each node of the first and the second
+            level start, and at the end their number.
+    """
+
+    codes: tuple[np.ndarray, np.ndarray, np.ndarray]
+    offsets: tuple[np.ndarray, np.ndarray]
+
+    @classmethod
+    def of(cls, packed: np.ndarray) -> "SidPrefixes":
+        """The prefixes of SIDs.
+
+        Args:
+            packed: int64, shape (n,), see `sids.pack`; in any order, also more than once.
+        """
+        sids = unpack(np.unique(packed))
+        # A node starts where the code of its level or of one above changes.
+        changes = np.ones(sids.shape, bool)
+        changes[1:] = np.logical_or.accumulate(sids[1:] != sids[:-1], axis=1)
+        codes = [sids[changes[:, level], level].astype(np.int16) for level in range(CODE_LAYERS)]
+        offsets = []
+        for level in range(CODE_LAYERS - 1):
+            number_below = np.cumsum(changes[:, level + 1]) - 1
+            offsets.append(np.append(number_below[changes[:, level]], len(codes[level + 1])))
+        return cls((codes[0], codes[1], codes[2]), (offsets[0], offsets[1]))
+
+    @classmethod
+    def of_table(cls, pid2sid: Iterable[pa.RecordBatch]) -> "SidPrefixes":
+        """The prefixes of the table pid2sid; 8 bytes of memory an item while they are made."""
+        codes = (batch["sid"].flatten().to_numpy().reshape(-1, CODE_LAYERS) for batch in pid2sid)
+        return cls.of(np.concatenate([np.zeros(0, np.int64), *map(pack, codes)]))
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        levels = {f"codes_{level}": codes for level, codes in enumerate(self.codes)}
+        return levels | {f"offsets_{level}": at for level, at in enumerate(self.offsets)}
+
+    def save(self, path: str | Path) -> None:
+        """Write the arrays as safetensors: codes_0, codes_1, codes_2, offsets_0, offsets_1."""
+        from safetensors.numpy import save_file
+
+        save_file(self._arrays(), path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "SidPrefixes":
+        """Read what `save` wrote."""
+        from safetensors.numpy import load_file
+
+        arrays = load_file(path)
+        return cls(
+            (arrays["codes_0"], arrays["codes_1"], arrays["codes_2"]),
+            (arrays["offsets_0"], arrays["offsets_1"]),
+        )
+
+    def __len__(self) -> int:
+        """Distinct SIDs."""
+        return len(self.codes[-1])
+
+    def packed(self) -> np.ndarray:
+        """All SIDs, packed and sorted: int64, shape (len(self),)."""
+        second = np.repeat(np.arange(len(self.codes[1])), np.diff(self.offsets[1]))
+        first = np.repeat(np.arange(len(self.codes[0])), np.diff(self.offsets[0]))[second]
+        return pack(np.stack([self.codes[0][first], self.codes[1][second], self.codes[2]], axis=1))
+
+    def contain(self, codes: np.ndarray) -> np.ndarray:
+        """Which SIDs are of the catalog: bool, shape (n,).
+
+        Args:
+            codes: Integers, shape (n, 3).
+        """
+        if not len(self):
+            return np.zeros(len(codes), bool)
+        starts, ends = self.children(codes[:, :-1])
+        return _find(self.codes[-1], starts, ends, codes[:, -1]) < ends
+
+    def children(self, prefixes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where in the codes of the next level those that may follow start and end.
+
+        Args:
+            prefixes: Integers, shape (n, k), k from 0 to 2: the first k codes of n SIDs.
+
+        Returns:
+            Two arrays of int64, shape (n,); equal where no SID starts so.
+        """
+        starts = np.zeros(len(prefixes), np.int64)
+        if not len(self):
+            return starts, starts
+        ends = np.full(len(prefixes), len(self.codes[0]))
+        for level in range(prefixes.shape[1]):
+            node = _find(self.codes[level], starts, ends, prefixes[:, level])
+            known = node < ends
+            node = np.where(known, node, 0)
+            starts = np.where(known, self.offsets[level][:-1].take(node), 0)
+            ends = np.where(known, self.offsets[level][1:].take(node), 0)
+        return starts, ends
+
+
+@dataclass(frozen=True)
+class NextTokens:
+    """The tokens that may come next in some sequences.
+
+    Attributes:
+        inside: bool, shape (n,): which sequences are inside of a SID. Of these only the tokens
+            below may follow; the others may go on with anything but a code or the end of a SID.
+        sequence: int64, shape (m,), ascending: a sequence inside of a SID ..
+        token: .. and the id of a token that may follow in it. A sequence is not here where no SID
+            of the catalog begins as it does.
+    """
+
+    inside: np.ndarray
+    sequence: np.ndarray
+    token: np.ndarray
+
+
+def next_tokens(prefixes: SidPrefixes, last: np.ndarray) -> NextTokens:
+    """The tokens that may come next, so that a sequence spells SIDs of the catalog only.
+
+    Args:
+        prefixes: Those of the catalog.
+        last: Token ids, shape (n, 4): the last four of each sequence; -1 before its start.
+    """
+    layers, codes = np.divmod(last - FIRST_TOKEN_ID, MAX_CODEBOOK_SIZE)
+    inside = np.zeros(len(last), bool)
+    pairs: list[tuple[np.ndarray, np.ndarray]] = []
+    for length in range(CODE_LAYERS + 1):
+        of_sid = last[:, CODE_LAYERS - length] == BEGIN_TOKEN_ID
+        prefix = slice(CODE_LAYERS + 1 - length, None)
+        of_sid &= (layers[:, prefix] == np.arange(length)).all(axis=1)
+        sequences = np.flatnonzero(of_sid)
+        inside |= of_sid
+        if length == CODE_LAYERS:
+            pairs.append((sequences, np.full(len(sequences), END_TOKEN_ID)))
+            continue
+        starts, ends = prefixes.children(codes[sequences, prefix])
+        nodes, _ = spans(starts, ends)
+        first_token = FIRST_TOKEN_ID + length * MAX_CODEBOOK_SIZE
+        tokens = first_token + prefixes.codes[length][nodes].astype(np.int64)
+        pairs.append((np.repeat(sequences, ends - starts), tokens))
+    sequence, token = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
+    order = np.argsort(sequence, kind="stable")
+    return NextTokens(inside, sequence[order], token[order])
+
+
+def logits_processor(prefixes: SidPrefixes) -> "transformers.LogitsProcessor":
+    """For `generate(logits_processor=[...])` of transformers: no SID but those of the catalog.
+
+    Outside of a SID a model may say anything, and begin one. Where a beam search has more beams
+    than there are SIDs to name, the beams left over have the score -inf.
+    """
+    import torch
+    import transformers
+
+    class CatalogSids(transformers.LogitsProcessor):
+        def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            last = np.full((len(input_ids), CODE_LAYERS + 1), -1)
+            tail = input_ids[:, -last.shape[1] :].cpu().numpy()
+            last[:, last.shape[1] - tail.shape[1] :] = tail
+            allowed = next_tokens(prefixes, last)
+
+            constrained = scores.clone()
+            constrained[:, FIRST_TOKEN_ID:BEGIN_TOKEN_ID] = -torch.inf
+            constrained[:, END_TOKEN_ID] = -torch.inf
+            inside = torch.from_numpy(allowed.inside).to(scores.device)
+            constrained[inside] = -torch.inf
+            pairs = (
+                torch.from_numpy(allowed.sequence).to(scores.device),
+                torch.from_numpy(allowed.token).to(scores.device),
+            )
+            constrained[pairs] = scores[pairs]
+            return constrained
+
+    return CatalogSids()
+
+
+def _find(
+    codes: np.ndarray, starts: np.ndarray, ends: np.ndarray, wanted: np.ndarray
+) -> np.ndarray:
+    """Where between a start and an end each wanted code is, by bisection; the end if it is not."""
+    low, high = starts, ends
+    while (going := low < high).any():
+        middle = (low + high) // 2
+        smaller = codes.take(middle, mode="clip") < wanted
+        low = np.where(going & smaller, middle + 1, low)
+        high = np.where(going & ~smaller, middle, high)
+    found = (low < ends) & (codes.take(low, mode="clip") == wanted)
+    return np.where(found, low, ends)

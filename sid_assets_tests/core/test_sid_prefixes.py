@@ -1,0 +1,176 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sid_assets.core.sid_prefixes import SidPrefixes, logits_processor, next_tokens
+from sid_assets.core.sids import (
+    BEGIN_TOKEN_ID,
+    END_TOKEN_ID,
+    FIRST_TOKEN_ID,
+    PADDED_VOCABULARY_SIZE,
+    pack,
+    token_ids,
+)
+
+SIDS = st.sets(st.tuples(*[st.integers(0, 3) | st.just(8191)] * 3))
+
+
+def prefixes_of(sids: set[tuple[int, ...]]) -> SidPrefixes:
+    return SidPrefixes.of(pack(np.array([*sids], np.int64).reshape(-1, 3)))
+
+
+@given(SIDS)
+def test_accepts_its_sids_and_no_other(sids: set[tuple[int, ...]]) -> None:
+    prefixes = prefixes_of(sids)
+    every = [(a, b, c) for a in (0, 1, 2, 3, 8191) for b in (0, 3, 8191) for c in range(9)]
+    every += [*sids, (9000, 0, 0)]
+    assert prefixes.contain(np.array(every)).tolist() == [sid in sids for sid in every]
+    assert len(prefixes) == len(sids)
+    assert prefixes.packed().tolist() == sorted(
+        pack(np.array(sorted(sids)).reshape(-1, 3)).tolist()
+    )
+
+
+@given(SIDS)
+def test_a_trie_walker_takes_the_arrays_as_they_are(sids: set[tuple[int, ...]]) -> None:
+    prefixes = prefixes_of(sids)
+    codes, offsets = prefixes.codes, prefixes.offsets
+    walked = [
+        (int(codes[0][i]), int(codes[1][j]), int(codes[2][k]))
+        for i in range(len(codes[0]))
+        for j in range(offsets[0][i], offsets[0][i + 1])
+        for k in range(offsets[1][j], offsets[1][j + 1])
+    ]
+    assert walked == sorted(sids)
+
+
+@settings(deadline=None)
+@given(SIDS.filter(bool), st.data())
+def test_the_tokens_that_may_come_next(sids: set[tuple[int, ...]], data: st.DataObject) -> None:
+    prefixes = prefixes_of(sids)
+    sequences, expected = [], []
+    for sid in data.draw(st.lists(st.sampled_from(sorted(sids)), max_size=4)):
+        length = data.draw(st.integers(0, 4))
+        text = data.draw(st.lists(st.integers(0, 100), max_size=2))
+        tokens = token_ids(np.array([sid]))[0].tolist()
+        if length < 4:
+            tokens = tokens[: length + 1]
+        sequences.append(([-1] * 4 + text + tokens)[-4:])
+        if length < 3:
+            after = {s[length] for s in sids if s[:length] == sid[:length]}
+            expected.append({FIRST_TOKEN_ID + 8192 * length + code for code in after})
+        else:
+            expected.append({END_TOKEN_ID} if length == 3 else None)
+    found = next_tokens(prefixes, np.array(sequences, np.int64).reshape(-1, 4))
+    assert found.inside.tolist() == [tokens is not None for tokens in expected]
+    for sequence, tokens in enumerate(expected):
+        assert found.token[found.sequence == sequence].tolist() == sorted(tokens or ())
+
+
+def test_stray_codes_are_not_inside_of_a_sid() -> None:
+    a, b = FIRST_TOKEN_ID, FIRST_TOKEN_ID + 8192
+    last = np.array([[-1, -1, -1, a], [BEGIN_TOKEN_ID, a, a, b], [-1, BEGIN_TOKEN_ID, b, b]])
+    assert not next_tokens(prefixes_of({(0, 0, 0)}), last).inside.any()
+
+
+def test_nothing_follows_a_prefix_of_no_sid() -> None:
+    last = np.array([[-1, -1, BEGIN_TOKEN_ID, FIRST_TOKEN_ID + 5], [-1, -1, -1, BEGIN_TOKEN_ID]])
+    found = next_tokens(prefixes_of({(0, 0, 0)}), last)
+    assert found.inside.tolist() == [True, True]
+    assert found.sequence.tolist() == [1]
+    assert len(next_tokens(prefixes_of(set()), last).token) == 0
+
+
+def test_saved_and_loaded(tmp_path: Path) -> None:
+    table = pa.table({"pid": [1, 2, 3], "sid": [[1, 2, 3], [1, 2, 3], [1, 0, 8191]]})
+    prefixes = SidPrefixes.of_table(table.to_batches(max_chunksize=2))
+    prefixes.save(tmp_path / "sid_prefixes.safetensors")
+    loaded = SidPrefixes.load(tmp_path / "sid_prefixes.safetensors")
+    assert loaded.packed().tolist() == [67108864 + 8191, 67108864 + 2 * 8192 + 3]
+    assert [codes.dtype for codes in loaded.codes] == [np.int16] * 3
+
+
+def small_model() -> Any:
+    """A Qwen3 of random weights, made ready for SIDs as the documentation says."""
+    import transformers
+
+    transformers.set_seed(0)
+    config = transformers.Qwen3Config(
+        vocab_size=151_936,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=8,
+        pad_token_id=151_643,
+        eos_token_id=151_645,
+        tie_word_embeddings=False,
+    )
+    model = transformers.Qwen3ForCausalLM(config).eval()
+    model.resize_token_embeddings(END_TOKEN_ID + 1, pad_to_multiple_of=256, mean_resizing=False)
+    return model
+
+
+def test_beam_search_never_leaves_the_catalog() -> None:
+    import torch
+
+    model = small_model()
+    assert model.get_input_embeddings().num_embeddings == PADDED_VOCABULARY_SIZE
+    rng = np.random.default_rng(0)
+    sids = {tuple(sid) for sid in rng.integers(0, 12, (60, 3)).tolist()}
+    history = token_ids(np.array(sorted(sids)[:3])).reshape(-1)
+    # One prompt begins a SID, the other one has said its first code already.
+    prompts = torch.tensor([[1, *history, BEGIN_TOKEN_ID], [*history, *history[:2]]])
+
+    def begin_sids(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        scores[:, BEGIN_TOKEN_ID] += 10.0
+        return scores
+
+    def named(*processors: Any) -> list[list[int]]:
+        """The prompts, whose SIDs are of the catalog, and what the model says after them."""
+        return model.generate(
+            prompts,
+            attention_mask=torch.ones_like(prompts),
+            num_beams=8,
+            num_return_sequences=8,
+            max_new_tokens=14,
+            logits_processor=[begin_sids, *processors],
+        ).tolist()
+
+    def stays(answer: list[int]) -> bool:
+        found = spelled_tokens(answer)
+        return (
+            found is not None
+            and len(found) > 4
+            and all(any(sid[: len(codes)] == codes for sid in sids) for codes in found)
+        )
+
+    answers = named(logits_processor(prefixes_of(sids)))
+    assert len(answers) == 16
+    assert all(map(stays, answers))
+    assert not any(map(stays, named()))
+
+
+def spelled_tokens(tokens: list[int]) -> list[tuple[int, ...]] | None:
+    """The SIDs of a sequence, the last one maybe cut off; None if a token of one is misplaced."""
+    sids: list[tuple[int, ...]] = []
+    inside = False
+    for token in tokens:
+        layer, code = divmod(token - FIRST_TOKEN_ID, 8192)
+        if inside and len(sids[-1]) == layer < 3:
+            sids[-1] += (code,)
+        elif inside and (token != END_TOKEN_ID or len(sids[-1]) < 3):
+            return None
+        elif inside:
+            inside = False
+        elif token == BEGIN_TOKEN_ID:
+            sids.append(())
+            inside = True
+        elif token >= FIRST_TOKEN_ID:
+            return None
+    return sids
