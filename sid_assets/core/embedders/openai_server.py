@@ -87,9 +87,13 @@ class OpenAIServerEmbedder:
                 "https://, e.g. http://localhost:8000/v1."
             )
 
-    @cached_property
+    @property
     def space(self) -> EmbeddingSpace:
         """The space, as far as it can be known of a server; where it is does not matter."""
+        return self._space
+
+    @cached_property
+    def _space(self) -> EmbeddingSpace:
         version = self._tokenizer_files.version("tokenizer.json") if self.tokenizer else ""
         return EmbeddingSpace(
             embedder="openai",

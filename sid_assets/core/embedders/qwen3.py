@@ -60,7 +60,7 @@ class Qwen3Embedder:
     dtype: Dtype | None = None
     batch_tokens: int | None = None
 
-    @cached_property
+    @property
     def space(self) -> EmbeddingSpace:
         """The space. Reads the model's config.json and tokenizer.json, not its weights.
 
@@ -68,6 +68,10 @@ class Qwen3Embedder:
             InputError: The model's files cannot be had, it is no Qwen3 model, or its vectors are
                 not as wide as the tokenizer of semantic IDs wants them.
         """
+        return self._space
+
+    @cached_property
+    def _space(self) -> EmbeddingSpace:
         config = json.loads(self._files.path("config.json").read_bytes())
         kind, width = config.get("model_type"), config.get("hidden_size")
         if kind != "qwen3":
