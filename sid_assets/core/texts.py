@@ -110,7 +110,7 @@ def read_item_texts(
     ]
     _require_items(place, counts, rejections, drop=source.on_bad_rows == "drop")
     return ItemTexts(
-        reader=rows.items(pid_type, Path(scratch_dir) / "runs", run_bytes=(memory_mb << 20) // 4),
+        reader=rows.items(pid_type, Path(scratch_dir) / "runs", run_bytes=(memory_mb << 20) // 8),
         rejected=rows.rejected() if rejections else None,
         pid_type=pid_type,
         pid_column=pid_column,
