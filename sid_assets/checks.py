@@ -31,6 +31,8 @@ FINITE = "finite"
 UNIT_NORM = "unit_norm"
 VECTOR_HASHES = "vector_hashes"
 SAME_PIDS = "same_pids"
+SAME_TEXT_HASH = "same_text_hash"
+SAME_VECTOR_HASH = "same_vector_hash"
 SHAPE = "shape"
 EMBEDDING_SPACE = "embedding_space"
 SCALE = "scale"
@@ -56,6 +58,8 @@ DESCRIPTIONS = {
     UNIT_NORM: "Every vector has unit norm.",
     VECTOR_HASHES: "Every hash is that of its vector.",
     SAME_PIDS: "The pids are those of the table this one is made from.",
+    SAME_TEXT_HASH: "Every vector was made from the text that the item has now.",
+    SAME_VECTOR_HASH: "Every item's codes were made from the vector that it has now.",
     SHAPE: "Three layers, 4096 wide, at most 8192 centroids each.",
     EMBEDDING_SPACE: "Made for the space of the vectors, as far as is known.",
     SCALE: "The centroids are of the scale of the vectors and come near them.",
@@ -96,7 +100,7 @@ def contract_checks(domain: Domain) -> list[dg.AssetChecksDefinition]:
         _checks(
             domain,
             "item_embeddings",
-            [WIDTH, FINITE, UNIT_NORM, VECTOR_HASHES, PIDS, SAME_PIDS],
+            [WIDTH, FINITE, UNIT_NORM, VECTOR_HASHES, PIDS, SAME_PIDS, SAME_TEXT_HASH],
             lambda store, version: contracts.check_item_embeddings(
                 version, store.require(domain.table("item_texts"))
             ),
@@ -104,7 +108,7 @@ def contract_checks(domain: Domain) -> list[dg.AssetChecksDefinition]:
         _checks(
             domain,
             "codes",
-            [THREE_CODES, CODES_IN_RANGE, PIDS, SAME_PIDS],
+            [THREE_CODES, CODES_IN_RANGE, PIDS, SAME_PIDS, SAME_VECTOR_HASH],
             lambda store, version: contracts.check_codes(
                 version,
                 store.require(domain.table("item_embeddings")),

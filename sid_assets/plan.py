@@ -7,14 +7,13 @@ a few texts to measure the time. Nothing is written.
 import logging
 import sys
 import tempfile
-from typing import get_args
 
+from sid_assets.assets.catalog import catalog_source
 from sid_assets.assets.domains import ITEMS
 from sid_assets.core.errors import SidAssetsError
-from sid_assets.core.pids import PidTypeSetting
 from sid_assets.core.plan import Plan, make_plan
 from sid_assets.core.refresh import RefreshPolicy, require_same_generation, require_small_change
-from sid_assets.core.texts import CatalogSource, read_item_texts
+from sid_assets.core.texts import read_item_texts
 from sid_assets.resources import make_embedder
 from sid_assets.settings import Settings
 
@@ -41,13 +40,8 @@ def plan_refresh(settings: Settings) -> Plan:
     Raises:
         SidAssetsError: The catalog cannot be read, or the embedder cannot be used.
     """
-    source = CatalogSource(
-        catalog=ITEMS.catalog(settings),
-        template=settings.text_template,
-        pid_column=settings.pid_column,
-        pid_type=settings.choice("pid_type", get_args(PidTypeSetting)),
-        on_bad_rows="drop",  # whether they may be dropped is for the run to decide
-    )
+    # Whether bad rows may be dropped is for the run to decide.
+    source = catalog_source(settings, ITEMS, on_bad_rows="drop")
     embedder = make_embedder(settings)
     with tempfile.TemporaryDirectory() as scratch:
         texts = read_item_texts(source, scratch_dir=scratch)

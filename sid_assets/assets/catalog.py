@@ -2,21 +2,25 @@
 
 import tempfile
 from dataclasses import asdict
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import dagster as dg
 from pydantic import Field
 
 from sid_assets.assets.domains import Domain
 from sid_assets.core.catalog_rows import REJECTED
-from sid_assets.core.errors import InputError
+from sid_assets.core.errors import InputError, SidAssetsError
 from sid_assets.core.pids import PidTypeSetting
+from sid_assets.core.plan import make_plan
 from sid_assets.core.provenance import Provenance
 from sid_assets.core.tables import commit_staged, stage_rows
 from sid_assets.core.texts import CatalogSource, ItemTexts, read_item_texts
 from sid_assets.core.versions import StagedTable, Store
 from sid_assets.failures import clear_failures
+from sid_assets.resources import make_embedder
 from sid_assets.settings import Settings
+
+PLANNED_ROWS = 16_384
 
 
 class ItemTextsConfig(dg.Config):
@@ -57,25 +61,50 @@ def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:
     ) -> StagedTable:
         store = settings.store()
         with tempfile.TemporaryDirectory() as scratch:
-            texts = read_item_texts(_source(settings, config, domain), scratch_dir=scratch)
+            source = catalog_source(settings, domain, config.checked())
+            texts = read_item_texts(source, scratch_dir=scratch)
             for warning in texts.warnings:
                 context.log.warning(f"{table}: {warning}")
             _store_rejected(store, table, texts)
             staged = stage_rows(store, table, texts.reader, _provenance(table, settings, texts))
-        context.add_output_metadata(texts.counts.metadata())
+        context.add_output_metadata(
+            texts.counts.metadata() | _plan(context, settings, domain, staged)
+        )
         return staged
 
     return item_texts
 
 
-def _source(settings: Settings, config: ItemTextsConfig, domain: Domain) -> CatalogSource:
+def catalog_source(
+    settings: Settings, domain: Domain, on_bad_rows: Literal["fail", "drop"]
+) -> CatalogSource:
+    """The catalog of a domain, as the settings name it.
+
+    Raises:
+        InputError: No catalog is set, or SID_PID_TYPE is another word than there are.
+    """
     return CatalogSource(
         catalog=domain.catalog(settings),
         template=settings.text_template,
         pid_column=settings.pid_column,
         pid_type=settings.choice("pid_type", get_args(PidTypeSetting)),
-        on_bad_rows=config.checked(),
+        on_bad_rows=on_bad_rows,
     )
+
+
+def _plan(
+    context: dg.AssetExecutionContext, settings: Settings, domain: Domain, staged: StagedTable
+) -> dict[str, Any]:
+    """What embedding these texts would change and cost, estimated without loading a model."""
+    texts = staged.as_version().stream(["pid", "text", "text_hash"], PLANNED_ROWS)
+    table = domain.table("item_embeddings")
+    try:
+        plan = make_plan(settings.store(), table, texts, make_embedder(settings))
+    except SidAssetsError as error:
+        # The model's files may not be at hand here; `item_embeddings` will say so.
+        context.log.warning(f"{table}: no plan: {error}")
+        return {}
+    return plan.metadata()
 
 
 def _provenance(table: str, settings: Settings, texts: ItemTexts) -> Provenance:
