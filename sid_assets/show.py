@@ -53,6 +53,9 @@ def _files(store: Store) -> str:
     if tokenizer := current_tokenizer(store):
         shape = " x ".join(map(str, tokenizer.provenance.details["shape"]))
         lines.append(f"  {store.path(TABLE, SUFFIX).name:<32} {shape:>17} ")
+    report = store.root / "sid_report.html"
+    if report.exists():
+        lines.append(f"\nHow good the SIDs are: open {report} in a browser.")
     return "\n".join(lines)
 
 

@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from sid_assets_tests.model_fixtures import real_tokenizer, small_model
+
+__all__ = ["real_tokenizer", "small_model"]
+
 # One dependency draws in a crash of transformers' tokenizers after a fork; they run fine without.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 

@@ -1,0 +1,88 @@
+"""The demo as the README's first screen has it, on the built-in sample, and on the real catalog."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+MATERIALIZE = "dagster asset materialize --select '*' -m sid_assets.definitions"
+
+
+def _run(command: str, data_dir: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SID_DATA_DIR": str(data_dir),
+        **settings,
+    }
+    return subprocess.run(
+        ["bash", "-c", command],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """The data that the README's command makes, and what it printed."""
+    data_dir = tmp_path_factory.mktemp("demo")
+    return data_dir, _run(MATERIALIZE, data_dir)
+
+
+def test_the_command_of_the_readme_makes_everything(demo):
+    data_dir, result = demo
+    log = result.stdout + result.stderr
+    assert MATERIALIZE in (REPOSITORY / "README.md").read_text()
+    assert result.returncode == 0, log[-5000:]
+    assert "did not pass" not in log  # every check is green
+    assert len(pd.read_parquet(data_dir / "pid2sid.parquet")) == 17_472
+    made = {path.name for path in data_dir.glob("*_dataset.parquet")}
+    assert len(made) >= 9
+    assert len(pd.read_parquet(data_dir / "video_rec_dataset.parquet")) == 3_164
+
+
+def test_a_second_run_changes_no_sid(demo):
+    data_dir, _ = demo
+    before = pd.read_parquet(data_dir / "pid2sid.parquet")
+    result = _run(MATERIALIZE, data_dir)
+    assert result.returncode == 0
+    assert "0 were embedded" in result.stdout + result.stderr
+    assert "0 quantised" in result.stdout + result.stderr
+    pd.testing.assert_frame_equal(before, pd.read_parquet(data_dir / "pid2sid.parquet"))
+
+
+def test_what_was_made_is_shown(demo):
+    data_dir, _ = demo
+    result = _run("python -m sid_assets.show", data_dir)
+    assert result.returncode == 0, result.stderr
+    assert str(data_dir) in result.stdout
+    assert result.stdout.count("items whose first code is") == 3
+    assert "10 items, drawn with seed 0" in result.stdout
+    assert "sid_report.html" in result.stdout
+    assert result.stdout == _run("python -m sid_assets.show", data_dir).stdout
+
+
+def test_nothing_made_yet_is_said(tmp_path):
+    result = _run("python -m sid_assets.show", tmp_path)
+    assert result.returncode == 1
+    assert "Materialise pid2sid first" in result.stderr
+
+
+def test_a_real_catalog(office, tmp_path):
+    result = _run(
+        MATERIALIZE,
+        tmp_path,
+        SID_CATALOG=str(office / "catalog.parquet"),
+        SID_INTERACTIONS=str(office / "interactions.parquet"),
+        SID_TEXT_TEMPLATE="Title: {title}\nBrand: {brand}\nDescription: {description}",
+    )
+    assert result.returncode == 0, (result.stdout + result.stderr)[-5000:]
+    assert len(pd.read_parquet(tmp_path / "pid2sid.parquet")) == 3_459
+    assert len(pd.read_parquet(tmp_path / "video_rec_dataset.parquet")) == 4_866
