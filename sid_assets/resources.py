@@ -5,6 +5,8 @@ from typing import Any, get_args
 
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embedders.hashing import HashingEmbedder
+from sid_assets.core.embedders.model_files import MAIN
+from sid_assets.core.embedders.openai_server import OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Dtype, Qwen3Embedder
 from sid_assets.core.errors import InputError
 from sid_assets.core.refresh import RefreshPolicy, TokenizerSource, tokenizer_source
@@ -12,6 +14,9 @@ from sid_assets.core.tokenizer_training import TrainingSettings
 from sid_assets.settings import Refresh, Settings
 
 EMBEDDERS = ("hashing", "qwen3", "openai")
+SERVER_TOKENISES = "server"
+"""The value of `SID_EMBEDDING_TOKENIZER` that sends texts as they are."""
+
 AUTOMATION_TAGS = ("dagster/schedule_name", "dagster/sensor_name")
 
 
@@ -21,10 +26,22 @@ def make_embedder(settings: Settings) -> Embedder:
     Raises:
         InputError: It names none, or a setting it needs is missing.
     """
-    if settings.choice("embedder", EMBEDDERS) == "hashing":
+    kind = settings.choice("embedder", EMBEDDERS)
+    if kind == "hashing":
         return HashingEmbedder()
+    model = settings.require("embedding_model")
+    if kind == "openai":
+        tokenizer = settings.embedding_tokenizer or model
+        return OpenAIServerEmbedder(
+            settings.require("embedding_url"),
+            model,
+            revision=settings.embedding_revision,
+            tokenizer="" if tokenizer == SERVER_TOKENISES else tokenizer,
+            tokenizer_revision=settings.embedding_revision if tokenizer == model else MAIN,
+            max_length=settings.max_length,
+        )
     return Qwen3Embedder(
-        settings.require("embedding_model"),
+        model,
         revision=settings.embedding_revision,
         max_length=settings.max_length,
         device=settings.device or None,

@@ -90,12 +90,19 @@ class Settings(dg.ConfigurableResource):
         "qwen3",
     )
     embedding_model: str = _setting(
-        "The embedding model: a name on the Hugging Face hub or a folder.",
+        "The embedding model: a name on the Hugging Face hub or a folder; of a server, the name "
+        "that it goes by there.",
         "Qwen/Qwen3-Embedding-8B",
     )
     embedding_revision: str = _setting("Branch, tag or commit of the embedding model.", "main")
     embedding_url: str = _setting(
         "Base URL of the server for `SID_EMBEDDER=openai`; its key is read from OPENAI_API_KEY.",
+        "",
+    )
+    embedding_tokenizer: str = _setting(
+        "For a server: the model on the hub, or the folder, with whose tokenizer texts are cut and "
+        "ended here before they are sent as token ids; empty: `SID_EMBEDDING_MODEL`. `server`: "
+        "they are sent as they are, for servers that take no token ids.",
         "",
     )
     embedding_dtype: str = _setting(
