@@ -70,7 +70,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sid_assets.core.row_blocks import distances, row_norms
+from sid_assets.core.row_blocks import distances, round_rows, row_norms
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +98,10 @@ FINAL_ROUNDING = ROUNDOFF / (1 - ROUNDOFF)
 CPU_FLAGS = Path("/proc/cpuinfo")
 
 _HALF_NORM_PARTS = 3
-_NEVER = -(2.0**100)
+_ONE_BITS = 0x3F80
+"""Of 1 as bfloat16."""
+_NEVER_BITS = 0xF180
+"""Of -2^100 as bfloat16: no score is that low."""
 
 
 class NearestCentroid:
@@ -115,33 +118,39 @@ class NearestCentroid:
     def __init__(self, codebook: np.ndarray, device: str) -> None:
         import torch
 
+        self._device = device
         self.centroids = np.ascontiguousarray(codebook, np.float32)
         self._norms = row_norms(self.centroids)
         self._scale = _scale_for(float(self._norms.max()))
         distinct = _first_of_equals(self.centroids, self._norms)
         self._order = distinct[self._norms[distinct].argsort(kind="stable")]
 
-        dim, padding = self.centroids.shape[1], -len(self._order) % BLOCK
-        shape = (len(self._order) + padding, dim + _HALF_NORM_PARTS)
-        operand = torch.zeros(shape, dtype=coarse_dtype(device))
-        operand[len(self._order) :, dim] = _NEVER
-        half_norms = torch.from_numpy((self._norms[self._order] * self._scale) ** 2 / 2)
-        rest = half_norms.clone()
+        dim, count = self.centroids.shape[1], len(self._order)
+        padding = -count % BLOCK
+        bits = np.zeros((count + padding, dim + _HALF_NORM_PARTS), np.uint16)
+        sizes, roundings = np.zeros((2, count + padding))
+        for start in range(0, count, WIDE_CENTROIDS):
+            some = slice(start, min(start + WIDE_CENTROIDS, count))
+            sorted_ones = self.centroids[self._order[some]]
+            roundings[some] = round_rows(sorted_ones, self._scale, bits[some, :dim])
+            sizes[some] = row_norms(_float32_of(bits[some, :dim]))
+        half_norms = (self._norms[self._order] * self._scale) ** 2 / 2
+        rest = half_norms.copy()
         for part in range(_HALF_NORM_PARTS):
-            column = operand[: len(rest), dim + part]
-            column[:] = -rest.bfloat16()
-            rest += column.double()
-        sizes, roundings = [], []
-        for start in range(0, len(self._order), WIDE_CENTROIDS):
-            some = self._order[start : start + WIDE_CENTROIDS]
-            rounded, rounding = _rounded(torch.from_numpy(self.centroids[some]), self._scale)
-            operand[start : start + len(some), :dim] = rounded
-            sizes.append(torch.from_numpy(row_norms(rounded.float().numpy())))
-            roundings.append(rounding)
-        norms = torch.stack([torch.cat(sizes), torch.cat(roundings), half_norms])
-        padded = torch.nn.functional.pad(norms, (0, padding))
-        self._largest = padded.view(3, -1, BLOCK).amax(2).to(device)
-        self._operand = operand.to(device)
+            rounded = torch.from_numpy(-rest).bfloat16()
+            bits[:count, dim + part] = rounded.view(torch.int16).numpy().view(np.uint16)
+            rest += rounded.double().numpy()
+        bits[count:, dim] = _NEVER_BITS
+        norms = np.stack([sizes, roundings, np.append(half_norms, np.zeros(padding))])
+        self._largest = torch.from_numpy(norms.reshape(3, -1, BLOCK).max(axis=2)).to(device)
+        self._operand = self._on_device(bits)
+
+    def _on_device(self, bits: np.ndarray) -> "torch.Tensor":
+        """Bits of bfloat16 values as an operand of the coarse product."""
+        import torch
+
+        values = torch.from_numpy(bits.view(np.int16)).view(torch.bfloat16)
+        return values.to(self._device, coarse_dtype(self._device))
 
     def __call__(self, vectors: np.ndarray, norms: np.ndarray) -> np.ndarray:
         """The index of the nearest centroid of each vector, int64 of shape (n,).
@@ -171,14 +180,14 @@ class NearestCentroid:
         import torch
 
         n, dim = vectors.shape
-        device = self._operand.device
-        rounded, rounding = _rounded(torch.from_numpy(vectors).to(device), self._scale)
-        operand = torch.ones((n, self._operand.shape[1]), dtype=self._operand.dtype, device=device)
-        operand[:, :dim] = rounded
+        bits = np.full((n, self._operand.shape[1]), _ONE_BITS, np.uint16)
+        p = round_rows(vectors, self._scale, bits[:, :dim])
+        operand = self._on_device(bits)
         with _sums_in_float32():
             scores = (operand @ self._operand.T).view(n, -1, BLOCK)
 
-        lengths = torch.from_numpy(norms * self._scale).to(device)
+        lengths = torch.from_numpy(norms * self._scale).to(self._device)
+        rounding = torch.from_numpy(p).to(self._device)
         error = error_bound(operand.shape[1], lengths[:, None], rounding[:, None], *self._largest)
         best = scores.amax(2).double()
         least = (best - FINAL_ROUNDING * best.abs() - error).amax(1, keepdim=True)
@@ -318,13 +327,9 @@ def coarse_dtype(device: str) -> "torch.dtype":
     )
 
 
-def _rounded(vectors: "torch.Tensor", scale: float) -> "tuple[torch.Tensor, torch.Tensor]":
-    """The scaled vectors in bfloat16, and the float64 norms of what rounding took from them."""
-    import torch
-
-    scaled = vectors if scale == 1 else vectors * scale
-    rounded = scaled.bfloat16()
-    return rounded, torch.linalg.vector_norm(scaled - rounded, dim=1).double()
+def _float32_of(bits: np.ndarray) -> np.ndarray:
+    """The bfloat16 values with these bits, as float32."""
+    return np.left_shift(bits, 16, dtype=np.uint32).view(np.float32)
 
 
 def _scale_for(largest_norm: float) -> float:

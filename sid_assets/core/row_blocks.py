@@ -103,3 +103,41 @@ def subtract_rows(vectors: np.ndarray, others: np.ndarray, other_rows: np.ndarra
 
     each_block(len(vectors), vectors.shape[1], work)
     return np.sqrt(squares)
+
+
+def round_rows(vectors: np.ndarray, scale: float, bits: np.ndarray) -> np.ndarray:
+    """Scale float32 rows and round them to bfloat16, to nearest and ties to even.
+
+    A bfloat16 is the upper half of a float32. Adding just under half of the lower half's range,
+    and the last bit that stays, carries into the upper half where rounding goes up.
+
+    Args:
+        vectors: float32, shape (n, dim), finite.
+        scale: A power of two.
+        bits: uint16, shape (n, dim): filled with the bits of the rounded values.
+
+    Returns:
+        The norms of what rounding took from each row, summed in float32: relative error below
+        (n + 4) 2^-24; squares below 2^-149 are lost, and norms above 2^63 infinite.
+    """
+    squares = np.empty(len(vectors))
+
+    def work(block: slice, scratch: Scratch) -> None:
+        scaled, rounded, wide = scratch
+        with np.errstate(over="ignore"):  # too long for the bound; it is not used then
+            np.multiply(vectors[block], np.float32(scale), out=scaled)
+        before, after = scaled.view(np.uint32), rounded.view(np.uint32)
+        upper = wide.view(np.uint32)[:, : scaled.shape[1]]
+        np.right_shift(before, 16, out=after)
+        after &= 1
+        after += before
+        after += 0x7FFF
+        np.right_shift(after, 16, out=upper)
+        bits[block] = upper
+        after &= 0xFFFF0000
+        with np.errstate(over="ignore", invalid="ignore"):
+            scaled -= rounded
+            np.vecdot(scaled, scaled, out=squares[block])
+
+    each_block(len(vectors), vectors.shape[1], work)
+    return np.sqrt(squares)

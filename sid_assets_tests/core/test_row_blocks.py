@@ -1,0 +1,75 @@
+"""Arithmetic on rows, against torch and exact sums."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from sid_assets.core.row_blocks import distances, each_block, round_rows, row_norms, subtract_rows
+
+ROWS, DIM = 300, 700
+
+
+@pytest.fixture
+def vectors():
+    rng = np.random.default_rng(0)
+    return np.float32(rng.standard_normal((ROWS, DIM)) * 10.0 ** rng.uniform(-20, 18, (ROWS, 1)))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 93, 94, 1000])
+@pytest.mark.parametrize("dim", [1, 700, 100_000])
+def test_every_row_is_in_one_block(rows, dim):
+    seen = []
+    each_block(rows, dim, lambda block, scratch: seen.append((block, [len(s) for s in scratch])))
+    covered = [row for block, _ in seen for row in range(block.start, block.stop)]
+    assert sorted(covered) == list(range(rows))
+    assert all(sizes == [block.stop - block.start] * 3 for block, sizes in seen)
+
+
+def test_errors_of_a_thread_arrive():
+    def fail(block, scratch):
+        raise ValueError(f"row {block.start}")
+
+    with pytest.raises(ValueError, match="row"):
+        each_block(1000, 1000, fail)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0**-40, 2.0**60])
+def test_rounding_is_that_of_torch(vectors, scale):
+    halfway = np.float32(1 + 2.0**-8)  # between two bfloat16 values
+    vectors[0, :6] = [halfway, -halfway, 3 * halfway, np.nextafter(halfway, np.float32(2)), 0, -0.0]
+    vectors[1, :3] = [1e-42, np.finfo(np.float32).max, -1e-45]
+    bits = np.zeros((ROWS, DIM + 3), np.uint16)
+    errors = round_rows(vectors, scale, bits[:, :DIM])
+    scaled = torch.tensor(vectors) * scale
+    rounded = scaled.bfloat16()
+    expected = rounded.view(torch.int16).numpy().view(np.uint16)
+    np.testing.assert_array_equal(bits[:, :DIM], expected)
+    assert not bits[:, DIM:].any()
+    lost = (scaled - rounded).double().norm(dim=1).numpy()
+    moderate = (lost > 1e-15) & (lost < 1e15)
+    assert moderate.sum() > 50
+    np.testing.assert_allclose(errors[moderate], lost[moderate], rtol=1e-4)
+    assert (errors[lost > 1e15] > 1e15).all()
+
+
+def test_norms_and_distances(vectors):
+    def exact(vector):
+        return math.sqrt(math.fsum(vector.astype(np.float64) ** 2))
+
+    np.testing.assert_allclose(row_norms(vectors), [exact(row) for row in vectors], rtol=1e-13)
+    rng = np.random.default_rng(1)
+    left, right = rng.integers(ROWS, size=(2, 500))
+    wide = vectors.astype(np.float64)
+    expected = [exact(wide[i] - wide[j]) for i, j in zip(left, right, strict=True)]
+    np.testing.assert_allclose(distances(vectors, left, vectors, right), expected, rtol=1e-13)
+
+
+def test_subtracting_rows_rounds_each_difference_to_float32(vectors):
+    chosen = np.random.default_rng(1).integers(ROWS, size=ROWS)
+    others = vectors[::-1].copy()
+    left = vectors.copy()
+    norms = subtract_rows(left, others, chosen)
+    np.testing.assert_array_equal(left, vectors - others[chosen])
+    np.testing.assert_array_equal(norms, row_norms(left))
