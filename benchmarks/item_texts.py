@@ -55,15 +55,15 @@ def _catalog(pids: np.ndarray, prose: str, rng: np.random.Generator) -> pa.Table
 
 
 def with_duckdb(path: str) -> str:
-    """This project's way; returns a hash of all rows in their order."""
-    digest = hashlib.sha256()
+    """This project's way; returns a hash of all ids and texts in their order."""
+    pids, hashes = hashlib.sha256(), hashlib.sha256()
     with tempfile.TemporaryDirectory() as scratch:
         source = CatalogSource(path, TEMPLATE)
         texts = read_item_texts(source, scratch_dir=scratch, memory_mb=MEMORY_MB)
         for batch in texts.reader:
-            digest.update(batch["pid"].to_numpy().tobytes())
-            digest.update(b"".join(batch["text_hash"].to_pylist()))
-    return digest.hexdigest()
+            pids.update(batch["pid"].to_numpy().tobytes())
+            hashes.update(b"".join(batch["text_hash"].to_pylist()))
+    return pids.hexdigest() + hashes.hexdigest()
 
 
 def with_pandas(path: str) -> str:
@@ -75,12 +75,10 @@ def with_pandas(path: str) -> str:
             (f, v) for f, v in zip(FIELDS, values, strict=True) if isinstance(v, str) and v.strip()
         ]
         texts.append("\n".join(f"{field.capitalize()}: {value}" for field, value in filled))
-    hashes = [hashlib.sha256(text.encode()).digest()[:16] for text in texts]
-    digest = hashlib.sha256()
-    for start in range(0, len(hashes), 8192):
-        digest.update(catalog["pid"].to_numpy()[start : start + 8192].tobytes())
-        digest.update(b"".join(hashes[start : start + 8192]))
-    return digest.hexdigest()
+    pids, hashes = hashlib.sha256(catalog["pid"].to_numpy().tobytes()), hashlib.sha256()
+    for text in texts:
+        hashes.update(hashlib.sha256(text.encode()).digest()[:16])
+    return pids.hexdigest() + hashes.hexdigest()
 
 
 def main(sizes: list[int]) -> None:

@@ -94,12 +94,12 @@ def connect(scratch_dir: str | Path, memory_mb: int) -> DuckDBPyConnection:
             "temp_directory": str(scratch / "spill"),
             "storage_compatibility_version": "latest",
             "autoinstall_known_extensions": False,
-            "TimeZone": "UTC",
         },
     )
     [(threads,)] = connection.execute("SELECT current_setting('threads')").fetchall()
     affordable = max(1, min(threads, memory_mb // MB_PER_THREAD))
     connection.execute("SET threads = $threads", {"threads": affordable})
+    connection.execute("SET TimeZone = 'UTC'")
     connection.execute(_MACROS)
     return quiet(connection)
 
