@@ -2,7 +2,7 @@ r"""Columns of parquet, CSV or JSON lines as text, whatever they are stored as, 
 
 How values become text:
 
-- Text stays as it is. CSV is text throughout, so `007` stays `007`; an empty field is null.
+- Text stays as it is. CSV is text throughout, so `007` stays `007`.
 - Integers, decimals, booleans (`true`), dates and times appear as DuckDB prints them, times in UTC.
 - Floats appear as the shortest number that reads back the same; where they are whole without `.0`,
   since pandas turns an integer column with gaps into floats. NaN is null, as in pandas.
@@ -41,7 +41,7 @@ JSON_ROWS_LOOKED_AT = 10_000
 """Rows whose keys are taken for the columns of JSON lines; all are looked at if one is missing."""
 
 MB_PER_THREAD = 128
-"""Memory that a thread needs to sort texts; with more threads than that DuckDB gives up."""
+"""Memory for each of DuckDB's threads; with less, a query over wide rows may run out of it."""
 
 MESSAGE_LENGTH = 400
 """What is shown of DuckDB's own message, which may quote a whole line of the file."""
@@ -83,7 +83,7 @@ def connect(scratch_dir: str | Path, memory_mb: int) -> DuckDBPyConnection:
     """A new DuckDB database in a file of a scratch folder, with the macros of this module.
 
     Args:
-        scratch_dir: Where the database is, and what a sort spills; the caller removes it.
+        scratch_dir: Where the database is, and what does not fit in memory; the caller removes it.
         memory_mb: What DuckDB may use (MB).
     """
     scratch = Path(scratch_dir)

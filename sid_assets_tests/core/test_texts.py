@@ -593,6 +593,19 @@ def test_a_catalog_that_changes_while_it_is_read(
     assert f"{path}: changed while it was read" in refused(path)
 
 
+# A real catalog
+
+
+@pytest.mark.skipif("SID_TEST_DATA" not in os.environ, reason="SID_TEST_DATA names no folder")
+def test_the_office_catalog() -> None:
+    path = Path(os.environ["SID_TEST_DATA"]) / "amazon_office" / "catalog.parquet"
+    rows = pq.read_table(path).to_pylist()
+    template = "Title: {title}\nBrand: {brand}\nDescription: {description}"
+    read = Read(path, template)
+    assert read.pids == sorted(row["pid"] for row in rows)
+    assert read.text_of == {row["pid"]: expected_text(template, row) for row in rows}
+
+
 # Size
 
 
