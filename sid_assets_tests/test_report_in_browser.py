@@ -22,20 +22,10 @@ from sid_assets.core.quality_interactions import measure_interactions
 from sid_assets.core.quality_report import render_report, report_items
 from sid_assets.core.residual_kmeans import Encoder
 from sid_assets.core.tokenizer_training import TrainingSettings, train
+from sid_assets_tests.browser import IMAGES, chromium, needs_chromium
 from sid_assets_tests.core.quality_fixtures import batches, codes_table, texts_table
 
-CHROMIUM = Path("/usr/bin/chromium")
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PICTURE = Path(__file__).parent.parent / "docs" / "images" / "sid_report.png"
+PICTURE = IMAGES / "sid_report.png"
 FILMS = 800
 CODEBOOK_SIZE = 16
 HOSTILE = {
@@ -44,7 +34,7 @@ HOSTILE = {
     "pid <i>3</i>": "</script><svg onload=\"window.hacked = 'svg'\"> Zanzibar three",
 }
 
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"there is no {CHROMIUM}")
+pytestmark = needs_chromium
 
 
 @dataclass
@@ -58,13 +48,8 @@ class Opened:
 
 @pytest.fixture(scope="module")
 def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(
-            executable_path=str(CHROMIUM), args=ARGUMENTS, env={**os.environ, "LANG": "en_US.UTF-8"}
-        )
-        yield chromium
-        chromium.close()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture
