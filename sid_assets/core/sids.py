@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sid_assets.core.schema import CODE_LAYERS, MAX_CODEBOOK_SIZE
 from sid_assets.core.strings import join_runs
@@ -135,7 +134,7 @@ class SpelledSids:
 
     Attributes:
         codes: int64, shape (m, 3): all SIDs, in the order of the texts. A code of four digits can
-            be above 8191; one of more is no SID.
+            be above 8191; what has more digits is no SID.
         counts: int64, shape (n,): how many SIDs each text spells.
         broken: bool, shape (n,): whether a text has tokens of SIDs that are no whole SID.
     """
@@ -151,32 +150,30 @@ def spelled_sids(texts: pa.StringArray) -> SpelledSids:
     Args:
         texts: Shape (n,), no nulls.
     """
-    offsets, data = _bytes_of(texts)
-    starts = _starts_of(BEGIN, data)
-    cursor = starts + len(BEGIN)
-    codes = np.zeros((len(starts), CODE_LAYERS), np.int64)
-    whole = np.ones(len(starts), bool)
-    for layer, prefix in enumerate(LAYER_PREFIXES):
-        whole &= _spells(prefix, data, cursor)
-        cursor += len(prefix)
-        codes[:, layer], digits = _number_at(data, cursor)
-        whole &= digits > 0
-        cursor += digits
-        whole &= _spells(">", data, cursor)
-        cursor += 1
-    whole &= _spells(END, data, cursor)
+    bounds, data = _bytes_of(texts)
+    starts, kinds, codes, ends = _spelled_tokens(data)
+    # A SID is a token of each kind, each starting where the one before it ends.
+    follows = ends[:-1] == starts[1:]
+    whole = np.ones(max(0, len(starts) - len(_TOKENS) + 1), bool)
+    for kind in range(len(_TOKENS)):
+        whole &= kinds[kind : kind + len(whole)] == kind
+        if kind:
+            whole &= follows[kind - 1 : kind - 1 + len(whole)]
+    whole &= ends[len(ends) - len(whole) :] >= 0
+    sids = np.flatnonzero(whole)
 
-    text_of = np.searchsorted(offsets, starts[whole], side="right") - 1
-    counts = np.bincount(text_of, minlength=len(texts))
-    tokens = [BEGIN, *LAYER_PREFIXES, END]
-    broken = np.zeros(len(texts), bool)
-    for token in tokens:
-        broken |= pc.count_substring(texts, token).to_numpy() != counts
-    return SpelledSids(codes[whole], counts, broken)
+    counts = np.diff(np.searchsorted(starts[sids], bounds))
+    tokens = np.diff(np.searchsorted(starts, bounds))
+    codes_of_sid = sids[:, None] + np.arange(1, 1 + CODE_LAYERS)
+    return SpelledSids(codes[codes_of_sid], counts, tokens != len(_TOKENS) * counts)
+
+
+_TOKENS = (BEGIN, *LAYER_PREFIXES, END)
+"""What the tokens of a SID begin with, in their order; the first and the last are all of it."""
 
 
 def _bytes_of(texts: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
-    """Offsets (n + 1,) and bytes of texts; zeros go on after them, so that reading on is safe."""
+    """The bounds of texts in their bytes, shape (n + 1,), and the bytes; a few zeros follow."""
     _, offset_buffer, data_buffer = texts.buffers()
     if offset_buffer is None or not len(texts):
         return np.zeros(1, np.int64), np.zeros(_READ_AHEAD, np.uint8)
@@ -186,35 +183,66 @@ def _bytes_of(texts: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
     return offsets.astype(np.int64) - offsets[0], padded
 
 
-_READ_AHEAD = 64
-"""More bytes than a SID has (57)."""
+_WORD = 8
+_READ_AHEAD = 32
+"""More than a token has: whatever begins in the texts can be read as words of eight bytes."""
 
 
-def _starts_of(token: str, data: np.ndarray) -> np.ndarray:
-    """Where a token starts in the bytes: int64."""
-    first, second, *_ = token.encode()
-    candidates = np.flatnonzero((data[:-1] == first) & (data[1:] == second))
-    return candidates[_spells(token, data, candidates)]
+def _spelled_tokens(data: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """The tokens of SIDs in texts, and what begins like one.
 
+    Args:
+        data: Their bytes, uint8, as `_bytes_of` gives them.
 
-def _spells(token: str, data: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Whether the bytes spell a token at each of the places."""
-    spelled = np.ones(len(at), bool)
-    for distance, byte in enumerate(token.encode()):
-        spelled &= data.take(at + distance, mode="clip") == byte
-    return spelled
-
-
-def _number_at(data: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The decimal number of at most four digits at each place, and how many digits it has.
-
-    A number that starts with a zero is read as far as that zero.
+    Returns:
+        Four arrays of integers, shape (k,): where each token starts; its kind, which is the number
+        of what it begins with in `_TOKENS`; its code, 0 if it has none; and where it ends, -1 if
+        it does not end as it should.
     """
-    number, digits = np.zeros(len(at), np.int64), np.zeros(len(at), np.int64)
-    going = np.ones(len(at), bool)
-    for _ in range(len(str(MAX_CODEBOOK_SIZE - 1))):
-        digit = data.take(at + digits, mode="clip") - np.uint8(ord("0"))
-        going &= (digit < 10) & ((number > 0) | (digits == 0))
-        number = np.where(going, number * 10 + digit, number)
+    # The eight bytes from each place on as one number, the first byte lowest: no byte is copied.
+    words = np.ndarray(len(data) - _WORD + 1, "<u8", buffer=data, strides=(1,))
+    starts = np.flatnonzero(data[:-_READ_AHEAD] == ord("<"))
+    heads = words[starts]
+    kinds = np.full(len(starts), -1, np.int8)
+    for kind, prefix in enumerate(_TOKENS):
+        kinds[heads & _mask(prefix) == _as_word(prefix)] = kind
+    starts, kinds = starts[kinds >= 0], kinds[kinds >= 0]
+
+    codes, ends = np.zeros(len(starts), np.int64), np.empty(len(starts), np.int64)
+    for kind, prefix in enumerate(_TOKENS):
+        of_kind = kinds == kind
+        at = starts[of_kind]
+        if prefix in (BEGIN, END):
+            rest = words[at + len(prefix) - _WORD] == _as_word(prefix[-_WORD:])
+            ends[of_kind] = np.where(rest, at + len(prefix), -1)
+        else:
+            codes[of_kind], digits = _leading_number(words[at + len(prefix)])
+            ends[of_kind] = np.where(digits > 0, at + len(prefix) + digits + 1, -1)
+    return starts, kinds, codes, ends
+
+
+def _as_word(text: str) -> np.uint64:
+    """The first eight bytes of a text as one number."""
+    return np.uint64(int.from_bytes(text.encode()[:_WORD], "little"))
+
+
+def _mask(text: str) -> np.uint64:
+    """The bits of a word that a text takes."""
+    return np.uint64((1 << 8 * min(len(text), _WORD)) - 1)
+
+
+def _leading_number(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The number with which words begin, and its digits: 0 digits unless `>` follows.
+
+    A number has one to four digits, and begins with a zero only if it is one.
+    """
+    number, digits = np.zeros(len(words), np.int64), np.zeros(len(words), np.int64)
+    going = np.ones(len(words), bool)
+    for place in range(len(str(MAX_CODEBOOK_SIZE))):
+        byte = (words >> np.uint64(8 * place)).astype(np.uint8)
+        digit = byte - np.uint8(ord("0"))
+        going &= (digit < 10) & ((number > 0) | (place == 0))
+        number = np.where(going, 10 * number + digit, number)
         digits += going
-    return number, digits
+    closing = (words >> (8 * digits).astype(np.uint64)).astype(np.uint8) == ord(">")
+    return number, np.where(closing, digits, 0)

@@ -75,6 +75,8 @@ NOT_A_SID = st.sampled_from(
         "<|sid_begin|><s_a_><s_b_2><s_c_3><|sid_end|>",
         "<|sid_begin|><s_b_1><s_b_2><s_c_3><|sid_end|>",
         "<|sid_begin|><s_a_1><s_b_2><s_c_3>",
+        "<|sid_begin|><s_a_1><s_b_2><s_c_3><|sid_end",
+        "<|sid_begin><s_a_1><s_b_2><s_c_3><|sid_end|>",
     ]
 )
 TEXT = st.sampled_from(["", "影片 < ", "12345", "<|", "🎬>"])

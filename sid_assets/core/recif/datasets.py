@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.recif import pretrain, sft
+from sid_assets.core.recif.column_types import check_types
 from sid_assets.core.recif.inputs import InputName, ParquetInput, TrainingInputs
 from sid_assets.core.recif.prompts import LABELS
 from sid_assets.core.recif.rows import Counts, RowIds
@@ -39,6 +40,10 @@ class DataSet:
         made_of: Which input its rows come from.
         one_of: Groups of columns of each of which it needs at least one.
         optional: Columns it can do without.
+        roles: Its texts: who speaks, or `text` of a segment.
+        free_texts: Those of them that hold text of the input as it is (profiles, captions), which
+            may spell anything.
+        metadata: The names in its metadata.
         items: Its columns of ids of the catalog, as far as they are there.
         goods: Its columns of ids of goods.
     """
@@ -51,6 +56,9 @@ class DataSet:
     made_of: InputName = "interactions"
     one_of: tuple[Columns, ...] = ()
     optional: Columns = ()
+    roles: Columns = ("system", "user", "assistant")
+    free_texts: Columns = ()
+    metadata: Columns = ("uid",)
     items: Columns = ()
     goods: Columns = ()
 
@@ -77,6 +85,7 @@ _INTERACTIONS = (
         source="RecIF_VideoRec_Pretrain",
         columns=("uid", "split", *VIDEO_LISTS),
         items=VIDEO_LISTS,
+        roles=("text",),
         draft=pretrain.video_rec,
     ),
     DataSet(
@@ -84,6 +93,8 @@ _INTERACTIONS = (
         stage="pretrain",
         source="RecIF_UserProfile_Pretrain",
         columns=("uid", "split", PROFILE),
+        roles=("text",),
+        free_texts=("text",),
         draft=pretrain.user_profile,
     ),
     DataSet(
@@ -99,6 +110,8 @@ _INTERACTIONS = (
         stage="sft",
         source="RecIF_InteractiveRec",
         columns=("uid", "split", PROFILE, "inter_keyword_to_items"),
+        free_texts=("user",),
+        metadata=("uid", "keyword"),
         draft=sft.interactive_rec,
     ),
     DataSet(
@@ -108,6 +121,7 @@ _INTERACTIONS = (
         columns=("uid", "split", *VIDEO_LISTS),
         one_of=(HISTORY_MASKS, TARGET_MASKS),
         items=VIDEO_LISTS,
+        metadata=("uid", "target_interaction"),
         draft=sft.label_cond_rec,
     ),
     DataSet(
@@ -117,6 +131,7 @@ _INTERACTIONS = (
         columns=("uid", "split", *VIDEO_LISTS, "target_video_longview"),
         one_of=(HISTORY_MASKS,),
         items=VIDEO_LISTS,
+        metadata=("uid", "label"),
         draft=sft.label_pred,
     ),
     DataSet(
@@ -144,6 +159,9 @@ _INTERACTIONS = (
         source="RecIF_RecoReason",
         columns=(PROFILE, "reco_target_caption", "reco_cot"),
         optional=("uid", "split", "target_pid", "reco_gsu_caption"),
+        roles=("user", "assistant"),
+        free_texts=("user", "assistant"),
+        metadata=("uid", "target_pid"),
         draft=sft.rec_reason,
     ),
 )
@@ -155,6 +173,9 @@ _CAPTIONS = (
         made_of="captions",
         columns=("pid", "dense_caption"),
         items=("pid",),
+        roles=("text",),
+        free_texts=("text",),
+        metadata=("pid", "sid"),
         draft=pretrain.item_understand,
     ),
     DataSet(
@@ -164,6 +185,8 @@ _CAPTIONS = (
         made_of="captions",
         columns=("pid", "dense_caption"),
         items=("pid",),
+        free_texts=("assistant",),
+        metadata=("pid", "sid"),
         draft=sft.item_understand,
     ),
 )
@@ -206,13 +229,15 @@ def training_rows(name: str, inputs: TrainingInputs) -> TrainingRows:
             uuids, and a few stretches of rows.
 
     Raises:
-        InputError: Something is `lacking`, or ids are not stored as the catalog stores them.
+        InputError: Something is `lacking`, a column holds what it must not, or ids are not stored
+            as the catalog stores them.
     """
     data_set = DATA_SETS[name]
     source = inputs.of(data_set.made_of)
     lacks = lacking(data_set, inputs)
     if source is None or lacks:
         raise InputError(f"{name} cannot be made: {'; '.join(lacks)}.")
+    check_types(source, data_set.reads())
     inputs.items.check(source, data_set.items)
     if inputs.goods:
         inputs.goods.check(source, data_set.goods)

@@ -46,13 +46,11 @@ class ParquetInput:
         """Those of the columns that are not there."""
         return [name for name in columns if name not in self.columns]
 
-    def require(self, columns: Iterable[str]) -> None:
-        """Raise InputError if a column is not there."""
-        if missing := self.missing(columns):
-            raise InputError(
-                f"{self.path}: there is no column {', '.join(map(repr, missing))}. "
-                f"There are: {', '.join(self.columns)}."
-            )
+    def types(self, column: str) -> Iterator[tuple[str, pa.DataType]]:
+        """The type of a column in each file that has it, with the file's name."""
+        for name, file in self._files:
+            if column in file.schema_arrow.names:
+                yield name, file.schema_arrow.field(column).type
 
     def pid_columns(self, column: str) -> Iterator[PidColumn]:
         """How each of the files stores the ids of a column."""

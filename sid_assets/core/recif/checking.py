@@ -1,0 +1,207 @@
+"""Whether a finished training data set is what it has to be: read once more, as a trainer would.
+
+Nothing of what wrote the rows is used to read them: JSON is read by `json`, SIDs out of the texts.
+"""
+
+import json
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sid_assets.core.recif.datasets import DataSet
+from sid_assets.core.schema import MAX_CODEBOOK_SIZE
+from sid_assets.core.sids import pack, spelled_sids
+
+MEMORY_LIMIT = "512MB"
+"""What DuckDB may hold of the uuids before it spills to disk."""
+
+UUID5 = r"^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
+
+CHAT_MARKERS = r"<\|(endoftext|im_start|im_end)\|>"
+"""Control tokens of the chat format: in a text they would end it for most tokenizers."""
+
+
+@dataclass
+class Findings:
+    """What is the matter with the rows of a data set.
+
+    Attributes:
+        rows: Rows read.
+        sids: SIDs read.
+        broken: Rows that break the contract, by what is wrong with them.
+        doubtful: Rows of which somebody should know, by what there is to know.
+    """
+
+    rows: int = 0
+    sids: int = 0
+    broken: Counter[str] = field(default_factory=Counter)
+    doubtful: Counter[str] = field(default_factory=Counter)
+
+
+def check_rows(
+    rows: pa.RecordBatchReader,
+    data_set: DataSet,
+    items: np.ndarray,
+    goods: np.ndarray | None = None,
+) -> Findings:
+    """Check a data set, in one stream; memory does not grow with its rows.
+
+    Args:
+        rows: The data set.
+        data_set: Which one it is.
+        items: The SIDs of the catalog, packed and sorted (`SidIndex.packed_sids`).
+        goods: The same of goods.
+    """
+    findings = Findings()
+    if not rows.schema.remove_metadata().equals(data_set.schema):
+        findings.broken[f"columns are not those of {data_set.name}"] += 1
+        return findings
+    known = _known_sids(data_set, items, goods)
+    with _uuids() as uuids:
+        for batch in rows:
+            findings.rows += batch.num_rows
+            _check_columns(batch, data_set, findings)
+            uuids.append(batch["uuid"])
+            _check_texts(batch, data_set, known, findings)
+        if twice := uuids.repeated():
+            findings.broken["uuid is that of another row too"] = twice
+    return findings
+
+
+def _known_sids(
+    data_set: DataSet, items: np.ndarray, goods: np.ndarray | None
+) -> dict[str, np.ndarray]:
+    """The SIDs that may stand in each text."""
+    known = dict.fromkeys(data_set.roles, items)
+    if data_set.goods and goods is not None:
+        known |= {"user": np.union1d(items, goods), "assistant": goods}
+    return known
+
+
+def _check_columns(batch: pa.RecordBatch, data_set: DataSet, findings: Findings) -> None:
+    for name in batch.schema.names:
+        findings.broken[f"{name} is null"] += batch[name].null_count
+    other = pc.not_equal(batch["source"], data_set.source)
+    findings.broken[f"source is not {data_set.source}"] += other.true_count
+    valid = pc.match_substring_regex(batch["uuid"], UUID5)
+    findings.broken["uuid is not one of version 5"] += valid.false_count
+    # A counter keeps zeros; only what was found is of interest.
+    findings.broken = +findings.broken
+
+
+def _check_texts(
+    batch: pa.RecordBatch, data_set: DataSet, known: dict[str, np.ndarray], findings: Findings
+) -> None:
+    """Check the JSON of a batch, and the SIDs of its texts."""
+    body, metadata = batch.column(2).to_pylist(), batch["metadata"].to_pylist()
+    said = [_texts(_json(value), data_set.roles) for value in body]
+    about = [_json(value) for value in metadata]
+    body_name = batch.schema.names[2]
+    for texts, meta in zip(said, about, strict=True):
+        if texts is None:
+            findings.broken[f"{body_name} are not JSON of {', '.join(data_set.roles)}"] += 1
+        if not isinstance(meta, dict) or tuple(meta) != data_set.metadata:
+            findings.broken[f"metadata is not JSON of {', '.join(data_set.metadata)}"] += 1
+    for number, role in enumerate(data_set.roles):
+        column = pa.array([texts[number] for texts in said if texts is not None], pa.string())
+        free = role in data_set.free_texts
+        _check_sids(column, known[role], findings, free=free)
+    if "sid" in data_set.metadata:
+        sids = [str(meta.get("sid")) for meta in about if isinstance(meta, dict)]
+        _check_sids(pa.array(sids, pa.string()), known[data_set.roles[0]], findings, free=False)
+
+
+def _check_sids(
+    texts: pa.StringArray, known: np.ndarray, findings: Findings, *, free: bool
+) -> None:
+    """Check the SIDs of one text of each row; in free texts what is wrong is only doubtful."""
+    found = spelled_sids(texts)
+    findings.sids += len(found.codes)
+    packed, inverse = np.unique(pack(found.codes), return_inverse=True)
+    in_range = (found.codes < MAX_CODEBOOK_SIZE).all(axis=1)
+    is_known = _among(packed, known)[inverse] & in_range
+    row = np.repeat(np.arange(len(texts)), found.counts)
+    unknown = len(np.unique(row[~is_known]))
+    where = findings.doubtful if free else findings.broken
+    if unknown:
+        where["a SID that no item has" + (" in a text of the input" if free else "")] += unknown
+    if broken := int(found.broken.sum()):
+        where["a part of a SID" + (" in a text of the input" if free else "")] += broken
+    if free and (control := pc.match_substring_regex(texts, CHAT_MARKERS).true_count):
+        findings.doubtful["a control token in a text of the input"] += control
+
+
+def _among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """Which values are among the known ones, which are sorted."""
+    if not len(known):
+        return np.zeros(len(values), bool)
+    return known.take(np.searchsorted(known, values), mode="clip") == values
+
+
+def _json(text: str | None) -> Any:
+    try:
+        return json.loads(text or "")
+    except ValueError:
+        return None
+
+
+def _texts(body: Any, roles: tuple[str, ...]) -> list[str] | None:
+    """The texts of segments or messages, by role; None if they are not of that form."""
+    if not isinstance(body, list):
+        return None
+    if roles == ("text",):
+        contents = [body]
+    else:
+        if [message.get("role") for message in body if isinstance(message, dict)] != list(roles):
+            return None
+        contents = [message.get("content") for message in body]
+    texts = [content[0].get("text") for content in contents if _is_one_text(content)]
+    return texts if len(texts) == len(roles) else None
+
+
+def _is_one_text(content: Any) -> bool:
+    """Whether this is `[{"type": "text", "text": ".."}]`."""
+    return (
+        isinstance(content, list)
+        and len(content) == 1
+        and isinstance(content[0], dict)
+        and content[0].keys() == {"type", "text"}
+        and content[0]["type"] == "text"
+        and isinstance(content[0]["text"], str)
+    )
+
+
+class _Uuids:
+    """All uuids, 16 bytes each, on disk past a limit."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self._connection = connection
+        connection.execute("CREATE TABLE uuids (id UUID)")
+
+    def append(self, uuids: pa.StringArray) -> None:
+        self._connection.register("batch", pa.table({"id": uuids}))
+        self._connection.execute("INSERT INTO uuids SELECT TRY_CAST(id AS UUID) FROM batch")
+
+    def repeated(self) -> int:
+        """Rows whose uuid a row before them has."""
+        [(rows,)] = self._connection.execute(
+            "SELECT coalesce(sum(n - 1), 0)::BIGINT FROM "
+            "(SELECT count(*) AS n FROM uuids WHERE id IS NOT NULL GROUP BY id)"
+        ).fetchall()
+        return rows
+
+
+@contextmanager
+def _uuids() -> Iterator[_Uuids]:
+    with tempfile.TemporaryDirectory() as spill, duckdb.connect() as connection:
+        connection.execute("SET temp_directory = $1", [spill])
+        connection.execute("SET memory_limit = $1", [MEMORY_LIMIT])
+        yield _Uuids(connection)

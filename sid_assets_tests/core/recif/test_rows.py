@@ -1,0 +1,61 @@
+import hashlib
+import uuid
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sid_assets.core.recif.rows import NAMESPACE, Counts, Occurrences, RowIds
+
+
+def test_keys_and_uuids_are_those_of_the_standard_library() -> None:
+    ids = RowIds("video_rec", 7)
+    keys = ids.keys(pa.array(["1", "2", None, "1"]), pa.array([b"a\xff", b"", b"", b"a\xff"]))
+    digest = hashlib.sha1(b"video_rec/7/1|a\xff").digest()  # noqa: S324 - no secret
+    assert keys[0] == keys[3] == int.from_bytes(digest[:8], "little")
+    assert len(set(keys.tolist())) == 3
+
+    def expected(key: int, occurrence: int) -> str:
+        return str(uuid.uuid5(NAMESPACE, f"video_rec/7/{key}/{occurrence}"))
+
+    assert ids.uuids(keys).to_pylist() == [
+        expected(key, occurrence) for key, occurrence in zip(keys, (0, 0, 0, 1), strict=True)
+    ]
+    assert ids.uuids(keys[:1]).to_pylist() == [expected(keys[0], 2)]
+
+
+@given(st.lists(st.lists(st.integers(0, 9) | st.integers(2**64 - 9, 2**64 - 1))))
+def test_equal_keys_are_numbered(batches: list[list[int]]) -> None:
+    occurrences, seen = Occurrences(), Counter()
+    for batch in batches:
+        expected = []
+        for key in batch:
+            expected.append(seen[key])
+            seen[key] += 1
+        assert occurrences.number(np.array(batch, np.uint64)).tolist() == expected
+
+
+def test_many_keys_are_numbered() -> None:
+    keys = np.random.default_rng(0).integers(0, 3000, 100_000).astype(np.uint64)
+    occurrences = Occurrences()
+    found = np.concatenate([occurrences.number(batch) for batch in np.array_split(keys, 57)])
+    order = np.argsort(keys, kind="stable")
+    starts = np.searchsorted(keys[order], keys[order])
+    assert (found[order] == np.arange(len(keys)) - starts).all()
+
+
+def test_counts_of_two_stretches() -> None:
+    first, second = Counts(rows=2, candidates=2), Counts(rows=1, candidates=3, written=1)
+    kept = first.keep({"a": np.array([True, False]), "b": np.array([False, False])}, first.dropped)
+    assert kept.tolist() == [False, False]
+    assert first.dropped == {"a": 1, "b": 1}
+    first.count_pids("hist", np.array([True, False, True]))
+    second.count_pids("hist", np.array([False]))
+    second.dropped["b"] += 2
+    first.add(second)
+    assert first.rows == 3
+    assert first.adds_up()
+    assert first.dropped == {"a": 1, "b": 3}
+    assert first.pids["hist"].share == 0.5
