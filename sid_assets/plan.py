@@ -14,7 +14,7 @@ from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.plan import Plan, make_plan
 from sid_assets.core.refresh import RefreshPolicy, require_same_generation, require_small_change
 from sid_assets.core.texts import read_item_texts
-from sid_assets.resources import make_embedder
+from sid_assets.resources import make_embedder, vector_files
 from sid_assets.settings import Settings
 
 
@@ -53,6 +53,7 @@ def plan_refresh(settings: Settings) -> Plan:
                 ITEMS.table("item_embeddings"),
                 texts.reader,
                 embedder,
+                files=vector_files(settings, ITEMS.embeddings(settings), embedder.space),
                 calibrate=True,
                 log=logging.warning,
             )

@@ -3,12 +3,15 @@
 from dataclasses import asdict
 from typing import Any, get_args
 
+from sid_assets.core.adopted_vectors import VectorFiles, declared_space
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embedders.hashing import HashingEmbedder
 from sid_assets.core.embedders.model_files import MAIN
 from sid_assets.core.embedders.openai_server import OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Dtype, Qwen3Embedder
 from sid_assets.core.errors import InputError
+from sid_assets.core.pids import PidTypeSetting
+from sid_assets.core.provenance import EmbeddingSpace
 from sid_assets.core.refresh import RefreshPolicy, TokenizerSource, tokenizer_source
 from sid_assets.core.tokenizer_training import TrainingSettings
 from sid_assets.settings import Refresh, Settings
@@ -47,6 +50,23 @@ def make_embedder(settings: Settings) -> Embedder:
         device=settings.device or None,
         dtype=settings.choice("embedding_dtype", ("", *get_args(Dtype))) or None,
     )
+
+
+def vector_files(settings: Settings, files: str, space: EmbeddingSpace) -> VectorFiles | None:
+    """Vectors that exist already and may be adopted; None where no files are named.
+
+    Args:
+        settings: The settings.
+        files: A file, folder or glob; "" for none.
+        space: The embedder's.
+
+    Raises:
+        InputError: They are not declared to be of the embedder's space.
+    """
+    if not files:
+        return None
+    declared_space(settings.require("embeddings_space"), space)
+    return VectorFiles(files, settings.choice("pid_type", get_args(PidTypeSetting)))
 
 
 def training_settings(settings: Settings) -> TrainingSettings:

@@ -109,6 +109,19 @@ class Settings(dg.ConfigurableResource):
         "`bfloat16`, `float16` or `float32`; empty: bfloat16 on GPUs that have it, else float32.",
         "",
     )
+    embeddings: str = _setting(
+        "Vectors that exist already: a file, a folder or a glob of parquet (`pid`, `embedding`: "
+        "lists of 4096 floats). Items that have no vector yet take theirs from here by their id, "
+        "whatever their text; the others, and items whose text changes later, are embedded.",
+        "",
+    )
+    embeddings_space: str = _setting(
+        'What made the vectors of `SID_EMBEDDINGS`, as JSON: `{"model": ...}`, and what else is '
+        "known of `revision`, `max_length`, ... Each must equal what the embedder says of itself "
+        "(`embedding_space` in the metadata of item_embeddings). Nothing else can tell: it is you "
+        "who vouches for them.",
+        "",
+    )
     device: str = _setting(
         "Where models in this process and quantising run: `cuda`, `cpu`, ...; empty: cuda where "
         "there is one.",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from sid_assets.core.embedders.openai_server import KEY_VARIABLE
@@ -54,6 +55,56 @@ def test_a_server_makes_the_vectors(
 
 def test_a_server_needs_a_url(tmp_path: Path) -> None:
     write_catalog(tmp_path / "catalog.parquet")
-    result = materialize(settings_for(tmp_path, embedder="openai"), "item_texts")
+    result = materialize(settings_for(tmp_path, embedder="openai"), "item_texts", "item_embeddings")
     assert not result.success
     assert "SID_EMBEDDING_URL is not set" in failure_message(result)
+
+
+def write_vectors(folder: Path, pids: list[int]) -> np.ndarray:
+    """Vectors of somebody else, one for each pid."""
+    vectors = np.random.default_rng(1).normal(size=(len(pids), 4096)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    frame = pd.DataFrame({"pid": pids, "embedding": list(vectors)})
+    frame.to_parquet(folder / "vectors.parquet", index=False)
+    return vectors
+
+
+def test_vectors_that_exist_already_are_adopted(tmp_path: Path) -> None:
+    write_catalog(tmp_path / "catalog.parquet")
+    vectors = write_vectors(tmp_path, list(range(60, 5, -1)))
+    adopting = settings_for(
+        tmp_path,
+        embeddings=str(tmp_path / "vectors.parquet"),
+        embeddings_space='{"model": "HashingVectorizer(char_wb, 2-4)"}',
+    )
+    result = materialize(adopting)
+    assert result.success, failure_message(result)
+    metadata = result.asset_materializations_for_node("item_embeddings")[0].metadata
+    assert metadata["items_adopted"].value == 55
+    assert metadata["items_embedded"].value == 5
+    texts = result.asset_materializations_for_node("item_texts")[0].metadata
+    assert texts["plan_items_adopted"].value == 55
+    made = np.stack(table(adopting, "item_embeddings").embedding.tolist())
+    np.testing.assert_array_equal(made[5:], vectors[::-1])
+    later = materialize(settings_for(tmp_path))
+    assert later.success, failure_message(later)
+    metadata = later.asset_materializations_for_node("item_embeddings")[0].metadata
+    assert metadata["items_reused"].value == 60
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        ("", "SID_EMBEDDINGS_SPACE is not set"),
+        ('{"model": "Qwen/Qwen3-Embedding-8B"}', "another embedding space"),
+    ],
+)
+def test_vectors_of_another_space_are_refused(tmp_path: Path, space: str, words: str) -> None:
+    write_catalog(tmp_path / "catalog.parquet")
+    write_vectors(tmp_path, [1, 2])
+    settings = settings_for(
+        tmp_path, embeddings=str(tmp_path / "vectors.parquet"), embeddings_space=space
+    )
+    result = materialize(settings, "item_texts", "item_embeddings")
+    assert not result.success
+    assert words in failure_message(result)

@@ -17,7 +17,7 @@ from sid_assets.core.tables import commit_staged, stage_rows
 from sid_assets.core.texts import CatalogSource, ItemTexts, read_item_texts
 from sid_assets.core.versions import StagedTable, Store
 from sid_assets.failures import clear_failures
-from sid_assets.resources import make_embedder
+from sid_assets.resources import make_embedder, vector_files
 from sid_assets.settings import Settings
 
 PLANNED_ROWS = 16_384
@@ -99,7 +99,9 @@ def _plan(
     texts = staged.as_version().stream(["pid", "text", "text_hash"], PLANNED_ROWS)
     table = domain.table("item_embeddings")
     try:
-        plan = make_plan(settings.store(), table, texts, make_embedder(settings))
+        embedder = make_embedder(settings)
+        files = vector_files(settings, domain.embeddings(settings), embedder.space)
+        plan = make_plan(settings.store(), table, texts, embedder, files=files)
     except SidAssetsError as error:
         # The model's files may not be at hand here; `item_embeddings` will say so.
         context.log.warning(f"{table}: no plan: {error}")

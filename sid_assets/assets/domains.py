@@ -16,11 +16,14 @@ class Domain:
         prefix: Key prefix of its assets; "" for the main domain.
         items: What its items are, for descriptions.
         catalog_setting: Name of the setting that names its catalog.
+        embeddings_setting: Name of the setting that names vectors of its items that exist already;
+            "" where there is none.
     """
 
     prefix: str
     items: str
     catalog_setting: str
+    embeddings_setting: str = ""
 
     def key(self, table: str) -> dg.AssetKey:
         """Asset key of one of its tables: `codes`, or `goods/codes`."""
@@ -39,5 +42,9 @@ class Domain:
         """Reads its catalog off the settings; raises where it is not set."""
         return lambda settings: settings.require(self.catalog_setting)
 
+    def embeddings(self, settings: Settings) -> str:
+        """Its vectors that exist already, as the settings name them; "" where there are none."""
+        return getattr(settings, self.embeddings_setting) if self.embeddings_setting else ""
 
-ITEMS = Domain(prefix="", items="items", catalog_setting="catalog")
+
+ITEMS = Domain("", items="items", catalog_setting="catalog", embeddings_setting="embeddings")

@@ -9,7 +9,7 @@ from sid_assets.core.tokenizer import current_tokenizer
 from sid_assets.core.versions import StagedTable, Version
 from sid_assets.failures import clear_failures
 from sid_assets.observation import observer
-from sid_assets.resources import make_embedder, policy_of, wanted_tokenizer
+from sid_assets.resources import make_embedder, policy_of, vector_files, wanted_tokenizer
 from sid_assets.settings import Refresh, Settings
 
 
@@ -41,7 +41,14 @@ def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
         # Before any item is embedded: what a run may not do it does not begin.
         keeps_tokenizer(tokenizer, wanted_tokenizer(settings), embedder.space, policy)
         staged, changes, progress = embed_items(
-            store, table, item_texts, embedder, policy, context.log.warning, observer(context)
+            store,
+            table,
+            item_texts,
+            embedder,
+            policy,
+            context.log.warning,
+            observer(context),
+            files=vector_files(settings, domain.embeddings(settings), embedder.space),
         )
         embedder.close()
         context.log.info(f"{table}: {changes.describe()}; {progress.embedded:,} were embedded.")
@@ -51,6 +58,7 @@ def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
                 "items_changed": changes.changed,
                 "items_removed": changes.removed,
                 "items_reused": progress.reused,
+                "items_adopted": progress.adopted,
                 "items_resumed": progress.resumed,
                 "items_embedded": progress.embedded,
                 "texts_cut": progress.truncated,

@@ -7,7 +7,7 @@ unfinished run staged, and embeds the rest.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core import schema
+from sid_assets.core.adopted_vectors import Adopted, VectorFiles, adopt
 from sid_assets.core.chunks import Chunk, SortedParts, run_chunks
 from sid_assets.core.embedders import Embedded, Embedder
 from sid_assets.core.embedders.canary import check_canary, probe
@@ -58,7 +59,8 @@ class Progress:
         total_rows: Items of the table.
         rows: Items done, one way or another.
         embedded: Items that were embedded by this run.
-        reused: Items whose vector was taken over.
+        reused: Items whose vector was taken over from the store.
+        adopted: Items whose vector was taken over from files that somebody else made.
         resumed: Items in parts that an unfinished run of the same work had done.
         tokens: Tokens computed.
         padded_tokens: The same with padding.
@@ -71,6 +73,7 @@ class Progress:
     rows: int = 0
     embedded: int = 0
     reused: int = 0
+    adopted: int = 0
     resumed: int = 0
     tokens: int = 0
     padded_tokens: int = 0
@@ -85,7 +88,8 @@ class Progress:
             self.resumed += chunk.rows
             return
         self.embedded += summary.embedded
-        self.reused += chunk.rows - summary.embedded
+        self.adopted += summary.adopted
+        self.reused += chunk.rows - summary.embedded - summary.adopted
         self.tokens += summary.tokens
         self.padded_tokens += summary.padded_tokens
         self.truncated += summary.truncated
@@ -109,6 +113,7 @@ class ChunkSummary:
 
     Attributes:
         embedded: Items that were embedded; the others' vectors were taken over.
+        adopted: Items whose vectors were taken over from files that somebody else made.
         tokens: Tokens computed.
         padded_tokens: The same with padding.
         truncated: Texts that were cut.
@@ -117,6 +122,7 @@ class ChunkSummary:
     """
 
     embedded: int = 0
+    adopted: int = 0
     tokens: int = 0
     padded_tokens: int = 0
     truncated: int = 0
@@ -132,6 +138,7 @@ def embed_items(
     policy: RefreshPolicy,
     log: Callable[[str], None],
     on_progress: Callable[[Progress], None],
+    files: VectorFiles | None = None,
 ) -> tuple[StagedTable, Changes, Progress]:
     """Make the version of `item_embeddings` for these texts, and leave its commit to the caller.
 
@@ -143,22 +150,26 @@ def embed_items(
         policy: What the refresh may do.
         log: Takes warnings, in words.
         on_progress: Told after every chunk.
+        files: Vectors of the same space that exist already, for items that have none yet.
 
     Raises:
-        InputError: The refresh would do what the policy forbids, or the embedder does not give
-            the vectors it gave.
+        InputError: The refresh would do what the policy forbids, the embedder does not give the
+            vectors it gave, or the files are not as they have to be.
         StoreError: Another run is at it, or the disk is full.
     """
     if not texts.rows:
         raise InputError(f"{texts.folder}: has no items; there is nothing to embed.")
     tell = _once(log)
     rows = texts.stream(["pid", "text", "text_hash"], COMPARED_ROWS)
-    plan = make_plan(store, table, rows, embedder, log=tell)
+    plan = make_plan(store, table, rows, embedder, files=files, log=tell)
     require_same_generation(plan.afresh, policy)
     require_small_change(plan.changes, policy, plan.describe())
     if plan.afresh or not plan.fits_disk:
         tell(plan.describe())
     before = None if plan.afresh else store.current(table)
+    adopted = None
+    if files and plan.wanted and plan.adopted:
+        adopted = adopt(store, table, texts, files, plan.wanted, tell)
     unfinished = unfinished_runs(store, table, embedder.space, texts.pid_type)
     proven = ProvenEmbedder(embedder, _canary(before, unfinished))
     progress = Progress(total_rows=texts.rows)
@@ -169,11 +180,11 @@ def embed_items(
             tell(damage)
         on_progress(progress)
 
-    staging = _stage(store, table, texts, plan, proven)
+    staging = _stage(store, table, texts, plan, proven, adopted)
     try:
         others = [run for run in unfinished if run.folder != staging.folder]
-        sources = VectorSources.of(before, others)
-        details = {"canary": staging.state["canary"]}
+        sources = VectorSources.of(before, others, adopted)
+        details = {"canary": staging.state["canary"], "adopted": plan.adopted}
         provenance = derive(table, texts.provenance, space=embedder.space, details=details)
         parts = run_chunks(
             staging,
@@ -201,7 +212,12 @@ def _once(log: Callable[[str], None]) -> Callable[[str], None]:
 
 
 def _stage(
-    store: Store, table: str, texts: Version, plan: Plan, embedder: "ProvenEmbedder"
+    store: Store,
+    table: str,
+    texts: Version,
+    plan: Plan,
+    embedder: "ProvenEmbedder",
+    adopted: Adopted | None,
 ) -> Staging:
     """A folder for these texts and this embedding space: that of an unfinished run, or a new one.
 
@@ -210,7 +226,7 @@ def _stage(
     space = embedder.embedder.space
     return store.stage(
         table,
-        key=f"{texts.provenance.version}-{space.digest}",
+        key=f"{texts.provenance.version}-{space.digest}{f'-{adopted.key}' if adopted else ''}",
         make_state=lambda: {
             "space": space.digest,
             "pid_type": texts.pid_type,
@@ -263,7 +279,7 @@ def _canary(before: Version | None, unfinished: list[Staging]) -> dict[str, Any]
     """What the embedder gave for the probe texts when the vectors that are there were made."""
     if before:
         return before.provenance.details.get("canary")
-    return next((run.state["canary"] for run in unfinished), None)
+    return next((run.state["canary"] for run in unfinished if run.state["canary"]), None)
 
 
 def _characters_per_chunk(plan: Plan, embedder: ProvenEmbedder) -> float:
@@ -278,17 +294,18 @@ def _characters_per_chunk(plan: Plan, embedder: ProvenEmbedder) -> float:
 def cut_chunks(texts: Version, sources: VectorSources, characters_per_chunk: float) -> list[Chunk]:
     """Cut the texts into ranges of pids by work: by the characters of texts to embed.
 
-    Only the version before counts for that, so that a run that goes on after a crash cuts alike.
+    What unfinished runs left does not count for that, so that a run that goes on after a crash cuts
+    alike.
     """
-    before = replace(sources, tables=sources.tables[: int(sources.has_before)])
+    lasting = sources.lasting
     columns = ["pid", "text", "text_hash"]
     chunks: list[Chunk] = []
     rows = characters = work = 0
     first_pid = last_pid = None
     stream = texts.stream(columns, COMPARED_ROWS)
-    for batch in before.beside(stream, ["text_hash"], on_damage=lambda damage: None):
+    for batch in lasting.beside(stream, ["text_hash"], on_damage=lambda damage: None):
         lengths = pc.utf8_length(batch["text"]).to_numpy()
-        to_embed = np.where(before.same_text(batch).any(axis=0), 0, lengths)
+        to_embed = np.where(lasting.same_text(batch).any(axis=0), 0, lengths)
         for pid, length, new in zip(
             batch["pid"].to_pylist(), lengths.tolist(), to_embed.tolist(), strict=True
         ):
@@ -369,7 +386,7 @@ class ChunkEmbedder:
         row = used = 0
         for block in self._beside(texts, ["text_hash", "embedding", "vector_hash"], summary):
             vectors = _Vectors.empty(block.num_rows)
-            lacking = self._take_over(block, vectors)
+            lacking = self._take_over(block, vectors, summary)
             wanted = missing[row : row + block.num_rows]
             count = int(wanted.sum())
             vectors.put(wanted, fresh.vectors[used : used + count], fresh.hashes[used:][:count])
@@ -380,7 +397,9 @@ class ChunkEmbedder:
                 vectors.put(lost, again.vectors, again.hashes)
             yield vectors.rows(block)
 
-    def _take_over(self, block: pa.RecordBatch, vectors: "_Vectors") -> np.ndarray:
+    def _take_over(
+        self, block: pa.RecordBatch, vectors: "_Vectors", summary: ChunkSummary
+    ) -> np.ndarray:
         """Fill in the vectors that a source has. Returns which rows none has: bool, shape (n,)."""
         lacking = np.ones(block.num_rows, bool)
         for number, same in enumerate(self.sources.same_text(block)):
@@ -392,6 +411,8 @@ class ChunkEmbedder:
                 _raw(block[f"vector_hash_{number}"].filter(chosen)),
             )
             lacking &= ~rows
+            if self.sources.has_adopted and number == self.sources.has_before:
+                summary.adopted += int(rows.sum())
         return lacking
 
     def _embed(self, texts: pa.RecordBatch, summary: ChunkSummary) -> "_Vectors":

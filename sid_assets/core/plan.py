@@ -10,11 +10,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core import schema
+from sid_assets.core.adopted_vectors import ROW, VectorFiles, WantedRows
 from sid_assets.core.chunks import DamageError
 from sid_assets.core.embedders import Embedded, Embedder, Memory
 from sid_assets.core.places import free_bytes
 from sid_assets.core.refresh import Changes, why_afresh
 from sid_assets.core.schema import EMBEDDING_DIM
+from sid_assets.core.sorted_join import joined
 from sid_assets.core.vector_sources import VectorSources, unfinished_runs
 from sid_assets.core.versions import Store, Version
 
@@ -25,6 +27,9 @@ CALIBRATION_SECONDS = 2.0
 
 BYTES_PER_ROW = EMBEDDING_DIM * 4 + 64
 """Of `item_embeddings` on disk: the vector as it is, pid and hashes."""
+
+COPIES_OF_ADOPTED = 2
+"""Of an adopted vector until the commit: in a sorted run, and staged."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +46,12 @@ class Plan:
         tokens_counted: Whether tokens are counted; else they are estimated from `sample`.
         seconds: Time to embed on this device, from a calibration; None where none was made.
         memory: What the embedder needs and what its device has free; None where it does not matter.
-        disk_needed: Bytes of the new version of the vectors.
+        disk_needed: Bytes of the new version of the vectors, and of adopted ones on their way.
         disk_free: Bytes free where it goes; None on an object store.
         sample: Some of the texts to embed, spread over all of them.
+        adopted: New items whose vectors are adopted from files; they are not among the texts to
+            embed.
+        wanted: Which rows of the files these are; None without files.
     """
 
     changes: Changes
@@ -58,6 +66,8 @@ class Plan:
     disk_needed: int
     disk_free: int | None
     sample: tuple[str, ...] = field(repr=False)
+    adopted: int = 0
+    wanted: WantedRows | None = field(default=None, repr=False, compare=False)
 
     @property
     def fits_disk(self) -> bool:
@@ -71,6 +81,8 @@ class Plan:
             lines.append(f"Starts afresh: {self.afresh}.")
         if self.staged:
             lines.append(f"An unfinished run left the vectors of {self.staged:,} of them.")
+        if self.adopted:
+            lines.append(f"Adopted from SID_EMBEDDINGS: the vectors of {self.adopted:,} new items.")
         tokens = f"{self.tokens:,} tokens"
         if not self.tokens_counted:
             tokens = f"about {tokens} (estimated from {len(self.sample):,} of them)"
@@ -91,6 +103,8 @@ class Plan:
         """The figures, for the UI."""
         figures: dict[str, Any] = {f"plan_items_{k}": n for k, n in asdict(self.changes).items()}
         figures |= {"plan_texts_to_embed": self.texts, "plan_tokens": self.tokens}
+        if self.adopted:
+            figures["plan_items_adopted"] = self.adopted
         if self.seconds is not None:
             figures["plan_seconds"] = self.seconds
         return {**figures, "plan_disk_bytes": self.disk_needed, "plan": self.describe()}
@@ -102,6 +116,7 @@ def make_plan(
     texts: pa.RecordBatchReader,
     embedder: Embedder,
     *,
+    files: VectorFiles | None = None,
     calibrate: bool = False,
     log: Callable[[str], None] = lambda message: None,
 ) -> Plan:
@@ -114,12 +129,14 @@ def make_plan(
         table: Asset key of `item_embeddings`.
         texts: Rows of `item_texts`, sorted by pid.
         embedder: What would embed them. Its weights are loaded only to calibrate.
+        files: Vectors that exist already; only their ids are read.
         calibrate: Whether to measure the time, which takes a few seconds and loads the weights;
             where these do not fit, the time is not measured.
         log: Takes warnings, in words.
 
     Raises:
-        InputError: The embedder cannot say which vectors it makes, or cannot embed.
+        InputError: The embedder cannot say which vectors it makes, or cannot embed; or the files
+            cannot be read.
         StoreError: The texts cannot be read.
     """
     before = store.current(table)
@@ -127,8 +144,11 @@ def make_plan(
     afresh = why_afresh(before, embedder.space, pid_type) if before else ""
     before = None if afresh else before
     sources = VectorSources.of(before, unfinished_runs(store, table, embedder.space, pid_type))
-    survey = _Survey(before, sources, log)
-    for batch in sources.beside(texts, ["text_hash"], survey.lose):
+    survey = _Survey(before, sources, log, WantedRows(files.rows) if files else None)
+    rows = sources.beside(texts, ["text_hash"], survey.lose)
+    if files:
+        rows = joined(rows, files.sorted_rows(pid_type), ROW)
+    for batch in rows:
         survey.add(batch)
     sample = survey.sample.texts
     counts = embedder.count_tokens(sample)
@@ -145,23 +165,33 @@ def make_plan(
         tokens_counted=len(sample) == survey.texts and not counts.estimated,
         seconds=_seconds(survey.characters, embedder, sample) if calibrate else None,
         memory=memory,
-        disk_needed=survey.rows * BYTES_PER_ROW,
+        disk_needed=(survey.rows + COPIES_OF_ADOPTED * survey.adopted) * BYTES_PER_ROW,
         disk_free=free_bytes(store.root),
         sample=tuple(sample),
+        adopted=survey.adopted,
+        wanted=survey.wanted,
     )
 
 
 class _Survey:
-    """Counts what there is to do, over the rows of `VectorSources.beside`."""
+    """Counts what there is to do, over the rows of `VectorSources.beside`.
+
+    With files of vectors, `ROW` is beside them, and `wanted` is filled.
+    """
 
     def __init__(
-        self, before: Version | None, sources: VectorSources, log: Callable[[str], None]
+        self,
+        before: Version | None,
+        sources: VectorSources,
+        log: Callable[[str], None],
+        wanted: WantedRows | None,
     ) -> None:
         self._before = before
         self._sources = sources
         self._log = log
         self._known = self._unchanged = self._lost = 0
-        self.rows = self.staged = self.texts = self.characters = 0
+        self.rows = self.staged = self.adopted = self.texts = self.characters = 0
+        self.wanted = wanted
         self.sample = _Sample(SAMPLE_TEXTS)
 
     def lose(self, damage: DamageError) -> None:
@@ -174,17 +204,32 @@ class _Survey:
         """Count the rows of a batch."""
         same = self._sources.same_text(rows)
         ready = same.any(axis=0)
-        self.rows += rows.num_rows
+        known = unchanged = np.zeros(rows.num_rows, bool)
         if self._sources.has_before:
-            self._known += rows.num_rows - rows["text_hash_0"].null_count
-            self._unchanged += int(same[0].sum())
-            self.staged += int((ready & ~same[0]).sum())
-        else:
-            self.staged += int(ready.sum())
+            known = rows["text_hash_0"].is_valid().to_numpy(zero_copy_only=False)
+            unchanged = same[0]
+        adopted = self._adopt(rows, known)
+        self.rows += rows.num_rows
+        self._known += int(known.sum())
+        self._unchanged += int(unchanged.sum())
+        self.staged += int((ready & ~unchanged & ~adopted).sum())
+        self.adopted += int(adopted.sum())
+        ready |= adopted
         wanted = rows["text"].filter(pa.array(~ready))
         self.texts += len(wanted)
         self.characters += pc.sum(pc.utf8_length(wanted)).as_py() or 0
         self.sample.add(wanted)
+
+    def _adopt(self, rows: pa.RecordBatch, known: np.ndarray) -> np.ndarray:
+        """Want the vectors of items that the version before does not know: bool, shape (n,).
+
+        Those of an unfinished run are among them, so that the next run wants the same.
+        """
+        if self.wanted is None:
+            return np.zeros(rows.num_rows, bool)
+        there = rows["adopted_row"].is_valid().to_numpy(zero_copy_only=False) & ~known
+        self.wanted.add(rows["adopted_row"].filter(pa.array(there)).to_numpy())
+        return there
 
     @property
     def changes(self) -> Changes:

@@ -1,13 +1,17 @@
-"""Where vectors are taken over from: the version before, and what unfinished runs staged."""
+"""Where vectors are taken over from.
+
+The version before, vectors that somebody else made, and what unfinished runs staged.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core import schema
+from sid_assets.core.adopted_vectors import Adopted
 from sid_assets.core.chunks import OnDamage, SortedParts, finished_parts
 from sid_assets.core.provenance import EmbeddingSpace
 from sid_assets.core.schema import Pid, PidType
@@ -20,19 +24,30 @@ class VectorSources:
     """Tables like `item_embeddings`, of one embedding space and one type of pids.
 
     Attributes:
-        tables: Their parts; those of the version before come first, where there is one.
+        tables: Their parts; those of the version before come first, where there is one, then
+            adopted vectors, where there are some.
         has_before: Whether there is a version before.
+        has_adopted: Whether there are adopted vectors.
     """
 
     tables: tuple[SortedParts, ...] = ()
     has_before: bool = False
+    has_adopted: bool = False
 
     @classmethod
-    def of(cls, before: Version | None, unfinished: Sequence[Staging]) -> "VectorSources":
-        """A version whose vectors are of use, and what unfinished runs of that space left."""
-        versions = [SortedParts.of(before)] if before else []
+    def of(
+        cls, before: Version | None, unfinished: Sequence[Staging], adopted: Adopted | None = None
+    ) -> "VectorSources":
+        """A version whose vectors are of use, and what else there is of that space."""
+        lasting = [SortedParts.of(before)] if before else []
+        lasting += [adopted.sorted_parts] if adopted else []
         staged = [SortedParts(run.folder, finished_parts(run)) for run in unfinished]
-        return cls((*versions, *staged), before is not None)
+        return cls((*lasting, *staged), before is not None, adopted is not None)
+
+    @property
+    def lasting(self) -> "VectorSources":
+        """Those that a run finds as they are when it goes on after a crash."""
+        return replace(self, tables=self.tables[: self.has_before + self.has_adopted])
 
     def beside(
         self,
