@@ -39,7 +39,7 @@ def sort_batches(
 
 
 def _runs(batches: Iterable[pa.RecordBatch], run_bytes: int) -> Iterator[pa.Table]:
-    """The rows in the order they come, cut into runs."""
+    """The rows in the order they come, cut into runs; each is in one piece."""
     gathered, size = [], 0
     for batch in batches:
         gathered.append(batch)
@@ -49,7 +49,7 @@ def _runs(batches: Iterable[pa.RecordBatch], run_bytes: int) -> Iterator[pa.Tabl
             gathered, size = [], 0
             yield run
     if gathered:
-        yield pa.Table.from_batches(gathered)
+        yield pa.Table.from_batches(gathered).combine_chunks()
 
 
 def _write(path: Path, run: pa.Table, key: str) -> None:
