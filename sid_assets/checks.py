@@ -1,18 +1,27 @@
 """The asset checks: every contract read back from disk; an ERROR stops what is downstream."""
 
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import dagster as dg
-import numpy as np
 import pyarrow as pa
 
 from sid_assets.assets.domains import ITEMS, Domain
+from sid_assets.assets.reverse import PREFIXES_SUFFIX
 from sid_assets.assets.tokenizer import TABLE as TOKENIZER
 from sid_assets.core import contracts, schema
 from sid_assets.core.contracts import Finding, Findings
 from sid_assets.core.errors import SidAssetsError
+from sid_assets.core.recif.datasets import DATA_SETS, DataSet
+from sid_assets.core.reverse_contracts import (
+    check_sid2pid,
+    check_sid_prefixes,
+    check_sid_vocabulary,
+)
+from sid_assets.core.sid_prefixes import SidPrefixes
+from sid_assets.core.single_files import read_file
 from sid_assets.core.tokenizer import load_tokenizer, require_tokenizer
-from sid_assets.core.training_contracts import check_training_rows, known_sids
+from sid_assets.core.training_contracts import check_data_set, known_sids
 from sid_assets.core.vectors import vectors_of
 from sid_assets.core.versions import Store, Version
 from sid_assets.settings import Settings
@@ -39,11 +48,18 @@ SCALE = "scale"
 THREE_CODES = "three_codes"
 CODES_IN_RANGE = "codes_in_range"
 EQUAL_TO_CODES = "equal_to_codes"
-JSON = "json"
-SIDS = "sids"
-UUIDS = "uuids"
+CONTRACT = "contract"
+FREE_TEXTS = "free_texts"
 ROWS_ADD_UP = "rows_add_up"
 COVERAGE = "coverage"
+SIDS_IN_ORDER = "sids_in_order"
+MOST_FREQUENT_FIRST = "most_frequent_first"
+INVERTS_PID2SID = "inverts_pid2sid"
+JSON_FILE = "json_file"
+ACCEPTS_ALL = "accepts_all"
+ACCEPTS_NO_OTHER = "accepts_no_other"
+TOKENS = "tokens"
+IDS = "ids"
 
 DESCRIPTIONS = {
     FILES: "The files have the columns of the table and the sizes they were committed with.",
@@ -67,18 +83,22 @@ DESCRIPTIONS = {
     CODES_IN_RANGE: "Every code is one of the codebook.",
     NUMBERS: "Numbers start at 1 and are unique, and every item has one.",
     EQUAL_TO_CODES: "Every SID is the item's codes.",
-    JSON: "JSON parses, with the right parts and roles.",
-    SIDS: "Every SID is one of the catalog.",
-    UUIDS: "Every uuid is valid and unique.",
+    CONTRACT: "Columns, JSON, roles, uuids and SIDs are as OneRec's trainer reads them.",
+    FREE_TEXTS: "Texts of the user's spell no SID of an item that the catalog has not.",
     ROWS_ADD_UP: "Rows that could be written = rows written + rows dropped.",
     COVERAGE: "Of each column of pids at least 95 % have a SID.",
+    SIDS_IN_ORDER: "SIDs are spelled as their codes, sorted and unique.",
+    MOST_FREQUENT_FIRST: "Every SID has items, and a count for each, the highest first.",
+    INVERTS_PID2SID: "Its pairs of item and SID are exactly those of pid2sid.",
+    JSON_FILE: "The JSON file says the same as the table.",
+    ACCEPTS_ALL: "Every SID of the catalog is accepted.",
+    ACCEPTS_NO_OTHER: "No other SID is accepted.",
+    TOKENS: "The tokens are OneRec's, in their order.",
+    IDS: "The ids are those of OneRec's models.",
 }
 
-WARNINGS = {PID_ZERO, REJECTED, COVERAGE}
+WARNINGS = {PID_ZERO, REJECTED, FREE_TEXTS, COVERAGE}
 """Checks that warn; all others are contracts: their failure is an error and blocks."""
-
-FREE_TEXT = ("profile", "understand", "interactive", "reason")
-"""Data sets that hold text of the user's, which may spell SIDs of items that are no more."""
 
 SCALE_SAMPLE = 1024
 """Vectors that a tokenizer is compared with."""
@@ -131,28 +151,66 @@ def contract_checks(domain: Domain) -> list[dg.AssetChecksDefinition]:
                 version, store.require(domain.table("codes"))
             ),
         ),
+        _checks(
+            domain,
+            "sid2pid",
+            [SIDS_IN_ORDER, MOST_FREQUENT_FIRST, INVERTS_PID2SID, JSON_FILE],
+            lambda store, version: check_sid2pid(
+                version,
+                store.require(domain.table("pid2sid")),
+                store.root / domain.reverse_index,
+                domain.id_name,
+            ),
+        ),
+        _prefixes_checks(domain),
     ]
+
+
+def vocabulary_checks() -> dg.AssetChecksDefinition:
+    """The checks of the vocabulary, which is no domain's."""
+    return _checks(
+        ITEMS, "sid_vocabulary", [TOKENS, IDS], lambda store, version: check_sid_vocabulary(version)
+    )
+
+
+def _prefixes_checks(domain: Domain) -> dg.AssetChecksDefinition:
+    """The checks of the prefixes, read back from their file."""
+    table = domain.table("sid_prefixes")
+    specs = [_spec(name, domain.key("sid_prefixes")) for name in (ACCEPTS_ALL, ACCEPTS_NO_OTHER)]
+
+    @dg.multi_asset_check(name=f"{table.replace('/', '_')}_checks", specs=specs, can_subset=True)
+    def checks(
+        context: dg.AssetCheckExecutionContext, settings: Settings
+    ) -> Iterator[dg.AssetCheckResult]:
+        store = settings.store()
+        try:
+            prefixes = read_file(store.require(table, PREFIXES_SUFFIX), SidPrefixes.load)
+            pid2sid = store.require(domain.table("pid2sid"))
+            findings = check_sid_prefixes(prefixes, pid2sid, settings.seed)
+        except (SidAssetsError, OSError, ValueError, KeyError) as error:
+            findings = {ACCEPTS_ALL: Finding(False, f"cannot be read: {error}")}
+        yield from _results(context, findings)
+
+    return checks
 
 
 def training_checks() -> list[dg.AssetChecksDefinition]:
     """The checks of the training data sets."""
-    names = [JSON, SIDS, UUIDS, ROWS_ADD_UP, COVERAGE]
+    names = [CONTRACT, FREE_TEXTS, ROWS_ADD_UP, COVERAGE]
     return [
-        _checks(
-            ITEMS,
-            table,
-            names,
-            _check_training,
-            warnings={SIDS} if any(word in table for word in FREE_TEXT) else set(),
-        )
-        for table in (*schema.PRETRAIN_DATA_SETS, *schema.SFT_DATA_SETS)
+        _checks(ITEMS, f"{name}_dataset", names, partial(_check_training, data_set))
+        for name, data_set in DATA_SETS.items()
     ]
 
 
-def _check_training(store: Store, version: Version) -> Findings:
-    catalogs = [store.require("pid2sid"), store.current("goods/pid2sid")]
-    sids = [known_sids(catalog) for catalog in catalogs if catalog]
-    return check_training_rows(version, np.unique(np.concatenate(sids)))
+def _check_training(data_set: DataSet, store: Store, version: Version) -> Findings:
+    goods = store.current("goods/pid2sid")
+    return check_data_set(
+        version,
+        data_set,
+        known_sids(store.require(ITEMS.table("pid2sid"))),
+        known_sids(goods) if goods else None,
+    )
 
 
 def _checks(
@@ -160,23 +218,21 @@ def _checks(
     name: str,
     check_names: Sequence[str],
     check: Check,
-    warnings: Set[str] = frozenset(),
 ) -> dg.AssetChecksDefinition:
     """The checks of one table, from one scan of it."""
     key, table = domain.key(name), domain.table(name)
     names = [FILES, *check_names]
-    warn = WARNINGS | warnings
 
     @dg.multi_asset_check(
         name=f"{table.replace('/', '_')}_checks",
-        specs=[_spec(check, key, warn) for check in names],
+        specs=[_spec(check, key) for check in names],
         can_subset=True,
     )
     def checks(
         context: dg.AssetCheckExecutionContext, settings: Settings
     ) -> Iterator[dg.AssetCheckResult]:
         findings = _find(settings.store(), table, name, check)
-        yield from _results(context, findings, warn)
+        yield from _results(context, findings)
 
     return checks
 
@@ -186,21 +242,21 @@ def _find(store: Store, table: str, name: str, check: Check) -> Findings:
     try:
         version = store.require(table)
         columns = version.schema()
-        pid_type = schema.pid_type_of(columns) if "pid" in columns.names else "int"
+        pid_type = schema.pid_type_of(columns) if {"pid", "pids"} & set(columns.names) else "int"
         files = contracts.check_files(version, schema.TABLES[name].schema(pid_type))
         return {FILES: files, **(check(store, version) if files.passed else {})}
     except (SidAssetsError, pa.ArrowException, OSError, KeyError) as error:
         return {FILES: Finding(False, f"cannot be read: {error}")}
 
 
-def _spec(name: str, key: dg.AssetKey, warn: Set[str] = WARNINGS) -> dg.AssetCheckSpec:
+def _spec(name: str, key: dg.AssetKey) -> dg.AssetCheckSpec:
     return dg.AssetCheckSpec(
-        name, asset=key, description=DESCRIPTIONS[name], blocking=name not in warn
+        name, asset=key, description=DESCRIPTIONS[name], blocking=name not in WARNINGS
     )
 
 
 def _results(
-    context: dg.AssetCheckExecutionContext, findings: Findings, warn: Set[str] = WARNINGS
+    context: dg.AssetCheckExecutionContext, findings: Findings
 ) -> Iterator[dg.AssetCheckResult]:
     """A result for every check that was asked for; one that was not looked at has not passed."""
     for key in sorted(context.selected_asset_check_keys, key=lambda key: key.name):
@@ -212,7 +268,7 @@ def _results(
             check_name=key.name,
             passed=finding.passed,
             severity=dg.AssetCheckSeverity.WARN
-            if key.name in warn
+            if key.name in WARNINGS
             else dg.AssetCheckSeverity.ERROR,
             description=finding.description,
             metadata=finding.metadata,

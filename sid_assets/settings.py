@@ -71,6 +71,12 @@ class Settings(dg.ConfigurableResource):
         "",
         shown="the sample's, for the sample; else none",
     )
+    goods_catalog: str = _setting(
+        "Goods, whose ids are a space of their own, with the columns of the catalog: makes them "
+        "semantic IDs under `goods/`, with the same embedder and tokenizer, and "
+        "sft_product_rec_dataset.",
+        "",
+    )
     text_template: str = _setting(
         "How an item becomes a text: plain field names in braces. A field that is null or blank "
         "takes its line with it.",
@@ -164,6 +170,11 @@ class Settings(dg.ConfigurableResource):
     seed: int = _setting("Seed of all that is drawn: training samples, prompts.", 0)
     prompts: str = _setting(
         "A YAML file of wordings that take the place of those of this package, list by list.", ""
+    )
+    shuffle: bool = _setting(
+        "Shuffle the rows of a stage's training data sets into one more table, and list its files "
+        "for the loader instead of theirs.",
+        False,
     )
     schedule: str = _setting("When the schedule refreshes (cron).", "0 3 * * *")
     timezone: str = _setting("Time zone of the schedule.", "UTC")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
+from sid_assets.core.reverse_index import GOODS_COLUMNS, ITEM_COLUMNS
 from sid_assets.settings import Settings
 
 
@@ -18,12 +19,16 @@ class Domain:
         catalog_setting: Name of the setting that names its catalog.
         embeddings_setting: Name of the setting that names vectors of its items that exist already;
             "" where there is none.
+        interacted: Columns of the interactions that hold its ids.
+        id_name: What OneRec's reverse index calls its ids.
     """
 
     prefix: str
     items: str
     catalog_setting: str
     embeddings_setting: str = ""
+    interacted: tuple[str, ...] = ITEM_COLUMNS
+    id_name: str = "pid"
 
     def key(self, table: str) -> dg.AssetKey:
         """Asset key of one of its tables: `codes`, or `goods/codes`."""
@@ -38,6 +43,11 @@ class Domain:
         return f"{self.prefix}_{stage}" if self.prefix else stage
 
     @property
+    def reverse_index(self) -> str:
+        """OneRec's name of the file with the items of every SID, in the store."""
+        return f"{self.table(f'sid2{self.id_name}')}.json"
+
+    @property
     def catalog(self) -> Callable[[Settings], str]:
         """Reads its catalog off the settings; raises where it is not set."""
         return lambda settings: settings.require(self.catalog_setting)
@@ -48,3 +58,17 @@ class Domain:
 
 
 ITEMS = Domain("", items="items", catalog_setting="catalog", embeddings_setting="embeddings")
+
+GOODS = Domain(
+    "goods",
+    items="goods",
+    catalog_setting="goods_catalog",
+    interacted=GOODS_COLUMNS,
+    id_name="iid",
+)
+"""What is sold beside the items. Their ids are another space, which overlaps that of the items."""
+
+
+def domains_of(settings: Settings) -> list[Domain]:
+    """The domains that the settings name a catalog of; the main one is always there."""
+    return [ITEMS, GOODS] if settings.goods_catalog else [ITEMS]

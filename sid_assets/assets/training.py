@@ -4,25 +4,29 @@ One step makes the data sets of a stage (pretraining, fine-tuning) one after the
 SIDs of the catalog are loaded once, and then lists their files. Each data set is an asset.
 """
 
-import json
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, get_args
 
 import dagster as dg
+import pyarrow as pa
 
-from sid_assets.assets.domains import ITEMS
+from sid_assets.assets.domains import GOODS, ITEMS, Domain
 from sid_assets.core.errors import InputError
 from sid_assets.core.pids import PidColumn, PidTypeSetting
 from sid_assets.core.places import write_text
-from sid_assets.core.provenance import derive
+from sid_assets.core.provenance import Provenance, derive
 from sid_assets.core.recif.datasets import DATA_SETS, DataSet, Stage, lacking, training_rows
 from sid_assets.core.recif.inputs import IdSpace, ParquetInput, TrainingInputs
 from sid_assets.core.recif.prompts import load_prompts
 from sid_assets.core.recif.rows import Counts
+from sid_assets.core.recif.stage_files import file_list, shuffled
+from sid_assets.core.schema import PRETRAIN_ROWS, SFT_ROWS
 from sid_assets.core.sid_index import SidIndex
-from sid_assets.core.tables import stage_rows
+from sid_assets.core.tables import commit_staged, stage_rows
 from sid_assets.core.versions import StagedTable, Store, Version
 from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
@@ -59,13 +63,14 @@ def table_of(name: str) -> str:
     return f"{name}_dataset"
 
 
-def training_assets(stage: Stage) -> dg.AssetsDefinition:
-    """The data sets of a stage, each an asset."""
+def training_assets(stage: Stage, *, goods: bool = False) -> dg.AssetsDefinition:
+    """The data sets of a stage, each an asset; with those made of goods, if there are any."""
     names = [name for name, data_set in DATA_SETS.items() if data_set.stage == stage]
 
     @dg.multi_asset(
         name=f"{stage}_datasets",
         ins={"pid2sid": dg.AssetIn(key=ITEMS.key("pid2sid"))},
+        deps=[GOODS.key("pid2sid")] if goods else None,
         outs={
             table_of(name): dg.AssetOut(
                 group_name="training_data",
@@ -83,32 +88,54 @@ def training_assets(stage: Stage) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version
     ) -> Iterator[dg.Output[StagedTable]]:
         store = settings.store()
-        inputs = training_inputs(settings, store, pid2sid)
-        skipped = set()
+        sids = Sids(pid2sid, store.require(GOODS.table("pid2sid")) if goods else None)
+        inputs = training_inputs(settings, store, sids)
+        made = set(names)
         for name in names:
             if table_of(name) not in context.op_execution_context.selected_output_names:
                 continue
-            staged = _make(context, DATA_SETS[name], inputs, store, pid2sid)
+            staged = _make(context, DATA_SETS[name], inputs, store, sids)
             if staged is None:
-                skipped.add(table_of(name))
+                made.remove(name)
                 continue
             metadata = _metadata(staged.provenance.details["counts"])
             yield dg.Output(staged, table_of(name), metadata=metadata)
         # Dagster has committed what was yielded.
-        _list_files(store, stage, [t for t in map(table_of, names) if t not in skipped], pid2sid)
+        versions = _versions(store, [name for name in names if name in made], sids)
+        if settings.shuffle and versions:
+            versions = [_shuffle(store, stage, versions, settings.seed)]
+        _list_files(store, stage, versions)
 
     return datasets
 
 
-def training_inputs(settings: Settings, store: Store, pid2sid: Version) -> TrainingInputs:
+@dataclass(frozen=True)
+class Sids:
+    """The SIDs that training data is made of: `pid2sid` of the items, and of goods if any."""
+
+    items: Version
+    goods: Version | None = None
+
+    def behind(self, data_set: DataSet) -> list[Provenance]:
+        """Where a data set comes from."""
+        goods = [self.goods.provenance] if self.goods and data_set.goods else []
+        return [self.items.provenance, *goods]
+
+
+def training_inputs(settings: Settings, store: Store, sids: Sids) -> TrainingInputs:
     """What training data is made of, as far as the user has it."""
-    texts = store.require(ITEMS.table("item_texts")).provenance.details
-    return TrainingInputs(
-        items=IdSpace(
+
+    def ids(domain: Domain, pid2sid: Version) -> IdSpace:
+        texts = store.require(domain.table("item_texts")).provenance.details
+        return IdSpace(
             SidIndex.from_table(pid2sid.stream(batch_rows=65_536)),
             catalog=PidColumn(**texts["pids"]),
             setting=settings.choice("pid_type", get_args(PidTypeSetting)),
-        ),
+        )
+
+    return TrainingInputs(
+        items=ids(ITEMS, sids.items),
+        goods=ids(GOODS, sids.goods) if sids.goods else None,
         interactions=ParquetInput(settings.interactions) if settings.interactions else None,
         captions=ParquetInput(settings.captions) if settings.captions else None,
         seed=settings.seed,
@@ -121,18 +148,18 @@ def _make(
     data_set: DataSet,
     inputs: TrainingInputs,
     store: Store,
-    pid2sid: Version,
+    sids: Sids,
 ) -> StagedTable | None:
     """Stage a data set; None where the user has not what it needs."""
     table = table_of(data_set.name)
     required = data_set.name == REQUIRED
     if required and inputs.interactions:
-        inputs.interactions.require(data_set.columns)
+        _require_columns(inputs.interactions, data_set)
     if lacks := lacking(data_set, inputs):
         context.log.warning(f"{table} is skipped: {'; '.join(lacks)}.{_stale(store, table)}")
         return None
     rows = training_rows(data_set.name, inputs)
-    staged = stage_rows(store, table, rows.reader, derive(table, pid2sid.provenance))
+    staged = stage_rows(store, table, rows.reader, derive(table, *sids.behind(data_set)))
     counts = rows.counts
     if not counts.written:
         message = _no_rows(table, data_set, inputs, counts)
@@ -143,17 +170,50 @@ def _make(
     return staged.with_details({"counts": _details(counts)})
 
 
-def _list_files(store: Store, stage: Stage, tables: Iterable[str], pid2sid: Version) -> None:
-    """Write `<stage>_file_list.json`: the files of the tables that this pid2sid went into."""
-    versions = [(table, store.current(table)) for table in tables]
-    made_from = {pid2sid.provenance.asset: pid2sid.provenance.version}
+def _versions(store: Store, names: Iterable[str], sids: Sids) -> list[Version]:
+    """The data sets that were made from these SIDs, as far as they have rows."""
+    found = []
+    for name in names:
+        version = store.current(table_of(name))
+        made_from = {source.asset: source.version for source in sids.behind(DATA_SETS[name])}
+        if version and version.rows and version.provenance.inputs == made_from:
+            found.append(version)
+    return found
+
+
+def _shuffle(store: Store, stage: Stage, versions: Sequence[Version], seed: int) -> Version:
+    """All rows of a stage in one order, as the table `<stage>_shuffled`."""
+    table = f"{stage}_shuffled"
+    columns = PRETRAIN_ROWS if stage == "pretrain" else SFT_ROWS
+    rows = (
+        batch.replace_schema_metadata(None)
+        for version in versions
+        for batch in version.stream(batch_rows=1024)
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        mixed = pa.RecordBatchReader.from_batches(
+            columns, shuffled(rows, seed, Path(scratch, "runs"))
+        )
+        provenance = derive(table, *(version.provenance for version in versions))
+        return commit_staged(store, stage_rows(store, table, mixed, provenance))
+
+
+def _list_files(store: Store, stage: Stage, versions: Iterable[Version]) -> None:
+    """Write `<stage>_file_list.json`: the files to train on."""
     paths = [
-        str(store.path(table) / part.name)
-        for table, version in versions
-        if version and version.provenance.inputs == made_from and version.rows
+        store.path(version.provenance.asset) / part.name
+        for version in versions
         for part in version.parts
     ]
-    write_text(store.root / f"{stage}_file_list.json", json.dumps(paths, indent=1))
+    write_text(store.root / f"{stage}_file_list.json", file_list(map(str, paths)))
+
+
+def _require_columns(interactions: ParquetInput, data_set: DataSet) -> None:
+    if missing := interactions.missing(data_set.columns):
+        raise InputError(
+            f"{interactions.path}: there is no column {', '.join(map(repr, missing))}. There are: "
+            f"{', '.join(interactions.columns)}. Name the columns so, or unset SID_INTERACTIONS."
+        )
 
 
 def _no_rows(table: str, data_set: DataSet, inputs: TrainingInputs, counts: Counts) -> str:

@@ -2,7 +2,8 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -52,12 +53,20 @@ def remove_folder(path: UPath) -> None:
 
 def write_text(path: UPath, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all."""
+    write_chunks(path, [text.encode()])
+
+
+def write_chunks(path: UPath, chunks: Iterable[bytes]) -> None:
+    """Write a file piece by piece; it appears whole or not at all."""
     if not is_local(path):
-        path.write_text(text, encoding="utf-8")
+        with tempfile.TemporaryDirectory() as scratch:
+            local = UPath(scratch, path.name)
+            write_chunks(local, chunks)
+            path.fs.put_file(local.path, path.path)
         return
     temporary = Path(f"{path.path}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
+    with temporary.open("wb") as file:
+        file.writelines(chunks)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path.path)

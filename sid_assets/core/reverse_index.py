@@ -5,7 +5,9 @@ it is the one to recommend where a model says the SID.
 """
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import duckdb
 import numpy as np
@@ -15,7 +17,7 @@ import pyarrow.compute as pc
 from sid_assets.core.pids import PidTypeSetting, convert_pids
 from sid_assets.core.recif import json_text
 from sid_assets.core.recif.inputs import ParquetInput, flat
-from sid_assets.core.schema import CODE_LAYERS, CODES, PID_TYPES, PidType, pid_type_of
+from sid_assets.core.schema import CODE_LAYERS, PID_TYPES, PidType, pid_type_of, sid2pid
 from sid_assets.core.sids import pack, sid_text, unpack
 
 ITEM_COLUMNS = ("hist_video_pid", "target_video_pid", "hist_ad_pid", "target_ad_pid")
@@ -27,21 +29,8 @@ MEMORY_LIMIT = "1GB"
 
 BATCH_ROWS = 65_536
 
-
-def sid2pid(pid: PidType) -> pa.Schema:
-    """`sid2pid`: the items of every SID, sorted by its codes.
-
-    `pids` and `counts` are lists of one length: the items, and how often each of them stands in
-    the interactions. The most frequent one is first; equally frequent ones are by pid.
-    """
-    return pa.schema(
-        [
-            pa.field("sid", pa.string(), nullable=False),
-            pa.field("codes", CODES, nullable=False),
-            pa.field("pids", pa.list_(PID_TYPES[pid]), nullable=False),
-            pa.field("counts", pa.list_(pa.int64()), nullable=False),
-        ]
-    )
+PACKED = "((sid[1] * 8192 + sid[2]) * 8192 + sid[3])"
+"""The packed SID (`sids.pack`), as DuckDB computes it of a row of pid2sid."""
 
 
 def occurrences(
@@ -77,18 +66,15 @@ def _sorted_rows(
     """All items as `packed`, `pid` and `uses`, those of one SID together, the most used first."""
     used = pa.schema([pa.field("pid", pid)])
     batches = (pa.record_batch([pids], schema=used) for pids in interacted)
-    with tempfile.TemporaryDirectory() as spill, duckdb.connect() as connection:
-        connection.execute("SET temp_directory = $1", [spill])
-        connection.execute("SET memory_limit = $1", [MEMORY_LIMIT])
-        connection.execute("SET enable_progress_bar = false")
+    with _spilling_database() as connection:
         connection.register("pid2sid", pid2sid)
         connection.register("used", pa.RecordBatchReader.from_batches(used, batches))
         connection.execute(
             "CREATE TABLE uses AS SELECT pid, count(*) AS uses FROM used GROUP BY pid"
         )
         rows = connection.sql(
-            "SELECT (sid[1] * 8192 + sid[2]) * 8192 + sid[3] AS packed, pid, "
-            "coalesce(uses, 0) AS uses FROM pid2sid LEFT JOIN uses USING (pid) "
+            f"SELECT {PACKED} AS packed, pid, coalesce(uses, 0) AS uses "
+            "FROM pid2sid LEFT JOIN uses USING (pid) "
             "ORDER BY packed, uses DESC, pid"
         )
         yield from rows.to_arrow_reader(BATCH_ROWS)
@@ -153,3 +139,53 @@ def json_chunks(rows: Iterable[pa.RecordBatch], id_name: str = "pid") -> Iterato
         yield separator + pc.binary_join(one_list, ", ")[0].as_buffer().to_pybytes()
         separator = b", "
     yield b"}"
+
+
+def check_reverse(rows: pa.RecordBatchReader, pid2sid: pa.RecordBatchReader) -> dict[str, int]:
+    """What is wrong with the table sid2pid, and of how many rows; empty if it inverts pid2sid.
+
+    Args:
+        rows: The table sid2pid.
+        pid2sid: The table that it is the inverse of.
+    """
+    wrong: Counter[str] = Counter()
+    pid_type = pid_type_of(pid2sid.schema)
+    pairs = pa.schema([pa.field("pid", PID_TYPES[pid_type]), pa.field("packed", pa.int64())])
+    batches = (pa.record_batch(_checked_pairs(batch, wrong), schema=pairs) for batch in rows)
+    with _spilling_database() as connection:
+        connection.register("pid2sid", pid2sid)
+        connection.register("pairs", pa.RecordBatchReader.from_batches(pairs, batches))
+        connection.execute(f"CREATE TABLE forth AS SELECT pid, {PACKED} AS packed FROM pid2sid")
+        connection.execute("CREATE TABLE back AS SELECT pid, packed FROM pairs")
+        for what, query in {
+            "items of pid2sid that are missing": "SELECT * FROM forth EXCEPT ALL FROM back",
+            "items that pid2sid does not have": "SELECT * FROM back EXCEPT ALL FROM forth",
+        }.items():
+            [(count,)] = connection.execute(f"SELECT count(*) FROM ({query})").fetchall()
+            wrong[what] += count
+    return {what: count for what, count in wrong.items() if count}
+
+
+def _checked_pairs(batch: pa.RecordBatch, wrong: Counter[str]) -> list[pa.Array]:
+    """The pids of some rows of sid2pid, each with its packed SID; what is wrong is counted."""
+    codes = batch["codes"].flatten().to_numpy().reshape(-1, CODE_LAYERS)
+    lengths = pc.list_value_length(batch["pids"]).to_numpy()
+    other_text = pc.not_equal(batch["sid"], sid_text(codes))
+    wrong["rows whose text is not that of their codes"] += other_text.true_count
+    other_length = pc.not_equal(pc.list_value_length(batch["counts"]), lengths)
+    wrong["rows that do not have a count for each pid"] += other_length.true_count
+    if not other_length.true_count:
+        counts = batch["counts"].flatten().to_numpy()
+        rises = np.flatnonzero(np.diff(counts) > 0) + 1
+        wrong["rows that are not by their counts"] += len(np.setdiff1d(rises, np.cumsum(lengths)))
+    return [batch["pids"].flatten(), pa.array(np.repeat(pack(codes), lengths))]
+
+
+@contextmanager
+def _spilling_database() -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database that goes on on disk past its memory limit."""
+    with tempfile.TemporaryDirectory() as spill, duckdb.connect() as connection:
+        connection.execute("SET temp_directory = $1", [spill])
+        connection.execute("SET memory_limit = $1", [MEMORY_LIMIT])
+        connection.execute("SET enable_progress_bar = false")
+        yield connection

@@ -34,8 +34,11 @@ RESIDUAL_NORMS = pa.list_(pa.float32(), CODE_LAYERS + 1)
 
 
 def pid_type_of(schema: pa.Schema) -> PidType:
-    """`int` or `string`: the type of the `pid` column of a table of this package."""
-    return "int" if schema.field("pid").type == pa.int64() else "string"
+    """`int` or `string`: the type of the pids of a table of this package that has pids."""
+    kind = (
+        schema.field("pids").type.value_type if "pids" in schema.names else schema.field("pid").type
+    )
+    return "int" if kind == pa.int64() else "string"
 
 
 def item_texts(pid: PidType) -> pa.Schema:
@@ -77,8 +80,27 @@ def pid2sid(pid: PidType) -> pa.Schema:
     return pa.schema([_required("pid", PID_TYPES[pid]), _required("sid", CODES)])
 
 
+def sid2pid(pid: PidType) -> pa.Schema:
+    """`sid2pid`: the items of every SID, sorted by its codes.
+
+    `pids` and `counts` are lists of one length: the items, and how often each of them stands in
+    the interactions. The most frequent one is first; equally frequent ones are by pid.
+    """
+    return pa.schema(
+        [
+            _required("sid", pa.string()),
+            _required("codes", CODES),
+            _required("pids", pa.list_(PID_TYPES[pid])),
+            _required("counts", pa.list_(pa.int64())),
+        ]
+    )
+
+
 PID_MAP = pa.schema([pa.field("pid", pa.string(), False), pa.field("number", pa.int64(), False)])
 """`pid_map`: a stable integer for every string id, for programs that force `int()` on ids."""
+
+VOCABULARY = pa.schema([pa.field("token", pa.string(), False), pa.field("id", pa.int64(), False)])
+"""`sid_vocabulary`: the tokens that OneRec adds to Qwen3's, and their ids."""
 
 PRETRAIN_ROWS = pa.schema(
     [(name, pa.string()) for name in ("source", "uuid", "segments", "metadata")]
@@ -130,7 +152,11 @@ TABLES: dict[str, Table] = {
     "codes": Table(codes, "parts"),
     "pid2sid": Table(pid2sid, "file"),
     "pid_map": Table(lambda pid: PID_MAP, "file"),
+    "sid2pid": Table(sid2pid, "file"),
+    "sid_vocabulary": Table(lambda pid: VOCABULARY, "file"),
     **{name: Table(lambda pid: PRETRAIN_ROWS, "parts") for name in PRETRAIN_DATA_SETS},
     **{name: Table(lambda pid: SFT_ROWS, "parts") for name in SFT_DATA_SETS},
+    "pretrain_shuffled": Table(lambda pid: PRETRAIN_ROWS, "parts"),
+    "sft_shuffled": Table(lambda pid: SFT_ROWS, "parts"),
 }
-"""Every table the IO manager stores, by the last part of its asset key."""
+"""Every table of this package, by the last part of its asset key."""

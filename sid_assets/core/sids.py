@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from sid_assets.core.schema import CODE_LAYERS, MAX_CODEBOOK_SIZE
+from sid_assets.core.schema import CODE_LAYERS, MAX_CODEBOOK_SIZE, VOCABULARY
 from sid_assets.core.strings import join_runs
 
 BEGIN = "<|sid_begin|>"
@@ -43,7 +43,7 @@ def vocabulary_table() -> pa.Table:
     """`vocabulary` with the id of every token: columns `token` and `id`."""
     tokens = vocabulary()
     ids = np.arange(FIRST_TOKEN_ID, FIRST_TOKEN_ID + len(tokens))
-    return pa.table({"token": pa.array(tokens, pa.string()), "id": ids})
+    return pa.table({"token": tokens, "id": ids}, schema=VOCABULARY)
 
 
 def token_ids(codes: np.ndarray) -> np.ndarray:

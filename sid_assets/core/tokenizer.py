@@ -1,7 +1,6 @@
 """The tokenizer of a generation: trained, or fetched, and kept in the store."""
 
 import dataclasses
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from sid_assets.core.checkpoint import Checkpoint, centroid_hash, load_checkpoint, save_checkpoint
+from sid_assets.core.checkpoint import centroid_hash, load_checkpoint, save_checkpoint
 from sid_assets.core.errors import InputError
-from sid_assets.core.parts import Part, file_digest
-from sid_assets.core.places import explained, is_local
 from sid_assets.core.provenance import derive
 from sid_assets.core.refresh import TokenizerSource
 from sid_assets.core.schema import CODE_LAYERS, EMBEDDING_DIM, MAX_CODEBOOK_SIZE
+from sid_assets.core.single_files import commit_file, read_file
 from sid_assets.core.tokenizer_hub import download_checkpoint
 from sid_assets.core.tokenizer_training import TrainingSettings, train
 from sid_assets.core.vectors import vectors_of
@@ -62,7 +60,7 @@ def load_tokenizer(version: Version) -> np.ndarray:
         InputError: The file is damaged, or another one than was committed.
     """
     path = version.paths[0]
-    centroids = _load(version).centroids
+    centroids = read_file(version, load_checkpoint).centroids
     if centroid_hash(centroids) != version.provenance.tokenizer:
         raise InputError(
             f"{path}: its centroids are not those that were committed. Put the file back, or "
@@ -131,15 +129,10 @@ def commit_tokenizer(
             **made.details,
         },
     )
-    with store.stage(TABLE) as staging:
-        path = staging.folder / f"{TABLE}{SUFFIX}"
-        with explained(path), tempfile.TemporaryDirectory() as scratch:
-            local = Path(path.path) if is_local(path) else Path(scratch, path.name)
-            save_checkpoint(local, made.centroids, dataclasses.asdict(provenance))
-            if not is_local(path):
-                path.write_bytes(local.read_bytes())
-        part = Part(path.name, rows=0, bytes=path.stat().st_size, digest=file_digest(path))
-        return store.commit(staging, [part], provenance, layout="file", suffix=SUFFIX)
+    fields = dataclasses.asdict(provenance)
+    return commit_file(
+        store, lambda path: save_checkpoint(path, made.centroids, fields), provenance, SUFFIX
+    )
 
 
 def _require_shape(centroids: np.ndarray, location: str) -> None:
@@ -160,13 +153,3 @@ def _require_shape(centroids: np.ndarray, location: str) -> None:
 def _vector_batches(embeddings: Version) -> Iterator[np.ndarray]:
     for batch in embeddings.stream(["embedding"], TRAINING_BATCH):
         yield vectors_of(batch.column("embedding"))
-
-
-def _load(version: Version) -> Checkpoint:
-    path = version.paths[0]
-    if is_local(path):
-        return load_checkpoint(path.path)
-    with tempfile.TemporaryDirectory() as scratch:
-        local = Path(scratch, path.name)
-        local.write_bytes(path.read_bytes())
-        return load_checkpoint(local)

@@ -12,8 +12,14 @@ from hypothesis import strategies as st
 
 from sid_assets.core import reverse_index
 from sid_assets.core.recif.inputs import ParquetInput
-from sid_assets.core.reverse_index import ITEM_COLUMNS, json_chunks, occurrences, reverse, sid2pid
-from sid_assets.core.schema import PidType, pid2sid
+from sid_assets.core.reverse_index import (
+    ITEM_COLUMNS,
+    check_reverse,
+    json_chunks,
+    occurrences,
+    reverse,
+)
+from sid_assets.core.schema import PidType, pid2sid, sid2pid
 
 ITEMS = st.lists(
     st.tuples(st.integers(0, 40), st.integers(0, 5)), max_size=40, unique_by=lambda i: i[0]
@@ -61,6 +67,7 @@ def test_the_reverse_index(
     assert rows.schema.equals(sid2pid(kind))
     written = b"".join(json_chunks(rows.to_batches(), "iid")).decode()
     assert written == expected_json(items, uses, kind, "iid")
+    assert not check_reverse(rows.to_reader(batch), table_of(items, kind).to_reader())
     for row in rows.to_pylist():
         assert row["sid"] == "<|sid_begin|><s_a_{}><s_b_{}><s_c_{}><|sid_end|>".format(
             *row["codes"]
@@ -93,3 +100,45 @@ def test_many_items_stream() -> None:
     found = pa.Table.from_batches(batches)
     assert np.array_equal(np.sort(found["pids"].combine_chunks().flatten()), np.arange(n))
     assert len(found) == len(np.unique(codes, axis=0))
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "value", "found"),
+    [
+        (
+            "pids",
+            0,
+            [1, 9],
+            {"items of pid2sid that are missing": 1, "items that pid2sid does not have": 1},
+        ),
+        (
+            "pids",
+            1,
+            [2, 2],
+            {
+                "items that pid2sid does not have": 1,
+                "rows that do not have a count for each pid": 1,
+            },
+        ),
+        (
+            "codes",
+            1,
+            [2, 7, 8190],
+            {
+                "items of pid2sid that are missing": 1,
+                "items that pid2sid does not have": 1,
+                "rows whose text is not that of their codes": 1,
+            },
+        ),
+        ("sid", 0, "<|sid_begin|>", {"rows whose text is not that of their codes": 1}),
+        ("counts", 0, [0, 1], {"rows that are not by their counts": 1}),
+    ],
+)
+def test_a_tampered_index_is_found(
+    column: str, row: int, value: Any, found: dict[str, int]
+) -> None:
+    table = table_of([(1, 1), (2, 2), (3, 1)], "int")
+    rows = reverse(table.to_reader(), [pa.array([1])]).read_all().to_pylist()
+    rows[row][column] = value
+    tampered = pa.Table.from_pylist(rows, sid2pid("int"))
+    assert check_reverse(tampered.to_reader(), table.to_reader()) == found
