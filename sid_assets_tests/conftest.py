@@ -1,15 +1,17 @@
 """Fixtures that many tests share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from sid_assets_tests.model_fixtures import real_tokenizer, small_model
 
 __all__ = ["real_tokenizer", "small_model"]
 
-# One dependency draws in a crash of transformers' tokenizers after a fork; they run fine without.
+# Tokenizers warn, and may hang, where a process that used them in threads forks.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
@@ -19,6 +21,13 @@ def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("SID_") and name != "SID_TEST_DATA":
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def _no_instance_from_other_tests() -> Iterator[None]:
+    """Contexts of schedules and sensors leave their closed instance in a context variable."""
+    with set_defs_state_storage(None):
+        yield
 
 
 @pytest.fixture(scope="session")

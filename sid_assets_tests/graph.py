@@ -24,6 +24,8 @@ WORDS = [
     "mirror",
     "thunder",
 ]
+GRAPH = defs.resolve_asset_graph()  # here, before a test's own Dagster instance is about
+
 ITEMS = 60
 USERS = 20
 
@@ -91,8 +93,7 @@ def materialize(
     instance: dg.DagsterInstance | None = None,
 ) -> dg.ExecuteInProcessResult:
     """Materialise tables (all, if none is named) with their checks; failures are returned."""
-    graph = defs.resolve_asset_graph()
-    keys = [dg.AssetKey(table.split("/")) for table in tables] or graph.materializable_asset_keys
+    keys = [dg.AssetKey(table.split("/")) for table in tables] or GRAPH.materializable_asset_keys
     return dg.materialize(
         [*defs.assets, *defs.asset_checks],
         selection=dg.AssetSelection.assets(*keys),

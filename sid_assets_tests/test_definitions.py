@@ -9,6 +9,7 @@ import pytest
 
 from sid_assets.definitions import defs
 
+DEFINED = defs.get_repository_def()  # here, before a test's own Dagster instance is about
 REPOSITORY = Path(__file__).parents[1]
 HEAVY = ("torch", "transformers", "faiss", "ray", "sklearn", "matplotlib", "plotly", "openai")
 
@@ -30,7 +31,7 @@ def test_the_keys_of_the_graph():
 
 
 def test_jobs_schedules_and_sensors():
-    repository = defs.get_repository_def()
+    repository = DEFINED
     assert "refresh_semantic_ids" in {job.name for job in repository.get_all_jobs()}
     assert [schedule.name for schedule in repository.schedule_defs] == ["refresh_on_schedule"]
     assert [sensor.name for sensor in repository.sensor_defs] == ["refresh_on_new_catalog"]

@@ -41,4 +41,6 @@ def offending_rows(
     shown = ", ".join(repr(pid) for pid in islice(ids, IDS_SHOWN))
     first = f" First ids: {shown}." if shown else ""
     plural = "row" if rows == 1 else "rows"
-    return InputError(f"{source}: column {column!r}: {problem} ({rows:,} {plural}).{first} {remedy}")
+    return InputError(
+        f"{source}: column {column!r}: {problem} ({rows:,} {plural}).{first} {remedy}"
+    )

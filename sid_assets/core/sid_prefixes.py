@@ -124,6 +124,31 @@ class SidPrefixes:
         return starts, ends
 
 
+def check_prefixes(prefixes: SidPrefixes, catalog: np.ndarray) -> dict[str, int]:
+    """What is wrong with the prefixes of a catalog, and of how many SIDs; empty if nothing.
+
+    All SIDs in the arrays are compared with those of the catalog. Then the walk through the arrays
+    is tried: it has to find each SID, and not those next to it that no item has.
+
+    Args:
+        prefixes: Of the catalog.
+        catalog: Its distinct SIDs, packed and sorted: int64 (`SidIndex.packed_sids`).
+    """
+    own = prefixes.packed()
+    lost, found = np.zeros(0, bool), np.zeros(0, bool)
+    if not len(lost_sids := np.setdiff1d(catalog, own)):
+        lost = ~prefixes.contain(unpack(catalog))
+        beside = np.setdiff1d(catalog + 1, catalog)
+        found = prefixes.contain(unpack(beside))
+    wrong = {
+        "SIDs of the catalog that are missing": len(lost_sids),
+        "SIDs that no item has": len(np.setdiff1d(own, catalog)),
+        "SIDs of the catalog that are not found": int(lost.sum()),
+        "SIDs found that no item has": int(found.sum()),
+    }
+    return {what: count for what, count in wrong.items() if count}
+
+
 @dataclass(frozen=True)
 class NextTokens:
     """The tokens that may come next in some sequences.

@@ -6,7 +6,7 @@ import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sid_assets.core.sid_prefixes import SidPrefixes, logits_processor, next_tokens
+from sid_assets.core.sid_prefixes import SidPrefixes, check_prefixes, logits_processor, next_tokens
 from sid_assets.core.sids import (
     BEGIN_TOKEN_ID,
     END_TOKEN_ID,
@@ -92,6 +92,25 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     loaded = SidPrefixes.load(tmp_path / "sid_prefixes.safetensors")
     assert loaded.packed().tolist() == [67108864 + 8191, 67108864 + 2 * 8192 + 3]
     assert [codes.dtype for codes in loaded.codes] == [np.int16] * 3
+
+
+def test_prefixes_are_checked_against_the_catalog() -> None:
+    rng = np.random.default_rng(0)
+    catalog = np.unique(pack(rng.integers(0, 30, (5000, 3))))
+    prefixes = SidPrefixes.of(catalog)
+    assert check_prefixes(prefixes, catalog) == {}
+    assert check_prefixes(prefixes, catalog[5:]) == {
+        "SIDs that no item has": 5,
+        "SIDs found that no item has": 4,
+    }
+    assert check_prefixes(SidPrefixes.of(catalog[:-7]), catalog) == {
+        "SIDs of the catalog that are missing": 7
+    }
+    unsorted = [codes.copy() for codes in prefixes.codes]
+    unsorted[2] = unsorted[2][::-1].copy()
+    tampered = SidPrefixes((unsorted[0], unsorted[1], unsorted[2]), prefixes.offsets)
+    assert check_prefixes(tampered, catalog)
+    assert check_prefixes(SidPrefixes.of(catalog[:0]), catalog[:0]) == {}
 
 
 def small_model() -> Any:

@@ -2,8 +2,11 @@ import json
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from upath import UPath
 
+from sid_assets.core.parts import write_parts
 from sid_assets.core.recif.stage_files import file_list, shuffled
 from sid_assets.core.schema import SFT_ROWS
 
@@ -38,3 +41,18 @@ def test_rows_are_shuffled_by_seed_and_uuid(tmp_path: Path) -> None:
     more = made(rows(range(2500)), 0, 1 << 16)
     kept = set(once)
     assert [uuid for uuid in more if uuid in kept] == once
+
+
+def test_files_are_as_the_loader_likes_them(tmp_path: Path) -> None:
+    import fastparquet
+
+    table = rows(range(2500))
+    names = [part.name for part in write_parts(UPath(tmp_path), table.to_reader(700), 1000)]
+    assert names == [f"part-0000{i}-of-00003.parquet" for i in range(3)]
+    read = []
+    for name, length in zip(names, (1000, 1000, 500), strict=True):
+        metadata = pq.read_metadata(tmp_path / name)
+        assert (metadata.num_rows, metadata.num_row_groups) == (length, 1)
+        assert metadata.row_group(0).column(2).compression == "SNAPPY"
+        read += fastparquet.ParquetFile(str(tmp_path / name)).to_pandas().to_dict("records")
+    assert read == table.to_pylist()
