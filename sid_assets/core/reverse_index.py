@@ -29,9 +29,6 @@ MEMORY_LIMIT = "1GB"
 
 BATCH_ROWS = 65_536
 
-PACKED = "((sid[1] * 8192 + sid[2]) * 8192 + sid[3])"
-"""The packed SID (`sids.pack`), as DuckDB computes it of a row of pid2sid."""
-
 
 def occurrences(
     interactions: ParquetInput,
@@ -67,17 +64,28 @@ def _sorted_rows(
     used = pa.schema([pa.field("pid", pid)])
     batches = (pa.record_batch([pids], schema=used) for pids in interacted)
     with _spilling_database() as connection:
-        connection.register("pid2sid", pid2sid)
+        connection.register("items", _packed(pid2sid))
         connection.register("used", pa.RecordBatchReader.from_batches(used, batches))
         connection.execute(
             "CREATE TABLE uses AS SELECT pid, count(*) AS uses FROM used GROUP BY pid"
         )
         rows = connection.sql(
-            f"SELECT {PACKED} AS packed, pid, coalesce(uses, 0) AS uses "
-            "FROM pid2sid LEFT JOIN uses USING (pid) "
+            "SELECT packed, pid, coalesce(uses, 0) AS uses FROM items LEFT JOIN uses USING (pid) "
             "ORDER BY packed, uses DESC, pid"
         )
         yield from rows.to_arrow_reader(BATCH_ROWS)
+
+
+def _packed(pid2sid: pa.RecordBatchReader) -> pa.RecordBatchReader:
+    """The table pid2sid as `pid` and `packed`, the SID as one integer."""
+    schema = pa.schema([pid2sid.schema.field("pid"), pa.field("packed", pa.int64())])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for batch in pid2sid:
+            codes = batch["sid"].flatten().to_numpy().reshape(-1, CODE_LAYERS)
+            yield pa.record_batch([batch["pid"], pa.array(pack(codes))], schema=schema)
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
 
 
 def _sid_rows(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -149,20 +157,17 @@ def check_reverse(rows: pa.RecordBatchReader, pid2sid: pa.RecordBatchReader) -> 
         pid2sid: The table that it is the inverse of.
     """
     wrong: Counter[str] = Counter()
-    pid_type = pid_type_of(pid2sid.schema)
-    pairs = pa.schema([pa.field("pid", PID_TYPES[pid_type]), pa.field("packed", pa.int64())])
-    batches = (pa.record_batch(_checked_pairs(batch, wrong), schema=pairs) for batch in rows)
+    forth = _packed(pid2sid)
+    pairs = (pa.record_batch(_checked_pairs(batch, wrong), schema=forth.schema) for batch in rows)
     with _spilling_database() as connection:
-        connection.register("pid2sid", pid2sid)
-        connection.register("pairs", pa.RecordBatchReader.from_batches(pairs, batches))
-        connection.execute(f"CREATE TABLE forth AS SELECT pid, {PACKED} AS packed FROM pid2sid")
-        connection.execute("CREATE TABLE back AS SELECT pid, packed FROM pairs")
-        for what, query in {
-            "items of pid2sid that are missing": "SELECT * FROM forth EXCEPT ALL FROM back",
-            "items that pid2sid does not have": "SELECT * FROM back EXCEPT ALL FROM forth",
-        }.items():
-            [(count,)] = connection.execute(f"SELECT count(*) FROM ({query})").fetchall()
-            wrong[what] += count
+        connection.register("pid2sid", forth)
+        connection.register("sid2pid", pa.RecordBatchReader.from_batches(forth.schema, pairs))
+        connection.execute("CREATE TABLE forth AS SELECT * FROM pid2sid")
+        connection.execute("CREATE TABLE back AS SELECT * FROM sid2pid")
+        lost = connection.sql("SELECT * FROM forth EXCEPT ALL FROM back")
+        other = connection.sql("SELECT * FROM back EXCEPT ALL FROM forth")
+        wrong["items of pid2sid that are missing"] += len(lost)
+        wrong["items that pid2sid does not have"] += len(other)
     return {what: count for what, count in wrong.items() if count}
 
 
