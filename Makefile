@@ -16,7 +16,7 @@ ui: .venv/.installed
 	$(BIN)/dagster dev --host 127.0.0.1
 
 test: .venv/.installed-test lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
