@@ -240,9 +240,8 @@ class NearestCentroid:
             return
         apart = distances(vectors, rows, self.centroids, candidates)
         starts = np.flatnonzero(np.diff(rows, prepend=-1))
-        sizes = np.diff(starts, append=len(rows))
-        error = (vectors.shape[1] + 4) * 2.0**-53
-        near = apart <= np.repeat(np.minimum.reduceat(apart, starts), sizes) * (1 + 4 * error)
+        smallest = np.repeat(np.minimum.reduceat(apart, starts), np.diff(starts, append=len(rows)))
+        near = apart <= smallest * (1 + 4 * (vectors.shape[1] + 4) * 2.0**-53)
         rows, candidates = rows[near], candidates[near]
         codes[rows] = candidates
         several = np.bincount(rows)[rows] > 1

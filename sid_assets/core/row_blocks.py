@@ -1,62 +1,25 @@
-"""Float64 arithmetic on float32 rows: a few rows at a time, so that they stay in the cache.
+"""Arithmetic on float32 rows, a few rows at a time: 16 rows of 4096 values stay in the cache.
 
-The threads share out the rows and each goes its own way. Calls into numpy are single-threaded, and
-threads inside of torch would have to meet after each of many small operations.
+All of it runs in the calling thread. Threads would not pay: in Python they wait for each other
+between calls as short as these, and those inside of torch meet at the end of each call, which takes
+very long on a machine that is busy with something else.
 """
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 
 import numpy as np
 
 VALUES_AT_ONCE = 65536
-"""16 rows of 4096 values: 1 MB of scratch room, and calls of about 50 microseconds."""
-
-PARTS_A_THREAD = 4
-"""So that a thread that was held up leaves its work to the others."""
-
-MOST_THREADS = 16
-"""More would wait for Python's lock."""
-
-Scratch = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""Room for the rows of a block: float32, float32, float64."""
-
-
-def each_block(rows: int, dim: int, work: Callable[[slice, Scratch], None]) -> None:
-    """Call `work(block, scratch)` for all blocks of the rows, from several threads."""
-    import torch
-
-    at_once = max(1, VALUES_AT_ONCE // dim)
-
-    def run(part: range) -> None:
-        shape = (at_once, dim)
-        room = np.empty(shape, np.float32), np.empty(shape, np.float32), np.empty(shape)
-        for start in part[::at_once]:
-            block = slice(start, min(start + at_once, part.stop))
-            size = block.stop - block.start
-            work(block, (room[0][:size], room[1][:size], room[2][:size]))
-
-    threads = min(MOST_THREADS, torch.get_num_threads())
-    size = max(at_once, -(-rows // (threads * PARTS_A_THREAD)))
-    parts = [range(start, min(start + size, rows)) for start in range(0, rows, size)]
-    if threads == 1 or len(parts) == 1:
-        for part in parts:
-            run(part)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(run, parts))
+"""16 rows of 4096 values: 256 kB of each float32 array, 512 kB of each float64 array."""
 
 
 def row_norms(vectors: np.ndarray) -> np.ndarray:
     """The Euclidean norms of float32 rows, in float64: relative error below (n + 4) 2^-53."""
-    squares = np.empty(len(vectors))
-
-    def work(block: slice, scratch: Scratch) -> None:
-        *_, wide = scratch
-        wide[:] = vectors[block]
-        np.vecdot(wide, wide, out=squares[block])
-
-    each_block(len(vectors), vectors.shape[1], work)
+    squares, wide = np.empty(len(vectors)), _Scratch(vectors, np.float64)
+    for block in _blocks(len(vectors), vectors):
+        values = wide[block]
+        values[:] = vectors[block]
+        np.vecdot(values, values, out=squares[block])
     return np.sqrt(squares)
 
 
@@ -71,17 +34,15 @@ def distances(
         others: Shape (m, dim).
         other_rows: Of each pair, the row of `others`.
     """
-    squares = np.empty(len(rows))
-
-    def work(block: slice, scratch: Scratch) -> None:
-        left, right, wide = scratch
-        # All rows are there; without a mode, numpy would not write to `out` directly.
-        np.take(vectors, rows[block], axis=0, out=left, mode="clip")
-        np.take(others, other_rows[block], axis=0, out=right, mode="clip")
-        np.subtract(left, right, out=wide, dtype=np.float64)
-        np.vecdot(wide, wide, out=squares[block])
-
-    each_block(len(rows), vectors.shape[1], work)
+    squares, narrow = np.empty(len(rows)), _Scratch(vectors, np.float32)
+    left, right = _Scratch(vectors, np.float64), _Scratch(vectors, np.float64)
+    for block in _blocks(len(rows), vectors):
+        values, difference = narrow[block], left[block]
+        # No row is out of bounds; without a mode, numpy would not write to `out` directly.
+        difference[:] = np.take(vectors, rows[block], axis=0, out=values, mode="clip")
+        right[block][:] = np.take(others, other_rows[block], axis=0, out=values, mode="clip")
+        difference -= right[block]
+        np.vecdot(difference, difference, out=squares[block])
     return np.sqrt(squares)
 
 
@@ -89,19 +50,17 @@ def subtract_rows(vectors: np.ndarray, others: np.ndarray, other_rows: np.ndarra
     """Take one row of `others` from each vector, in place and in float32.
 
     Returns:
-        The `row_norms` of what is left.
+        The `row_norms` of what is left; not finite where a difference overflows.
     """
     squares = np.empty(len(vectors))
-
-    def work(block: slice, scratch: Scratch) -> None:
-        _, right, wide = scratch
-        np.take(others, other_rows[block], axis=0, out=right, mode="clip")
-        with np.errstate(over="ignore"):  # norms that are not finite tell the caller
-            vectors[block] -= right
-        wide[:] = vectors[block]
-        np.vecdot(wide, wide, out=squares[block])
-
-    each_block(len(vectors), vectors.shape[1], work)
+    right, wide = _Scratch(vectors, np.float32), _Scratch(vectors, np.float64)
+    with np.errstate(over="ignore"):
+        for block in _blocks(len(vectors), vectors):
+            values = wide[block]
+            np.take(others, other_rows[block], axis=0, out=right[block], mode="clip")
+            vectors[block] -= right[block]
+            values[:] = vectors[block]
+            np.vecdot(values, values, out=squares[block])
     return np.sqrt(squares)
 
 
@@ -120,24 +79,41 @@ def round_rows(vectors: np.ndarray, scale: float, bits: np.ndarray) -> np.ndarra
         The norms of what rounding took from each row, summed in float32: relative error below
         (n + 4) 2^-24; squares below 2^-149 are lost, and norms above 2^63 infinite.
     """
-    squares = np.empty(len(vectors))
+    squares = np.empty(len(vectors), np.float32)
+    scaled, upper = _Scratch(vectors, np.float32), _Scratch(vectors, np.uint32)
+    rounded = _Scratch(vectors, np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):  # vectors too long for the bounds
+        for block in _blocks(len(vectors), vectors):
+            values, above, result = scaled[block], upper[block], rounded[block]
+            np.multiply(vectors[block], np.float32(scale), out=values)
+            before, after = values.view(np.uint32), result.view(np.uint32)
+            np.right_shift(before, 16, out=after)
+            after &= 1
+            after += before
+            after += 0x7FFF
+            np.right_shift(after, 16, out=above)
+            bits[block] = above
+            after &= 0xFFFF0000
+            values -= result
+            np.vecdot(values, values, out=squares[block])
+    return np.sqrt(squares, dtype=np.float64)
 
-    def work(block: slice, scratch: Scratch) -> None:
-        scaled, rounded, wide = scratch
-        with np.errstate(over="ignore"):  # too long for the bound; it is not used then
-            np.multiply(vectors[block], np.float32(scale), out=scaled)
-        before, after = scaled.view(np.uint32), rounded.view(np.uint32)
-        upper = wide.view(np.uint32)[:, : scaled.shape[1]]
-        np.right_shift(before, 16, out=after)
-        after &= 1
-        after += before
-        after += 0x7FFF
-        np.right_shift(after, 16, out=upper)
-        bits[block] = upper
-        after &= 0xFFFF0000
-        with np.errstate(over="ignore", invalid="ignore"):
-            scaled -= rounded
-            np.vecdot(scaled, scaled, out=squares[block])
 
-    each_block(len(vectors), vectors.shape[1], work)
-    return np.sqrt(squares)
+def _rows_at_once(like: np.ndarray) -> int:
+    return max(1, VALUES_AT_ONCE // like.shape[1])
+
+
+def _blocks(rows: int, like: np.ndarray) -> Iterator[slice]:
+    for start in range(0, rows, _rows_at_once(like)):
+        yield slice(start, min(start + _rows_at_once(like), rows))
+
+
+class _Scratch:
+    """Room for the rows of a block. Used for one block after the other, it stays in the cache."""
+
+    def __init__(self, like: np.ndarray, dtype: type[np.generic]) -> None:
+        self._room = np.empty((_rows_at_once(like), like.shape[1]), dtype)
+
+    def __getitem__(self, block: slice) -> np.ndarray:
+        """As many rows as the block has."""
+        return self._room[: block.stop - block.start]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sid_assets.core.row_blocks import distances, each_block, round_rows, row_norms, subtract_rows
+from sid_assets.core.row_blocks import distances, round_rows, row_norms, subtract_rows
 
 ROWS, DIM = 300, 700
 
@@ -15,24 +15,6 @@ ROWS, DIM = 300, 700
 def vectors():
     rng = np.random.default_rng(0)
     return np.float32(rng.standard_normal((ROWS, DIM)) * 10.0 ** rng.uniform(-20, 18, (ROWS, 1)))
-
-
-@pytest.mark.parametrize("rows", [0, 1, 93, 94, 1000])
-@pytest.mark.parametrize("dim", [1, 700, 100_000])
-def test_every_row_is_in_one_block(rows, dim):
-    seen = []
-    each_block(rows, dim, lambda block, scratch: seen.append((block, [len(s) for s in scratch])))
-    covered = [row for block, _ in seen for row in range(block.start, block.stop)]
-    assert sorted(covered) == list(range(rows))
-    assert all(sizes == [block.stop - block.start] * 3 for block, sizes in seen)
-
-
-def test_errors_of_a_thread_arrive():
-    def fail(block, scratch):
-        raise ValueError(f"row {block.start}")
-
-    with pytest.raises(ValueError, match="row"):
-        each_block(1000, 1000, fail)
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0**-40, 2.0**60])
@@ -64,6 +46,14 @@ def test_norms_and_distances(vectors):
     wide = vectors.astype(np.float64)
     expected = [exact(wide[i] - wide[j]) for i, j in zip(left, right, strict=True)]
     np.testing.assert_allclose(distances(vectors, left, vectors, right), expected, rtol=1e-13)
+
+
+@pytest.mark.parametrize("dim", [1, 700, 100_000])
+@pytest.mark.parametrize("rows", [0, 1, 94])
+def test_any_shape(rows, dim):
+    vectors = np.ones((rows, dim), np.float32)
+    np.testing.assert_allclose(row_norms(vectors), np.full(rows, dim**0.5))
+    np.testing.assert_array_equal(round_rows(vectors, 1, np.empty((rows, dim), np.uint16)), 0)
 
 
 def test_subtracting_rows_rounds_each_difference_to_float32(vectors):
