@@ -42,8 +42,9 @@ def materialize(settings: Settings, *tables: str) -> dg.ExecuteInProcessResult:
     selection = dg.AssetSelection.all()
     if tables:
         selection = dg.AssetSelection.assets(*(dg.AssetKey(name.split("/")) for name in tables))
+    everything = (*(defs.assets or ()), *(defs.asset_checks or ()))
     return dg.materialize(
-        [*(defs.assets or ()), *(defs.asset_checks or ())],
+        [part for part in everything if isinstance(part, dg.AssetsDefinition)],
         selection=selection,
         resources=defs.resources,
         raise_on_error=False,
@@ -56,7 +57,7 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("goods")
     frame = write_catalog(folder / "catalog.parquet")
     write_catalog(folder / "goods.parquet", items=len(GOODS), seed=1, pids=GOODS)
-    interactions = write_interactions(folder / "interactions.parquet", frame.pid)
+    interactions = write_interactions(folder / "interactions.parquet", frame.pid.tolist())
     draw = np.random.default_rng(2)
     users = range(len(interactions))
     interactions["hist_longview_video_list"] = interactions.hist_video_pid
