@@ -6,24 +6,20 @@ import duckdb
 import pyarrow as pa
 
 
-def computed(rows: pa.Table, *expressions: str) -> pa.Array:
-    """A column computed of a table, row by row and in order.
+def computed(rows: pa.Table, expressions: str) -> pa.Table:
+    """Columns computed of a table, row by row and in order.
 
     Args:
         rows: Shape (n,).
-        expressions: SQL of the table's columns; each after the first one is of the column `x`
-            that the one before it gave. Never of text that is not this package's own.
-
-    Returns:
-        Shape (n,).
+        expressions: SQL, as between SELECT and FROM: `.. AS a, .. AS b`. Each may use the names
+            before it. Never of text that is not this package's own.
     """
-    # A cursor is a connection of its own, so that threads may call this, and costs microseconds.
-    relation = _connection().cursor().from_arrow(rows)
-    for expression in expressions:
-        relation = relation.project(f"{expression} AS x")
-    return relation.to_arrow_table()["x"].combine_chunks()
+    # A cursor is a connection of its own, so that threads may call this.
+    relation = _connection().cursor().from_arrow(rows).project(expressions)
+    return relation.to_arrow_table().combine_chunks()
 
 
 @cache
 def _connection() -> duckdb.DuckDBPyConnection:
-    return duckdb.connect()
+    # Those who have much to compute have threads of their own.
+    return duckdb.connect(config={"threads": 1})

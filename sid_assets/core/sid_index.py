@@ -129,4 +129,4 @@ def _keys(pids: pa.Array, salt: int) -> np.ndarray:
     """The 64-bit keys of pids: one to one for integers, a hash for texts."""
     if pids.type == pa.int64():
         return pids.fill_null(0).to_numpy().view(np.uint64) * _ODD
-    return computed(pa.table({"pid": pids}), f"hash(pid, {salt:d})").to_numpy()
+    return computed(pa.table({"pid": pids}), f"hash(pid, {salt:d}) AS key")["key"].to_numpy()

@@ -13,7 +13,7 @@ from sid_assets.core.recif import pretrain, sft
 from sid_assets.core.recif.column_types import check_types
 from sid_assets.core.recif.inputs import InputName, ParquetInput, TrainingInputs
 from sid_assets.core.recif.prompts import LABELS
-from sid_assets.core.recif.rows import Counts, RowIds
+from sid_assets.core.recif.rows import Counts, Identifier
 from sid_assets.core.recif.stretch import Draft, Stretch
 from sid_assets.core.schema import PRETRAIN_ROWS, SFT_ROWS
 
@@ -53,7 +53,7 @@ class DataSet:
     stage: Stage
     source: str
     columns: Columns
-    draft: Callable[[Stretch, TrainingInputs, RowIds], Draft]
+    draft: Callable[[Stretch, TrainingInputs, Identifier], Draft]
     made_of: InputName = "interactions"
     one_of: tuple[Columns, ...] = ()
     optional: Columns = ()
@@ -253,21 +253,21 @@ def training_rows(name: str, inputs: TrainingInputs) -> TrainingRows:
 def _batches(
     data_set: DataSet, inputs: TrainingInputs, source: ParquetInput, counts: Counts
 ) -> Iterator[pa.RecordBatch]:
-    ids = RowIds(data_set.name, inputs.seed)
+    identifier = Identifier(data_set.name, inputs.seed)
 
     def draft(batch: pa.RecordBatch) -> tuple[Draft, Counts]:
         rows = Stretch(batch, source)
-        return data_set.draft(rows, inputs, ids), rows.counts
+        return data_set.draft(rows, inputs, identifier), rows.counts
 
     # Captions have no split: all of them are trained on.
     read = source.train_batches if data_set.made_of == "interactions" else source.batches
     for made, made_counts in in_order(draft, read(data_set.reads())):
-        written = len(made.keys)
+        written = len(made.ids.keys)
         counts.add(made_counts)
         counts.written += written
         if written:
             name = pa.repeat(data_set.source, written)
-            columns = [name, ids.uuids(made.keys), made.body, made.metadata]
+            columns = [name, identifier.distinct_uuids(made.ids), made.body, made.metadata]
             yield pa.record_batch(columns, schema=data_set.schema)
     if data_set.must_have_rows and not counts.written:
         raise InputError(

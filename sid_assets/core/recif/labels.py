@@ -1,6 +1,7 @@
 """Label masks: lists of 0 and 1 beside lists of pids, one for each kind of interaction."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -8,55 +9,77 @@ import pyarrow.compute as pc
 
 from sid_assets.core.recif.columns import as_bool, is_valid, list_bounds, spans
 from sid_assets.core.recif.inputs import IdSpace
+from sid_assets.core.recif.prompts import LABELS
 from sid_assets.core.recif.sid_lists import SidLists
 from sid_assets.core.recif.stretch import Stretch
 
 
 @dataclass(frozen=True)
 class Labelled:
-    """The items of each row that have a label.
+    """The items of each row that have a label, for each of `LABELS`.
 
     Attributes:
         sids: Their SIDs.
         positive: bool, shape (n,): whether a row has such an item, with a SID or without.
     """
 
-    sids: SidLists
-    positive: np.ndarray
+    sids: list[SidLists]
+    positive: list[np.ndarray]
 
 
 def labelled(
     rows: Stretch,
-    pids: str,
-    mask: str,
+    side: Literal["hist", "target"],
     items: IdSpace,
     *,
     first: int | None = None,
     last: int | None = None,
 ) -> Labelled:
-    """The items of a list of pids where the mask is 1, the first or the last of them.
+    """The items of histories or targets where the mask of a label is 1, the first or the last.
 
-    A mask that is not as long as its list has no items, and is counted.
+    A mask that is not as long as its list has no items, and is counted; one that is not there has
+    none.
     """
-    if not rows.has(mask):
-        return Labelled(SidLists.empty(len(rows)), np.zeros(len(rows), bool))
-    pid_lists, mask_lists = rows.lists(pids), rows.lists(mask)
-    pid_starts, _ = list_bounds(pid_lists)
-    starts, ends = list_bounds(mask_lists)
-    fits = aligned(pid_lists, mask_lists)
-    rows.counts.mask_lines[mask] += int((~fits & is_valid(pid_lists) & is_valid(mask_lists)).sum())
-    ends = np.where(fits, ends, starts)
+    column = f"{side}_video_pid"
+    pids = rows.lists(column)
+    positions, lengths, positive = [], [], []
+    for label in LABELS:
+        ones, low, high = _ones(rows, pids, f"{side}_video_{label}")
+        positive.append(high > low)
+        if first is not None:
+            high = np.minimum(high, low + first)
+        if last is not None:
+            low = np.maximum(low, high - last)
+        chosen, _ = spans(low, high)
+        positions.append(ones[chosen])
+        lengths.append(high - low)
+    bounds = np.concatenate([[0], np.cumsum(np.concatenate(lengths))])
+    found = rows.sids_at(pids.values, np.concatenate(positions), bounds, column, items)
+    return Labelled(found.split(len(LABELS)), positive)
 
-    ones = np.flatnonzero(is_one(mask_lists.values))
-    low, high = np.searchsorted(ones, starts), np.searchsorted(ones, ends)
-    positive = high > low
-    if first is not None:
-        high = np.minimum(high, low + first)
-    if last is not None:
-        low = np.maximum(low, high - last)
-    chosen, bounds = spans(low, high)
-    positions = ones[chosen] + np.repeat(pid_starts - starts, high - low)
-    return Labelled(rows.sids_at(pid_lists.values, positions, bounds, pids, items), positive)
+
+def _ones(
+    rows: Stretch, pids: pa.ListArray, column: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where a mask is 1: positions in `pids.values`, and the bounds of each row in these.
+
+    Returns:
+        int64, shape (m,), and two of shape (n,): row i has the positions low[i] to high[i].
+    """
+    none = np.zeros(len(rows), np.int64)
+    if not rows.has(column):
+        return none[:0], none, none
+    mask = rows.lists(column)
+    fits = aligned(pids, mask)
+    rows.counts.mask_lines[column] += int((~fits & is_valid(pids) & is_valid(mask)).sum())
+    starts, ends = list_bounds(mask)
+    ones = np.flatnonzero(is_one(mask.values))
+    low, high = np.searchsorted(ones, starts), np.searchsorted(ones, np.where(fits, ends, starts))
+    # The values of the mask and of the pids need not begin at the same place.
+    shift = np.zeros(len(ones), np.int64)
+    of_rows, _ = spans(low, high)
+    shift[of_rows] = np.repeat(list_bounds(pids)[0] - starts, high - low)
+    return ones + shift, low, high
 
 
 def aligned(pids: pa.ListArray, mask: pa.ListArray) -> np.ndarray:

@@ -6,14 +6,14 @@ from sid_assets.core.recif.captions import Captions
 from sid_assets.core.recif.columns import only
 from sid_assets.core.recif.inputs import TrainingInputs
 from sid_assets.core.recif.json_text import concatenated, escaped, json_object
-from sid_assets.core.recif.rows import RowIds
+from sid_assets.core.recif.rows import Identifier
 from sid_assets.core.recif.stretch import Draft, Stretch
 
 HISTORY_LENGTH = 512
 TARGET_LENGTH = 10
 
 
-def video_rec(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+def video_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
     """The SIDs of a history, directly followed by those of its targets."""
     history = rows.sids("hist_video_pid", inputs.items, last=HISTORY_LENGTH)
     targets = rows.sids("target_video_pid", inputs.items, first=TARGET_LENGTH)
@@ -24,25 +24,27 @@ def video_rec(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
     )
     uid, *content = only(kept, rows.id_json("uid"), history.content(), targets.content())
     texts = only(kept, history.text(), targets.text())
-    return Draft(ids.keys(uid, *content), segments(*texts), json_object(uid=uid))
+    return Draft(identifier.identify(uid, *content), segments(*texts), json_object(uid=uid))
 
 
-def user_profile(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+def user_profile(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
     """The profile of a user, as it is."""
     profile = rows.text("inter_user_profile_with_sid")
     kept = rows.keep_rows(rows.not_null("uid") | rows.not_empty("inter_user_profile_with_sid"))
     uid, profile = only(kept, rows.id_json("uid"), profile)
-    return Draft(ids.keys(uid, profile), segments(escaped(profile)), json_object(uid=uid))
+    return Draft(
+        identifier.identify(uid, profile), segments(escaped(profile)), json_object(uid=uid)
+    )
 
 
-def item_understand(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+def item_understand(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
     """A SID beside the caption of its item."""
     captions = Captions.of(rows, inputs)
-    keys = ids.keys(captions.pid, captions.sid, captions.caption)
+    ids = identifier.identify(captions.pid, captions.sid, captions.caption)
     text = inputs.prompts["item_understand.text"].fill(
-        keys, sid=captions.sid, caption=escaped(captions.caption)
+        ids.keys, sid=captions.sid, caption=escaped(captions.caption)
     )
-    return Draft(keys, segments(text), captions.metadata())
+    return Draft(ids, segments(text), captions.metadata())
 
 
 def segments(*texts: pa.StringArray) -> pa.StringArray:

@@ -14,8 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from sid_assets.core.expressions import computed
-
-SHA1_BYTES = 20
+from sid_assets.core.recif.columns import only
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "sid_assets training data")
 
@@ -125,16 +124,36 @@ class Counts:
         return kept
 
 
+@dataclass(frozen=True)
 class RowIds:
-    """Keys and uuids of the rows of one data set."""
+    """What tells rows apart.
+
+    Attributes:
+        digests: The SHA-1 of each row's content, data set and seed: 40 hex digits, shape (n,).
+        keys: The first 64 bits of it, by which wordings are drawn: uint64, shape (n,).
+        uuids: The uuid5 of each row, if no row before it has the same content: shape (n,).
+    """
+
+    digests: pa.StringArray
+    keys: np.ndarray
+    uuids: pa.StringArray
+
+    def only(self, kept: np.ndarray) -> "RowIds":
+        """Those of some of the rows; `kept`: bool, shape (n,)."""
+        digests, uuids = only(kept, self.digests, self.uuids)
+        return RowIds(digests, self.keys[kept], uuids)
+
+
+class Identifier:
+    """Gives the rows of one data set their ids."""
 
     def __init__(self, dataset: str, seed: int) -> None:
         """Begin a data set."""
         self._name = f"{dataset}/{seed:d}"
         self._occurrences = Occurrences()
 
-    def keys(self, *content: pa.Array) -> np.ndarray:
-        """64 bits of the SHA-1 of each row's content, data set and seed: uint64, shape (n,).
+    def identify(self, *content: pa.Array) -> RowIds:
+        """The ids of rows by what they say.
 
         Args:
             content: Columns of text or bytes, shape (n,) each; null is as empty.
@@ -142,25 +161,36 @@ class RowIds:
         names = [f"column_{i}" for i in range(len(content))]
         table = pa.table([column.cast(pa.binary()) for column in content], names)
         said = " || '|'::BLOB || ".join(f"coalesce({name}, ''::BLOB)" for name in names)
-        digests = computed(table, f"unhex(sha1('{self._name}/'::BLOB || {said}))")
-        data = digests.cast(pa.binary(SHA1_BYTES)).buffers()[1]
-        sha1 = np.frombuffer(data, np.uint8).reshape(len(table), SHA1_BYTES)
-        return sha1[:, :8].copy().view("<u8").reshape(-1)
+        found = computed(
+            table,
+            f"sha1('{self._name}/'::BLOB || {said}) AS digest, "
+            f"unhex(digest[1:16]) AS key, {self._uuid('0')} AS uuid",
+        )
+        digests, keys, uuids = (found[name].combine_chunks() for name in ("digest", "key", "uuid"))
+        return RowIds(digests, np.frombuffer(keys.cast(pa.binary(8)).buffers()[1], ">u8"), uuids)
 
-    def uuids(self, keys: np.ndarray) -> pa.StringArray:
-        """The uuid5 of each row, by its key and by how many rows of that key came before it.
+    def distinct_uuids(self, rows: RowIds) -> pa.StringArray:
+        """The uuids of rows, also where rows before them say the same.
 
-        Args:
-            keys: uint64, shape (n,); rows are to come in order.
+        Rows have to come in order.
         """
-        table = pa.table({"key": keys, "occurrence": self._occurrences.number(keys)})
+        occurrences = self._occurrences.number(rows.keys)
+        if not occurrences.any():
+            return rows.uuids
+        table = pa.table({"digest": rows.digests, "occurrence": occurrences})
+        return computed(table, f"{self._uuid('occurrence')} AS uuid")["uuid"].combine_chunks()
+
+    def _uuid(self, occurrence: str) -> str:
+        """The SQL of a row's uuid5, by its digest and how many rows of that digest came before."""
         namespace = "".join(f"\\x{byte:02X}" for byte in NAMESPACE.bytes)
-        name = f"encode('{self._name}/' || key || '/' || occurrence)"
-        digest = f"sha1('{namespace}'::BLOB || {name})"
+        name = f"encode('{self._name}/' || digest || '/' || {occurrence})"
         # RFC 9562: 128 bits of the SHA-1; four of them give way to the version, two to the variant.
-        variant = "substr('89ab89ab89ab89ab', strpos('0123456789abcdef', x[17]), 1)"
-        groups = f"x[1:8], x[9:12], '5' || x[14:16], {variant} || x[18:20], x[21:32]"
-        return computed(table, digest, f"concat_ws('-', {groups})")
+        return (
+            f"sha1('{namespace}'::BLOB || {name}) AS h, "
+            "concat_ws('-', h[1:8], h[9:12], '5' || h[14:16], "
+            "substr('89ab89ab89ab89ab', strpos('0123456789abcdef', h[17]), 1) || h[18:20], "
+            "h[21:32])"
+        )
 
 
 def draw(keys: np.ndarray, what: str, choices: int | np.ndarray) -> np.ndarray:

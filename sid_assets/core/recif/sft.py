@@ -10,12 +10,12 @@ from sid_assets.core.pids import convert_pids
 from sid_assets.core.recif import keywords
 from sid_assets.core.recif.captions import Captions
 from sid_assets.core.recif.columns import as_bool, is_valid, list_bounds, only, spans
-from sid_assets.core.recif.inputs import IdSpace, TrainingInputs
+from sid_assets.core.recif.inputs import TrainingInputs
 from sid_assets.core.recif.json_text import concatenated, escaped, json_object, quoted
 from sid_assets.core.recif.labels import aligned, as_numbers, labelled
 from sid_assets.core.recif.pretrain import HISTORY_LENGTH, TARGET_LENGTH
 from sid_assets.core.recif.prompts import LABELS, Prompts
-from sid_assets.core.recif.rows import RowIds, draw
+from sid_assets.core.recif.rows import Identifier, draw
 from sid_assets.core.recif.sid_lists import SidLists
 from sid_assets.core.recif.stretch import Draft, Stretch, not_blank
 
@@ -27,7 +27,7 @@ GOODS_LENGTH = 100
 YES, NO = "是", "否"
 
 
-def video_rec(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+def video_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
     """A history; the answer are its targets."""
     history = rows.sids("hist_video_pid", inputs.items, last=HISTORY_LENGTH)
     targets = rows.sids("target_video_pid", inputs.items, first=TARGET_LENGTH)
@@ -38,14 +38,14 @@ def video_rec(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
     )
     uid, *content = only(kept, rows.id_json("uid"), history.content(), targets.content())
     history_text, answer = only(kept, history.text(), targets.text())
-    keys = ids.keys(uid, *content)
+    ids = identifier.identify(uid, *content)
     prompts = inputs.prompts
-    system = prompts["sft_video_rec.system"].fill(keys)
-    user = prompts["sft_video_rec.user"].fill(keys, history=history_text)
-    return Draft(keys, messages(system, [user], answer), json_object(uid=uid))
+    system = prompts["sft_video_rec.system"].fill(ids.keys)
+    user = prompts["sft_video_rec.user"].fill(ids.keys, history=history_text)
+    return Draft(ids, messages(system, [user], answer), json_object(uid=uid))
 
 
-def interactive_rec(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+def interactive_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
     """A profile and a keyword; the answer are the items chosen after searching for it."""
     found = keywords.read_keywords(rows.rows[keywords.COLUMN], TARGET_LENGTH)
     has_keyword = np.bincount(found.row, minlength=len(rows)) > 0
@@ -79,30 +79,25 @@ def interactive_rec(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft
     uid = rows.id_json("uid").take(of_row)
     profile = rows.text("inter_user_profile_with_sid").take(of_row)
     keyword, content, answer = only(kept, keyword, answers.content(), answers.text())
-    keys = ids.keys(uid, profile, keyword, content)
+    ids = identifier.identify(uid, profile, keyword, content)
     prompts = inputs.prompts
-    system = prompts["sft_interactive_rec.system"].fill(keys)
+    system = prompts["sft_interactive_rec.system"].fill(ids.keys)
     user = prompts["sft_interactive_rec.user"].fill(
-        keys, profile=escaped(profile), keyword=escaped(keyword)
+        ids.keys, profile=escaped(profile), keyword=escaped(keyword)
     )
     metadata = json_object(uid=uid, keyword=quoted(keyword))
-    return Draft(keys, messages(system, [user], answer), metadata)
+    return Draft(ids, messages(system, [user], answer), metadata)
 
 
-def label_cond_rec(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+def label_cond_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
     """Histories by label and a label to predict; the answer are the targets that have it."""
-    histories = _label_histories(rows, inputs.items)
-    targets = [
-        labelled(
-            rows, "target_video_pid", f"target_video_{label}", inputs.items, first=TARGET_LENGTH
-        )
-        for label in LABELS
-    ]
-    available = np.stack([target.positive for target in targets], axis=1)
+    histories = labelled(rows, "hist", inputs.items, last=LABELLED_LENGTH).sids
+    targets = labelled(rows, "target", inputs.items, first=TARGET_LENGTH)
+    available = np.stack(targets.positive, axis=1)
     uid = rows.id_json("uid")
-    keys = ids.keys(uid, *_contents(histories), *_contents([t.sids for t in targets]))
-    label = _draw_available(keys, available)
-    answered = np.choose(label, [target.sids.filled() for target in targets])
+    ids = identifier.identify(uid, *_contents(histories), *_contents(targets.sids))
+    label = _draw_available(ids.keys, available)
+    answered = np.choose(label, [sids.filled() for sids in targets.sids])
     kept = rows.keep_rows(
         rows.not_null("uid")
         | rows.not_null("hist_video_pid")
@@ -113,25 +108,25 @@ def label_cond_rec(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
             "no target of the drawn label has a SID": answered,
         }
     )
-    keys, label = keys[kept], pa.array(label[kept])
+    ids, label = ids.only(kept), pa.array(label[kept])
     prompts = inputs.prompts
-    lines = _lines(LABELS, only(kept, *_texts(histories)), keys, prompts)
-    tasks = [prompts[f"sft_label_cond_rec.task_{name}"].fill(keys) for name in LABELS]
-    answers = only(kept, *(target.sids.text() for target in targets))
+    lines = _lines(LABELS, only(kept, *_texts(histories)), ids.keys, prompts)
+    tasks = [prompts[f"sft_label_cond_rec.task_{name}"].fill(ids.keys) for name in LABELS]
+    answers = only(kept, *_texts(targets.sids))
     body = messages(
-        prompts["sft_label_cond_rec.system"].fill(keys),
+        prompts["sft_label_cond_rec.system"].fill(ids.keys),
         [*lines, pc.choose(label, *tasks)],
         pc.choose(label, *answers),
     )
     (uid,) = only(kept, uid)
     interaction = quoted(pa.array(LABELS).take(label))
-    return Draft(keys, body, json_object(uid=uid, target_interaction=interaction))
+    return Draft(ids, body, json_object(uid=uid, target_interaction=interaction))
 
 
-def label_pred(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+def label_pred(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
     """Histories by label and one target; the answer is whether the user watched it for long."""
     targets, mask = rows.lists("target_video_pid"), rows.lists("target_video_longview")
-    histories = _label_histories(rows, inputs.items)
+    histories = labelled(rows, "hist", inputs.items, last=LABELLED_LENGTH).sids
     starts, ends = list_bounds(targets)
     passed = rows.counts.keep(
         rows.not_null("uid")
@@ -162,27 +157,29 @@ def label_pred(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
     of_row = pa.array(row[kept])
     label, content, sid = only(kept, label.cast(pa.string()), candidate.content(), candidate.text())
     uid, *contents = (c.take(of_row) for c in (rows.id_json("uid"), *_contents(histories)))
-    keys = ids.keys(uid, *contents, content, label)
+    ids = identifier.identify(uid, *contents, content, label)
     prompts = inputs.prompts
-    lines = _lines(LABELS, [text.take(of_row) for text in _texts(histories)], keys, prompts)
+    lines = _lines(LABELS, [text.take(of_row) for text in _texts(histories)], ids.keys, prompts)
     body = messages(
-        prompts["sft_label_pred.system"].fill(keys),
-        [*lines, prompts["sft_label_pred.question"].fill(keys, sid=sid)],
+        prompts["sft_label_pred.system"].fill(ids.keys),
+        [*lines, prompts["sft_label_pred.question"].fill(ids.keys, sid=sid)],
         pc.if_else(pc.equal(label, "1"), YES, NO),
     )
-    return Draft(keys, body, json_object(uid=uid, label=label))
+    return Draft(ids, body, json_object(uid=uid, label=label))
 
 
-def ad_rec(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+def ad_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
     """Videos watched for long and ads; the answer are the ads clicked next."""
     videos = rows.sids("hist_longview_video_list", inputs.items, last=LONGVIEW_LENGTH)
     ads = rows.sids("hist_ad_pid", inputs.items, last=AD_LENGTH)
     targets = rows.sids("target_ad_pid", inputs.items, first=TARGET_LENGTH)
     histories = {"video": videos, "ad": ads}
-    return _across_domains("sft_ad_rec", rows, histories, "target_ad_pid", targets, inputs, ids)
+    return _across_domains(
+        "sft_ad_rec", rows, histories, "target_ad_pid", targets, inputs, identifier
+    )
 
 
-def product_rec(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+def product_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
     """Videos watched for long and goods; the answer are the goods clicked next."""
     if inputs.goods is None:
         raise ValueError("product_rec needs goods")
@@ -191,20 +188,20 @@ def product_rec(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
     targets = rows.sids("target_goods_pid", inputs.goods, first=TARGET_LENGTH)
     histories = {"video": videos, "goods": goods}
     column = "target_goods_pid"
-    return _across_domains("sft_product_rec", rows, histories, column, targets, inputs, ids)
+    return _across_domains("sft_product_rec", rows, histories, column, targets, inputs, identifier)
 
 
-def item_understand(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+def item_understand(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
     """A SID; the answer is the caption of its item."""
     captions = Captions.of(rows, inputs)
-    keys = ids.keys(captions.pid, captions.sid, captions.caption)
-    system = inputs.prompts["sft_item_understand.system"].fill(keys)
-    user = inputs.prompts["sft_item_understand.user"].fill(keys, sid=captions.sid)
+    ids = identifier.identify(captions.pid, captions.sid, captions.caption)
+    system = inputs.prompts["sft_item_understand.system"].fill(ids.keys)
+    user = inputs.prompts["sft_item_understand.user"].fill(ids.keys, sid=captions.sid)
     body = messages(system, [user], escaped(captions.caption))
-    return Draft(keys, body, captions.metadata())
+    return Draft(ids, body, captions.metadata())
 
 
-def rec_reason(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
+def rec_reason(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
     """A profile, captions of watched videos and of the next one; the answer is the reasoning."""
     columns = ("inter_user_profile_with_sid", "reco_target_caption", "reco_cot")
     checks = {k: v for column in columns for k, v in rows.not_blank(column).items()}
@@ -213,17 +210,17 @@ def rec_reason(rows: Stretch, inputs: TrainingInputs, ids: RowIds) -> Draft:
     uid, target_pid = only(kept, *identity)
     profile, target, reasoning = only(kept, *(rows.text(column) for column in columns))
     history, has_history = _watched(rows, kept)
-    keys = ids.keys(uid, target_pid, profile, history, target, reasoning)
+    ids = identifier.identify(uid, target_pid, profile, history, target, reasoning)
 
     values = {"profile": escaped(profile), "target": escaped(target)}
     prompts = inputs.prompts
     user = pc.if_else(
         has_history,
-        prompts["sft_rec_reason.user"].fill(keys, history=escaped(history), **values),
-        prompts["sft_rec_reason.user_without_history"].fill(keys, **values),
+        prompts["sft_rec_reason.user"].fill(ids.keys, history=escaped(history), **values),
+        prompts["sft_rec_reason.user_without_history"].fill(ids.keys, **values),
     )
     body = messages(None, [user], escaped(reasoning))
-    return Draft(keys, body, json_object(uid=uid, target_pid=target_pid))
+    return Draft(ids, body, json_object(uid=uid, target_pid=target_pid))
 
 
 def messages(
@@ -255,7 +252,7 @@ def _across_domains(
     target_column: str,
     targets: SidLists,
     inputs: TrainingInputs,
-    ids: RowIds,
+    identifier: Identifier,
 ) -> Draft:
     """Histories of which a row needs one; the answer are targets of the second one's domain."""
     lists = list(histories.values())
@@ -266,19 +263,11 @@ def _across_domains(
     )
     uid, *contents = only(kept, rows.id_json("uid"), *_contents([*lists, targets]))
     *texts, answer = only(kept, *_texts([*lists, targets]))
-    keys = ids.keys(uid, *contents)
-    lines = _lines(histories, texts, keys, inputs.prompts)
-    task = inputs.prompts[f"{name}.task"].fill(keys)
-    system = inputs.prompts[f"{name}.system"].fill(keys)
-    return Draft(keys, messages(system, [*lines, task], answer), json_object(uid=uid))
-
-
-def _label_histories(rows: Stretch, items: IdSpace) -> list[SidLists]:
-    """The last items of a history that have each label."""
-    return [
-        labelled(rows, "hist_video_pid", f"hist_video_{label}", items, last=LABELLED_LENGTH).sids
-        for label in LABELS
-    ]
+    ids = identifier.identify(uid, *contents)
+    lines = _lines(histories, texts, ids.keys, inputs.prompts)
+    task = inputs.prompts[f"{name}.task"].fill(ids.keys)
+    system = inputs.prompts[f"{name}.system"].fill(ids.keys)
+    return Draft(ids, messages(system, [*lines, task], answer), json_object(uid=uid))
 
 
 def _draw_available(keys: np.ndarray, available: np.ndarray) -> np.ndarray:

@@ -26,6 +26,15 @@ class SidLists:
         """Rows without SIDs."""
         return cls(np.zeros((0, CODE_LAYERS), np.uint16), np.zeros(rows + 1, np.int64))
 
+    def split(self, parts: int) -> list["SidLists"]:
+        """The rows in so many parts of equal length."""
+        rows = (len(self.bounds) - 1) // parts
+        made = []
+        for start in range(0, parts * rows, rows) if rows else [0] * parts:
+            bounds = self.bounds[start : start + rows + 1]
+            made.append(SidLists(self.fragments[bounds[0] : bounds[-1]], bounds - bounds[0]))
+        return made
+
     def filled(self) -> np.ndarray:
         """Which rows have a SID: bool, shape (n,)."""
         return self.bounds[1:] > self.bounds[:-1]

@@ -43,4 +43,5 @@ def shuffled(
 
 def _keyed(batch: pa.RecordBatch, seed: int) -> pa.RecordBatch:
     uuids = pa.table({"uuid": batch["uuid"]})
-    return batch.append_column("key", computed(uuids, f"sha1('{seed:d}/' || uuid)"))
+    keys = computed(uuids, f"sha1('{seed:d}/' || uuid) AS key")["key"].combine_chunks()
+    return batch.append_column("key", keys)

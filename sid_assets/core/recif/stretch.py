@@ -10,7 +10,7 @@ from sid_assets.core.pids import convert_pids, stored_as
 from sid_assets.core.recif import json_text
 from sid_assets.core.recif.columns import as_bool, is_valid, list_bounds, spans
 from sid_assets.core.recif.inputs import IdSpace, ParquetInput
-from sid_assets.core.recif.rows import Counts
+from sid_assets.core.recif.rows import Counts, RowIds
 from sid_assets.core.recif.sid_lists import SidLists, sids_where
 
 Checks = dict[str, np.ndarray]
@@ -22,12 +22,12 @@ class Draft:
     """Rows of a data set that lack only their uuid.
 
     Attributes:
-        keys: uint64, shape (n,) (see `rows.RowIds`).
+        ids: What tells them apart, shape (n,).
         body: `segments` or `messages`, shape (n,).
         metadata: Shape (n,).
     """
 
-    keys: np.ndarray
+    ids: RowIds
     body: pa.StringArray
     metadata: pa.StringArray
 

@@ -7,23 +7,30 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sid_assets.core.recif.rows import NAMESPACE, Counts, Occurrences, RowIds
+from sid_assets.core.recif.rows import NAMESPACE, Counts, Identifier, Occurrences
 
 
-def test_keys_and_uuids_are_those_of_the_standard_library() -> None:
-    ids = RowIds("video_rec", 7)
-    keys = ids.keys(pa.array(["1", "2", None, "1"]), pa.array([b"a\xff", b"", b"", b"a\xff"]))
-    digest = hashlib.sha1(b"video_rec/7/1|a\xff").digest()  # noqa: S324 - no secret
-    assert keys[0] == keys[3] == int.from_bytes(digest[:8], "little")
-    assert len(set(keys.tolist())) == 3
+def test_ids_are_those_of_the_standard_library() -> None:
+    identifier = Identifier("video_rec", 7)
+    rows = identifier.identify(
+        pa.array(["1", "2", None, "1"]), pa.array([b"a\xff", b"", b"", b"a\xff"])
+    )
+    said = [b"video_rec/7/" + row for row in (b"1|a\xff", b"2|", b"|", b"1|a\xff")]
+    digests = [hashlib.sha1(row).hexdigest() for row in said]  # noqa: S324 - no secret
+    assert rows.digests.to_pylist() == digests
+    assert rows.keys.tolist() == [int(digest[:16], 16) for digest in digests]
 
-    def expected(key: int, occurrence: int) -> str:
-        return str(uuid.uuid5(NAMESPACE, f"video_rec/7/{key}/{occurrence}"))
+    def expected(digest: str, occurrence: int) -> str:
+        return str(uuid.uuid5(NAMESPACE, f"video_rec/7/{digest}/{occurrence}"))
 
-    assert ids.uuids(keys).to_pylist() == [
-        expected(key, occurrence) for key, occurrence in zip(keys, (0, 0, 0, 1), strict=True)
+    assert identifier.distinct_uuids(rows).to_pylist() == [
+        expected(digest, occurrence)
+        for digest, occurrence in zip(digests, (0, 0, 0, 1), strict=True)
     ]
-    assert ids.uuids(keys[:1]).to_pylist() == [expected(keys[0], 2)]
+    first = rows.only(np.array([True, False, False, False]))
+    assert identifier.distinct_uuids(first).to_pylist() == [expected(digests[0], 2)]
+    other = identifier.identify(pa.array(["new"]))
+    assert identifier.distinct_uuids(other) == other.uuids
 
 
 @given(st.lists(st.lists(st.integers(0, 9) | st.integers(2**64 - 9, 2**64 - 1))))
