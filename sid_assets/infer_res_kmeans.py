@@ -22,7 +22,7 @@ from tqdm import tqdm
 from sid_assets.core.checkpoint import load_checkpoint
 from sid_assets.core.errors import IDS_SHOWN, InputError, SidAssetsError, offending_rows
 from sid_assets.core.quantise import prefetched
-from sid_assets.core.residual_kmeans import Encoder, NotFiniteError
+from sid_assets.core.residual_kmeans import BATCH, Encoder, NotFiniteError
 from sid_assets.core.schema import CODES
 
 COLUMNS = ["pid", "embedding"]
@@ -35,7 +35,7 @@ def infer(
     emb_path: str | Path,
     output_path: str | Path,
     *,
-    batch_size: int = 4096,
+    batch_size: int = BATCH,
     device: str | None = None,
     n_layers: int | None = None,
     progress: bool = False,
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model_path", required=True, help="the tokenizer, a .pt file")
     parser.add_argument("--emb_path", required=True, help="parquet with pid and embedding")
     parser.add_argument("--output_path", required=True, help="parquet to write: pid and codes")
-    parser.add_argument("--batch_size", type=int, default=4096, help="rows read at a time (4096)")
+    parser.add_argument("--batch_size", type=int, default=BATCH, help="rows read at a time")
     parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)")
     parser.add_argument("--n_layers", type=int, help="use the tokenizer's first layers only")
     options = parser.parse_args(arguments)

@@ -8,6 +8,7 @@ their places, so that not even their constructors run.
 
 import hashlib
 import os
+import re
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -177,7 +178,7 @@ def _centroids(
     for key, value in state.items():
         name = str(key).removeprefix("module.")
         number = name.removeprefix(LAYER_PREFIX)
-        is_layer = name.startswith(LAYER_PREFIX) and number.isascii() and number.isdigit()
+        is_layer = name.startswith(LAYER_PREFIX) and re.fullmatch("[0-9]{1,4}", number)
         if is_layer and isinstance(value, torch.Tensor):
             layers[int(number)] = value
         else:

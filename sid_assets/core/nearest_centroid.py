@@ -24,7 +24,8 @@ Let x~ and c~ be what rounding to bfloat16 makes of them. With Cauchy-Schwarz
     |x~.c~ - x.c|  <=  p |c~_j| + |x| q_j      where  p = |x - x~|,  q_j = |c_j - c~_j|
 
 and these norms are computed for the vectors and centroids at hand (about 0.0017 |x| where the worst
-case is u |x|, u = 2^-8 being the unit roundoff of bfloat16).
+case is u |x|, u = 2^-8 being the unit roundoff of bfloat16). With them |x~| <= |x| + p and
+|c~_j| <= |c_j| + q_j.
 
 The half norm h_j = |c_j|^2 / 2 rides along: its first three parts in bfloat16 are three more
 columns of the codebook, which meet three columns of ones. What the parts miss is at most
@@ -35,19 +36,20 @@ that is the library's affair. Each addition errs by at most v = 2^-23 of its res
 nearest would be 2^-24; tensor cores cut off). In any order the sum then errs by at most (Higham,
 Accuracy and Stability of Numerical Algorithms, section 4.2)
 
-    g (|x~| |c~_j| + (1 + u)^3 h_j)      where  g = n v / (1 - n v),  |x~| <= |x| + p
+    g (|x~| |c~_j| + (1 + u)^3 h_j)      where  g = n v / (1 - n v)
 
 Values and terms too small for float32 are flushed to zero: as long as |x| <= 2^20 this moves a
 score by less than tiny = n 2^-60, squares lost from p included. Together
 
-    E_j = p |c~_j| + |x| q_j + g ((|x| + p) |c~_j| + (1 + u)^3 h_j) + 2^-24 h_j + tiny
+    E_j = p (|c_j| + q_j) + |x| q_j + g ((|x| + p) (|c_j| + q_j) + (1 + u)^3 h_j)
+          + 2^-24 h_j + tiny
 
 The sum is rounded to bfloat16 at the end: u |sum|, which is at most w |score| of the rounded
 score, w = u / (1 - u). The bounds are evaluated in float64 from norms with errors of their own,
 p's being the largest, n 2^-24 of it; so E_j is taken (1 + g) times as large.
 
 E_j grows with |c_j|. So the centroids are sorted by norm and cut into blocks of 128, and a bound
-from the largest |c~_j|, q_j and h_j of a block serves the block. Beyond the largest score of each
+from the largest |c_j| and q_j of a block serves the block. Beyond the largest score of each
 block, only blocks whose upper bound reaches the best lower bound are looked at.
 
 Where too much is left (vectors beyond 2^20; vectors so short that the half norms drown them;
@@ -128,21 +130,20 @@ class NearestCentroid:
         dim, count = self.centroids.shape[1], len(self._order)
         padding = -count % BLOCK
         bits = np.zeros((count + padding, dim + _HALF_NORM_PARTS), np.uint16)
-        sizes, roundings = np.zeros((2, count + padding))
+        roundings = np.empty(count)
         for start in range(0, count, WIDE_CENTROIDS):
             some = slice(start, min(start + WIDE_CENTROIDS, count))
             sorted_ones = self.centroids[self._order[some]]
             roundings[some] = round_rows(sorted_ones, self._scale, bits[some, :dim])
-            sizes[some] = row_norms(_float32_of(bits[some, :dim]))
-        half_norms = (self._norms[self._order] * self._scale) ** 2 / 2
-        rest = half_norms.copy()
+        sizes = self._norms[self._order] * self._scale
+        rest = sizes**2 / 2
         for part in range(_HALF_NORM_PARTS):
             rounded = torch.from_numpy(-rest).bfloat16()
             bits[:count, dim + part] = rounded.view(torch.int16).numpy().view(np.uint16)
             rest += rounded.double().numpy()
         bits[count:, dim] = _NEVER_BITS
-        norms = np.stack([sizes, roundings, np.append(half_norms, np.zeros(padding))])
-        self._largest = torch.from_numpy(norms.reshape(3, -1, BLOCK).max(axis=2)).to(device)
+        norms = np.pad([sizes, roundings], [(0, 0), (0, padding)])
+        self._largest = torch.from_numpy(norms.reshape(2, -1, BLOCK).max(axis=2)).to(device)
         self._operand = self._on_device(bits)
 
     def _on_device(self, bits: np.ndarray) -> "torch.Tensor":
@@ -257,7 +258,6 @@ def error_bound(
     rounding: "torch.Tensor",
     sizes: "torch.Tensor",
     size_rounding: "torch.Tensor",
-    half_norms: "torch.Tensor",
 ) -> "torch.Tensor":
     """E_j of the module's docstring, in float64; all but the width broadcast.
 
@@ -265,14 +265,13 @@ def error_bound(
         width: n, the terms of each sum.
         lengths: |x| of the scaled vectors.
         rounding: p of each vector.
-        sizes: |c~_j| of the scaled and rounded centroids.
+        sizes: |c_j| of the scaled centroids.
         size_rounding: q_j.
-        half_norms: h_j.
     """
     g = width * 2.0**-23 / (1 - width * 2.0**-23)
-    half = (1 + ROUNDOFF) ** 3 * half_norms
-    product = rounding * sizes + lengths * size_rounding
-    summing = g * ((lengths + rounding) * sizes + half)
+    rounded, half_norms = sizes + size_rounding, sizes**2 / 2
+    product = rounding * rounded + lengths * size_rounding
+    summing = g * ((lengths + rounding) * rounded + (1 + ROUNDOFF) ** 3 * half_norms)
     return (product + summing + 2.0**-24 * half_norms + width * 2.0**-60) * (1 + g)
 
 
@@ -324,11 +323,6 @@ def coarse_dtype(device: str) -> "torch.dtype":
     return (
         torch.bfloat16 if has_bfloat16 and torch.backends.mkldnn.is_available() else torch.float32
     )
-
-
-def _float32_of(bits: np.ndarray) -> np.ndarray:
-    """The bfloat16 values with these bits, as float32."""
-    return np.left_shift(bits, 16, dtype=np.uint32).view(np.float32)
 
 
 def _scale_for(largest_norm: float) -> float:

@@ -261,9 +261,8 @@ def test_coarse_scores_keep_their_bound():
             2048,
             left.norm(dim=1)[:, None],
             (left - a).norm(dim=1)[:, None],
-            b.double().norm(dim=1),
+            right.norm(dim=1),
             (right - b).norm(dim=1),
-            torch.zeros(len(right)),
         ).numpy()
         bound += nearest_centroid.FINAL_ROUNDING * np.abs(score)
         error = np.abs(score - (left @ right.T).numpy())
