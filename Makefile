@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Every version that was tested is pinned. A plain `pip install torch` would fetch CUDA builds.
+# Every version that was tested is pinned.
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo ui test lint clean
@@ -33,4 +33,4 @@ lint: .venv/.installed-test
 	@touch $@
 
 clean:
-	rm -rf .venv .dagster data
+	rm -rf .venv .dagster

@@ -4,6 +4,8 @@ Read next: `assets/`, in the order in which data flows (catalog, embeddings, tok
 reverse, training), then the module of `core/` that interests you.
 """
 
+from typing import Any
+
 import dagster as dg
 
 from sid_assets.assets.catalog import item_texts_asset
@@ -60,13 +62,21 @@ def definitions(settings: Settings) -> dg.Definitions:
         jobs=[refresh_semantic_ids],
         schedules=[refresh_schedule(settings)],
         sensors=[refresh_on_new_catalog],
-        resources={
-            "settings": settings,
-            "refresh": Refresh(),
-            "io_manager": ParquetIOManager(settings=settings),
-        },
+        resources=resources(settings),
         executor=dg.in_process_executor if demo else dg.multiprocess_executor,
     )
+
+
+def resources(settings: Settings) -> dict[str, Any]:
+    """The resources for some settings; the launchpad may override these for one run."""
+    # Only a resource that is configured at launch hands the launchpad's values to those in which
+    # it is nested. Its defaults are these settings.
+    at_launch = type(settings).configure_at_launch()
+    return {
+        "settings": at_launch,
+        "refresh": Refresh(),
+        "io_manager": ParquetIOManager(settings=at_launch),
+    }
 
 
 defs = definitions(Settings.from_environment())

@@ -42,7 +42,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m sid_assets.purge", description=__doc__)
     parser.add_argument("--yes", action="store_true", help="remove it")
     remove = parser.parse_args(arguments).yes
-    store = Settings.from_environment().store()
+    try:
+        store = Settings.from_environment().store()
+    except SidAssetsError as error:
+        print(error, file=sys.stderr)
+        return 1
     found, problems = purge(store, remove)
     for one in found:
         print(f"{one.table:<28} {one.what:<44} {one.bytes / 1e6:>12,.1f} MB  {one.folder.name}")

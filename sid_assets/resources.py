@@ -1,5 +1,8 @@
 """What the assets work with, made from the settings."""
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, get_args
 
@@ -11,9 +14,11 @@ from sid_assets.core.embedders.openai_server import OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Dtype, Qwen3Embedder
 from sid_assets.core.errors import InputError
 from sid_assets.core.pids import PidTypeSetting
+from sid_assets.core.places import is_local
 from sid_assets.core.provenance import EmbeddingSpace
 from sid_assets.core.refresh import RefreshPolicy, TokenizerSource, tokenizer_source
 from sid_assets.core.tokenizer_training import TrainingSettings
+from sid_assets.core.versions import Store
 from sid_assets.settings import Refresh, Settings
 
 EMBEDDERS = ("hashing", "qwen3", "openai")
@@ -107,3 +112,15 @@ def policy_of(context: Any, settings: Settings, refresh: Refresh) -> RefreshPoli
         allow_large_change=refresh.allow_large_change,
         max_changed_share=settings.max_changed_share,
     )
+
+
+@contextmanager
+def scratch_folder(store: Store) -> Iterator[str]:
+    """A folder for what does not fit into memory, on the disk of the data where that is local."""
+    if not is_local(store.root):
+        with tempfile.TemporaryDirectory() as folder:
+            yield folder
+        return
+    store.root.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=store.root.path) as folder:
+        yield folder

@@ -204,7 +204,10 @@ class Settings(dg.ConfigurableResource):
         }
         if environment.get("SID_CATALOG"):
             values |= dict.fromkeys(SAMPLE_COMPANIONS, "")  # they are about the sample's items
-        values |= {name: value for name in values if (value := environment.get(variable(name)))}
+        for name in values:
+            value = environment.get(variable(name))
+            if value or (value == "" and name in SAMPLE_COMPANIONS):  # "" leaves the sample's out
+                values[name] = value
         try:
             checked = cls(**values)
         except ValueError as error:

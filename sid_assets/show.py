@@ -25,9 +25,9 @@ TEXT_CHARACTERS = 76
 
 def main() -> int:
     """Print the summary of the current data; the exit status is 1 where there is none."""
-    settings = Settings.from_environment()
-    store = settings.store()
     try:
+        settings = Settings.from_environment()
+        store = settings.store()
         sids = store.require("pid2sid").stream(batch_rows=65_536).read_all()
         print(_files(store))
         print(_samples(store, sids, settings.seed))

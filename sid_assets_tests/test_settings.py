@@ -7,6 +7,7 @@ import pytest
 
 from sid_assets import sample
 from sid_assets.core.errors import InputError
+from sid_assets.definitions import defs, resources
 from sid_assets.settings import Refresh, Settings, table
 
 README = Path(__file__).parents[1] / "README.md"
@@ -31,6 +32,7 @@ def test_the_samples_users_go_with_the_samples_items_only():
     assert Settings.from_environment({}).interactions == str(sample.INTERACTIONS)
     own = Settings.from_environment({"SID_CATALOG": "mine.parquet"})
     assert (own.interactions, own.captions) == ("", "")
+    assert Settings.from_environment({"SID_INTERACTIONS": ""}).interactions == ""
 
 
 def test_a_line_in_dotenv_is_a_setting_and_the_environment_wins(tmp_path, monkeypatch):
@@ -55,6 +57,22 @@ def test_a_run_config_that_names_one_field_leaves_the_others_as_the_environment_
         run_config={"resources": {"settings": {"config": {"seed": 9}}}},
     )
     assert seen == {"data_dir": "mine", "seed": 9}
+
+
+def test_the_launchpad_moves_all_tables_together(tmp_path):
+    """The IO manager and the assets write to one folder, whatever says which."""
+    made = Settings.from_environment({"SID_DATA_DIR": str(tmp_path / "from-environment")})
+    result = dg.materialize(
+        [*defs.assets],
+        selection="item_texts",
+        resources=resources(made),
+        run_config={
+            "resources": {"settings": {"config": {"data_dir": str(tmp_path / "from-launchpad")}}}
+        },
+    )
+    assert result.success
+    assert (tmp_path / "from-launchpad" / "item_texts.parquet").exists()
+    assert not (tmp_path / "from-environment").exists()
 
 
 @pytest.mark.parametrize(

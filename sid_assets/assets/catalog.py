@@ -1,6 +1,5 @@
 """The first stage: the text of every item."""
 
-import tempfile
 from dataclasses import asdict
 from typing import Any, Literal, get_args
 
@@ -17,7 +16,7 @@ from sid_assets.core.tables import commit_staged, stage_rows
 from sid_assets.core.texts import CatalogSource, ItemTexts, read_item_texts
 from sid_assets.core.versions import StagedTable, Store
 from sid_assets.failures import clear_failures
-from sid_assets.resources import make_embedder, vector_files
+from sid_assets.resources import make_embedder, scratch_folder, vector_files
 from sid_assets.settings import Settings
 
 PLANNED_ROWS = 16_384
@@ -60,7 +59,7 @@ def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: ItemTextsConfig, settings: Settings
     ) -> StagedTable:
         store = settings.store()
-        with tempfile.TemporaryDirectory() as scratch:
+        with scratch_folder(store) as scratch:
             source = catalog_source(settings, domain, config.checked())
             texts = read_item_texts(source, scratch_dir=scratch)
             for warning in texts.warnings:

@@ -9,8 +9,9 @@ from sid_assets.assets.domains import Domain
 from sid_assets.assets.tokenizer import TABLE as TOKENIZER
 from sid_assets.core import schema
 from sid_assets.core.codes import encode_items
+from sid_assets.core.embedders.hashing import HASHING
 from sid_assets.core.pid_map import number_pids
-from sid_assets.core.provenance import derive
+from sid_assets.core.provenance import derive, require_space
 from sid_assets.core.tokenizer import require_tokenizer
 from sid_assets.core.versions import StagedTable, Version
 from sid_assets.failures import clear_failures
@@ -74,7 +75,14 @@ def pid2sid_asset(domain: Domain) -> dg.AssetsDefinition:
         "`sid`: a list of three codes) that OneRec's programs read as it is.",
     )
     @clear_failures
-    def pid2sid(codes: Version) -> pa.RecordBatchReader:
+    def pid2sid(context: dg.AssetExecutionContext, codes: Version) -> pa.RecordBatchReader:
+        usable = require_space(codes.provenance).embedder != HASHING
+        context.add_output_metadata({"usable_with_onerec_models": usable})
+        if not usable:
+            context.log.warning(
+                f"{domain.table('pid2sid')}: these SIDs are of the demo's hashed words. OneRec's "
+                "models do not speak them; SID_DEPLOYMENT=onerec makes those they do."
+            )
         provenance = derive(domain.table("pid2sid"), codes.provenance)
         columns = provenance.attach(schema.pid2sid(schema.pid_type_of(codes.schema())))
         rows = codes.stream(["pid", "codes"], batch_rows=65_536)

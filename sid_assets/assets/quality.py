@@ -10,7 +10,7 @@ from sid_assets.assets.domains import Domain
 from sid_assets.core import schema
 from sid_assets.core.pids import PidColumn, PidTypeSetting
 from sid_assets.core.places import write_text
-from sid_assets.core.provenance import require_space
+from sid_assets.core.provenance import EmbeddingSpace, Provenance, require_space
 from sid_assets.core.quality import SidQuality, measure_sids
 from sid_assets.core.quality_charts import markdown_image, pictures
 from sid_assets.core.quality_interactions import (
@@ -205,9 +205,14 @@ def _reconstruction(
     )
 
 
+def _generation(provenance: Provenance) -> tuple[EmbeddingSpace | None, str]:
+    return provenance.space, provenance.tokenizer
+
+
 def _unmoved(store: Store, domain: Domain, codes: Version) -> dg.AssetCheckResult:
     before = codes.previous()
-    if before is None or before.provenance.tokenizer != codes.provenance.tokenizer:
+    made, before_made = codes.provenance, before.provenance if before else None
+    if before is None or before_made is None or _generation(before_made) != _generation(made):
         return dg.AssetCheckResult(
             check_name=UNMOVED,
             passed=True,

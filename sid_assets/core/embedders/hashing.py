@@ -13,6 +13,10 @@ NGRAMS = (2, 4)
 """Shortest and longest n-gram, in characters; n-grams do not cross word boundaries."""
 
 
+HASHING = "hashing"
+"""Name of this embedder in an embedding space."""
+
+
 class HashingEmbedder:
     """Counts of character n-grams, hashed to signed features (scikit-learn's HashingVectorizer).
 
@@ -25,7 +29,7 @@ class HashingEmbedder:
         """The space of hashed n-grams, which nothing but their lengths decides."""
         shortest, longest = NGRAMS
         return EmbeddingSpace(
-            embedder="hashing",
+            embedder=HASHING,
             model=f"HashingVectorizer(char_wb, {shortest}-{longest})",
             pooling="sum",
             dimension=EMBEDDING_DIM,
