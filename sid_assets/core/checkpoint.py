@@ -137,7 +137,7 @@ def _unpickle(path: Path) -> Any:
 
     try:
         with torch.serialization.safe_globals(_STAND_INS):  # pyright: ignore[reportArgumentType]
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # the unpickler raises whatever a damaged file leads it to
         raise InputError(
             f"{path}: not loaded, since it is damaged or holds more than tensors "
