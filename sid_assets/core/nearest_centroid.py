@@ -32,9 +32,9 @@ columns of the codebook, which meet three columns of ones. What the parts miss i
 u^3 h_j = 2^-24 h_j, and the parts' magnitudes add up to at most (1 + u)^3 h_j.
 
 Products of bfloat16 values are exact in float32; the n of them are summed in float32, in an order
-that is the library's affair. Each addition errs by at most v = 2^-23 of its result (rounding to
-nearest would be 2^-24; tensor cores cut off). In any order the sum then errs by at most (Higham,
-Accuracy and Stability of Numerical Algorithms, section 4.2)
+that is the library's affair. Each addition errs by at most v = 2^-23 of the magnitudes it adds up
+(rounding to nearest errs by 2^-24 of the result; tensor cores align and cut off). In any order the
+sum then errs by at most (Higham, Accuracy and Stability of Numerical Algorithms, section 4.2)
 
     g (|x~| |c~_j| + (1 + u)^3 h_j)      where  g = n v / (1 - n v)
 
@@ -319,10 +319,10 @@ def coarse_dtype(device: str) -> "torch.dtype":
 
     if device != "cpu":
         return torch.bfloat16
-    has_bfloat16 = CPU_FLAGS.exists() and re.search(r"\b(amx|avx512)_bf16\b", CPU_FLAGS.read_text())
-    return (
-        torch.bfloat16 if has_bfloat16 and torch.backends.mkldnn.is_available() else torch.float32
-    )
+    if not torch.backends.mkldnn.is_available() or not CPU_FLAGS.exists():
+        return torch.float32
+    has_bfloat16 = re.search(r"\b(amx|avx512)_bf16\b", CPU_FLAGS.read_text())
+    return torch.bfloat16 if has_bfloat16 else torch.float32
 
 
 def _scale_for(largest_norm: float) -> float:

@@ -1,7 +1,7 @@
 """Fetching a tokenizer's checkpoint from the Hugging Face hub, and checking that it arrived whole.
 
-The hub's client keeps what it fetched in its cache, takes up a transfer that broke off where it
-broke off, and compares sizes. The content is compared here, with the hash that the hub announces.
+The hub's client keeps what it fetched in its cache, goes on where a transfer broke off (within a
+run), and compares sizes. The content is compared here, with the hash that the hub announces.
 """
 
 import hashlib
