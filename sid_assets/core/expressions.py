@@ -6,16 +6,18 @@ import duckdb
 import pyarrow as pa
 
 
-def computed(rows: pa.Table, expressions: str) -> pa.Table:
+def computed(rows: pa.Table, *selections: str) -> pa.Table:
     """Columns computed of a table, row by row and in order.
 
     Args:
         rows: Shape (n,).
-        expressions: SQL, as between SELECT and FROM: `.. AS a, .. AS b`. Each may use the names
-            before it. Never of text that is not this package's own.
+        selections: SQL, as between SELECT and FROM, of the columns that the selection before it
+            gives. Never of text that is not this package's own.
     """
     # A cursor is a connection of its own, so that threads may call this.
-    relation = _connection().cursor().from_arrow(rows).project(expressions)
+    relation = _connection().cursor().from_arrow(rows)
+    for selection in selections:
+        relation = relation.project(selection)
     return relation.to_arrow_table().combine_chunks()
 
 

@@ -19,6 +19,15 @@ from sid_assets.core.recif.columns import only
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "sid_assets training data")
 
 
+UUID5 = (
+    "concat_ws('-', h[1:8], h[9:12], '5' || h[14:16], "
+    "substr('89ab89ab89ab89ab', strpos('0123456789abcdef', h[17]), 1) || h[18:20], h[21:32]) "
+    "AS uuid"
+)
+"""The SQL of a uuid of version 5 (RFC 9562): 128 bits of a SHA-1 `h` in hex digits, of which four
+give way to the version and two to the variant."""
+
+
 @dataclass
 class PidCount:
     """Pids of a column that were looked up, and how many of them have a SID."""
@@ -163,11 +172,13 @@ class Identifier:
         said = " || '|'::BLOB || ".join(f"coalesce({name}, ''::BLOB)" for name in names)
         found = computed(
             table,
-            f"sha1('{self._name}/'::BLOB || {said}) AS digest, "
-            f"unhex(digest[1:16]) AS key, {self._uuid('0')} AS uuid",
+            f"sha1('{self._name}/'::BLOB || {said}) AS digest",
+            f"digest, unhex(digest[1:16]) AS key, {self._sha1_of_name('0')}",
+            f"digest, key, {UUID5}",
         )
         digests, keys, uuids = (found[name].combine_chunks() for name in ("digest", "key", "uuid"))
-        return RowIds(digests, np.frombuffer(keys.cast(pa.binary(8)).buffers()[1], ">u8"), uuids)
+        first_bytes = np.frombuffer(keys.cast(pa.binary(8)).buffers()[1], ">u8")
+        return RowIds(digests, first_bytes.astype(np.uint64), uuids)
 
     def distinct_uuids(self, rows: RowIds) -> pa.StringArray:
         """The uuids of rows, also where rows before them say the same.
@@ -178,19 +189,14 @@ class Identifier:
         if not occurrences.any():
             return rows.uuids
         table = pa.table({"digest": rows.digests, "occurrence": occurrences})
-        return computed(table, f"{self._uuid('occurrence')} AS uuid")["uuid"].combine_chunks()
+        uuids = computed(table, self._sha1_of_name("occurrence"), UUID5)
+        return uuids["uuid"].combine_chunks()
 
-    def _uuid(self, occurrence: str) -> str:
-        """The SQL of a row's uuid5, by its digest and how many rows of that digest came before."""
+    def _sha1_of_name(self, occurrence: str) -> str:
+        """The SQL of what a row's uuid5 is made of; its name is its digest and its number."""
         namespace = "".join(f"\\x{byte:02X}" for byte in NAMESPACE.bytes)
         name = f"encode('{self._name}/' || digest || '/' || {occurrence})"
-        # RFC 9562: 128 bits of the SHA-1; four of them give way to the version, two to the variant.
-        return (
-            f"sha1('{namespace}'::BLOB || {name}) AS h, "
-            "concat_ws('-', h[1:8], h[9:12], '5' || h[14:16], "
-            "substr('89ab89ab89ab89ab', strpos('0123456789abcdef', h[17]), 1) || h[18:20], "
-            "h[21:32])"
-        )
+        return f"sha1('{namespace}'::BLOB || {name}) AS h"
 
 
 def draw(keys: np.ndarray, what: str, choices: int | np.ndarray) -> np.ndarray:
