@@ -46,7 +46,6 @@ class DataSet:
         metadata: The names in its metadata.
         items: Its columns of ids of the catalog, as far as they are there.
         goods: Its columns of ids of goods.
-        must_have_rows: Whether it is an error if no row can be made.
     """
 
     name: str
@@ -62,7 +61,6 @@ class DataSet:
     metadata: Columns = ("uid",)
     items: Columns = ()
     goods: Columns = ()
-    must_have_rows: bool = False
 
     @property
     def schema(self) -> pa.Schema:
@@ -89,7 +87,6 @@ _INTERACTIONS = (
         items=VIDEO_LISTS,
         roles=("text",),
         draft=pretrain.video_rec,
-        must_have_rows=True,
     ),
     DataSet(
         name="user_profile",
@@ -233,8 +230,8 @@ def training_rows(name: str, inputs: TrainingInputs) -> TrainingRows:
 
     Raises:
         InputError: Something is `lacking`, a column holds what it must not, or ids are not stored
-            as the catalog stores them. While the rows are read: a file is damaged, an id cannot
-            be what SID_PID_TYPE says, or no row can be made of a data set that must have rows.
+            as the catalog stores them. While the rows are read: a file is damaged, or an id
+            cannot be what SID_PID_TYPE says.
     """
     data_set = DATA_SETS[name]
     source = inputs.of(data_set.made_of)
@@ -269,10 +266,6 @@ def _batches(
             name = pa.repeat(data_set.source, written)
             columns = [name, identifier.distinct_uuids(made.ids), made.body, made.metadata]
             yield pa.record_batch(columns, schema=data_set.schema)
-    if data_set.must_have_rows and not counts.written:
-        raise InputError(
-            f"{source.path}: no row of {data_set.name} can be made of it. {counts.explained()}"
-        )
 
 
 def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:

@@ -87,34 +87,6 @@ class Counts:
         """Whether every candidate was written or counted as dropped."""
         return self.candidates == self.written + self.dropped.total()
 
-    def explained(self) -> str:
-        """What became of the rows, in a sentence."""
-        dropped = (self.dropped_rows + self.dropped).most_common()
-        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in dropped) or "none"
-        return f"{self.rows:,} rows of split 0 were read; dropped: {reasons}."
-
-    def table(self) -> str:
-        """What became of the rows and of the pids, as Markdown."""
-        lines = [
-            "| | count |\n|---|---:|",
-            f"| rows of split 0 | {self.rows:,} |",
-            *(f"| dropped: {why} | {n:,} |" for why, n in sorted(self.dropped_rows.items())),
-            f"| candidates | {self.candidates:,} |",
-            *(f"| dropped: {why} | {n:,} |" for why, n in sorted(self.dropped.items())),
-            f"| **written** | {self.written:,} |",
-            *(
-                f"| lines left out: {mask} is not as long as its list | {n:,} |"
-                for mask, n in sorted(self.mask_lines.items())
-                if n
-            ),
-            *(
-                f"| pids of {column} with a SID | {count.with_sid:,} of {count.pids:,} "
-                f"({count.share:.1%}) |"
-                for column, count in self.pids.items()
-            ),
-        ]
-        return "\n".join(lines)
-
     def keep(self, checks: dict[str, np.ndarray], dropped: Counter[str]) -> np.ndarray:
         """Which rows pass all checks; the others are counted by the first that they fail.
 
