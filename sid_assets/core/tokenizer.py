@@ -97,7 +97,7 @@ def make_tokenizer(
     """
     if source.kind == "train":
         trained = train(_vector_batches(embeddings), training)
-        return MadeTokenizer(trained.centroids, {"figures": trained.figures})
+        return MadeTokenizer(trained.centroids, {"figures": trained.figures}, trained.notes)
     if source.kind == "path":
         checkpoint = load_checkpoint(Path(location).expanduser())
         made = MadeTokenizer(checkpoint.centroids, {"path": location}, checkpoint.notes)
