@@ -3,15 +3,20 @@
 import json
 import urllib.request
 from collections.abc import Sequence
+from itertools import pairwise
 
 import dagster as dg
 
 from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.table_files import fingerprint
+from sid_assets.core.versions import Store
 from sid_assets.settings import Settings
 
 JOB_NAME = "refresh_semantic_ids"
 SENSOR_SECONDS = 60
+STAGES = ("item_texts", "item_embeddings", "codes", "pid2sid")
+"""From the catalog to the SIDs, each made from the one before."""
+
 WEBHOOK_TIMEOUT_SECONDS = 10
 
 ACTIVE = [
@@ -87,11 +92,10 @@ def refresh_on_new_catalog(context: dg.SensorEvaluationContext, settings: Settin
     """
     try:
         now = fingerprint(settings.require("catalog"))
-        current = settings.store().current("item_texts")
+        done = last_refreshed(settings.store())
     except SidAssetsError as error:
         return dg.SkipReason(str(error))
     cursor = json.loads(context.cursor) if context.cursor else {"seen": "", "asked": ""}
-    done = current.provenance.details.get("fingerprint") if current else ""
     settled = now == cursor["seen"]
     cursor["seen"] = now
     if now == done:
@@ -108,6 +112,19 @@ def refresh_on_new_catalog(context: dg.SensorEvaluationContext, settings: Settin
     cursor["asked"] = now
     context.update_cursor(json.dumps(cursor))
     return dg.RunRequest()
+
+
+def last_refreshed(store: Store) -> str:
+    """Fingerprint of the catalog that the SIDs that are there were made from; "" if there is none.
+
+    A refresh that stopped on the way renewed `item_texts`, but not what is made from it.
+    """
+    versions = [store.current(table) for table in STAGES]
+    made = [version.provenance for version in versions if version]
+    follows = all(earlier.version in later.inputs.values() for earlier, later in pairwise(made))
+    if len(made) < len(versions) or not follows:
+        return ""
+    return made[0].details.get("fingerprint", "")
 
 
 def _active_refreshes(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:

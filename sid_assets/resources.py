@@ -116,11 +116,10 @@ def policy_of(context: Any, settings: Settings, refresh: Refresh) -> RefreshPoli
 
 @contextmanager
 def scratch_folder(store: Store) -> Iterator[str]:
-    """A folder for what does not fit into memory, on the disk of the data where that is local."""
-    if not is_local(store.root):
+    """A folder for what does not fit into memory, beside the data where these have a local one."""
+    if not is_local(store.root) or not store.root.exists():
         with tempfile.TemporaryDirectory() as folder:
             yield folder
         return
-    store.root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".scratch-", dir=store.root.path) as folder:
         yield folder

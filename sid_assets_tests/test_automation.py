@@ -4,7 +4,7 @@ import datetime as dt
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,17 +16,34 @@ import pytest
 
 from sid_assets.automation import (
     JOB_NAME,
+    STAGES,
+    last_refreshed,
     post_failure,
     refresh_on_new_catalog,
     refresh_schedule,
     refresh_semantic_ids,
 )
+from sid_assets.core import schema
 from sid_assets.core.hashing import text_hash
-from sid_assets.core.provenance import Provenance
-from sid_assets.core.schema import item_texts
+from sid_assets.core.provenance import Provenance, derive
 from sid_assets.core.table_files import fingerprint
 from sid_assets.core.tables import commit_staged, stage_rows
 from sid_assets.settings import Settings
+
+HASH = text_hash("One")
+ROWS = pa.table(
+    {
+        "pid": [1],
+        "text": ["One"],
+        "text_hash": pa.array([HASH], schema.HASH),
+        "embedding": pa.array([[1.0] + [0.0] * 4095], schema.VECTOR),
+        "vector_hash": pa.array([HASH], schema.HASH),
+        "codes": [[1, 2, 3]],
+        "residual_norms": pa.array([[1.0, 0.5, 0.4, 0.3]], schema.RESIDUAL_NORMS),
+        "sid": [[1, 2, 3]],
+    }
+)
+"""One item, with the columns of all tables."""
 
 CATALOG_A = "pid,title\n1,One\n"
 CATALOG_B = "pid,title\n1,One\n2,Two\n"
@@ -58,14 +75,16 @@ class Watched:
         self.cursor = execution.cursor
         return len(execution.run_requests or [])
 
-    def refreshed(self) -> None:
-        """What a refresh that succeeded leaves: item_texts that knows its catalog."""
-        provenance = Provenance(
-            "item_texts", details={"fingerprint": fingerprint(str(self.catalog))}
-        )
-        rows = pa.table([[1], ["One"], [text_hash("One")]], schema=item_texts("int"))
+    def refreshed(self, stages: Sequence[str] = STAGES) -> None:
+        """What a refresh leaves that came as far as this: tables that name what they come from."""
         store = self.settings.store()
-        commit_staged(store, stage_rows(store, "item_texts", rows.to_reader(), provenance))
+        details = {"fingerprint": fingerprint(str(self.catalog))}
+        provenance = Provenance("item_texts", details=details)
+        for table in stages:
+            rows = ROWS.select(schema.TABLES[table].schema("int").names)
+            reader = rows.cast(schema.TABLES[table].schema("int")).to_reader()
+            version = commit_staged(store, stage_rows(store, table, reader, provenance))
+            provenance = derive("next", version.provenance)
 
 
 @pytest.fixture
@@ -112,6 +131,20 @@ def test_a_refresh_that_failed_is_not_asked_for_again_until_the_catalog_changes(
     assert watched.look() == 1
     assert [watched.look() for _ in range(3)] == [0, 0, 0]
     watched.write(CATALOG_B)
+    assert [watched.look(), watched.look()] == [0, 1]
+
+
+def test_a_refresh_that_stopped_on_the_way_is_not_taken_for_done(watched):
+    watched.write(CATALOG_A)
+    watched.look()
+    watched.look()
+    watched.refreshed()
+    watched.write(CATALOG_B)
+    assert [watched.look(), watched.look()] == [0, 1]
+    watched.refreshed(stages=("item_texts",))  # as where the large change was refused
+    assert watched.look() == 0
+    assert last_refreshed(watched.settings.store()) == ""
+    watched.write(CATALOG_A)
     assert [watched.look(), watched.look()] == [0, 1]
 
 

@@ -10,6 +10,7 @@ from sid_assets.assets.domains import Domain
 from sid_assets.core.catalog_rows import REJECTED
 from sid_assets.core.errors import InputError, SidAssetsError
 from sid_assets.core.pids import PidTypeSetting
+from sid_assets.core.places import explained
 from sid_assets.core.plan import make_plan
 from sid_assets.core.provenance import Provenance
 from sid_assets.core.tables import commit_staged, stage_rows
@@ -59,6 +60,8 @@ def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, config: ItemTextsConfig, settings: Settings
     ) -> StagedTable:
         store = settings.store()
+        with explained(store.root):
+            store.root.mkdir(parents=True, exist_ok=True)
         with scratch_folder(store) as scratch:
             source = catalog_source(settings, domain, config.checked())
             texts = read_item_texts(source, scratch_dir=scratch)
