@@ -48,8 +48,8 @@ def post_failure(context: dg.HookContext) -> None:
     )
     try:
         urllib.request.urlopen(request, timeout=WEBHOOK_TIMEOUT_SECONDS).close()  # noqa: S310
-    except OSError as failure:
-        context.log.warning(f"SID_FAILURE_WEBHOOK={settings.failure_webhook}: {failure}")
+    except (OSError, ValueError) as failure:  # the address may hold a secret: it is not logged
+        context.log.warning(f"SID_FAILURE_WEBHOOK: the failure could not be posted: {failure}")
 
 
 refresh_semantic_ids = dg.define_asset_job(

@@ -74,13 +74,12 @@ class ParquetIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
         table = context.asset_key.to_user_string()
         version = self.settings.store().require(table)
         wanted = context.dagster_type.typing_type
-        try:
-            return LOADERS[wanted](version)
-        except KeyError:
+        if wanted not in LOADERS:
             known = ", ".join(kind.__name__ for kind in LOADERS)
             raise SidAssetsError(
                 f"{table}: cannot be loaded as {wanted}; annotate the input as one of {known}."
-            ) from None
+            )
+        return LOADERS[wanted](version)
 
 
 LOADERS: dict[Any, Callable[[Version], Any]] = {

@@ -167,7 +167,11 @@ class Settings(dg.ConfigurableResource):
     points_per_centroid: int = _setting(
         "Vectors to train on for each centroid; with 8192 centroids 64 take 9.5 GB of memory.", 64
     )
-    seed: int = _setting("Seed of all that is drawn: training samples, prompts.", 0)
+    seed: int = _setting(
+        "Seed of all that is drawn: training samples, prompts. A trained tokenizer is another one "
+        "with another seed.",
+        0,
+    )
     prompts: str = _setting(
         "A YAML file of wordings that take the place of those of this package, list by list.", ""
     )
@@ -202,8 +206,6 @@ class Settings(dg.ConfigurableResource):
         values: dict[str, Any] = {
             name: defaults_of(field)[deployment] for name, field in cls.model_fields.items()
         }
-        if environment.get("SID_CATALOG"):
-            values |= dict.fromkeys(SAMPLE_COMPANIONS, "")  # they are about the sample's items
         for name in values:
             value = environment.get(variable(name))
             if value or (value == "" and name in SAMPLE_COMPANIONS):  # "" leaves the sample's out
@@ -217,6 +219,15 @@ class Settings(dg.ConfigurableResource):
     def store(self) -> Store:
         """Where the tables are."""
         return Store(self.data_dir)
+
+    def of_catalog(self, name: str) -> str:
+        """`interactions` or `captions`, "" where there are none with the items of the catalog.
+
+        The sample's go with the sample's items only, also where the launchpad names a catalog.
+        """
+        value = getattr(self, name)
+        samples = str(getattr(sample, name.upper()))
+        return "" if value == samples and self.catalog != str(sample.CATALOG) else value
 
     def require(self, name: str) -> str:
         """The value of a text setting that must not be empty.

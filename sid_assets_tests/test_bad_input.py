@@ -179,6 +179,7 @@ def test_a_tokenizer_of_the_wrong_width(tmp_path):
     message = failure_message(result)
     for word in ("narrow.pt", "64", "4096"):
         assert word in message
+    assert not (tmp_path / "data" / "item_embeddings.parquet").exists()  # seen before embedding
     assert not (tmp_path / "data" / "tokenizer_checkpoint.pt").exists()
 
 

@@ -29,9 +29,9 @@ def test_the_environment_wins_over_the_default():
 
 
 def test_the_samples_users_go_with_the_samples_items_only():
-    assert Settings.from_environment({}).interactions == str(sample.INTERACTIONS)
+    assert Settings.from_environment({}).of_catalog("interactions") == str(sample.INTERACTIONS)
     own = Settings.from_environment({"SID_CATALOG": "mine.parquet"})
-    assert (own.interactions, own.captions) == ("", "")
+    assert (own.of_catalog("interactions"), own.of_catalog("captions")) == ("", "")
     assert Settings.from_environment({"SID_INTERACTIONS": ""}).interactions == ""
 
 

@@ -5,7 +5,7 @@ import dagster as dg
 from sid_assets.assets.domains import Domain
 from sid_assets.core.embedding import embed_items
 from sid_assets.core.refresh import keeps_tokenizer
-from sid_assets.core.tokenizer import current_tokenizer
+from sid_assets.core.tokenizer import current_tokenizer, fetch_tokenizer
 from sid_assets.core.versions import StagedTable, Version
 from sid_assets.failures import clear_failures
 from sid_assets.observation import observer
@@ -39,7 +39,10 @@ def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
         embedder = make_embedder(settings)
         tokenizer = current_tokenizer(store)
         # Before any item is embedded: what a run may not do it does not begin.
-        keeps_tokenizer(tokenizer, wanted_tokenizer(settings), embedder.space, policy)
+        wanted = wanted_tokenizer(settings)
+        kept = keeps_tokenizer(tokenizer, wanted, embedder.space, policy)
+        if not kept and wanted.kind != "train":
+            fetch_tokenizer(wanted, settings.tokenizer)  # a wrong file shows now, not days later
         staged, changes, progress = embed_items(
             store,
             table,

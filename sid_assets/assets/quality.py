@@ -97,9 +97,10 @@ def _interactions(
     settings: Settings, domain: Domain, codes: Version, item_texts: Version, quality: SidQuality
 ) -> InteractionQuality | None:
     """The quality weighted by interactions, where there are any with these items."""
-    if domain.prefix or not settings.interactions:
+    path = settings.of_catalog("interactions")
+    if domain.prefix or not path:
         return None
-    dataset = open_dataset(find_table_files(settings.interactions))
+    dataset = open_dataset(find_table_files(path))
     if not set(PID_LISTS) & set(dataset.schema.names):
         return None
     return measure_interactions(
@@ -108,7 +109,7 @@ def _interactions(
         dataset,
         settings.choice("pid_type", get_args(PidTypeSetting)),
         catalog=PidColumn(**item_texts.provenance.details["pids"]),
-        source=settings.interactions,
+        source=path,
     )
 
 

@@ -69,9 +69,10 @@ def _interacted(settings: Settings, domain: Domain, pid2sid: Version) -> Iterato
     Raises:
         InputError: The interactions store ids otherwise than the catalog does.
     """
-    if not settings.interactions:
+    path = settings.of_catalog("interactions")
+    if not path:
         return
-    interactions = ParquetInput(settings.interactions)
+    interactions = ParquetInput(path)
     setting = settings.choice("pid_type", get_args(PidTypeSetting))
     texts = settings.store().require(domain.table("item_texts"))
     catalog = PidColumn(**texts.provenance.details["pids"])
@@ -94,7 +95,7 @@ def sid_prefixes_asset(domain: Domain) -> dg.AssetsDefinition:
         kinds={"numpy"},
         description=f"Which codes may follow each prefix of the SIDs of the {domain.items}: one "
         "safetensors file of five arrays (`codes_0`, `codes_1`, `codes_2`, `offsets_0`, "
-        "`offsets_1`), for decoding that names only SIDs there are.",
+        "`offsets_1`), read by decoders that may name only SIDs there are.",
     )
     @clear_failures
     def sid_prefixes(settings: Settings, pid2sid: Version) -> dg.MaterializeResult:
@@ -119,7 +120,8 @@ def sid_prefixes_asset(domain: Domain) -> dg.AssetsDefinition:
     group_name="semantic_ids",
     kinds={"parquet"},
     description="The tokens that spell semantic IDs, in the order in which OneRec adds them to "
-    "Qwen3's vocabulary: one parquet file (`token`, `id`). It is the same for every catalog.",
+    "Qwen3's vocabulary: one parquet file (`token`, `id`), read by whoever extends a vocabulary. "
+    "It is the same for every catalog.",
 )
 def sid_vocabulary() -> pa.Table:
     """`sid_vocabulary`."""

@@ -133,11 +133,12 @@ def training_inputs(settings: Settings, store: Store, sids: Sids) -> TrainingInp
             setting=settings.choice("pid_type", get_args(PidTypeSetting)),
         )
 
+    interactions, captions = map(settings.of_catalog, ("interactions", "captions"))
     return TrainingInputs(
         items=ids(ITEMS, sids.items),
         goods=ids(GOODS, sids.goods) if sids.goods else None,
-        interactions=ParquetInput(settings.interactions) if settings.interactions else None,
-        captions=ParquetInput(settings.captions) if settings.captions else None,
+        interactions=ParquetInput(interactions) if interactions else None,
+        captions=ParquetInput(captions) if captions else None,
         seed=settings.seed,
         prompts=load_prompts(settings.prompts or None),
     )

@@ -98,6 +98,15 @@ def make_tokenizer(
     if source.kind == "train":
         trained = train(_vector_batches(embeddings), training)
         return MadeTokenizer(trained.centroids, {"figures": trained.figures}, trained.notes)
+    return fetch_tokenizer(source, location)
+
+
+def fetch_tokenizer(source: TokenizerSource, location: str) -> MadeTokenizer:
+    """The tokenizer of a file or of the hub.
+
+    Raises:
+        InputError: It cannot be had, or is not what it must be.
+    """
     if source.kind == "path":
         checkpoint = load_checkpoint(Path(location).expanduser())
         made = MadeTokenizer(checkpoint.centroids, {"path": location}, checkpoint.notes)

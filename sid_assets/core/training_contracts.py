@@ -16,6 +16,9 @@ LEAST_COVERAGE = 0.95
 
 ROWS = 1024
 
+SEVERAL_A_ROW = ("sft_interactive_rec", "sft_label_pred")
+"""Data sets in which a row of the input can become several: one a keyword, one a target."""
+
 
 def check_data_set(
     version: Version, data_set: DataSet, items: np.ndarray, goods: np.ndarray | None
@@ -38,7 +41,7 @@ def check_data_set(
         "free_texts": Finding(
             not found.doubtful, _listed(found.doubtful) or "nothing to tell of the user's texts"
         ),
-        "rows_add_up": _check_counts(version),
+        "rows_add_up": _check_counts(version, data_set),
         "coverage": _check_coverage(version),
     }
 
@@ -56,15 +59,23 @@ def _listed(rows_by_problem: Counter[str]) -> str:
     return "; ".join(f"{problem} ({rows:,} rows)" for problem, rows in rows_by_problem.items())
 
 
-def _check_counts(version: Version) -> Finding:
-    """Rows that could be written = rows written + rows dropped by reason."""
+def _check_counts(version: Version, data_set: DataSet) -> Finding:
+    """Rows of the input = rows written + rows dropped by reason.
+
+    Where a row of the input can become several, what adds up are these candidates.
+    """
     counts = version.provenance.details.get("counts")
     if counts is None:
         return Finding(False, "the table does not say what became of the rows of its input")
     dropped = sum(counts["dropped"].values())
+    used = counts["rows"] - sum(counts["dropped_rows"].values())
+    several = data_set.name in SEVERAL_A_ROW
+    adds_up = counts["candidates"] == counts["written"] + dropped
+    adds_up &= counts["candidates"] >= used if several else counts["candidates"] == used
     return Finding(
-        counts["candidates"] == counts["written"] + dropped and counts["written"] == version.rows,
-        f"{counts['candidates']:,} candidates, {version.rows:,} rows written, {dropped:,} dropped",
+        adds_up and counts["written"] == version.rows,
+        f"{counts['rows']:,} rows read, {counts['candidates']:,} candidates, {version.rows:,} rows "
+        f"written, {dropped:,} dropped",
         {"candidates": counts["candidates"], "written": version.rows, "dropped": dropped},
     )
 

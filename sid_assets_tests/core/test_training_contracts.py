@@ -1,0 +1,59 @@
+"""Counts and coverage of a training data set, as its check sees them."""
+
+import numpy as np
+import pytest
+
+from sid_assets.core.provenance import Provenance
+from sid_assets.core.recif.datasets import DATA_SETS
+from sid_assets.core.schema import PRETRAIN_ROWS
+from sid_assets.core.tables import commit_staged, stage_rows
+from sid_assets.core.training_contracts import check_data_set
+from sid_assets.core.versions import Store
+
+GOOD = {
+    "rows": 3,
+    "candidates": 2,
+    "written": 0,
+    "dropped_rows": {"no uid": 1},
+    "dropped": {"no history": 2},
+    "mask_lines": {},
+    "pids": {"hist_video_pid": {"pids": 100, "with_sid": 95}},
+}
+NO_SIDS = np.empty(0, np.int64)
+
+
+def _broken(tmp_path, details: dict) -> set[str]:
+    """The contracts that do not hold of an empty data set with these details."""
+    store = Store(tmp_path)
+    reader = PRETRAIN_ROWS.empty_table().to_reader()
+    staged = stage_rows(store, "video_rec_dataset", reader, Provenance("video_rec_dataset"))
+    version = commit_staged(store, staged.with_details(details))
+    findings = check_data_set(version, DATA_SETS["video_rec"], NO_SIDS, None)
+    return {name for name, finding in findings.items() if not finding.passed}
+
+
+def test_counts_that_add_up(tmp_path):
+    assert _broken(tmp_path, {"counts": GOOD}) == set()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"rows": 4},
+        {"candidates": 3},
+        {"written": 1, "dropped": {"no history": 1}},
+        {"dropped": {"no history": 1}},
+        {"dropped_rows": {}},
+    ],
+)
+def test_counts_that_do_not_add_up(tmp_path, wrong):
+    assert _broken(tmp_path, {"counts": GOOD | wrong}) == {"rows_add_up"}
+
+
+def test_counts_that_are_not_there(tmp_path):
+    assert _broken(tmp_path, {}) == {"rows_add_up"}
+
+
+def test_too_few_pids_with_a_sid(tmp_path):
+    pids = {"hist_video_pid": {"pids": 100, "with_sid": 94}}
+    assert _broken(tmp_path, {"counts": GOOD | {"pids": pids}}) == {"coverage"}
