@@ -48,6 +48,23 @@ def test_a_catalog_alone_is_enough(folder):
     assert not (folder / "data" / "video_rec_dataset.parquet").exists()
 
 
+def test_a_data_set_that_can_be_made_no_more_is_marked_stale(folder):
+    settings = settings_for(folder, interactions=str(folder / "interactions.parquet"))
+    assert materialize(settings).success
+    listed = folder / "data" / "pretrain_file_list.json"
+    assert "video_rec_dataset" in listed.read_text()
+    result = materialize(settings_for(folder))
+    assert result.success, failure_message(result)
+    stale = [
+        event.event_specific_data.asset_observation
+        for event in result.all_events
+        if event.event_type_value == "ASSET_OBSERVATION"
+    ]
+    assert "video_rec_dataset" in {found.asset_key.to_user_string() for found in stale}
+    assert all("stale_since" in found.metadata for found in stale)
+    assert "video_rec_dataset" not in listed.read_text()
+
+
 @pytest.mark.parametrize("ending", ["csv", "jsonl"])
 def test_csv_and_json_lines_give_the_same_sids_as_parquet(folder, ending):
     frame = pd.read_parquet(folder / "catalog.parquet")

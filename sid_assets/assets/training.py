@@ -157,7 +157,8 @@ def _make(
     if required and inputs.interactions:
         _require_columns(inputs.interactions, data_set)
     if lacks := lacking(data_set, inputs):
-        context.log.warning(f"{table} is skipped: {'; '.join(lacks)}.{_stale(store, table)}")
+        context.log.warning(f"{table} is skipped: {'; '.join(lacks)}.")
+        _tell_if_stale(context, store, table)
         return None
     rows = training_rows(data_set.name, inputs)
     staged = stage_rows(store, table, rows.reader, derive(table, *sids.behind(data_set)))
@@ -228,14 +229,15 @@ def _no_rows(table: str, data_set: DataSet, inputs: TrainingInputs, counts: Coun
     )
 
 
-def _stale(store: Store, table: str) -> str:
-    """A warning where an earlier run left a file that this run does not renew."""
+def _tell_if_stale(context: dg.AssetExecutionContext, store: Store, table: str) -> None:
+    """Say, in the log and in the asset's metadata, that a file of an earlier run is not renewed."""
     earlier = store.current(table)
     if earlier is None:
-        return ""
-    return (
-        f" {store.path(table)} is stale: it was made at {earlier.created} of another input. Do not "
-        "train on it."
+        return
+    message = f"{store.path(table)} is stale: it was made at {earlier.created} of another input."
+    context.log.warning(f"{message} Do not train on it.")
+    context.log_event(
+        dg.AssetObservation(table, description=message, metadata={"stale_since": earlier.created})
     )
 
 
