@@ -12,13 +12,15 @@ import argparse
 import json
 import random
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from sentence_transformers import SentenceTransformer
 
-from benchmarks.measure import in_own_process, median_seconds
+from benchmarks.measure import in_own_process, median_seconds_in_turns
 from benchmarks.refresh import refresh_share
 from sid_assets import sample
 from sid_assets.core.embedders import Embedded
@@ -59,8 +61,8 @@ def save_small_model(folder: Path, texts: list[str]) -> None:
     save_model(folder, tokenizer)
 
 
-def measure_reference(model: SentenceTransformer, texts: list[str], batch_size: int) -> Reference:
-    """Time `encode`, and count its padding."""
+def padding_of(model: SentenceTransformer, texts: list[str], batch_size: int) -> float:
+    """The share of padding when `encode` embeds texts."""
     positions = padding = 0
 
     def count(module: torch.nn.Module, inputs: tuple[dict[str, torch.Tensor], ...]) -> None:
@@ -69,11 +71,27 @@ def measure_reference(model: SentenceTransformer, texts: list[str], batch_size: 
         positions += mask.numel()
         padding += int((mask == 0).sum())
 
-    model.encode(texts[:batch_size])  # warm
     hook = model[0].register_forward_pre_hook(count)
-    seconds = median_seconds(lambda: model.encode(texts, batch_size=batch_size))
+    model.encode(texts, batch_size=batch_size)
     hook.remove()
-    return Reference(batch_size, seconds, padding / positions)
+    return padding / positions
+
+
+def measure(
+    embedder: Qwen3Embedder, model: SentenceTransformer, texts: list[str]
+) -> tuple[float, list[Reference]]:
+    """Median seconds of the embedder, and those of the reference at each batch size.
+
+    All take turns, so that a machine that is slower for a while is so for each of them. Counting
+    the padding warms the reference.
+    """
+    padding = {size: padding_of(model, texts, size) for size in BATCH_SIZES}
+    runs: dict[int, Callable[[], object]] = {0: lambda: embedder.embed(texts)}
+    for size in BATCH_SIZES:
+        runs[size] = partial(model.encode, texts, batch_size=size)
+    seconds = median_seconds_in_turns(runs)
+    references = [Reference(size, seconds[size], padding[size]) for size in BATCH_SIZES]
+    return seconds[0], references
 
 
 def embed_alone(folder: str, texts: list[str]) -> Embedded:
@@ -89,7 +107,7 @@ def main() -> None:
     parser.add_argument("--catalog", default=str(sample.CATALOG))
     parser.add_argument("--template", default=TEMPLATE)
     parser.add_argument("--items", type=int, default=400)
-    parser.add_argument("--refreshed-items", type=int, default=4000)
+    parser.add_argument("--refreshed-items", type=int, default=20_000)
     arguments = parser.parse_args()
 
     template = arguments.template.replace("\\n", "\n")
@@ -99,15 +117,11 @@ def main() -> None:
         save_small_model(folder, texts)
         embedder = Qwen3Embedder(str(folder), device="cpu")
         embedded = embedder.embed(texts)  # warms it, too
-        seconds = median_seconds(lambda: embedder.embed(texts))
-        embedder.close()
-
         model = SentenceTransformer(str(folder), device="cpu")
         model.max_seq_length = MAX_LENGTH
         expected = model.encode(texts[:100])
-        references = [measure_reference(model, texts, size) for size in BATCH_SIZES]
+        seconds, references = measure(embedder, model, texts)
         memory = in_own_process(embed_alone, str(folder), texts)
-        embedder.embed(texts[:50])
         share = refresh_share(
             embedder, read_texts(arguments.catalog, template, arguments.refreshed_items)
         )

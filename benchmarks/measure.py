@@ -3,15 +3,25 @@
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+Key = TypeVar("Key")
 
 
 def median_seconds(run: Callable[[], Any], repeats: int = 3) -> float:
     """The median of the wall times of a few runs."""
     return statistics.median(_seconds(run) for _ in range(repeats))
+
+
+def median_seconds_in_turns(
+    runs: Mapping[Key, Callable[[], Any]], repeats: int = 3
+) -> dict[Key, float]:
+    """The medians of the wall times of several things that take turns."""
+    rounds = [{key: _seconds(run) for key, run in runs.items()} for _ in range(repeats)]
+    return {key: statistics.median(times[key] for times in rounds) for key in runs}
 
 
 def peak_rss_mb() -> float:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from benchmarks.measure import in_own_process, median_seconds
+from benchmarks.measure import in_own_process, median_seconds_in_turns
 from sid_assets.core.checkpoint import load_checkpoint, save_checkpoint
 from sid_assets.core.nearest_centroid import coarse_dtype, exactly_nearest
 from sid_assets.core.parts import VECTOR_ROW_GROUP
@@ -141,14 +141,18 @@ def main() -> None:
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """All figures; medians of three, files warm."""
+    """All figures; medians of three in turns, files warm."""
     centroids = load_checkpoint(folder / "tokenizer.pt").centroids
     vectors = vectors_of(pq.read_table(folder / "embeddings.parquet")["embedding"]).copy()
     encoder = Encoder(centroids, "cpu")
-    compute = median_seconds(lambda: encoder.encode(vectors))
-    products = median_seconds(lambda: float32_products(vectors, centroids))
-    ours = median_seconds(lambda: by_sid_assets(folder))
-    reference = median_seconds(lambda: by_reference(folder))
+    seconds = median_seconds_in_turns(
+        {
+            "compute": lambda: encoder.encode(vectors),
+            "products": lambda: float32_products(vectors, centroids),
+            "ours": lambda: by_sid_assets(folder),
+            "reference": lambda: by_reference(folder),
+        }
+    )
     differ, unexplained = differences(
         codes_in(folder / "codes.parquet"),
         codes_in(folder / "reference.parquet"),
@@ -156,12 +160,12 @@ def measure(folder: Path) -> dict[str, float]:
         centroids,
     )
     return {
-        "seconds": ours,
-        "compute_seconds": compute,
-        "reference_seconds": reference,
-        "gemm_seconds": products,
-        "speedup": reference / ours,
-        "over_gemm": products / compute,
+        "seconds": seconds["ours"],
+        "compute_seconds": seconds["compute"],
+        "reference_seconds": seconds["reference"],
+        "gemm_seconds": seconds["products"],
+        "speedup": seconds["reference"] / seconds["ours"],
+        "over_gemm": seconds["products"] / seconds["compute"],
         "differ": differ,
         "differ_unexplained": unexplained,
         "peak_rss_mb": in_own_process(by_sid_assets, folder).peak_rss_mb,

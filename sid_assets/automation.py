@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import dagster as dg
 
+from sid_assets.assets.domains import Domain, domains_of
 from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.table_files import fingerprint
 from sid_assets.core.versions import Store
@@ -81,18 +82,18 @@ def refresh_schedule(settings: Settings) -> dg.ScheduleDefinition:
 @dg.sensor(
     job=refresh_semantic_ids,
     minimum_interval_seconds=SENSOR_SECONDS,
-    description="Refreshes the semantic IDs when the catalog's files are others than those of the "
-    "last refresh, and looked the same at two looks in a row.",
+    description="Refreshes the semantic IDs when the files of the catalog (and of that of goods) "
+    "are others than those of the last refresh, and looked the same at two looks in a row.",
 )
 def refresh_on_new_catalog(context: dg.SensorEvaluationContext, settings: Settings):
-    """Compare the catalog's files with those of the last refresh.
+    """Compare the files of the catalogs with those of the last refresh.
 
     The cursor keeps what the last look saw, so that a half-uploaded catalog is not read, and what
     was asked for last, so that a refresh that failed is not asked for again and again.
     """
     try:
-        now = fingerprint(settings.require("catalog"))
-        done = last_refreshed(settings.store())
+        now = " ".join(fingerprint(domain.catalog(settings)) for domain in domains_of(settings))
+        done = last_refreshed(settings)
     except SidAssetsError as error:
         return dg.SkipReason(str(error))
     cursor = json.loads(context.cursor) if context.cursor else {"seen": "", "asked": ""}
@@ -101,12 +102,12 @@ def refresh_on_new_catalog(context: dg.SensorEvaluationContext, settings: Settin
     if now == done:
         cursor["asked"] = ""
         context.update_cursor(json.dumps(cursor))
-        return dg.SkipReason("The catalog is that of the last refresh.")
+        return dg.SkipReason("The files are those of the last refresh.")
     if not settled:
         context.update_cursor(json.dumps(cursor))
-        return dg.SkipReason("The catalog has changed; waiting to see it unchanged once more.")
+        return dg.SkipReason("The files have changed; waiting to see them unchanged once more.")
     if now == cursor["asked"]:
-        return dg.SkipReason("A refresh of this catalog was asked for already; see its run.")
+        return dg.SkipReason("A refresh of these files was asked for already; see its run.")
     if running := _active_refreshes(context.instance):
         return dg.SkipReason(f"Refresh {running[0].run_id} is still running.")
     cursor["asked"] = now
@@ -114,12 +115,18 @@ def refresh_on_new_catalog(context: dg.SensorEvaluationContext, settings: Settin
     return dg.RunRequest()
 
 
-def last_refreshed(store: Store) -> str:
-    """Fingerprint of the catalog that the SIDs that are there were made from; "" if there is none.
+def last_refreshed(settings: Settings) -> str:
+    """Fingerprints of the catalogs that the SIDs that are there were made from.
 
-    A refresh that stopped on the way renewed `item_texts`, but not what is made from it.
+    Of each domain one, separated by blanks; empty where SIDs were not made yet. A refresh that
+    stopped on the way renewed `item_texts`, but not what is made from it.
     """
-    versions = [store.current(table) for table in STAGES]
+    store = settings.store()
+    return " ".join(_made_from(store, domain) for domain in domains_of(settings))
+
+
+def _made_from(store: Store, domain: Domain) -> str:
+    versions = [store.current(domain.table(stage)) for stage in STAGES]
     made = [version.provenance for version in versions if version]
     follows = all(earlier.version in later.inputs.values() for earlier, later in pairwise(made))
     if len(made) < len(versions) or not follows:

@@ -14,6 +14,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from sid_assets.assets.domains import domains_of
 from sid_assets.automation import (
     JOB_NAME,
     STAGES,
@@ -78,13 +79,14 @@ class Watched:
     def refreshed(self, stages: Sequence[str] = STAGES) -> None:
         """What a refresh leaves that came as far as this: tables that name what they come from."""
         store = self.settings.store()
-        details = {"fingerprint": fingerprint(str(self.catalog))}
-        provenance = Provenance("item_texts", details=details)
-        for table in stages:
-            rows = ROWS.select(schema.TABLES[table].schema("int").names)
-            reader = rows.cast(schema.TABLES[table].schema("int")).to_reader()
-            version = commit_staged(store, stage_rows(store, table, reader, provenance))
-            provenance = derive("next", version.provenance)
+        for domain in domains_of(self.settings):
+            details = {"fingerprint": fingerprint(domain.catalog(self.settings))}
+            provenance = Provenance("item_texts", details=details)
+            for stage in stages:
+                rows = ROWS.select(schema.TABLES[stage].schema("int").names)
+                reader = rows.cast(schema.TABLES[stage].schema("int")).to_reader()
+                staged = stage_rows(store, domain.table(stage), reader, provenance)
+                provenance = derive("next", commit_staged(store, staged).provenance)
 
 
 @pytest.fixture
@@ -143,8 +145,26 @@ def test_a_refresh_that_stopped_on_the_way_is_not_taken_for_done(watched):
     assert [watched.look(), watched.look()] == [0, 1]
     watched.refreshed(stages=("item_texts",))  # as where the large change was refused
     assert watched.look() == 0
-    assert last_refreshed(watched.settings.store()) == ""
+    assert last_refreshed(watched.settings) == ""
     watched.write(CATALOG_A)
+    assert [watched.look(), watched.look()] == [0, 1]
+
+
+def test_goods_that_changed_are_a_reason_to_refresh_too(watched, tmp_path):
+    goods = tmp_path / "goods.csv"
+    watched.settings = Settings.from_environment(
+        {
+            "SID_CATALOG": str(watched.catalog),
+            "SID_GOODS_CATALOG": str(goods),
+            "SID_DATA_DIR": str(tmp_path / "data"),
+        }
+    )
+    watched.write(CATALOG_A)
+    goods.write_text(CATALOG_A)
+    assert [watched.look(), watched.look()] == [0, 1]
+    watched.refreshed()
+    assert watched.look() == 0
+    goods.write_text(CATALOG_B)
     assert [watched.look(), watched.look()] == [0, 1]
 
 

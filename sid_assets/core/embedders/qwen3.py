@@ -26,7 +26,7 @@ MAX_LENGTH = 8192
 """Longest text in tokens, as in the model card's examples."""
 
 BATCH_TOKENS_ON_GPU = 16384
-BATCH_TOKENS_ON_CPU = 512
+BATCH_TOKENS_ON_CPU = 768
 """On a CPU larger batches are slower: their tensors no longer fit into its caches, and from 32 MB
 on (2048 tokens of 4096 numbers) malloc has the kernel map, and clear, the memory of each anew."""
 
