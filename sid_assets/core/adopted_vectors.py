@@ -288,8 +288,8 @@ def adopt(
 ) -> Adopted:
     """Stage the wanted vectors beside the versions of a table, once for these texts.
 
-    A run that was killed leaves them to the next one; a commit of the table removes them. Memory
-    does not grow with their number.
+    The caller holds the table's lock. A run that was killed leaves them to the next one; a commit
+    of the table removes them. Memory does not grow with their number.
 
     Args:
         store: Where the tables are.
@@ -301,16 +301,16 @@ def adopt(
 
     Raises:
         InputError: A vector or a pid is not as it has to be.
-        StoreError: Another run is at it, or the disk is full.
+        StoreError: The disk is full.
     """
     content = hashlib.sha256(wanted.mask.tobytes())
     content.update(f"{files.files.fingerprint} {texts.provenance.version}".encode())
     key = f"adopted-{content.hexdigest()[:16]}"
-    with store.stage(table, key) as staging:
-        adopted = _finished(staging, key)
-        if adopted is None:
-            log(f"Adopting the vectors of {wanted.count:,} items from {files.setting}.")
-            adopted = _stage(staging, key, texts, files, wanted)
+    staging = store.stage(table, key, locked=True)
+    adopted = _finished(staging, key)
+    if adopted is None:
+        log(f"Adopting the vectors of {wanted.count:,} items from {files.setting}.")
+        adopted = _stage(staging, key, texts, files, wanted)
     if adopted.normalised:
         log(
             f"{files.setting}: {adopted.normalised:,} of {adopted.rows:,} adopted vectors were not "

@@ -2,7 +2,8 @@
 
 A chunk is a range of pids and one part file. Its worker gets the chunk, computes and yields rows;
 they are written under a temporary name, renamed, and noted beside the part with their digest. The
-next run takes a noted part whose digest still holds, and does the others.
+next run takes a noted part whose digest still holds, and does the others. The summary of a chunk
+is noted too, so that what the first run counted is not lost.
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -69,7 +70,8 @@ def run_chunks(
     chunks: Sequence[Chunk],
     schema: pa.Schema,
     work: Work[Summary],
-    on_done: Callable[[Chunk, Summary | None], None],
+    on_done: Callable[[Chunk, Summary, bool], None],
+    summary_type: type[Summary],
 ) -> tuple[Part, ...]:
     """Do the chunks that are not done yet, one after the other, each into a part of its own.
 
@@ -78,22 +80,25 @@ def run_chunks(
         chunks: All chunks, in the order of their pids.
         schema: Of the parts, with the provenance in its metadata.
         work: Computes the rows of a chunk, a block at a time.
-        on_done: Told of every chunk and its summary; None where an earlier run had done it.
+        on_done: Told of every chunk, its summary, and whether an earlier run had done it.
+        summary_type: A dataclass of what JSON can hold.
 
     Returns:
         The parts of all chunks, in their order.
     """
     paths = [staging.folder / part_name(chunk.number, len(chunks)) for chunk in chunks]
     with ThreadPoolExecutor() as readers:
-        found = list(readers.map(finished_part, paths))
+        found = list(readers.map(lambda path: _finished(path, summary_type), paths))
     parts = []
-    for chunk, path, part in zip(chunks, paths, found, strict=True):
-        if part is not None and chunk.is_in(part):
-            on_done(chunk, None)
+    for chunk, path, done in zip(chunks, paths, found, strict=True):
+        if done and chunk.is_in(done[0]):
+            part, summary = done
         else:
+            done = None
             blocks, summary = work(chunk)
             part = write_chunk(path, schema, chunk, blocks)
-            on_done(chunk, summary)
+            _Note(part, vars(summary)).write(path)
+        on_done(chunk, summary, done is not None)
         parts.append(part)
     return tuple(parts)
 
@@ -116,14 +121,7 @@ def write_chunk(
             block.result()
     if not chunk.is_in(writer.part):
         raise StoreError(f"{path}: {chunk.rows:,} rows were wanted, {writer.part.rows:,} computed.")
-    write_json(_note(path), dataclasses.asdict(writer.part))
     return writer.part
-
-
-def finished_part(path: UPath) -> Part | None:
-    """The part that an earlier run finished at this path; None where it is missing or damaged."""
-    part = _noted(path)
-    return part if part and file_digest(path) == part.digest else None
 
 
 def finished_parts(staging: Staging) -> list[Part]:
@@ -132,16 +130,45 @@ def finished_parts(staging: Staging) -> list[Part]:
     They are not read: whoever reads their rows finds out whether they are whole.
     """
     paths = sorted(staging.folder.glob("part-*.parquet"), key=lambda path: path.name)
-    return [part for path in paths if (part := _noted(path))]
+    return [note.part for path in paths if (note := _Note.read(path))]
 
 
-def _noted(path: UPath) -> Part | None:
-    """What is noted of a part, if it has the size that is noted."""
-    try:
-        part = Part(**json.loads(_note(path).read_text()))
-        return part if path.stat().st_size == part.bytes else None
-    except (OSError, ValueError, TypeError):
+def _finished(path: UPath, summary_type: type[Summary]) -> tuple[Part, Summary] | None:
+    """The part at a path and its worker's summary; None where it is missing or damaged."""
+    note = _Note.read(path)
+    if note is None or file_digest(path) != note.part.digest:
         return None
+    try:
+        return note.part, summary_type(**note.summary)
+    except TypeError:  # another release of this package wrote it
+        return None
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What is kept beside a part when it is done.
+
+    Attributes:
+        part: Its summary as a file.
+        summary: What its worker counted.
+    """
+
+    part: Part
+    summary: dict[str, Any]
+
+    def write(self, path: UPath) -> None:
+        """Write it beside the part at a path."""
+        write_json(_note(path), dataclasses.asdict(self))
+
+    @classmethod
+    def read(cls, path: UPath) -> "_Note | None":
+        """That of the part at a path, if the part has the size that is noted."""
+        try:
+            fields = json.loads(_note(path).read_text())
+            note = cls(Part(**fields["part"]), fields["summary"])
+            return note if path.stat().st_size == note.part.bytes else None
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
 
 
 def _note(path: UPath) -> UPath:

@@ -123,8 +123,8 @@ def encode_items(
     )
     progress = CodesProgress(total_rows=embeddings.rows)
 
-    def on_done(chunk: Chunk, counts: Quantised | None) -> None:
-        progress.add(chunk, counts)
+    def on_done(chunk: Chunk, counts: Quantised, resumed: bool) -> None:
+        progress.add(chunk, None if resumed else counts)
         on_progress(progress)
 
     key = f"{embeddings.provenance.version}-{provenance.tokenizer}"
@@ -141,6 +141,7 @@ def encode_items(
                 lambda damage: warn(f"{damage} Its items are quantised again."),
             ),
             on_done,
+            Quantised,
         )
     except BaseException:
         staging.close()

@@ -7,8 +7,7 @@ unfinished run staged, and embeds the rest.
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,9 +21,9 @@ from sid_assets.core.embedders import Embedded, Embedder
 from sid_assets.core.embedders.canary import check_canary, probe
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.hashing import vector_hashes
-from sid_assets.core.parts import VECTOR_ROW_GROUP
+from sid_assets.core.parts import VECTOR_ROW_GROUP, Part
 from sid_assets.core.plan import Plan, embedded_again, make_plan, measure_speed
-from sid_assets.core.provenance import derive
+from sid_assets.core.provenance import Provenance, derive
 from sid_assets.core.refresh import (
     Changes,
     RefreshPolicy,
@@ -39,14 +38,12 @@ from sid_assets.core.versions import StagedTable, Staging, Store, Version
 CHUNK_SECONDS = 120.0
 """How long the embedding of a chunk should take: what a crash costs."""
 
-CHUNK_ROWS = 16_384
-"""The most rows of a chunk, however little is to be embedded: 256 MB of vectors."""
+CHUNK_ROWS = 8192
+"""The most rows of a chunk, however little is to be embedded: 128 MB of vectors. The embedder gets
+all its texts at once, to sort them by length."""
 
 CHUNK_CHARACTERS = 50_000_000
 """The most characters of a chunk, whose texts are in memory at once."""
-
-EMBEDDED_AT_ONCE = 2048
-"""Texts that the embedder gets at once: 32 MB of vectors."""
 
 COMPARED_ROWS = 16_384
 
@@ -62,11 +59,11 @@ class Progress:
         reused: Items whose vector was taken over from the store.
         adopted: Items whose vector was taken over from files that somebody else made.
         resumed: Items in parts that an unfinished run of the same work had done.
-        tokens: Tokens computed.
+        tokens: Tokens computed by this run.
         padded_tokens: The same with padding.
-        truncated: Texts that were cut.
+        truncated: Texts that were cut, those of resumed parts included.
         seconds: Time spent embedding.
-        started: When the run started, by the monotonic clock.
+        started: When the first chunk was begun, by the monotonic clock.
     """
 
     total_rows: int
@@ -81,10 +78,11 @@ class Progress:
     seconds: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
-    def add(self, chunk: Chunk, summary: "ChunkSummary | None") -> None:
-        """Count a chunk; without a summary an earlier run had done it."""
+    def add(self, chunk: Chunk, summary: "ChunkSummary", resumed: bool) -> None:
+        """Count a chunk, which an earlier run may have done."""
         self.rows += chunk.rows
-        if summary is None:
+        self.truncated += summary.truncated
+        if resumed:
             self.resumed += chunk.rows
             return
         self.embedded += summary.embedded
@@ -92,7 +90,6 @@ class Progress:
         self.reused += chunk.rows - summary.embedded - summary.adopted
         self.tokens += summary.tokens
         self.padded_tokens += summary.padded_tokens
-        self.truncated += summary.truncated
         self.seconds += summary.seconds
 
     def describe(self) -> str:
@@ -159,44 +156,91 @@ def embed_items(
     """
     if not texts.rows:
         raise InputError(f"{texts.folder}: has no items; there is nothing to embed.")
-    tell = _once(log)
+    # Whoever looks at what is there must be the only one who can change it.
+    lock = store.lock(table)
+    try:
+        plan, run = _prepare(store, table, texts, embedder, policy, _once(log), files)
+        parts, progress = run.embed(on_progress)
+    except BaseException:
+        if lock:
+            lock.release()
+        raise
+    staging = replace(run.staging, lock=lock)
+    return StagedTable(staging, parts, run.provenance), plan.changes, progress
+
+
+def _prepare(
+    store: Store,
+    table: str,
+    texts: Version,
+    embedder: Embedder,
+    policy: RefreshPolicy,
+    log: Callable[[str], None],
+    files: VectorFiles | None,
+) -> tuple[Plan, "_Run"]:
+    """See what is to be done and whether it may be done; have a place for it."""
     rows = texts.stream(["pid", "text", "text_hash"], COMPARED_ROWS)
-    plan = make_plan(store, table, rows, embedder, files=files, log=tell)
+    plan = make_plan(store, table, rows, embedder, files=files, log=log)
     require_same_generation(plan.afresh, policy)
     require_small_change(plan.changes, policy, plan.describe())
     if plan.afresh or not plan.fits_disk:
-        tell(plan.describe())
+        log(plan.describe())
     before = None if plan.afresh else store.current(table)
     adopted = None
     if files and plan.wanted and plan.adopted:
-        adopted = adopt(store, table, texts, files, plan.wanted, tell)
+        adopted = adopt(store, table, texts, files, plan.wanted, log)
     unfinished = unfinished_runs(store, table, embedder.space, texts.pid_type)
     proven = ProvenEmbedder(embedder, _canary(before, unfinished))
-    progress = Progress(total_rows=texts.rows)
+    if plan.texts:
+        proven.prove()
+    lasting = VectorSources.of(before, [], adopted)
+    staging = _stage(store, table, texts, plan, proven, lasting, adopted)
+    others = [run for run in unfinished if run.folder != staging.folder]
+    sources = VectorSources.of(before, others, adopted)
+    details = {"canary": staging.state["canary"], "adopted": plan.adopted}
+    provenance = derive(table, texts.provenance, space=embedder.space, details=details)
+    return plan, _Run(staging, texts, sources, proven, provenance, log)
 
-    def on_done(chunk: Chunk, summary: ChunkSummary | None) -> None:
-        progress.add(chunk, summary)
-        for damage in summary.damage if summary else ():
-            tell(damage)
-        on_progress(progress)
 
-    staging = _stage(store, table, texts, plan, proven, adopted)
-    try:
-        others = [run for run in unfinished if run.folder != staging.folder]
-        sources = VectorSources.of(before, others, adopted)
-        details = {"canary": staging.state["canary"], "adopted": plan.adopted}
-        provenance = derive(table, texts.provenance, space=embedder.space, details=details)
+@dataclass(frozen=True)
+class _Run:
+    """A run that has seen that it may begin.
+
+    Attributes:
+        staging: Where its parts go. The caller holds the lock.
+        texts: What to embed.
+        sources: Where vectors are taken over from.
+        embedder: Embeds the rest.
+        provenance: Of what it makes.
+        log: Takes warnings, in words.
+    """
+
+    staging: Staging
+    texts: Version
+    sources: VectorSources
+    embedder: "ProvenEmbedder"
+    provenance: Provenance
+    log: Callable[[str], None]
+
+    def embed(self, on_progress: Callable[[Progress], None]) -> tuple[tuple[Part, ...], Progress]:
+        """Do all chunks that are not done yet."""
+        progress = Progress(total_rows=self.texts.rows)
+
+        def on_done(chunk: Chunk, summary: ChunkSummary, resumed: bool) -> None:
+            progress.add(chunk, summary, resumed)
+            for damage in () if resumed else summary.damage:
+                self.log(damage)
+            on_progress(progress)
+
         parts = run_chunks(
-            staging,
-            cut_chunks(texts, sources, staging.state["characters_per_chunk"]),
-            provenance.attach(schema.item_embeddings(texts.pid_type)),
-            ChunkEmbedder(SortedParts.of(texts), sources, proven),
+            self.staging,
+            [Chunk(number, *chunk) for number, chunk in enumerate(self.staging.state["chunks"])],
+            self.provenance.attach(schema.item_embeddings(self.texts.pid_type)),
+            ChunkEmbedder(SortedParts.of(self.texts), self.sources, self.embedder),
             on_done,
+            ChunkSummary,
         )
-    except BaseException:
-        staging.close()
-        raise
-    return StagedTable(staging, parts, provenance), plan.changes, progress
+        return parts, progress
 
 
 def _once(log: Callable[[str], None]) -> Callable[[str], None]:
@@ -217,11 +261,13 @@ def _stage(
     texts: Version,
     plan: Plan,
     embedder: "ProvenEmbedder",
+    lasting: VectorSources,
     adopted: Adopted | None,
 ) -> Staging:
     """A folder for these texts and this embedding space: that of an unfinished run, or a new one.
 
-    What decides how chunks are cut is kept with it, so that the next run finds its parts again.
+    How the chunks are cut is kept with it, so that the next run finds its parts again, whatever
+    became of the sources. What unfinished runs left does not count for the cut.
     """
     space = embedder.embedder.space
     return store.stage(
@@ -230,9 +276,13 @@ def _stage(
         make_state=lambda: {
             "space": space.digest,
             "pid_type": texts.pid_type,
-            "characters_per_chunk": _characters_per_chunk(plan, embedder),
+            "chunks": [
+                [chunk.rows, chunk.first_pid, chunk.last_pid]
+                for chunk in cut_chunks(texts, lasting, _characters_per_chunk(plan, embedder))
+            ],
             "canary": embedder.canary,
         },
+        locked=True,
     )
 
 
@@ -276,10 +326,13 @@ class ProvenEmbedder:
 
 
 def _canary(before: Version | None, unfinished: list[Staging]) -> dict[str, Any] | None:
-    """What the embedder gave for the probe texts when the vectors that are there were made."""
-    if before:
-        return before.provenance.details.get("canary")
-    return next((run.state["canary"] for run in unfinished if run.state["canary"]), None)
+    """What the embedder gave for the probe texts when the vectors that are there were made.
+
+    A version all of whose vectors were adopted has none, nor has a run that had yet to embed.
+    """
+    known = [before.provenance.details.get("canary")] if before else []
+    known += [run.state["canary"] for run in unfinished]
+    return next((canary for canary in known if canary), None)
 
 
 def _characters_per_chunk(plan: Plan, embedder: ProvenEmbedder) -> float:
@@ -287,17 +340,11 @@ def _characters_per_chunk(plan: Plan, embedder: ProvenEmbedder) -> float:
     if not plan.sample:
         return CHUNK_CHARACTERS
     few = plan.sample[: max(1, plan.texts // 100)]  # they are embedded twice
-    embedder.prove()
     return measure_speed(embedder.embed, few) * CHUNK_SECONDS
 
 
-def cut_chunks(texts: Version, sources: VectorSources, characters_per_chunk: float) -> list[Chunk]:
-    """Cut the texts into ranges of pids by work: by the characters of texts to embed.
-
-    What unfinished runs left does not count for that, so that a run that goes on after a crash cuts
-    alike.
-    """
-    lasting = sources.lasting
+def cut_chunks(texts: Version, lasting: VectorSources, characters_per_chunk: float) -> list[Chunk]:
+    """Cut the texts into ranges of pids by work: by the characters of texts to embed."""
     columns = ["pid", "text", "text_hash"]
     chunks: list[Chunk] = []
     rows = characters = work = 0
@@ -345,13 +392,7 @@ class ChunkEmbedder:
 
     def _rows(self, chunk: Chunk, summary: ChunkSummary) -> Iterator[pa.RecordBatch]:
         texts = self._texts(chunk)
-        missing = self._missing(texts, summary)
-        # What is missing is embedded as many texts at a time as the embedder gets; the rows
-        # between follow, copied.
-        starts = np.flatnonzero(missing)[EMBEDDED_AT_ONCE::EMBEDDED_AT_ONCE]
-        for start, stop in pairwise([0, *starts.tolist(), texts.num_rows]):
-            stretch = texts.slice(start, stop - start)
-            yield from self._fill(stretch, missing[start:stop], summary)
+        yield from self._fill(texts, self._missing(texts, summary), summary)
 
     def _texts(self, chunk: Chunk) -> pa.RecordBatch:
         def fail(damage: StoreError) -> None:
@@ -418,6 +459,7 @@ class ChunkEmbedder:
     def _embed(self, texts: pa.RecordBatch, summary: ChunkSummary) -> "_Vectors":
         if not texts.num_rows:
             return _Vectors.empty(0)
+        self.embedder.prove()  # which loads the weights
         started = time.perf_counter()
         embedded = self.embedder.embed(texts["text"].to_pylist())
         summary.seconds += time.perf_counter() - started

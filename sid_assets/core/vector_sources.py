@@ -4,7 +4,7 @@ The version before, vectors that somebody else made, and what unfinished runs st
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -43,11 +43,6 @@ class VectorSources:
         lasting += [adopted.sorted_parts] if adopted else []
         staged = [SortedParts(run.folder, finished_parts(run)) for run in unfinished]
         return cls((*lasting, *staged), before is not None, adopted is not None)
-
-    @property
-    def lasting(self) -> "VectorSources":
-        """Those that a run finds as they are when it goes on after a crash."""
-        return replace(self, tables=self.tables[: self.has_before + self.has_adopted])
 
     def beside(
         self,

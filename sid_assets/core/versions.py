@@ -247,7 +247,14 @@ class Store:
             )
         return version
 
-    def stage(self, table: str, key: str = "", make_state: Callable[[], dict] = dict) -> Staging:
+    def stage(
+        self,
+        table: str,
+        key: str = "",
+        make_state: Callable[[], dict] = dict,
+        *,
+        locked: bool = False,
+    ) -> Staging:
         """A folder to make a version in, and the right to be the only one who makes it.
 
         The lock falls when the staging is closed or its process ends, however it ends. Object
@@ -259,11 +266,12 @@ class Store:
             key: Names the work. A folder that an unfinished run left for the same work is handed
                 out again, with what is in it. Without a key the folder is new.
             make_state: Called for what is kept with a new folder, and found again with an old one.
+            locked: Whether the caller holds the lock, and keeps it when the staging is closed.
 
         Raises:
             StoreError: Another process is making a version of this table.
         """
-        lock = self.lock(table)
+        lock = None if locked else self.lock(table)
         try:
             for found in self.unfinished(table) if key else ():
                 if found.state.get("key") == key:

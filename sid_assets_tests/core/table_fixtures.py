@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from sid_assets.core import schema
+from sid_assets.core.adopted_vectors import VectorFiles
 from sid_assets.core.embedders import Embedded, Memory, TokenCounts
 from sid_assets.core.embedding import Progress, embed_items
 from sid_assets.core.hashing import text_hash
@@ -43,7 +44,9 @@ class FakeEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Embedded:
         self.calls.append(list(texts))
-        vectors = np.stack([self.vector(text) for text in texts])
+        vectors = np.empty((len(texts), EMBEDDING_DIM), np.float32)
+        for row, text in enumerate(texts):
+            vectors[row] = self.vector(text)
         if self.log:
             with self.log.open("a") as file:
                 file.writelines(f"{text}\n" for text in texts)
@@ -103,12 +106,23 @@ class Embedding:
 
 
 def stage_embeddings(
-    store: Store, texts: Version, embedder: FakeEmbedder, policy: RefreshPolicy = ALLOW_ALL
+    store: Store,
+    texts: Version,
+    embedder: FakeEmbedder,
+    policy: RefreshPolicy = ALLOW_ALL,
+    files: VectorFiles | None = None,
 ) -> tuple[StagedTable, Changes, Progress, list[str]]:
     """Embed the texts without a commit."""
     warnings: list[str] = []
     staged, changes, progress = embed_items(
-        store, "item_embeddings", texts, embedder, policy, warnings.append, lambda progress: None
+        store,
+        "item_embeddings",
+        texts,
+        embedder,
+        policy,
+        warnings.append,
+        lambda progress: None,
+        files,
     )
     return staged, changes, progress, warnings
 

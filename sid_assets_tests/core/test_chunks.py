@@ -1,6 +1,7 @@
 """Chunks: what was finished is not done again; ranges of pids are found without reading all."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pytest
@@ -30,6 +31,13 @@ def chunks_of(*ranges: range) -> list[Chunk]:
 CHUNKS = chunks_of(range(5), range(5, 9), range(9, 20))
 
 
+@dataclass
+class Summary:
+    """Rows of a chunk that is done."""
+
+    rows: int = 0
+
+
 class Worker:
     """Computes the rows of a chunk in blocks of two; may fail at a chunk."""
 
@@ -37,23 +45,26 @@ class Worker:
         self.fails_at = fails_at
         self.done: list[int] = []
 
-    def __call__(self, chunk: Chunk) -> tuple[Iterator[pa.RecordBatch], dict]:
-        summary: dict = {}
+    def __call__(self, chunk: Chunk) -> tuple[Iterator[pa.RecordBatch], Summary]:
+        summary = Summary()
         return self._blocks(chunk, summary), summary
 
-    def _blocks(self, chunk: Chunk, summary: dict) -> Iterator[pa.RecordBatch]:
+    def _blocks(self, chunk: Chunk, summary: Summary) -> Iterator[pa.RecordBatch]:
         for start in range(chunk.first_pid, chunk.last_pid + 1, 2):
             if chunk.number == self.fails_at and start > chunk.first_pid:
                 raise ZeroDivisionError
             yield rows(range(start, min(start + 2, chunk.last_pid + 1)))
-        summary["rows"] = chunk.rows
+        summary.rows = chunk.rows
         self.done.append(chunk.number)
 
 
 def run(staging: Staging, worker: Worker, chunks=CHUNKS) -> tuple[tuple[Part, ...], list]:
     told: list = []
-    parts = run_chunks(staging, chunks, COLUMNS, worker, lambda c, s: told.append((c.number, s)))
-    return parts, told
+
+    def on_done(chunk: Chunk, summary: Summary, resumed: bool) -> None:
+        told.append((chunk.number, summary.rows, resumed))
+
+    return run_chunks(staging, chunks, COLUMNS, worker, on_done, Summary), told
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -76,7 +87,7 @@ def test_every_chunk_is_a_part(staging):
     parts, told = run(staging, Worker())
     assert read(staging, parts).equals(pa.Table.from_batches([rows(range(20))]))
     assert [part.name for part in parts] == [f"part-{n:05d}-of-00003.parquet" for n in range(3)]
-    assert told == [(0, {"rows": 5}), (1, {"rows": 4}), (2, {"rows": 11})]
+    assert told == [(0, 5, False), (1, 4, False), (2, 11, False)]
 
 
 def test_what_was_finished_is_not_done_again(staging):
@@ -86,7 +97,7 @@ def test_what_was_finished_is_not_done_again(staging):
     again = Worker()
     parts, told = run(staging, again)
     assert again.done == [2]
-    assert told == [(0, None), (1, None), (2, {"rows": 11})]
+    assert told == [(0, 5, True), (1, 4, True), (2, 11, False)]
     assert read(staging, parts)["pid"].to_pylist() == list(range(20))
 
 
@@ -128,7 +139,14 @@ def test_chunks_that_are_cut_elsewhere_are_done_again(staging):
 @pytest.mark.parametrize("answer", [rows([5, 6, 7]), rows([5, 6, 7, 9]), rows([])])
 def test_a_worker_that_gives_other_rows_is_found_out(staging, answer):
     with pytest.raises(StoreError, match="4 rows were wanted"):
-        run_chunks(staging, [CHUNKS[1]], COLUMNS, lambda chunk: ([answer], None), lambda *_: None)
+        run_chunks(
+            staging,
+            [CHUNKS[1]],
+            COLUMNS,
+            lambda chunk: ([answer], Summary()),
+            lambda *_: None,
+            Summary,
+        )
 
 
 def test_a_chunk_for_each_part(tmp_path):

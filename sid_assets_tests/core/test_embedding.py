@@ -8,7 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sid_assets.core import embedding
+from sid_assets.core.adopted_vectors import VectorFiles
 from sid_assets.core.chunks import Chunk, SortedParts
 from sid_assets.core.embedders.canary import PROBES
 from sid_assets.core.embedders.hashing import HashingEmbedder
@@ -63,9 +64,8 @@ def local(tmp_path) -> Store:
 
 @pytest.fixture
 def small_chunks(monkeypatch) -> None:
-    """Several chunks, stretches and row groups, of few rows."""
+    """Several chunks and row groups, of few rows."""
     monkeypatch.setattr(embedding, "CHUNK_ROWS", 7)
-    monkeypatch.setattr(embedding, "EMBEDDED_AT_ONCE", 3)
     monkeypatch.setattr(embedding, "VECTOR_ROW_GROUP", 2)
 
 
@@ -181,13 +181,10 @@ NUMBERS = itertools.count()
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(runs=RUNS, rows=st.integers(1, 9), at_once=st.integers(1, 4))
-def test_whatever_the_catalog_does_the_vectors_are_those_of_its_texts(
-    monkeypatch, runs, rows, at_once
-):
+@given(runs=RUNS, rows=st.integers(1, 9))
+def test_whatever_the_catalog_does_the_vectors_are_those_of_its_texts(monkeypatch, runs, rows):
     """Catalogs one after the other; some runs end before their commit."""
     monkeypatch.setattr(embedding, "CHUNK_ROWS", rows)
-    monkeypatch.setattr(embedding, "EMBEDDED_AT_ONCE", at_once)
     monkeypatch.setattr(embedding, "VECTOR_ROW_GROUP", 3)
     store = Store(f"memory://whatever-{next(NUMBERS)}")
     made: set[tuple[int, str]] = set()  # whose vectors are in the version before, or staged
@@ -266,6 +263,22 @@ def test_a_model_that_changed_while_a_first_run_was_down_embeds_nothing(store):
     assert set(changed.embedded) == set(PROBES)
 
 
+@pytest.mark.usefixtures("small_chunks")
+def test_a_model_that_changed_after_all_was_adopted_is_found_out(store, tmp_path):
+    """Adopted vectors tell nothing of the embedder; those that it made since do."""
+    old, new = item_texts(range(10)), item_texts(range(40))
+    vectors = {"pid": list(old), "embedding": [FakeEmbedder().vector(t) for t in old.values()]}
+    pq.write_table(pa.table(vectors), tmp_path / "vectors.parquet")
+    files = VectorFiles(str(tmp_path / "vectors.parquet"))
+    staged, *_ = stage_embeddings(store, commit_texts(store, old), FakeEmbedder(), files=files)
+    commit_staged(store, staged)
+    texts = commit_texts(store, new)
+    with pytest.raises(ZeroDivisionError):
+        stage_embeddings(store, texts, FailingEmbedder(fails_at="Title: film 30"))
+    with pytest.raises(InputError, match="no longer gives the vectors it gave"):
+        stage_embeddings(store, texts, FakeEmbedder(actual="something else"))
+
+
 def test_vectors_that_are_no_unit_vectors_are_refused(store):
     class Bad(FakeEmbedder):
         def vector(self, text: str) -> np.ndarray:
@@ -318,6 +331,45 @@ def test_finished_chunks_are_not_embedded_again(store):
     assert progress.embedded == 12
     assert min(work_of(again, items)) == "Title: film 28"
     assert vectors_by_pid(staged.as_version()) == expected_vectors(items, again)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_finished_chunks_are_kept_though_a_source_is_lost(local):
+    """With more to embed, the chunks would be cut elsewhere."""
+    old = item_texts(range(14))
+    first = embed(local, old, FakeEmbedder())
+    items = item_texts(range(60))
+    texts = commit_texts(local, items)
+    with pytest.raises(ZeroDivisionError):
+        stage_embeddings(local, texts, FailingEmbedder(fails_at="Title: film 50"))
+    Path(first.version.paths[0].path).unlink()
+    again = FakeEmbedder()
+    staged, _, progress, _ = stage_embeddings(local, texts, again)
+    assert progress.resumed == 49
+    assert set(work_of(again, items)) == set(item_texts(range(49, 60)).values())
+    assert vectors_by_pid(staged.as_version()) == expected_vectors(items, again)
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_texts_that_were_cut_are_counted_over_all_runs_of_the_work(store):
+    class Cutting(FailingEmbedder):
+        def embed(self, texts):
+            return replace(super().embed(texts), truncated=sum("0" in text for text in texts))
+
+    texts = commit_texts(store, item_texts(range(40)))
+    with pytest.raises(ZeroDivisionError):
+        stage_embeddings(store, texts, Cutting(fails_at="Title: film 30"))
+    _, _, progress, _ = stage_embeddings(store, texts, Cutting(fails_at=""))
+    assert progress.resumed == 28
+    assert progress.truncated == 4  # 0, 10, 20 and 30
+
+
+def test_each_text_of_a_chunk_is_handed_over_once_and_all_together(store):
+    """The embedder sorts them by length, and embeds those that are the same once."""
+    texts = commit_texts(store, {pid: f"Text {pid % 7}" for pid in range(3000)})
+    embedder = FakeEmbedder()
+    stage_embeddings(store, texts, embedder)
+    assert max(map(len, embedder.calls)) == 3000
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -555,6 +607,52 @@ def test_a_second_run_fails_while_one_is_at_it(prepared, tmp_path):
 # --- pieces
 
 
+def test_nobody_changes_the_vectors_between_the_look_at_them_and_the_work(local):
+    """A second run comes while the first one has just looked at what there is to do."""
+    embed(local, item_texts(range(10)), FakeEmbedder())
+    texts = commit_texts(local, item_texts(range(12)))
+
+    class Intruded(FakeEmbedder):
+        def count_tokens(self, texts_):
+            with pytest.raises(StoreError, match="another run is writing it"):
+                stage_embeddings(Store(local.root), texts, FakeEmbedder(model="other"))
+            return super().count_tokens(texts_)
+
+    staged, *_ = stage_embeddings(local, texts, Intruded())
+    assert commit_staged(local, staged).rows == 12
+
+
+def test_a_run_that_stops_early_lets_others_write(local):
+    embed(local, item_texts(range(10)), FakeEmbedder())
+    texts = commit_texts(local, item_texts(range(3)))
+    with pytest.raises(InputError, match="is the limit"):
+        stage_embeddings(local, texts, FakeEmbedder(), DENY)
+    staged, *_ = stage_embeddings(local, texts, FakeEmbedder())
+    assert commit_staged(local, staged).rows == 3
+
+
+@pytest.mark.usefixtures("small_chunks")
+def test_loading_the_weights_does_not_count_as_speed(store):
+    class Loading(FakeEmbedder):
+        loaded = 0.0
+
+        def embed(self, texts):
+            if not self.calls:
+                time.sleep(0.1)
+                self.loaded = time.monotonic()
+            return super().embed(texts)
+
+    first, again = Loading(), Loading()
+    texts = commit_texts(store, item_texts(range(40)))
+    staged, _, progress, _ = stage_embeddings(store, texts, first)
+    assert progress.started >= first.loaded
+    staged.staging.close()
+    _, _, progress, _ = stage_embeddings(store, commit_texts(store, item_texts(range(41))), again)
+    assert progress.embedded == 1
+    assert progress.started >= again.loaded
+    assert progress.seconds <= time.monotonic() - again.loaded
+
+
 def test_chunks_are_cut_by_the_texts_to_embed(local, monkeypatch):
     monkeypatch.setattr(embedding, "CHUNK_ROWS", 50)
     texts = dict.fromkeys(range(100), "x" * 10)
@@ -593,8 +691,9 @@ def test_the_worker_can_be_sent_to_another_process(local):
 
 def test_progress_says_how_far_it_is():
     progress = Progress(total_rows=1000, started=time.monotonic() - 10)
-    progress.add(Chunk(0, 100, 0, 99), None)
-    progress.add(Chunk(1, 200, 100, 299), ChunkSummary(embedded=150, tokens=9000, seconds=9.0))
+    progress.add(Chunk(0, 100, 0, 99), ChunkSummary(embedded=50), resumed=True)
+    summary = ChunkSummary(embedded=150, tokens=9000, seconds=9.0)
+    progress.add(Chunk(1, 200, 100, 299), summary, resumed=False)
     assert (progress.rows, progress.resumed, progress.reused) == (300, 100, 50)
     assert progress.describe() == (
         "300 of 1,000 items, 20 items/s, 1,000 tokens/s, about 0.6 minutes left"

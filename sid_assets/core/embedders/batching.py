@@ -8,10 +8,15 @@ import numpy as np
 
 from sid_assets.core.embedders.text_tokenizer import Tokenized
 
-WINDOW_TEXTS = 2048
+WINDOW_TEXTS = 1024
 WINDOW_CHARACTERS = 2_000_000
 """Texts that are tokenised, and sorted by their tokens, together: at most so many, and so long in
 all (the tokenizer takes some 100 bytes a token for a while)."""
+
+MOST_PADDING = 0.02
+PADDED_TOKENS = 1024
+"""A batch of more tokens than these has no larger share of padding. A smaller one has what it has:
+reading the weights would cost more than the padding that is saved."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -47,6 +52,20 @@ def tokenised_windows(
 def rows_that_fit(longest: int, budget: int) -> int:
     """How many rows of a batch, padded to the longest, stay within a token budget; 1 or more."""
     return max(1, budget // longest)
+
+
+def rows_of_batch(lengths: np.ndarray, budget: int) -> int:
+    """How many texts go into a batch, 1 or more: what the budget and the padding allow.
+
+    Args:
+        lengths: Tokens of the texts, int64, most first.
+        budget: Tokens of the batch, padding included.
+    """
+    longest = int(lengths[0])
+    rows = min(rows_that_fit(longest, budget), len(lengths))
+    sizes = np.arange(1, rows + 1) * longest
+    padding = 1 - np.cumsum(lengths[:rows]) / sizes
+    return max(1, int(((padding <= MOST_PADDING) | (sizes <= PADDED_TOKENS)).sum()))
 
 
 def _windows(order: np.ndarray, characters: np.ndarray) -> Iterator[np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from sid_assets.core.embedders import Embedded, Memory, TokenCounts
-from sid_assets.core.embedders.batching import distinct, rows_that_fit, tokenised_windows
+from sid_assets.core.embedders.batching import distinct, rows_of_batch, tokenised_windows
 from sid_assets.core.embedders.last_token_model import LastTokenModel
 from sid_assets.core.embedders.memory import GIB, free_memory
 from sid_assets.core.embedders.model_files import MAIN, ModelFiles
@@ -153,7 +153,7 @@ class Qwen3Embedder:
         start = 0
         while start < len(tokenized.ids):
             longest = int(tokenized.lengths[start])
-            rows = slice(start, start + rows_that_fit(longest, self._budget))
+            rows = slice(start, start + rows_of_batch(tokenized.lengths[start:], self._budget))
             batch = tokenized.ids[rows]
             vectors = self._network.embed(batch)
             if vectors is not None:

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sid_assets.core.embedders import batching
-from sid_assets.core.embedders.batching import distinct, rows_that_fit, tokenised_windows
+from sid_assets.core.embedders.batching import (
+    MOST_PADDING,
+    PADDED_TOKENS,
+    distinct,
+    rows_of_batch,
+    rows_that_fit,
+    tokenised_windows,
+)
 from sid_assets.core.embedders.text_tokenizer import Tokenized
 
 TEXTS = st.lists(st.text("ab 千🎬", max_size=6), max_size=40)
@@ -80,3 +87,17 @@ def test_a_batch_stays_within_its_budget_or_has_one_row(longest: int, budget: in
     rows = rows_that_fit(longest, budget)
     assert rows == 1 or rows * longest <= budget
     assert (rows + 1) * longest > budget
+
+
+@given(st.lists(st.integers(1, 3000), min_size=1, max_size=300), st.integers(1, 20_000))
+def test_a_batch_is_as_large_as_budget_and_padding_allow(lengths: list[int], budget: int) -> None:
+    longest_first = np.sort(np.array(lengths, np.int64))[::-1]
+    rows = rows_of_batch(longest_first, budget)
+
+    def allowed(rows: int) -> bool:
+        size = rows * int(longest_first[0])
+        padding = 1 - int(longest_first[:rows].sum()) / size
+        return size <= budget and (padding <= MOST_PADDING or size <= PADDED_TOKENS)
+
+    assert rows == 1 or allowed(rows)
+    assert rows == len(lengths) or not allowed(rows + 1)

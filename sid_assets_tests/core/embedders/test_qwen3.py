@@ -18,7 +18,11 @@ from transformers import Qwen3Config
 
 from sid_assets.core.embedders import qwen3
 from sid_assets.core.embedders.last_token_model import LastTokenModel
-from sid_assets.core.embedders.qwen3 import Qwen3Embedder
+from sid_assets.core.embedders.qwen3 import (
+    BATCH_TOKENS_ON_CPU,
+    BATCH_TOKENS_ON_GPU,
+    Qwen3Embedder,
+)
 from sid_assets.core.errors import InputError
 from sid_assets_tests.model_fixtures import ENDOFTEXT, save_model, save_tokenizer, small_tokenizer
 
@@ -414,14 +418,15 @@ def test_a_model_that_cannot_be_had_is_an_error(hub_cache: dict[str, str]) -> No
     assert run.stdout.startswith("org/small at revision 'v2': config.json can neither be found")
 
 
-def test_texts_of_a_length_share_a_batch(small_model: Path) -> None:
+@pytest.mark.parametrize("batch_tokens", [BATCH_TOKENS_ON_CPU, 2048, BATCH_TOKENS_ON_GPU])
+def test_texts_of_a_length_share_a_batch(small_model: Path, batch_tokens: int) -> None:
     folder = os.environ.get("SID_TEST_DATA")
     if not folder:
         pytest.skip("SID_TEST_DATA does not name the folder with the real catalogs")
     catalog = pq.read_table(Path(folder) / "amazon_office" / "catalog.parquet")
     rows = catalog.select(["title", "description"]).to_pylist()
     texts = [f"Title: {row['title']}\nDescription: {row['description']}" for row in rows]
-    embedder = as_stub(Qwen3Embedder(str(small_model), batch_tokens=2048))
+    embedder = as_stub(Qwen3Embedder(str(small_model), batch_tokens=batch_tokens))
     embedded = embedder.embed(texts)
     assert embedded.padding < 0.03
     lengths = embedder.count_tokens(texts).lengths
