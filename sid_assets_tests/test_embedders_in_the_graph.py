@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sid_assets.core.embedders.hashing import HashingEmbedder
 from sid_assets.core.embedders.openai_server import KEY_VARIABLE
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
+from sid_assets.core.errors import InputError
 from sid_assets_tests.embedding_server import KEY, EmbeddingServer
 from sid_assets_tests.graph import failure_message, materialize, settings_for, table, write_catalog
 from sid_assets_tests.model_fixtures import small_model  # noqa: F401 - a fixture
@@ -58,6 +60,24 @@ def test_a_server_needs_a_url(tmp_path: Path) -> None:
     result = materialize(settings_for(tmp_path, embedder="openai"), "item_texts", "item_embeddings")
     assert not result.success
     assert "SID_EMBEDDING_URL is not set" in failure_message(result)
+
+
+def test_an_embedder_that_fails_gives_its_memory_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: HashingEmbedder, texts: Sequence[str]) -> None:
+        raise InputError("out of order")
+
+    closed: list[HashingEmbedder] = []
+    monkeypatch.setattr(HashingEmbedder, "embed", fail)
+    monkeypatch.setattr(HashingEmbedder, "close", lambda self: closed.append(self))
+    write_catalog(tmp_path / "catalog.parquet")
+    settings = settings_for(tmp_path)
+    assert materialize(settings, "item_texts").success
+    closed.clear()
+    result = materialize(settings, "item_embeddings")
+    assert "out of order" in failure_message(result)
+    assert len(closed) == 1
 
 
 def write_vectors(folder: Path, pids: list[int]) -> np.ndarray:
