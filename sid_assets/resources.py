@@ -40,12 +40,13 @@ def make_embedder(settings: Settings) -> Embedder:
     model = settings.require("embedding_model")
     if kind == "openai":
         tokenizer = settings.embedding_tokenizer or model
+        of_model = settings.embedding_revision if tokenizer == model else MAIN
         return OpenAIServerEmbedder(
             settings.require("embedding_url"),
             model,
             revision=settings.embedding_revision,
             tokenizer="" if tokenizer == SERVER_TOKENISES else tokenizer,
-            tokenizer_revision=settings.embedding_revision if tokenizer == model else MAIN,
+            tokenizer_revision=settings.embedding_tokenizer_revision or of_model,
             max_length=settings.max_length,
         )
     return Qwen3Embedder(

@@ -111,6 +111,11 @@ class Settings(dg.ConfigurableResource):
         "they are sent as they are, for servers that take no token ids.",
         "",
     )
+    embedding_tokenizer_revision: str = _setting(
+        "Branch, tag or commit of `SID_EMBEDDING_TOKENIZER`; empty: `SID_EMBEDDING_REVISION` where "
+        "it is the model's own, else `main`.",
+        "",
+    )
     embedding_dtype: str = _setting(
         "`bfloat16`, `float16` or `float32`; empty: bfloat16 on GPUs that have it, else float32.",
         "",

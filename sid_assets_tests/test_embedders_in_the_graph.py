@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from sid_assets.core.embedders.hashing import HashingEmbedder
-from sid_assets.core.embedders.openai_server import KEY_VARIABLE
+from sid_assets.core.embedders.openai_server import KEY_VARIABLE, OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.errors import InputError
+from sid_assets.resources import make_embedder
 from sid_assets_tests.embedding_server import KEY, EmbeddingServer
 from sid_assets_tests.graph import failure_message, materialize, settings_for, table, write_catalog
 from sid_assets_tests.model_fixtures import small_model  # noqa: F401 - a fixture
@@ -60,6 +61,26 @@ def test_a_server_needs_a_url(tmp_path: Path) -> None:
     result = materialize(settings_for(tmp_path, embedder="openai"), "item_texts", "item_embeddings")
     assert not result.success
     assert "SID_EMBEDDING_URL is not set" in failure_message(result)
+
+
+@pytest.mark.parametrize(
+    ("values", "revision"),
+    [
+        ({}, "main"),
+        ({"embedding_revision": "a1"}, "a1"),
+        ({"embedding_revision": "a1", "embedding_tokenizer_revision": "b2"}, "b2"),
+        ({"embedding_revision": "a1", "embedding_tokenizer": "org/other"}, "main"),
+        ({"embedding_tokenizer": "org/other", "embedding_tokenizer_revision": "b2"}, "b2"),
+    ],
+)
+def test_the_tokenizer_of_a_server_can_be_pinned(
+    tmp_path: Path, values: dict[str, str], revision: str
+) -> None:
+    values = {"embedder": "openai", "embedding_url": "http://a/v1"} | values
+    embedder = make_embedder(settings_for(tmp_path, **values))
+    assert isinstance(embedder, OpenAIServerEmbedder)
+    assert embedder.tokenizer_revision == revision
+    assert embedder.revision == values.get("embedding_revision", "main")
 
 
 def test_an_embedder_that_fails_gives_its_memory_back(
