@@ -120,6 +120,12 @@ class Settings(dg.ConfigurableResource):
         "`bfloat16`, `float16` or `float32`; empty: bfloat16 on GPUs that have it, else float32.",
         "",
     )
+    batch_tokens: int = _setting(
+        "Tokens that are embedded together, or sent to a server in one request; 0: 768 on a CPU, "
+        "else 16384. A longer text is embedded alone.",
+        0,
+    )
+    embedding_requests: int = _setting("Requests to the server in flight.", 8)
     embeddings: str = _setting(
         "Vectors that exist already: a file, a folder or a glob of parquet (`pid`, `embedding`: "
         "lists of 4096 floats). Items that have no vector yet take theirs from here by their id, "

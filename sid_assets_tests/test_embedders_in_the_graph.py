@@ -83,6 +83,22 @@ def test_the_tokenizer_of_a_server_can_be_pinned(
     assert embedder.revision == values.get("embedding_revision", "main")
 
 
+def test_batches_and_requests_are_as_large_and_as_many_as_is_set(tmp_path: Path) -> None:
+    server = {"embedder": "openai", "embedding_url": "http://a/v1"}
+    sizes = {"batch_tokens": "300", "embedding_requests": "3"}
+    usual = make_embedder(settings_for(tmp_path, **server))
+    asked = make_embedder(settings_for(tmp_path, **server, **sizes))
+    assert isinstance(usual, OpenAIServerEmbedder)
+    assert isinstance(asked, OpenAIServerEmbedder)
+    assert (usual.batch_tokens, usual.requests) == (16384, 8)
+    assert (asked.batch_tokens, asked.requests) == (300, 3)
+    in_process = make_embedder(settings_for(tmp_path, embedder="qwen3", batch_tokens="300"))
+    device_decides = make_embedder(settings_for(tmp_path, embedder="qwen3"))
+    assert isinstance(in_process, Qwen3Embedder)
+    assert isinstance(device_decides, Qwen3Embedder)
+    assert (in_process.batch_tokens, device_decides.batch_tokens) == (300, None)
+
+
 def test_an_embedder_that_fails_gives_its_memory_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,7 +33,7 @@ class ModelFiles:
         if self.is_folder and self.revision != MAIN:
             raise InputError(
                 f"{self.model} is a folder, and a folder has no revision {self.revision!r}. "
-                f"Leave the revision at {MAIN}."
+                f"Leave SID_EMBEDDING_REVISION, or SID_EMBEDDING_TOKENIZER_REVISION, at {MAIN}."
             )
 
     @property

@@ -28,16 +28,19 @@ BYTES_PER_TOKEN = 3
 """Bytes of UTF-8 in a token, for estimates. Counted with Qwen's vocabulary: 2.8 in product titles,
 3.1 in short texts on films, 4.2 in long product descriptions."""
 
+REQUEST_TOKENS = 16384
+"""Tokens of a request, where nobody says otherwise."""
+
 MESSAGE_SHOWN = 500
 """Characters shown of what a server says about an error."""
 
 REMEDY = "See that the server runs, and start again: finished chunks are kept."
 REMEDIES: dict[int | None, str] = {
-    400: "The texts may be too long or too many for it: set a smaller max_length or batch_texts.",
+    400: "Texts may be too long or too many for it: set SID_MAX_LENGTH or SID_BATCH_TOKENS lower.",
     401: f"Set {KEY_VARIABLE} to the server's key.",
     403: f"Set {KEY_VARIABLE} to a key that may use the model.",
-    404: "Set the base URL with its /v1, and the model as the server's /v1/models names it.",
-    413: "Set smaller batch_tokens or batch_texts.",
+    404: "Set SID_EMBEDDING_URL with its /v1, and SID_EMBEDDING_MODEL as /v1/models names it.",
+    413: "Set SID_BATCH_TOKENS lower.",
 }
 """What to do about an error of the server, by its status."""
 
@@ -73,18 +76,20 @@ class OpenAIServerEmbedder:
     tokenizer: str = MODEL
     tokenizer_revision: str = MAIN
     max_length: int = MAX_LENGTH
-    batch_tokens: int = 16384
+    batch_tokens: int = REQUEST_TOKENS
     batch_texts: int = 32
     requests: int = 8
     timeout: float = 120.0
     retries: int = 8
 
     def __post_init__(self) -> None:
-        """Refuse what is no URL."""
+        """Refuse what is no URL, and no requests at all."""
+        if self.requests < 1:
+            raise InputError(f"SID_EMBEDDING_REQUESTS={self.requests}: must be 1 or more.")
         if not self.url.startswith(("http://", "https://")):
             raise InputError(
-                f"The embedding server's URL is {self.url!r}; it must start with http:// or "
-                "https://, e.g. http://localhost:8000/v1."
+                f"SID_EMBEDDING_URL={self.url}: must start with http:// or https://, e.g. "
+                "http://localhost:8000/v1."
             )
 
     @property

@@ -111,7 +111,7 @@ class Qwen3Embedder:
         if damaged:
             raise InputError(
                 f"{self.model}: {damaged:,} of {len(different):,} texts got vectors that are not "
-                f"finite in {self._dtype}. Set dtype to bfloat16 or float32."
+                f"finite in {self._dtype}. Set SID_EMBEDDING_DTYPE to bfloat16 or float32."
             )
         if len(different) < len(texts):
             vectors = vectors[which]
@@ -168,7 +168,7 @@ class Qwen3Embedder:
             else:
                 raise InputError(
                     f"{self.model}: {self._device} runs out of memory on one text of "
-                    f"{longest} tokens. Set a smaller max_length than {self.max_length}, or use a "
+                    f"{longest} tokens. Set SID_MAX_LENGTH lower than {self.max_length}, or use a "
                     "device with more memory."
                 )
 
@@ -192,7 +192,7 @@ class Qwen3Embedder:
         if self.device is None:
             return "cuda" if torch.cuda.is_available() else "cpu"
         if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise InputError(f"The device is set to {self.device!r}, and torch finds no GPU.")
+            raise InputError(f"SID_DEVICE={self.device}: torch finds no GPU.")
         return self.device
 
     @cached_property
@@ -222,8 +222,8 @@ class Qwen3Embedder:
             raise InputError(
                 f"{self.model} in {self._dtype} needs about {memory.needed / GIB:.1f} GiB of "
                 f"memory, and {memory.device} has {memory.free / GIB:.1f} GiB free. Free some, set "
-                "another device, set dtype to bfloat16 (half of float32), set fewer batch_tokens, "
-                "or use a server (the openai embedder)."
+                "another SID_DEVICE, SID_EMBEDDING_DTYPE=bfloat16 (half of float32) or a lower "
+                "SID_BATCH_TOKENS, or use a server (SID_EMBEDDER=openai)."
             )
         pad = self._tokenizer.endoftext
         network = LastTokenModel(self.model, self._commit, self._device, self._dtype, pad)
@@ -246,5 +246,6 @@ class Qwen3Embedder:
             raise InputError(
                 f"{self.model}: a text's vector changes when a longer text is in its batch (cosine "
                 f"{similarity:.4f}). This attention implementation ignores padding, or the weights "
-                "are damaged. Set another dtype or device, or update transformers."
+                "are damaged. Set another SID_EMBEDDING_DTYPE or SID_DEVICE, or update "
+                "transformers."
             )

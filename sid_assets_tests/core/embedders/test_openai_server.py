@@ -224,6 +224,16 @@ def test_cuts_long_texts_and_keeps_their_end(
         assert ids.index(end) == len(ids) - 1 <= 7
 
 
+def test_a_request_that_is_too_large_says_which_setting_helps(
+    small_model: Path, model: Callable[[Sequence[Any]], np.ndarray]
+) -> None:
+    with EmbeddingServer(model, faults=["413"]) as server:
+        embedder = client(server, small_model)
+        with pytest.raises(InputError, match=r"too large.*Set SID_BATCH_TOKENS lower"):
+            embedder.embed(["pen"])
+        embedder.close()
+
+
 def test_requests_are_bounded_by_tokens(
     small_model: Path, model: Callable[[Sequence[Any]], np.ndarray]
 ) -> None:
@@ -261,11 +271,13 @@ def test_a_wrong_url_is_an_error(
     with EmbeddingServer(model) as server:
         embedder = client(server, small_model)
         embedder.url = embedder.url.removesuffix("/v1")
-        with pytest.raises(InputError, match=r"no route.*Set the base URL with its /v1"):
+        with pytest.raises(InputError, match=r"no route.*Set SID_EMBEDDING_URL with its /v1"):
             embedder.embed(["pen"])
         embedder.close()
     with pytest.raises(InputError, match="must start with http"):
         OpenAIServerEmbedder("localhost:8000/v1", "small")
+    with pytest.raises(InputError, match="SID_EMBEDDING_REQUESTS=0: must be 1 or more"):
+        OpenAIServerEmbedder(server.url, "small", requests=0)
 
 
 def test_the_space_says_what_is_known_of_a_server(small_model: Path) -> None:

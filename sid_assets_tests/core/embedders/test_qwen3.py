@@ -222,7 +222,7 @@ def test_one_text_that_does_not_fit_is_an_error(
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(LastTokenModel, "_embed_padded", full_device)
-    with pytest.raises(InputError, match=r"one text of 3 tokens\. Set a smaller max_length"):
+    with pytest.raises(InputError, match=r"one text of 3 tokens\. Set SID_MAX_LENGTH lower"):
         embedder.embed(["pen", "a", "of"])
 
 
@@ -335,7 +335,7 @@ def test_vectors_that_are_not_finite_are_an_error(
 def test_a_device_that_is_not_there_is_an_error(small_model: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(InputError, match="'cuda', and torch finds no GPU"):
+    with pytest.raises(InputError, match="SID_DEVICE=cuda: torch finds no GPU"):
         Qwen3Embedder(str(small_model), device="cuda").embed(["a"])
 
 
