@@ -123,7 +123,11 @@ class Qwen3Embedder:
         return TokenCounts(tokenized.lengths, truncated=int(tokenized.cut.sum()), estimated=False)
 
     def memory(self) -> Memory:
-        """Bytes for the weights and the working memory of a batch, against what is free."""
+        """Bytes for the weights and the working memory of a batch, against what is free.
+
+        On a GPU: those of the host instead, where the weights do not fit into its memory, through
+        which they are loaded.
+        """
         import torch
         from transformers import AutoConfig, AutoModel
 
@@ -135,9 +139,13 @@ class Qwen3Embedder:
         heads = config.head_dim * 2 * (config.num_attention_heads + config.num_key_value_heads)
         numbers = 2 * config.hidden_size + heads + 3 * config.intermediate_size
         bytes_each = getattr(torch, self._dtype).itemsize
-        batch = self._budget * (numbers * bytes_each + config.hidden_size * 4)
-        needed = parameters * bytes_each + batch
-        return Memory(self._device, needed=needed, free=free_memory(self._device))
+        tokens = max(self._budget, self.max_length)  # one text may be longer than the budget
+        batch = tokens * (numbers * bytes_each + config.hidden_size * 4)
+        weights = parameters * bytes_each
+        host = Memory("the host (weights pass through it)", weights, free_memory("cpu"))
+        if host.needed > host.free and self._device != "cpu":
+            return host
+        return Memory(self._device, needed=weights + batch, free=free_memory(self._device))
 
     def close(self) -> None:
         """Give the memory of the weights back."""
