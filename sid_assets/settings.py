@@ -4,16 +4,15 @@ A setting is an environment variable (or a line in `.env`), and a field of the r
 in the launchpad. The table in the README is made from this file.
 """
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
-from dotenv import dotenv_values
 from pydantic import Field, create_model
 from pydantic.fields import FieldInfo
 
 from sid_assets import sample
+from sid_assets.core.environment import merged_environment
 from sid_assets.core.errors import InputError
 from sid_assets.core.versions import Store
 
@@ -102,7 +101,8 @@ class Settings(dg.ConfigurableResource):
     )
     embedding_revision: str = _setting("Branch, tag or commit of the embedding model.", "main")
     embedding_url: str = _setting(
-        "Base URL of the server for `SID_EMBEDDER=openai`; its key is read from OPENAI_API_KEY.",
+        "Base URL of the server for `SID_EMBEDDER=openai`; its key is read from OPENAI_API_KEY, in "
+        "the environment or `.env`.",
         "",
     )
     embedding_tokenizer: str = _setting(
@@ -207,10 +207,7 @@ class Settings(dg.ConfigurableResource):
         Raises:
             InputError: A variable with our prefix names no setting, or a value is not of its type.
         """
-        if environment is None:
-            environment = {
-                name: value for name, value in dotenv_values(".env").items() if value is not None
-            } | dict(os.environ)
+        environment = merged_environment() if environment is None else environment
         _require_known(environment)
         deployment = environment.get("SID_DEPLOYMENT") or "demo"
         cls(deployment=deployment).choice("deployment", DEPLOYMENTS)

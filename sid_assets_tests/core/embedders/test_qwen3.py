@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -254,7 +255,7 @@ def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(
 
 def test_memory_needed_is_that_of_weights_and_batch(small_model: Path) -> None:
     weights = (small_model / "model.safetensors").stat().st_size
-    one = {"batch_tokens": 1, "max_length": 2}
+    one: dict[str, Any] = {"batch_tokens": 1, "max_length": 2}
     full = Qwen3Embedder(str(small_model), **one).memory()
     half = Qwen3Embedder(str(small_model), **one, dtype="bfloat16").memory()
     larger = Qwen3Embedder(str(small_model), batch_tokens=1000, max_length=2).memory()
