@@ -10,7 +10,7 @@ from sid_assets.core.adopted_vectors import VectorFiles, declared_space
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embedders.hashing import HashingEmbedder
 from sid_assets.core.embedders.model_files import MAIN
-from sid_assets.core.embedders.openai_server import OpenAIServerEmbedder
+from sid_assets.core.embedders.openai_server import REQUEST_TOKENS, OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Dtype, Qwen3Embedder
 from sid_assets.core.errors import InputError
 from sid_assets.core.pids import PidTypeSetting
@@ -40,13 +40,16 @@ def make_embedder(settings: Settings) -> Embedder:
     model = settings.require("embedding_model")
     if kind == "openai":
         tokenizer = settings.embedding_tokenizer or model
+        of_model = settings.embedding_revision if tokenizer == model else MAIN
         return OpenAIServerEmbedder(
             settings.require("embedding_url"),
             model,
             revision=settings.embedding_revision,
             tokenizer="" if tokenizer == SERVER_TOKENISES else tokenizer,
-            tokenizer_revision=settings.embedding_revision if tokenizer == model else MAIN,
+            tokenizer_revision=settings.embedding_tokenizer_revision or of_model,
             max_length=settings.max_length,
+            batch_tokens=settings.batch_tokens or REQUEST_TOKENS,
+            requests=settings.embedding_requests,
         )
     return Qwen3Embedder(
         model,
@@ -54,6 +57,7 @@ def make_embedder(settings: Settings) -> Embedder:
         max_length=settings.max_length,
         device=settings.device or None,
         dtype=settings.choice("embedding_dtype", ("", *get_args(Dtype))) or None,
+        batch_tokens=settings.batch_tokens or None,
     )
 
 

@@ -4,16 +4,15 @@ A setting is an environment variable (or a line in `.env`), and a field of the r
 in the launchpad. The table in the README is made from this file.
 """
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
-from dotenv import dotenv_values
 from pydantic import Field, create_model
 from pydantic.fields import FieldInfo
 
 from sid_assets import sample
+from sid_assets.core.environment import merged_environment
 from sid_assets.core.errors import InputError
 from sid_assets.core.versions import Store
 
@@ -102,7 +101,8 @@ class Settings(dg.ConfigurableResource):
     )
     embedding_revision: str = _setting("Branch, tag or commit of the embedding model.", "main")
     embedding_url: str = _setting(
-        "Base URL of the server for `SID_EMBEDDER=openai`; its key is read from OPENAI_API_KEY.",
+        "Base URL of the server for `SID_EMBEDDER=openai`; its key is read from OPENAI_API_KEY, in "
+        "the environment or `.env`.",
         "",
     )
     embedding_tokenizer: str = _setting(
@@ -111,10 +111,21 @@ class Settings(dg.ConfigurableResource):
         "they are sent as they are, for servers that take no token ids.",
         "",
     )
+    embedding_tokenizer_revision: str = _setting(
+        "Branch, tag or commit of `SID_EMBEDDING_TOKENIZER`; empty: `SID_EMBEDDING_REVISION` where "
+        "it is the model's own, else `main`.",
+        "",
+    )
     embedding_dtype: str = _setting(
         "`bfloat16`, `float16` or `float32`; empty: bfloat16 on GPUs that have it, else float32.",
         "",
     )
+    batch_tokens: int = _setting(
+        "Tokens that are embedded together, or sent to a server in one request; 0: 768 on a CPU, "
+        "else 16384. A longer text is embedded alone.",
+        0,
+    )
+    embedding_requests: int = _setting("Requests to the server in flight.", 8)
     embeddings: str = _setting(
         "Vectors that exist already: a file, a folder or a glob of parquet (`pid`, `embedding`: "
         "lists of 4096 floats). Items that have no vector yet take theirs from here by their id, "
@@ -196,10 +207,7 @@ class Settings(dg.ConfigurableResource):
         Raises:
             InputError: A variable with our prefix names no setting, or a value is not of its type.
         """
-        if environment is None:
-            environment = {
-                name: value for name, value in dotenv_values(".env").items() if value is not None
-            } | dict(os.environ)
+        environment = merged_environment() if environment is None else environment
         _require_known(environment)
         deployment = environment.get("SID_DEPLOYMENT") or "demo"
         cls(deployment=deployment).choice("deployment", DEPLOYMENTS)

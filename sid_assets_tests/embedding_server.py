@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
-Fault = Literal["429", "500", "cut", "cut in the body", "stall"]
+Fault = Literal["413", "429", "500", "cut", "cut in the body", "stall"]
 
 KEY = "a secret"
 STALL_SECONDS = 1.5
@@ -97,6 +97,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, {"error": {"message": f"no route {self.path}"}})
         elif self.headers["Authorization"] not in (f"Bearer {KEY}", "Bearer none"):
             self._send(401, {"error": {"message": "who are you?"}})
+        elif fault == "413":
+            self._send(413, {"error": {"message": "too large"}})
         elif fault == "429":
             self._send(429, {"error": {"message": "slow down"}}, {"retry-after-ms": "10"})
         elif fault == "500":

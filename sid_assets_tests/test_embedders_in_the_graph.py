@@ -8,8 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sid_assets.core.embedders.openai_server import KEY_VARIABLE
+from sid_assets.core.embedders.hashing import HashingEmbedder
+from sid_assets.core.embedders.openai_server import KEY_VARIABLE, OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
+from sid_assets.core.errors import InputError
+from sid_assets.resources import make_embedder
 from sid_assets_tests.embedding_server import KEY, EmbeddingServer
 from sid_assets_tests.graph import failure_message, materialize, settings_for, table, write_catalog
 from sid_assets_tests.model_fixtures import small_model  # noqa: F401 - a fixture
@@ -58,6 +61,60 @@ def test_a_server_needs_a_url(tmp_path: Path) -> None:
     result = materialize(settings_for(tmp_path, embedder="openai"), "item_texts", "item_embeddings")
     assert not result.success
     assert "SID_EMBEDDING_URL is not set" in failure_message(result)
+
+
+@pytest.mark.parametrize(
+    ("values", "revision"),
+    [
+        ({}, "main"),
+        ({"embedding_revision": "a1"}, "a1"),
+        ({"embedding_revision": "a1", "embedding_tokenizer_revision": "b2"}, "b2"),
+        ({"embedding_revision": "a1", "embedding_tokenizer": "org/other"}, "main"),
+        ({"embedding_tokenizer": "org/other", "embedding_tokenizer_revision": "b2"}, "b2"),
+    ],
+)
+def test_the_tokenizer_of_a_server_can_be_pinned(
+    tmp_path: Path, values: dict[str, str], revision: str
+) -> None:
+    values = {"embedder": "openai", "embedding_url": "http://a/v1"} | values
+    embedder = make_embedder(settings_for(tmp_path, **values))
+    assert isinstance(embedder, OpenAIServerEmbedder)
+    assert embedder.tokenizer_revision == revision
+    assert embedder.revision == values.get("embedding_revision", "main")
+
+
+def test_batches_and_requests_are_as_large_and_as_many_as_is_set(tmp_path: Path) -> None:
+    server = {"embedder": "openai", "embedding_url": "http://a/v1"}
+    sizes = {"batch_tokens": "300", "embedding_requests": "3"}
+    usual = make_embedder(settings_for(tmp_path, **server))
+    asked = make_embedder(settings_for(tmp_path, **server, **sizes))
+    assert isinstance(usual, OpenAIServerEmbedder)
+    assert isinstance(asked, OpenAIServerEmbedder)
+    assert (usual.batch_tokens, usual.requests) == (16384, 8)
+    assert (asked.batch_tokens, asked.requests) == (300, 3)
+    in_process = make_embedder(settings_for(tmp_path, embedder="qwen3", batch_tokens="300"))
+    device_decides = make_embedder(settings_for(tmp_path, embedder="qwen3"))
+    assert isinstance(in_process, Qwen3Embedder)
+    assert isinstance(device_decides, Qwen3Embedder)
+    assert (in_process.batch_tokens, device_decides.batch_tokens) == (300, None)
+
+
+def test_an_embedder_that_fails_gives_its_memory_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: HashingEmbedder, texts: Sequence[str]) -> None:
+        raise InputError("out of order")
+
+    closed: list[HashingEmbedder] = []
+    monkeypatch.setattr(HashingEmbedder, "embed", fail)
+    monkeypatch.setattr(HashingEmbedder, "close", lambda self: closed.append(self))
+    write_catalog(tmp_path / "catalog.parquet")
+    settings = settings_for(tmp_path)
+    assert materialize(settings, "item_texts").success
+    closed.clear()
+    result = materialize(settings, "item_embeddings")
+    assert "out of order" in failure_message(result)
+    assert len(closed) == 1
 
 
 def write_vectors(folder: Path, pids: list[int]) -> np.ndarray:

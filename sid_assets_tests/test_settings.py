@@ -43,6 +43,15 @@ def test_a_line_in_dotenv_is_a_setting_and_the_environment_wins(tmp_path, monkey
     assert (settings.data_dir, settings.seed) == ("from-file", 8)
 
 
+def test_the_servers_key_is_no_setting(tmp_path, monkeypatch):
+    """Settings are shown in the launchpad and kept with runs; a key must not be."""
+    (tmp_path / ".env").write_text("OPENAI_API_KEY=hush\nSID_SEED=7\n")
+    monkeypatch.chdir(tmp_path)
+    settings = Settings.from_environment()
+    assert settings.seed == 7
+    assert "hush" not in settings.model_dump_json()
+
+
 def test_a_run_config_that_names_one_field_leaves_the_others_as_the_environment_has_them():
     seen = {}
 

@@ -1,5 +1,7 @@
 """The second stage: the vector of every item."""
 
+from contextlib import closing
+
 import dagster as dg
 
 from sid_assets.assets.domains import Domain
@@ -43,17 +45,17 @@ def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
         kept = keeps_tokenizer(tokenizer, wanted, embedder.space, policy)
         if not kept and wanted.kind != "train":
             fetch_tokenizer(wanted, settings.tokenizer)  # a wrong file shows now, not days later
-        staged, changes, progress = embed_items(
-            store,
-            table,
-            item_texts,
-            embedder,
-            policy,
-            context.log.warning,
-            observer(context),
-            files=vector_files(settings, domain.embeddings(settings), embedder.space),
-        )
-        embedder.close()
+        with closing(embedder):
+            staged, changes, progress = embed_items(
+                store,
+                table,
+                item_texts,
+                embedder,
+                policy,
+                context.log.warning,
+                observer(context),
+                files=vector_files(settings, domain.embeddings(settings), embedder.space),
+            )
         context.log.info(f"{table}: {changes.describe()}; {progress.embedded:,} were embedded.")
         context.add_output_metadata(
             {

@@ -6,12 +6,13 @@ first item is embedded.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from upath import UPath
 
+from sid_assets.core.embedders.model_files import FINGERPRINT
 from sid_assets.core.errors import InputError
 from sid_assets.core.parts import file_digest
 from sid_assets.core.provenance import EmbeddingSpace
@@ -23,6 +24,12 @@ HOW_TO_MOVE_ON = (
     '{"resources": {"refresh": {"config": {"new_generation": true}}}}; to keep both, set '
     "SID_DATA_DIR to another folder."
 )
+
+REVISION_SETTINGS = {
+    "revision": "SID_EMBEDDING_REVISION",
+    "tokenizer_revision": "SID_EMBEDDING_TOKENIZER_REVISION",
+}
+"""What pins each commit of an embedding space."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +103,31 @@ def why_afresh(before: Version, space: EmbeddingSpace, pid_type: PidType) -> str
     earlier = before.provenance.space
     if earlier != space:
         differences = earlier.differences(space) if earlier else "the earlier one is not known"
+        stay = _how_to_stay(earlier, space) if earlier else ""
         return (
             f"the vectors in {before.folder} are of another embedding space ({differences}), and "
-            "vectors of two spaces are never mixed"
+            f"vectors of two spaces are never mixed{stay and '. ' + stay}"
         )
     if before.pid_type != pid_type:
         return f"the pids in {before.folder} are of type {before.pid_type}, these are {pid_type}"
     return ""
+
+
+def _how_to_stay(earlier: EmbeddingSpace, space: EmbeddingSpace) -> str:
+    """What to set where only commits moved (as `main` does with any commit on the hub); else ""."""
+    moved = {
+        name: getattr(earlier, name)
+        for name in REVISION_SETTINGS
+        if getattr(earlier, name) != getattr(space, name)
+    }
+    if replace(space, **moved) != earlier:
+        return ""
+    if earlier.embedder != "openai":  # the tokenizer is at the commit of the model
+        moved = {"revision": earlier.revision}
+    if any(not value or value.startswith(FINGERPRINT) for value in moved.values()):
+        return ""  # no commit that could be set
+    settings = " and ".join(f"{REVISION_SETTINGS[name]}={value}" for name, value in moved.items())
+    return f"To stay in the earlier embedding space, set {settings}"
 
 
 def require_same_generation(reason: str, policy: RefreshPolicy) -> None:
@@ -182,8 +207,10 @@ def keeps_tokenizer(
         return False
     made = before.provenance
     differences = []
+    stay = ""
     if made.space and made.space != space:
         differences.append(f"embedding space: {made.space.differences(space)}")
+        stay = _how_to_stay(made.space, space)
     source, asked = made.details["source"], wanted.to_dict()
     differences += [
         f"{name}: {source.get(name)!r} -> {value!r}"
@@ -193,6 +220,6 @@ def keeps_tokenizer(
     if differences:
         raise InputError(
             f"The tokenizer in {before.folder} is not the one this run asks for "
-            f"({'; '.join(differences)}). {HOW_TO_MOVE_ON}"
+            f"({'; '.join(differences)}). {stay and stay + '. '}{HOW_TO_MOVE_ON}"
         )
     return True

@@ -78,6 +78,45 @@ def test_another_space_starts_afresh_and_says_why(field, value):
     require_same_generation(reason, NEW)
 
 
+COMMIT = {"revision": "a1", "tokenizer_revision": "a1"}
+MOVED = {"revision": "b2", "tokenizer_revision": "b2"}
+OF_SERVER = {"embedder": "openai", "revision": "main", "tokenizer_revision": "a1"}
+
+
+@pytest.mark.parametrize(
+    ("earlier", "now", "advice"),
+    [
+        (COMMIT, MOVED, "SID_EMBEDDING_REVISION=a1"),
+        (COMMIT, {"revision": "b2"}, "SID_EMBEDDING_REVISION=a1"),
+        (OF_SERVER, {"tokenizer_revision": "b2"}, "SID_EMBEDDING_TOKENIZER_REVISION=a1"),
+        (OF_SERVER, {"revision": "v2"}, "SID_EMBEDDING_REVISION=main"),
+        (
+            OF_SERVER,
+            MOVED,
+            "SID_EMBEDDING_REVISION=main and SID_EMBEDDING_TOKENIZER_REVISION=a1",
+        ),
+        ({"revision": "sha256:1"}, {"revision": "sha256:2"}, ""),
+        (COMMIT, MOVED | {"max_length": 5}, ""),
+        ({"revision": ""}, {"revision": "b2"}, ""),
+    ],
+)
+def test_where_only_the_revision_moved_staying_is_offered_first(earlier, now, advice):
+    before = replace(SPACE, **earlier)
+    space = replace(before, **now)
+    checkpoint = version("tokenizer_checkpoint", before, source=TRAIN.to_dict())
+    with pytest.raises(InputError) as afresh:
+        require_same_generation(why_afresh(version("v", before), space, "int"), DENY)
+    with pytest.raises(InputError) as other_tokenizer:
+        keeps_tokenizer(checkpoint, TRAIN, space, DENY)
+    for stopped in (afresh, other_tokenizer):
+        said, _, rest = str(stopped.value).partition("To start a new generation")
+        assert "new_generation" in rest
+        if advice:
+            assert f"o stay in the earlier embedding space, set {advice}" in said
+        else:
+            assert "o stay" not in said
+
+
 def test_a_version_that_does_not_say_its_space_is_not_used():
     assert "the earlier one is not known" in why_afresh(version("v", space=None), SPACE, "int")
 

@@ -3,6 +3,12 @@
 A name does not pin what answers to it. A server may be started with another model or pooling, a
 model quantised, a tokenizer changed, all under the same name.
 
+It sees other weights, another pooling or tokenizer, special tokens or an instruction added or left
+out, and weights in 4 bits. It does not see what moves vectors as little as rounding does, as
+weights in 8 bits may; nor what happens only to texts longer than the longest probe, of some 180
+tokens, as where a server that is sent texts begins to cut them shorter. A longer probe would see
+some of that, but make each run on a CPU wait for it.
+
 Vectors are kept as sketches: 64 random projections of each, 1.4 kB for all texts. The squared
 distance of two sketches estimates that of the vectors with a relative standard deviation of
 sqrt(2 / 64), about 18 % (Johnson-Lindenstrauss, with signs: Achlioptas 2003).
@@ -37,7 +43,7 @@ SAME_COSINE = 0.998
 
 The same model in bfloat16 and in float32, or in batches of other shapes, stays above 0.999. Eight
 sketches take 0.999 for less than 0.998 once in 30,000 trials. Other weights, pooling or special
-tokens, or weights of a few bits, give cosines below.
+tokens, or weights in 4 bits, give cosines below; weights in 8 bits may stay above.
 """
 
 _log = logging.getLogger(__name__)
@@ -74,9 +80,10 @@ def check_canary(stored: dict[str, Any], now: dict[str, Any]) -> None:
             f"The embedder no longer gives the vectors it gave: {changed} of {len(PROBES)} probe "
             f"texts have other ones (cosine down to about {cosines.min():.3f}; the same model "
             f"gives at least {SAME_COSINE}). The model, the server, its pooling or its "
-            "quantisation has changed under the same name. Restore it. Or name the new one by its "
-            "revision and start afresh with new_generation: its vectors cannot be mixed with the "
-            "stored ones."
+            "quantisation has changed under the same name. Restore it. Or start afresh, since its "
+            "vectors cannot be mixed with the stored ones: with another SID_DATA_DIR; or with "
+            "new_generation and another SID_EMBEDDING_REVISION, or, of a folder, which has no "
+            "revision, another name of the folder."
         )
 
 

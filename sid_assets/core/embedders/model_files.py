@@ -9,6 +9,9 @@ from sid_assets.core.errors import InputError
 MAIN = "main"
 """The branch that is used where no revision is set."""
 
+FINGERPRINT = "sha256:"
+"""How the version of a folder begins, which has no commit."""
+
 EDGE = 1 << 20
 """Bytes at each end of a weight file that go into a folder's fingerprint."""
 
@@ -30,7 +33,7 @@ class ModelFiles:
         if self.is_folder and self.revision != MAIN:
             raise InputError(
                 f"{self.model} is a folder, and a folder has no revision {self.revision!r}. "
-                f"Leave the revision at {MAIN}."
+                f"Leave SID_EMBEDDING_REVISION, or SID_EMBEDDING_TOKENIZER_REVISION, at {MAIN}."
             )
 
     @property
@@ -78,7 +81,7 @@ class ModelFiles:
             for weights in sorted(path.parent.glob("*.safetensors")):
                 digest.update(f"\n{weights.name} {weights.stat().st_size}\n".encode())
                 digest.update(_edges(weights))
-        return f"sha256:{digest.hexdigest()[:32]}"
+        return f"{FINGERPRINT}{digest.hexdigest()[:32]}"
 
 
 def _edges(path: Path) -> bytes:

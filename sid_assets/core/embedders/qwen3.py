@@ -111,7 +111,7 @@ class Qwen3Embedder:
         if damaged:
             raise InputError(
                 f"{self.model}: {damaged:,} of {len(different):,} texts got vectors that are not "
-                f"finite in {self._dtype}. Set dtype to bfloat16 or float32."
+                f"finite in {self._dtype}. Set SID_EMBEDDING_DTYPE to bfloat16 or float32."
             )
         if len(different) < len(texts):
             vectors = vectors[which]
@@ -123,7 +123,11 @@ class Qwen3Embedder:
         return TokenCounts(tokenized.lengths, truncated=int(tokenized.cut.sum()), estimated=False)
 
     def memory(self) -> Memory:
-        """Bytes for the weights and the working memory of a batch, against what is free."""
+        """Bytes for the weights and the working memory of a batch, against what is free.
+
+        On a GPU: those of the host instead, where the weights do not fit into its memory, through
+        which they are loaded.
+        """
         import torch
         from transformers import AutoConfig, AutoModel
 
@@ -135,9 +139,13 @@ class Qwen3Embedder:
         heads = config.head_dim * 2 * (config.num_attention_heads + config.num_key_value_heads)
         numbers = 2 * config.hidden_size + heads + 3 * config.intermediate_size
         bytes_each = getattr(torch, self._dtype).itemsize
-        batch = self._budget * (numbers * bytes_each + config.hidden_size * 4)
-        needed = parameters * bytes_each + batch
-        return Memory(self._device, needed=needed, free=free_memory(self._device))
+        tokens = max(self._budget, self.max_length)  # one text may be longer than the budget
+        batch = tokens * (numbers * bytes_each + config.hidden_size * 4)
+        weights = parameters * bytes_each
+        host = Memory("the host (weights pass through it)", weights, free_memory("cpu"))
+        if host.needed > host.free and self._device != "cpu":
+            return host
+        return Memory(self._device, needed=weights + batch, free=free_memory(self._device))
 
     def close(self) -> None:
         """Give the memory of the weights back."""
@@ -168,7 +176,7 @@ class Qwen3Embedder:
             else:
                 raise InputError(
                     f"{self.model}: {self._device} runs out of memory on one text of "
-                    f"{longest} tokens. Set a smaller max_length than {self.max_length}, or use a "
+                    f"{longest} tokens. Set SID_MAX_LENGTH lower than {self.max_length}, or use a "
                     "device with more memory."
                 )
 
@@ -192,7 +200,7 @@ class Qwen3Embedder:
         if self.device is None:
             return "cuda" if torch.cuda.is_available() else "cpu"
         if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise InputError(f"The device is set to {self.device!r}, and torch finds no GPU.")
+            raise InputError(f"SID_DEVICE={self.device}: torch finds no GPU.")
         return self.device
 
     @cached_property
@@ -222,8 +230,8 @@ class Qwen3Embedder:
             raise InputError(
                 f"{self.model} in {self._dtype} needs about {memory.needed / GIB:.1f} GiB of "
                 f"memory, and {memory.device} has {memory.free / GIB:.1f} GiB free. Free some, set "
-                "another device, set dtype to bfloat16 (half of float32), set fewer batch_tokens, "
-                "or use a server (the openai embedder)."
+                "another SID_DEVICE, SID_EMBEDDING_DTYPE=bfloat16 (half of float32) or a lower "
+                "SID_BATCH_TOKENS, or use a server (SID_EMBEDDER=openai)."
             )
         pad = self._tokenizer.endoftext
         network = LastTokenModel(self.model, self._commit, self._device, self._dtype, pad)
@@ -246,5 +254,6 @@ class Qwen3Embedder:
             raise InputError(
                 f"{self.model}: a text's vector changes when a longer text is in its batch (cosine "
                 f"{similarity:.4f}). This attention implementation ignores padding, or the weights "
-                "are damaged. Set another dtype or device, or update transformers."
+                "are damaged. Set another SID_EMBEDDING_DTYPE or SID_DEVICE, or update "
+                "transformers."
             )

@@ -64,8 +64,10 @@ def test_noise_of_rounding_passes_and_more_does_not() -> None:
 
 
 def test_another_embedder_is_found(stored: dict[str, str]) -> None:
-    with pytest.raises(InputError, match=r"8 of 8 probe texts have other ones"):
+    with pytest.raises(InputError, match=r"8 of 8 probe texts have other ones") as stopped:
         check_canary(stored, probe(HashingEmbedder()))
+    assert "another SID_EMBEDDING_REVISION" in str(stopped.value)
+    assert "of a folder, which has no revision, another name" in str(stopped.value)
 
 
 def test_another_pooling_is_found(

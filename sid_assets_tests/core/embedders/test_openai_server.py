@@ -1,6 +1,7 @@
 """A server with the OpenAI API gives the vectors of the model in process, whatever happens."""
 
 import pickle
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sid_assets.core.embedders import openai_server
 from sid_assets.core.embedders.openai_server import KEY_VARIABLE, OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.errors import InputError
-from sid_assets_tests.embedding_server import EmbeddingServer
+from sid_assets_tests.embedding_server import KEY, EmbeddingServer
 from sid_assets_tests.model_fixtures import ENDOFTEXT
 
 TEXTS = [
@@ -27,8 +29,9 @@ TEXTS = [
 
 
 @pytest.fixture(autouse=True)
-def no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
+    monkeypatch.chdir(tmp_path)  # no .env of a developer
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +61,7 @@ def model(in_process: Qwen3Embedder) -> Callable[[Sequence[Any]], np.ndarray]:
 
 
 def client(server: EmbeddingServer, small_model: Path, **settings: Any) -> OpenAIServerEmbedder:
-    settings = {"tokenizer": str(small_model), "batch_texts": 4, "retries": 4} | settings
+    settings = {"tokenizer": str(small_model), "batch_texts": 4} | settings
     return OpenAIServerEmbedder(server.url, "small", **settings)
 
 
@@ -110,7 +113,7 @@ def test_many_faults_of_all_kinds_change_nothing(
 ) -> None:
     faults: list[Any] = ["500", "429", "cut", "429", "cut in the body", "500"]
     with EmbeddingServer(model, faults=faults) as server:
-        embedder = client(server, small_model, requests=3, retries=8)
+        embedder = client(server, small_model, requests=3)
         embedded = embedder.embed(TEXTS)
         embedder.close()
     assert cosines(embedded.vectors, expected).min() >= 0.9999
@@ -120,16 +123,63 @@ def test_a_fault_that_stays_is_an_error(
     small_model: Path, model: Callable[[Sequence[Any]], np.ndarray]
 ) -> None:
     with EmbeddingServer(model, faults=["500"] * 1000) as server:
-        embedder = client(server, small_model, retries=2, requests=2)
+        embedder = client(server, small_model, patience=0.3, requests=2)
         with pytest.raises(InputError, match=r"127\.0\.0\.1.*worker died.*See that the server"):
             embedder.embed(TEXTS)
         embedder.close()
-    assert len(server.requests) <= 12, "requests that were waiting are not sent after an error"
+    sent = {str(request["input"]) for request in server.requests}
+    assert len(sent) <= 4, "requests that were waiting are not sent after an error"
+    assert len(server.requests) > len(sent)
+
+
+@pytest.mark.parametrize("fault", ["429", "cut"])
+def test_a_fault_may_last_longer_than_a_few_tries(
+    small_model: Path,
+    model: Callable[[Sequence[Any]], np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: Any,
+) -> None:
+    monkeypatch.setattr(openai_server, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(openai_server, "LONGEST_WAIT", 0.01)
+    with EmbeddingServer(model, faults=[fault] * 20) as server:
+        embedder = client(server, small_model)
+        assert len(embedder.embed(["pen"]).vectors) == 1
+        embedder.close()
+    assert len(server.requests) == 21
+    assert caplog.text.count("Trying again") == 1
+
+
+def test_a_server_that_stalls_is_given_up_in_time(
+    small_model: Path, model: Callable[[Sequence[Any]], np.ndarray]
+) -> None:
+    with EmbeddingServer(model, faults=["stall"] * 20) as server:
+        embedder = client(server, small_model, timeout=0.1, patience=0.5)
+        started = time.monotonic()
+        with pytest.raises(InputError, match=r"timed out.*See that the server"):
+            embedder.embed(["pen"])
+        embedder.close()
+        assert time.monotonic() - started < 1.5
+
+
+def test_an_error_that_stays_does_not_wait_for_requests_that_try_again(
+    small_model: Path,
+    model: Callable[[Sequence[Any]], np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(openai_server, "FIRST_WAIT", 30.0)
+    with EmbeddingServer(model, faults=["cut", "413"]) as server:
+        embedder = client(server, small_model, requests=2)
+        started = time.monotonic()
+        with pytest.raises(InputError, match="too large"):
+            embedder.embed(TEXTS)
+        embedder.close()
+        assert time.monotonic() - started < 10
 
 
 def test_no_server_is_an_error(small_model: Path) -> None:
     with EmbeddingServer(lambda texts: np.zeros((0, 4096))) as server:
-        embedder = client(server, small_model, retries=0)
+        embedder = client(server, small_model, patience=0)
     with pytest.raises(InputError, match=r"Connection error.*See that the server runs"):
         embedder.embed(["pen"])
 
@@ -224,6 +274,16 @@ def test_cuts_long_texts_and_keeps_their_end(
         assert ids.index(end) == len(ids) - 1 <= 7
 
 
+def test_a_request_that_is_too_large_says_which_setting_helps(
+    small_model: Path, model: Callable[[Sequence[Any]], np.ndarray]
+) -> None:
+    with EmbeddingServer(model, faults=["413"]) as server:
+        embedder = client(server, small_model)
+        with pytest.raises(InputError, match=r"too large.*Set SID_BATCH_TOKENS lower"):
+            embedder.embed(["pen"])
+        embedder.close()
+
+
 def test_requests_are_bounded_by_tokens(
     small_model: Path, model: Callable[[Sequence[Any]], np.ndarray]
 ) -> None:
@@ -255,17 +315,39 @@ def test_the_key_is_read_from_the_environment(
     assert len(server.requests) == 2, "an error that will not pass is not tried again"
 
 
+def test_the_key_may_be_in_dotenv_and_the_environment_wins(
+    small_model: Path,
+    model: Callable[[Sequence[Any]], np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / ".env").write_text(f"{KEY_VARIABLE}=another\n")
+    with EmbeddingServer(model) as server:
+        from_file = client(server, small_model)
+        with pytest.raises(InputError, match="who are you") as refused:
+            from_file.embed(["pen"])
+        assert "another" not in str(refused.value)
+        monkeypatch.setenv(KEY_VARIABLE, KEY)
+        from_environment = client(server, small_model)
+        assert len(from_environment.embed(["pen"]).vectors) == 1
+        assert KEY not in repr(from_environment)
+        from_file.close()
+        from_environment.close()
+
+
 def test_a_wrong_url_is_an_error(
     small_model: Path, model: Callable[[Sequence[Any]], np.ndarray]
 ) -> None:
     with EmbeddingServer(model) as server:
         embedder = client(server, small_model)
         embedder.url = embedder.url.removesuffix("/v1")
-        with pytest.raises(InputError, match=r"no route.*Set the base URL with its /v1"):
+        with pytest.raises(InputError, match=r"no route.*Set SID_EMBEDDING_URL with its /v1"):
             embedder.embed(["pen"])
         embedder.close()
     with pytest.raises(InputError, match="must start with http"):
         OpenAIServerEmbedder("localhost:8000/v1", "small")
+    with pytest.raises(InputError, match="SID_EMBEDDING_REQUESTS=0: must be 1 or more"):
+        OpenAIServerEmbedder(server.url, "small", requests=0)
 
 
 def test_the_space_says_what_is_known_of_a_server(small_model: Path) -> None:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -226,7 +227,7 @@ def test_one_text_that_does_not_fit_is_an_error(
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(LastTokenModel, "_embed_padded", full_device)
-    with pytest.raises(InputError, match=r"one text of 3 tokens\. Set a smaller max_length"):
+    with pytest.raises(InputError, match=r"one text of 3 tokens\. Set SID_MAX_LENGTH lower"):
         embedder.embed(["pen", "a", "of"])
 
 
@@ -258,14 +259,35 @@ def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(
 
 def test_memory_needed_is_that_of_weights_and_batch(small_model: Path) -> None:
     weights = (small_model / "model.safetensors").stat().st_size
-    full = Qwen3Embedder(str(small_model), batch_tokens=1).memory()
-    half = Qwen3Embedder(str(small_model), batch_tokens=1, dtype="bfloat16").memory()
-    larger = Qwen3Embedder(str(small_model), batch_tokens=1000).memory()
+    one: dict[str, Any] = {"batch_tokens": 1, "max_length": 2}
+    full = Qwen3Embedder(str(small_model), **one).memory()
+    half = Qwen3Embedder(str(small_model), **one, dtype="bfloat16").memory()
+    larger = Qwen3Embedder(str(small_model), batch_tokens=1000, max_length=2).memory()
+    longer = Qwen3Embedder(str(small_model), batch_tokens=1, max_length=1000).memory()
     assert full.device == "cpu"
     assert full.needed == pytest.approx(weights, rel=0.02)
     assert half.needed == pytest.approx(weights / 2, rel=0.02)
     assert larger.needed > full.needed + 1000 * 4096 * 4
+    assert longer.needed == larger.needed, "a text of so many tokens is a batch of its own"
     assert full.free > 0
+
+
+def test_weights_pass_through_the_hosts_memory_to_a_gpu(
+    small_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = (small_model / "model.safetensors").stat().st_size
+    free = {"cuda": 80 << 30, "cpu": 2 * weights}
+    monkeypatch.setattr(qwen3, "free_memory", free.get)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    embedder = Qwen3Embedder(str(small_model), device="cuda", dtype="float32")
+    assert embedder.memory().device == "cuda"
+    free["cpu"] = weights // 2
+    memory = embedder.memory()
+    assert memory.device.startswith("the host")
+    assert memory.needed == pytest.approx(weights, rel=0.02)
+    with pytest.raises(InputError, match=r"needs about .* and the host .* has 0\.\d GiB free"):
+        embedder.embed(["a"])
 
 
 def test_memory_needed_by_the_model_of_8_billion_parameters(tmp_path: Path) -> None:
@@ -281,9 +303,9 @@ def test_memory_needed_by_the_model_of_8_billion_parameters(tmp_path: Path) -> N
     half = Qwen3Embedder(str(tmp_path), device="cpu", dtype="bfloat16").memory()
     full = Qwen3Embedder(str(tmp_path), device="cpu", dtype="float32").memory()
     large = Qwen3Embedder(str(tmp_path), device="cpu", dtype="bfloat16", batch_tokens=16_384)
-    assert 15e9 < half.needed < 16e9
-    assert 30e9 < full.needed < 32e9
-    assert 16e9 < large.memory().needed < 18e9
+    assert half.needed == pytest.approx(16.2e9, rel=0.005)
+    assert full.needed == pytest.approx(32.2e9, rel=0.005)
+    assert large.memory().needed == pytest.approx(17.2e9, rel=0.005)
 
 
 def test_another_width_is_an_error_that_names_both(tmp_path: Path) -> None:
@@ -339,7 +361,7 @@ def test_vectors_that_are_not_finite_are_an_error(
 def test_a_device_that_is_not_there_is_an_error(small_model: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(InputError, match="'cuda', and torch finds no GPU"):
+    with pytest.raises(InputError, match="SID_DEVICE=cuda: torch finds no GPU"):
         Qwen3Embedder(str(small_model), device="cuda").embed(["a"])
 
 

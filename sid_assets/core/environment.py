@@ -1,0 +1,11 @@
+"""The environment: its variables, and those of a file `.env` in the working folder."""
+
+import os
+
+from dotenv import dotenv_values
+
+
+def merged_environment() -> dict[str, str]:
+    """All variables; where `.env` has one, too, that of the environment counts."""
+    lines = dotenv_values(".env").items()
+    return {name: value for name, value in lines if value is not None} | dict(os.environ)
