@@ -15,7 +15,7 @@ from sid_assets.core.chunks import DamageError
 from sid_assets.core.embedders import Embedded, Embedder, Memory
 from sid_assets.core.places import free_bytes
 from sid_assets.core.refresh import Changes, why_afresh
-from sid_assets.core.schema import EMBEDDING_DIM
+from sid_assets.core.schema import EMBEDDING_DIM, Pid
 from sid_assets.core.sorted_join import joined
 from sid_assets.core.vector_sources import VectorSources, unfinished_runs
 from sid_assets.core.versions import Store, Version
@@ -190,6 +190,7 @@ class _Survey:
         self._sources = sources
         self._log = log
         self._known = self._unchanged = self._lost = 0
+        self._lost_pids: list[tuple[Pid, Pid]] = []
         self.rows = self.staged = self.adopted = self.texts = self.characters = 0
         self.wanted = wanted
         self.sample = _Sample(SAMPLE_TEXTS)
@@ -199,6 +200,7 @@ class _Survey:
         self._log(embedded_again(damage))
         if self._before and damage.path.parent == self._before.folder:
             self._lost += damage.rows
+            self._lost_pids.append(damage.pids)
 
     def add(self, rows: pa.RecordBatch) -> None:
         """Count the rows of a batch."""
@@ -223,13 +225,28 @@ class _Survey:
     def _adopt(self, rows: pa.RecordBatch, known: np.ndarray) -> np.ndarray:
         """Want the vectors of items that the version before does not know: bool, shape (n,).
 
-        Those of an unfinished run are among them, so that the next run wants the same.
+        Those of an unfinished run are among them, so that the next run wants the same. Items that
+        may have been in lost rows are not: what is adopted may be the vector of an older text.
         """
         if self.wanted is None:
             return np.zeros(rows.num_rows, bool)
+        known = known | self._may_be_lost(rows["pid"])
         there = rows["adopted_row"].is_valid().to_numpy(zero_copy_only=False) & ~known
         self.wanted.add(rows["adopted_row"].filter(pa.array(there)).to_numpy())
         return there
+
+    def _may_be_lost(self, pids: pa.Array) -> np.ndarray:
+        """Which pids may be those of lost rows of the version before: bool, shape (n,).
+
+        Damage is told before a row behind it comes, so before any of these pids.
+        """
+        first, last = pids[0].as_py(), pids[-1].as_py()
+        lost = np.zeros(len(pids), bool)
+        for smallest, largest in self._lost_pids:
+            if smallest <= last and largest >= first:
+                within = pc.and_(pc.greater_equal(pids, smallest), pc.less_equal(pids, largest))
+                lost |= within.to_numpy(zero_copy_only=False)
+        return lost
 
     @property
     def changes(self) -> Changes:
