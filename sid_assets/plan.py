@@ -12,8 +12,9 @@ from sid_assets.assets.domains import ITEMS
 from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.plan import Plan, make_plan
 from sid_assets.core.refresh import RefreshPolicy, require_same_generation, require_small_change
+from sid_assets.core.scratch import scratch_folder
 from sid_assets.core.texts import read_item_texts
-from sid_assets.resources import make_embedder, scratch_folder, vector_files
+from sid_assets.resources import make_embedder, vector_files
 from sid_assets.settings import Settings
 
 
@@ -42,7 +43,7 @@ def plan_refresh(settings: Settings) -> Plan:
     # Whether bad rows may be dropped is for the run to decide.
     source = catalog_source(settings, ITEMS, on_bad_rows="drop")
     embedder = make_embedder(settings)
-    with scratch_folder(settings.store()) as scratch:
+    with scratch_folder(settings.store().root) as scratch:
         texts = read_item_texts(source, scratch_dir=scratch)
         for warning in texts.warnings:
             logging.warning(warning)

@@ -1,7 +1,8 @@
 """What can be removed from the data folder: `python -m sid_assets.purge` lists it, `--yes` does it.
 
-That is older versions of tables, what runs left that did not end, and rows that were rejected. The
-version that readers see is never touched, nor a table that a run is writing.
+That is older versions of tables, what runs left that did not end, their scratch folders too, and
+rows that were rejected. The version that readers see is never touched, nor a table that a run is
+writing.
 """
 
 import argparse
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 from upath import UPath
 
 from sid_assets.core.errors import SidAssetsError
-from sid_assets.core.places import is_local, remove_folder
+from sid_assets.core.places import folder_bytes, is_local, remove_folder
+from sid_assets.core.scratch import abandoned_folders
 from sid_assets.core.versions import Store
 from sid_assets.settings import Settings
 
@@ -25,10 +27,10 @@ class Removable:
     """A folder that can go.
 
     Attributes:
-        table: The table it belongs to, by its asset key.
+        table: The table it belongs to, by its asset key; "" where that is not known.
         what: What it is, in words.
         folder: Where it is.
-        bytes: Size of all files in it.
+        bytes: Size of all files in it and below.
     """
 
     table: str
@@ -76,7 +78,15 @@ def purge(store: Store, remove: bool) -> tuple[list[Removable], list[str]]:
                 found += removable
         except SidAssetsError as error:
             problems.append(str(error))
-    return found, problems
+    return found + _purge_scratch(store, remove), problems
+
+
+def _purge_scratch(store: Store, remove: bool) -> list[Removable]:
+    folders = abandoned_folders(store.root)
+    found = [_described("", "scratch of a run that did not end", folder) for folder in folders]
+    for folder in folders if remove else ():
+        remove_folder(folder)
+    return found
 
 
 @contextmanager
@@ -121,8 +131,7 @@ def _is_rejected(table: str) -> bool:
 
 
 def _described(table: str, what: str, folder: UPath) -> Removable:
-    sizes = (path.stat().st_size for path in folder.iterdir())
-    return Removable(table, what, folder, sum(sizes))
+    return Removable(table, what, folder, folder_bytes(folder))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,14 @@
 """`python -m sid_assets.purge`: lists what can go, and removes nothing that is in use."""
 
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import pandas as pd
 import pyarrow as pa
 import pytest
+from upath import UPath
 
 from sid_assets import purge
 from sid_assets.core.provenance import Provenance
@@ -71,6 +75,44 @@ def test_sizes_are_those_of_the_files(store):
     listed, _ = purge.purge(store, remove=False)
     left = next(one for one in listed if "did not end" in one.what)
     assert left.bytes == 5000 + (left.folder / "_staging.json").stat().st_size
+
+
+def test_sizes_are_those_of_folders_below_too(store):
+    left = next(iter(store.leftovers("goods/item_texts")))
+    (left / "_sorting" / "vectors").mkdir(parents=True)
+    (left / "_sorting" / "vectors" / "0.arrow").write_bytes(b"x" * 70_000)
+    listed, _ = purge.purge(store, remove=True)
+    assert next(one.bytes for one in listed if one.folder == left) > 75_000
+    assert not left.exists()
+
+
+SCRATCH_OF_A_RUN = """
+import os, sys
+from upath import UPath
+from sid_assets.core.scratch import scratch_folder
+with scratch_folder(UPath(sys.argv[1])) as folder:
+    os.makedirs(f"{folder}/runs")
+    open(f"{folder}/runs/0.arrow", "wb").write(b"x" * 60_000)
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_scratch_of_a_killed_run_can_go_and_that_of_a_living_one_stays(store, capsys):
+    command = [sys.executable, "-c", SCRATCH_OF_A_RUN, store.root.path]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) as run:
+        assert run.stdout
+        folder = UPath(run.stdout.readline().strip())
+        listed, _ = purge.purge(store, remove=True)
+        assert folder not in {one.folder for one in listed}
+        assert (folder / "runs" / "0.arrow").exists()
+        run.kill()
+    (listed,), problems = purge.purge(store, remove=False)
+    assert (listed.folder, listed.bytes, problems) == (folder, 60_000, [])
+    assert folder.exists()
+    assert purge.main(["--yes"]) == 0
+    assert "scratch of a run that did not end" in capsys.readouterr().out
+    assert not folder.exists()
 
 
 def test_a_table_that_a_run_is_writing_is_left_alone(store, capsys):

@@ -13,11 +13,12 @@ from sid_assets.core.pids import PidTypeSetting
 from sid_assets.core.places import explained
 from sid_assets.core.plan import make_plan
 from sid_assets.core.provenance import Provenance
+from sid_assets.core.scratch import scratch_folder
 from sid_assets.core.tables import commit_staged, stage_rows
 from sid_assets.core.texts import CatalogSource, ItemTexts, read_item_texts
 from sid_assets.core.versions import StagedTable, Store
 from sid_assets.failures import clear_failures
-from sid_assets.resources import make_embedder, scratch_folder, vector_files
+from sid_assets.resources import make_embedder, vector_files
 from sid_assets.settings import Settings
 
 PLANNED_ROWS = 16_384
@@ -62,7 +63,7 @@ def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:
         store = settings.store()
         with explained(store.root):
             store.root.mkdir(parents=True, exist_ok=True)
-        with scratch_folder(store) as scratch:
+        with scratch_folder(store.root) as scratch:
             source = catalog_source(settings, domain, config.checked())
             texts = read_item_texts(source, scratch_dir=scratch)
             for warning in texts.warnings:

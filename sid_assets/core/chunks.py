@@ -190,12 +190,14 @@ class DamageError(StoreError):
     Attributes:
         path: The part file.
         rows: How many rows are lost.
+        pids: Smallest and largest pid that may be among them.
     """
 
-    def __init__(self, path: UPath, rows: int, message: str) -> None:
+    def __init__(self, path: UPath, rows: int, pids: tuple[Pid, Pid], message: str) -> None:
         super().__init__(message)
         self.path = path
         self.rows = rows
+        self.pids = pids
 
 
 OnDamage = Callable[[DamageError], None]
@@ -241,7 +243,7 @@ class SortedParts:
             first_pid: Smallest pid wanted.
             last_pid: Largest pid wanted.
             columns: Columns wanted; `pid` among them.
-            on_damage: Told of what cannot be read and is left out.
+            on_damage: Told of what cannot be read and is left out, before a row behind it comes.
         """
         for number in range(bisect_left(self._last_pids, first_pid), len(self._parts)):
             part = self._parts[number]
@@ -250,7 +252,8 @@ class SortedParts:
             try:
                 yield from self._rows_between(part, first_pid, last_pid, columns, on_damage)
             except StoreError as error:
-                on_damage(DamageError(self._folder / part.name, part.rows, str(error)))
+                pids = (part.first_pid, part.last_pid)
+                on_damage(DamageError(self._folder / part.name, part.rows, pids, str(error)))
 
     def _rows_between(
         self,
@@ -273,7 +276,9 @@ class SortedParts:
                 except (pa.ArrowException, OSError) as error:
                     lost = footer.metadata.row_group(group).num_rows
                     message = f"{path}: row group {group} is damaged ({error})."
-                    on_damage(DamageError(path, lost, message))
+                    on_damage(
+                        DamageError(path, lost, pids or (part.first_pid, part.last_pid), message)
+                    )
                     continue
                 start, stop = _count_below(rows, first_pid), _count_up_to(rows, last_pid)
                 yield from rows.slice(start, stop - start).to_batches()

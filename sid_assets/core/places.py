@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pyarrow.fs as pafs
@@ -52,24 +52,33 @@ def remove_folder(path: UPath) -> None:
 
 
 def write_text(path: UPath, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all."""
+    """Write a text file in UTF-8, whole or not at all.
+
+    Raises:
+        StoreError: The disk is full, the folder cannot be written, or the like.
+    """
     write_chunks(path, [text.encode()])
 
 
 def write_chunks(path: UPath, chunks: Iterable[bytes]) -> None:
-    """Write a file piece by piece; it appears whole or not at all."""
+    """Write a file piece by piece; it appears whole or not at all.
+
+    Raises:
+        StoreError: The disk is full, the folder cannot be written, or the like.
+    """
     if not is_local(path):
-        with tempfile.TemporaryDirectory() as scratch:
+        with explained(path), tempfile.TemporaryDirectory() as scratch:
             local = UPath(scratch, path.name)
             write_chunks(local, chunks)
             path.fs.put_file(local.path, path.path)
         return
     temporary = Path(f"{path.path}.tmp")
-    with temporary.open("wb") as file:
-        file.writelines(chunks)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path.path)
+    with explained(path):
+        with temporary.open("wb") as file:
+            file.writelines(chunks)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path.path)
 
 
 @contextmanager
@@ -89,6 +98,15 @@ def explained(path: UPath) -> Iterator[None]:
             "before is untouched; make room or mend the permissions and run again: finished "
             "parts are used again."
         ) from error
+
+
+def folder_bytes(folder: UPath) -> int:
+    """Size of all files in a folder and below it; of files that vanish meanwhile, nothing."""
+    size = 0
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            size += path.stat().st_size if path.is_file() else 0
+    return size
 
 
 def free_bytes(path: UPath) -> int | None:

@@ -15,7 +15,7 @@ from sid_assets.core.chunks import DamageError
 from sid_assets.core.embedders import Embedded, Embedder, Memory
 from sid_assets.core.places import free_bytes
 from sid_assets.core.refresh import Changes, why_afresh
-from sid_assets.core.schema import EMBEDDING_DIM
+from sid_assets.core.schema import EMBEDDING_DIM, Pid
 from sid_assets.core.sorted_join import joined
 from sid_assets.core.vector_sources import VectorSources, unfinished_runs
 from sid_assets.core.versions import Store, Version
@@ -37,7 +37,8 @@ class Plan:
     """What a refresh would do.
 
     Attributes:
-        changes: Items that are new, changed, removed and unchanged.
+        changes: Items that are new, changed, removed and unchanged. Nothing is known of removed
+            ones where the pids of the version before are of another type.
         staged: New and changed items whose vectors an unfinished run left; they are taken over.
         afresh: Why no vector of the version before can be taken over; "" where they can.
         texts: Texts to embed.
@@ -142,9 +143,12 @@ def make_plan(
     before = store.current(table)
     pid_type = schema.pid_type_of(texts.schema)
     afresh = why_afresh(before, embedder.space, pid_type) if before else ""
-    before = None if afresh else before
-    sources = VectorSources.of(before, unfinished_runs(store, table, embedder.space, pid_type))
-    survey = _Survey(before, sources, log, WantedRows(files.rows) if files else None)
+    if before and before.pid_type != pid_type:
+        before = None  # its pids cannot be compared with these
+    unfinished = unfinished_runs(store, table, embedder.space, pid_type)
+    sources = VectorSources.of(before, unfinished)
+    wanted = WantedRows(files.rows) if files else None
+    survey = _Survey(before, sources, log, wanted, afresh=bool(afresh))
     rows = sources.beside(texts, ["text_hash"], survey.lose)
     if files:
         rows = joined(rows, files.sorted_rows(pid_type), ROW)
@@ -176,7 +180,8 @@ def make_plan(
 class _Survey:
     """Counts what there is to do, over the rows of `VectorSources.beside`.
 
-    With files of vectors, `ROW` is beside them, and `wanted` is filled.
+    With files of vectors, `ROW` is beside them, and `wanted` is filled. When starting afresh, the
+    version before tells which items are gone, and has no vector that is of use.
     """
 
     def __init__(
@@ -185,11 +190,15 @@ class _Survey:
         sources: VectorSources,
         log: Callable[[str], None],
         wanted: WantedRows | None,
+        *,
+        afresh: bool,
     ) -> None:
         self._before = before
+        self._afresh = afresh
         self._sources = sources
         self._log = log
         self._known = self._unchanged = self._lost = 0
+        self._lost_pids: list[tuple[Pid, Pid]] = []
         self.rows = self.staged = self.adopted = self.texts = self.characters = 0
         self.wanted = wanted
         self.sample = _Sample(SAMPLE_TEXTS)
@@ -199,16 +208,19 @@ class _Survey:
         self._log(embedded_again(damage))
         if self._before and damage.path.parent == self._before.folder:
             self._lost += damage.rows
+            if not self._afresh:
+                self._lost_pids.append(damage.pids)
 
     def add(self, rows: pa.RecordBatch) -> None:
         """Count the rows of a batch."""
         same = self._sources.same_text(rows)
-        ready = same.any(axis=0)
         known = unchanged = np.zeros(rows.num_rows, bool)
         if self._sources.has_before:
             known = rows["text_hash_0"].is_valid().to_numpy(zero_copy_only=False)
+            same[0] &= not self._afresh
             unchanged = same[0]
-        adopted = self._adopt(rows, known)
+        ready = same.any(axis=0)
+        adopted = self._adopt(rows, known & (not self._afresh))
         self.rows += rows.num_rows
         self._known += int(known.sum())
         self._unchanged += int(unchanged.sum())
@@ -223,23 +235,41 @@ class _Survey:
     def _adopt(self, rows: pa.RecordBatch, known: np.ndarray) -> np.ndarray:
         """Want the vectors of items that the version before does not know: bool, shape (n,).
 
-        Those of an unfinished run are among them, so that the next run wants the same.
+        Those of an unfinished run are among them, so that the next run wants the same. Items that
+        may have been in lost rows are not: what is adopted may be the vector of an older text.
         """
         if self.wanted is None:
             return np.zeros(rows.num_rows, bool)
+        known = known | self._may_be_lost(rows["pid"])
         there = rows["adopted_row"].is_valid().to_numpy(zero_copy_only=False) & ~known
         self.wanted.add(rows["adopted_row"].filter(pa.array(there)).to_numpy())
         return there
+
+    def _may_be_lost(self, pids: pa.Array) -> np.ndarray:
+        """Which pids may be those of lost rows of the version before: bool, shape (n,).
+
+        Damage is told before a row behind it comes, so before any of these pids.
+        """
+        first, last = pids[0].as_py(), pids[-1].as_py()
+        lost = np.zeros(len(pids), bool)
+        for smallest, largest in self._lost_pids:
+            if smallest <= last and largest >= first:
+                within = pc.and_(pc.greater_equal(pids, smallest), pc.less_equal(pids, largest))
+                lost |= within.to_numpy(zero_copy_only=False)
+        return lost
 
     @property
     def changes(self) -> Changes:
         """What became of the items of the version before."""
         rows_before = self._before.rows if self._before else 0
+        moved = self._known if self._afresh else 0
+        kept = self._known - moved
         return Changes(
-            new=self.rows - self._known,
-            changed=self._known - self._unchanged,
+            new=self.rows - kept,
+            changed=kept - self._unchanged,
             unchanged=self._unchanged,
             removed=rows_before - self._known - self._lost,
+            moved=moved,
         )
 
 

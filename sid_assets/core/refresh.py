@@ -52,27 +52,33 @@ class Changes:
     """What a refresh changes, item by item.
 
     Attributes:
-        new: Items that had no vector.
+        new: Items that had no vector of this generation.
         changed: Items whose text is another one.
         unchanged: Items whose vectors are taken over.
-        removed: Items that had a vector and are gone.
+        removed: Items that had a vector, of whichever generation, and are gone.
+        moved: How many of the new ones had a vector of the generation before; 0 within one.
     """
 
     new: int
     changed: int
     unchanged: int
     removed: int
+    moved: int = 0
 
     @property
     def share(self) -> float:
-        """The share of the items before that change or vanish, 0 to 1."""
-        before = self.changed + self.unchanged + self.removed
+        """The share of the items before that change or vanish, 0 to 1.
+
+        Those that move to a new generation do not count: somebody asked for that.
+        """
+        before = self.changed + self.unchanged + self.removed + self.moved
         return (self.changed + self.removed) / before if before else 0.0
 
     def describe(self) -> str:
         """One line for the log."""
+        moved = f" ({self.moved:,} of them from the generation before)" if self.moved else ""
         return (
-            f"{self.new:,} new, {self.changed:,} changed, {self.removed:,} removed, "
+            f"{self.new:,} new{moved}, {self.changed:,} changed, {self.removed:,} removed, "
             f"{self.unchanged:,} unchanged items"
         )
 

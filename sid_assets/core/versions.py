@@ -184,7 +184,8 @@ class StagedTable:
 
     def as_version(self) -> Version:
         """What will be committed, to read it before."""
-        return Version(self.staging.folder, self.provenance, created="", parts=self.parts)
+        provenance = replace(self.provenance, version=_content_version(self.parts))
+        return Version(self.staging.folder, provenance, created="", parts=self.parts)
 
 
 class Store:
@@ -428,7 +429,11 @@ def read_version(folder: UPath) -> Version:
 
 
 def write_json(path: UPath, value: object) -> None:
-    """Write a small JSON file whole or not at all."""
+    """Write a small JSON file whole or not at all.
+
+    Raises:
+        StoreError: The disk is full, the folder cannot be written, or the like.
+    """
     write_text(path, json.dumps(value))
 
 

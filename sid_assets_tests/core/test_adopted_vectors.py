@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sid_assets.core import adopted_vectors, embedding
+from sid_assets.core import adopted_vectors, embedding, parts
 from sid_assets.core.adopted_vectors import VectorFiles, declared_space
 from sid_assets.core.embedders import Embedded
 from sid_assets.core.embedding import embed_items
@@ -231,6 +231,37 @@ def test_columns_that_are_no_vectors_are_refused_unread(tmp_path, table, words):
             item_texts([1]),
             VectorFiles(f"{tmp_path / 'vectors.parquet'}"),
         )
+
+
+@pytest.mark.parametrize("damage", ["gone", "row group"])
+def test_an_item_whose_row_is_damaged_does_not_take_the_vector_of_its_old_text(
+    tmp_path, monkeypatch, damage
+):
+    monkeypatch.setattr(parts, "VECTOR_ROW_GROUP", 2)  # the first two items are one
+    monkeypatch.setattr(embedding, "COMPARED_ROWS", 1)  # damage shows while the rows stream
+    store = Store(tmp_path / "data")
+    files = write_vectors(tmp_path / "vectors.parquet", [1, 2, 3, 4, 9])
+    adopt(store, item_texts([1, 2, 3, 4]), files)
+    texts = item_texts([1, 2, 3, 4]) | {2: "another text"}
+    path = Path(adopt(store, texts, files).version.paths[0].path)
+    if damage == "gone":
+        path.unlink()
+    else:
+        _damage_text_hashes(path)
+    run = adopt(store, texts | {9: "new"}, files)
+    lost = [1, 2] if damage == "row group" else [1, 2, 3, 4]
+    ours = expected_vectors({pid: texts[pid] for pid in lost}, FakeEmbedder())
+    assert vectors_by_pid(run.version) == of_others({1, 2, 3, 4, 9} - set(lost)) | ours
+    assert any("Its items are embedded again" in warning for warning in run.warnings)
+
+
+def _damage_text_hashes(path: Path) -> None:
+    """Flip a bit of the first row group, where its hashes are."""
+    column = pq.read_metadata(path).row_group(0).column(2)
+    assert column.path_in_schema == "text_hash"
+    content = bytearray(path.read_bytes())
+    content[column.data_page_offset + column.total_compressed_size - 1] ^= 1
+    path.write_bytes(content)
 
 
 def test_a_run_that_failed_after_adopting_does_not_read_the_files_again(tmp_path, monkeypatch):

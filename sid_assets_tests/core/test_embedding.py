@@ -438,6 +438,18 @@ def test_a_damaged_version_is_mended_by_the_next_run(local, where):
     assert run.changes.removed == run.changes.changed == 0
 
 
+def test_a_new_generation_over_a_truncated_export_stops(local):
+    embed(local, item_texts(range(100)), FakeEmbedder())
+    other, allowed = FakeEmbedder(model="other"), RefreshPolicy(new_generation=True)
+    few = commit_texts(local, item_texts(range(3)))
+    with pytest.raises(InputError, match="would change or remove 97% of the items"):
+        stage_embeddings(local, few, other, allowed)
+    assert other.calls == []
+    run = embed(local, item_texts(range(90)), other, allowed)
+    assert vectors_by_pid(run.version) == expected_vectors(item_texts(range(90)), other)
+    assert run.changes.removed == 10
+
+
 def test_a_damaged_version_still_knows_its_model(local):
     """What is embedded to mend it comes from the same model, or from none."""
     texts = item_texts(range(10))

@@ -4,7 +4,16 @@ import pytest
 from upath import UPath
 
 from sid_assets.core.errors import StoreError
-from sid_assets.core.places import explained, free_bytes, is_local, place, remove_folder
+from sid_assets.core.places import (
+    explained,
+    folder_bytes,
+    free_bytes,
+    is_local,
+    place,
+    remove_folder,
+    write_text,
+)
+from sid_assets_tests.core.disk_fixtures import mounted  # noqa: F401 - a fixture
 
 
 def test_a_relative_folder_is_pinned_to_where_we_are(tmp_path, monkeypatch):
@@ -34,6 +43,30 @@ def test_an_error_of_the_disk_says_what_to_do(tmp_path):
     message = r"below: cannot be .*Not a directory.*GB free.*run again"
     with pytest.raises(StoreError, match=message), explained(path):
         path.mkdir(parents=True)
+
+
+def test_a_full_disk_is_told_where_a_small_file_is_written(mounted):  # noqa: F811
+    folder, mount = mounted
+    mount("size=64k")
+    path = UPath(folder / "note.json")
+    write_text(path, "before")
+    with pytest.raises(StoreError, match=r"note\.json: cannot be .*No space left.*make room"):
+        write_text(path, "x" * 100_000)
+    assert path.read_text() == "before"
+
+
+def test_a_folder_that_is_not_there_is_told_where_a_small_file_is_written(tmp_path):
+    with pytest.raises(StoreError, match=r"note\.json: cannot be .*No such file.*run again"):
+        write_text(UPath(tmp_path / "gone" / "note.json"), "x")
+
+
+@pytest.mark.parametrize("root", ["memory://sized", None])
+def test_the_size_of_a_folder_is_that_of_all_below_it(tmp_path, root):
+    folder = place(root or tmp_path / "folder")
+    (folder / "below" / "it").mkdir(parents=True, exist_ok=True)
+    (folder / "file").write_bytes(b"x" * 3)
+    (folder / "below" / "it" / "file").write_bytes(b"x" * 40)
+    assert folder_bytes(folder) == 43
 
 
 @pytest.mark.parametrize("root", ["memory://removed", None])

@@ -88,9 +88,23 @@ def test_another_space_is_told(store):
     texts = item_texts(range(10))
     embed(store, texts, FakeEmbedder())
     plan = plan_for(store, texts, FakeEmbedder(model="other"))
-    assert plan.changes == Changes(new=10, changed=0, unchanged=0, removed=0)
+    assert plan.changes == Changes(new=10, changed=0, unchanged=0, removed=0, moved=10)
+    assert plan.texts == 10
+    assert plan.describe().startswith(
+        "The refresh: 10 new (10 of them from the generation before), 0 changed, 0 removed, "
+    )
     assert "Starts afresh: the vectors in" in plan.describe()
     assert "model: 'fake' -> 'other'" in plan.describe()
+
+
+def test_a_new_generation_knows_which_items_are_gone(store):
+    embed(store, item_texts(range(100)), FakeEmbedder())
+    plan = plan_for(store, item_texts([1, 2, 200]), FakeEmbedder(model="other"))
+    assert plan.changes == Changes(new=3, changed=0, unchanged=0, removed=98, moved=2)
+    assert plan.changes.share == 0.98
+    texts = {str(pid): "text" for pid in range(3)}
+    plan = plan_for(store, texts, FakeEmbedder(model="other"))
+    assert plan.changes == Changes(new=3, changed=0, unchanged=0, removed=0)
 
 
 def test_tokens_of_many_texts_are_estimated_from_a_sample_spread_over_them(store):
@@ -229,6 +243,7 @@ def test_figures_for_the_ui():
         "plan_items_changed": 2,
         "plan_items_unchanged": 3,
         "plan_items_removed": 4,
+        "plan_items_moved": 0,
         "plan_texts_to_embed": 3,
         "plan_tokens": 9,
         "plan_seconds": 7.0,

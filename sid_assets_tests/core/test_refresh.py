@@ -42,6 +42,8 @@ def version(table: str, space: EmbeddingSpace | None = SPACE, first_pid=1, **det
         (Changes(new=1000, changed=20, unchanged=70, removed=10), 0.3),
         (Changes(new=0, changed=21, unchanged=69, removed=10), 0.31),
         (Changes(new=0, changed=0, unchanged=0, removed=5), 1.0),
+        (Changes(new=90, changed=0, unchanged=0, removed=10, moved=90), 0.1),
+        (Changes(new=3, changed=0, unchanged=0, removed=97, moved=3), 0.97),
     ],
 )
 def test_the_share_of_items_that_change_or_vanish(changes, share):

@@ -1,0 +1,51 @@
+"""Folders for what does not fit into memory, beside the data; a killed run leaves them there."""
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+from upath import UPath
+
+from sid_assets.core.places import is_local
+
+PREFIX = ".scratch-"
+LOCK = ".lock"
+"""In the folder; locked for as long as the run that made it lives."""
+
+
+@contextmanager
+def scratch_folder(root: UPath) -> Iterator[str]:
+    """A folder below the data's, where these have a local one; else a temporary one."""
+    if not is_local(root) or not root.exists():
+        with tempfile.TemporaryDirectory() as folder:
+            yield folder
+        return
+    with (
+        tempfile.TemporaryDirectory(prefix=PREFIX, dir=root.path) as folder,
+        filelock.FileLock(Path(folder, LOCK)),
+    ):
+        yield folder
+
+
+def abandoned_folders(root: UPath) -> list[UPath]:
+    """The scratch folders that no living run uses.
+
+    Empty ones are left out: their run may be about to lock them.
+    """
+    if not is_local(root) or not root.exists():
+        return []
+    folders = sorted(root.glob(f"{PREFIX}*"), key=lambda folder: folder.name)
+    return [folder for folder in folders if any(folder.iterdir()) and not _in_use(folder)]
+
+
+def _in_use(folder: UPath) -> bool:
+    path = folder / LOCK
+    if not path.exists():
+        return False
+    try:
+        with filelock.FileLock(Path(path.path), timeout=0):
+            return False
+    except filelock.Timeout:
+        return True
