@@ -17,7 +17,7 @@ import pyarrow as pa
 from sid_assets.assets.domains import GOODS, ITEMS, Domain
 from sid_assets.core.errors import InputError
 from sid_assets.core.pids import PidColumn, PidTypeSetting
-from sid_assets.core.places import write_text
+from sid_assets.core.places import is_local, write_text
 from sid_assets.core.provenance import Provenance, derive
 from sid_assets.core.recif.datasets import DATA_SETS, DataSet, Stage, lacking, training_rows
 from sid_assets.core.recif.inputs import IdSpace, ParquetInput, TrainingInputs
@@ -90,21 +90,22 @@ def training_assets(stage: Stage, *, goods: bool = False) -> dg.AssetsDefinition
         store = settings.store()
         sids = Sids(pid2sid, store.require(GOODS.table("pid2sid")) if goods else None)
         inputs = training_inputs(settings, store, sids)
-        made = set(names)
-        for name in names:
-            if table_of(name) not in context.op_execution_context.selected_output_names:
-                continue
-            staged = _make(context, DATA_SETS[name], inputs, store, sids)
-            if staged is None:
-                made.remove(name)
-                continue
-            metadata = _metadata(staged.provenance.details["counts"])
-            yield dg.Output(staged, table_of(name), metadata=metadata)
-        # Dagster has committed what was yielded.
-        versions = _versions(store, [name for name in names if name in made], sids)
-        if settings.shuffle and versions:
-            versions = [_shuffle(store, stage, versions, settings.seed)]
-        _list_files(store, stage, versions)
+        listed = {name for name in names if not lacking(DATA_SETS[name], inputs)}
+        try:
+            for name in names:
+                if table_of(name) not in context.op_execution_context.selected_output_names:
+                    continue
+                listed.discard(name)  # until it is made
+                staged = _make(context, DATA_SETS[name], inputs, store, sids)
+                if staged is not None:
+                    metadata = _metadata(staged.provenance.details["counts"])
+                    yield dg.Output(staged, table_of(name), metadata=metadata)
+                    listed.add(name)  # Dagster has committed what was yielded
+        finally:  # also where one failed: the files of the others may be new ones
+            versions = _versions(store, [name for name in names if name in listed], sids)
+            if settings.shuffle and versions:
+                versions = [_shuffle(store, stage, versions, settings.seed)]
+            _list_files(store, stage, versions)
 
     return datasets
 
@@ -167,6 +168,7 @@ def _make(
         message = _no_rows(table, data_set, inputs, counts)
         if required:
             staged.staging.close()
+            _tell_if_stale(context, store, table)
             raise InputError(message)
         context.log.warning(message)
     return staged.with_details({"counts": _details(counts)})
@@ -202,10 +204,11 @@ def _shuffle(store: Store, stage: Stage, versions: Sequence[Version], seed: int)
 
 def _list_files(store: Store, stage: Stage, versions: Iterable[Version]) -> None:
     """Write `<stage>_file_list.json`: the files to train on."""
+    # An object store has no link that leads to the current version.
     paths = [
-        store.path(version.provenance.asset) / part.name
+        store.path(version.provenance.asset) / path.name if is_local(store.root) else path
         for version in versions
-        for part in version.parts
+        for path in version.paths
     ]
     write_text(store.root / f"{stage}_file_list.json", file_list(map(str, paths)))
 
