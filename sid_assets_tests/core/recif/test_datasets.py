@@ -142,6 +142,34 @@ def test_label_cond_rec_but_for_the_drawn_label(
     assert len(lost) <= made.counts.dropped["no target of the drawn label has a SID"]
 
 
+@settings(max_examples=25, deadline=None)
+@given(seed=SEEDS)
+def test_label_cond_rec_with_one_label_to_draw_is_the_reference(
+    folder: Path, one_wording: Prompts, seed: int
+) -> None:
+    rng = Random(seed)  # noqa: S311 - test data, no secret
+    table = generated.interactions("int", DATA_SETS["sft_label_cond_rec"].reads(), rng)
+    only = [rng.choice(reference.LABELS) for _ in range(generated.ROWS)]
+    for label in reference.LABELS:
+        name = next(n for n in table.column_names if n.startswith("target_") and n.endswith(label))
+        masks = table[name].to_pylist()
+        for row, mask in enumerate(masks):
+            if mask is not None and only[row] != label:
+                masks[row] = [type(value)(0) if value is not None else None for value in mask]
+        column = pa.array(masks, table.schema.field(name).type)
+        table = table.set_column(table.column_names.index(name), name, column)
+    items, item_sids = generated.catalog("int", rng)
+    path = folder / "one_label.parquet"
+    pq.write_table(table, path)
+    inputs = TrainingInputs(items, ParquetInput(str(path)), prompts=one_wording)
+    made = training_rows("sft_label_cond_rec", inputs)
+    expected = reference.sft_label_cond_rec(
+        pd.read_parquet(path), item_sids, wording, lambda labels: labels[0]
+    )
+    assert content(made.reader.read_all()) == expected
+    assert made.counts.adds_up()
+
+
 def inputs_of(
     folder: Path, table: pa.Table, pids: list[Any], **options: Any
 ) -> tuple[TrainingInputs, Path]:
