@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
@@ -23,7 +22,13 @@ from sid_assets.core.quality_report import render_report, report_items
 from sid_assets.core.residual_kmeans import Encoder
 from sid_assets.core.tokenizer_training import TrainingSettings, train
 from sid_assets_tests.browser import IMAGES, chromium, needs_chromium
-from sid_assets_tests.core.quality_fixtures import batches, codes_table, texts_table
+from sid_assets_tests.core.quality_fixtures import (
+    batches,
+    codes_table,
+    interactions_in,
+    reader,
+    texts_table,
+)
 
 PICTURE = IMAGES / "sid_report.png"
 FILMS = 800
@@ -86,7 +91,8 @@ def films(tmp_path_factory):
     trained = train([vectors], TrainingSettings(codebook_size=CODEBOOK_SIZE, iterations=5))
     encoded = Encoder(trained.centroids).encode(vectors)
     codes = codes_table(encoded.codes, encoded.residual_norms, pids)
-    interactions = pa.table({"hist_video_pid": [pids[:20], pids[10:40]]})
+    watched = pa.table({"hist_video_pid": [pids[:20], pids[10:40]]})
+    interactions = interactions_in(tmp_path_factory.mktemp("interactions"), watched)
     path = tmp_path_factory.mktemp("report") / "sid_report.html"
     path.write_text(_report(codes, texts_table(texts, pids), interactions))
     return path
@@ -101,8 +107,7 @@ def _report(codes, texts, interactions=None):
     items = report_items(batches(codes, 1000), batches(texts, 1000), quality)
     weighted = None
     if interactions is not None:
-        stored = ds.dataset(codes).scanner(columns=["pid", "codes"]).to_reader()
-        weighted = measure_interactions(stored, CODEBOOK_SIZE, ds.dataset(interactions))
+        weighted = measure_interactions(reader(codes), CODEBOOK_SIZE, interactions)
     return render_report(quality, items, weighted, title="SIDs of the films")
 
 

@@ -10,13 +10,9 @@ from sid_assets.core.places import write_text
 from sid_assets.core.provenance import require_space
 from sid_assets.core.quality import SidQuality, measure_sids
 from sid_assets.core.quality_charts import markdown_image, pictures
-from sid_assets.core.quality_interactions import (
-    PID_LISTS,
-    InteractionQuality,
-    measure_interactions,
-)
+from sid_assets.core.quality_interactions import InteractionQuality, measure_interactions
 from sid_assets.core.quality_report import render_report, report_items
-from sid_assets.core.table_files import find_table_files, open_dataset
+from sid_assets.core.recif.inputs import ParquetInput
 from sid_assets.core.tokenizer import require_tokenizer, training_error
 from sid_assets.core.versions import Version
 from sid_assets.failures import clear_failures
@@ -89,18 +85,16 @@ def _interactions(
 ) -> InteractionQuality | None:
     """The quality weighted by interactions, where there are any with these items."""
     path = settings.of_catalog("interactions")
-    if domain.prefix or not path:
-        return None
-    dataset = open_dataset(find_table_files(path))
-    if not set(PID_LISTS) & set(dataset.schema.names):
+    interactions = ParquetInput(path) if path else None
+    if interactions is None or not set(domain.interacted) & set(interactions.columns):
         return None
     return measure_interactions(
         codes.stream(["pid", "codes"], MEASURED_ROWS),
         quality.codebook_size,
-        dataset,
+        interactions,
+        domain.interacted,
         settings.choice("pid_type", get_args(PidTypeSetting)),
         catalog=PidColumn(**item_texts.provenance.details["pids"]),
-        source=path,
     )
 
 
