@@ -19,16 +19,17 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize(
     ("check", "setting", "passes", "warns"),
     [
-        ("collisions", "max_collision_share", "1", "0.005"),
-        ("utilisation", "min_utilisation", "0.005", "1.01"),
-        ("reconstruction", "max_error_ratio", "100", "0.005"),
+        ("collisions", "max_collision_share", ("1", "100%"), ("0.005", "0.5%")),
+        ("utilisation", "min_utilisation", ("0.005", "0.5%"), ("1.01", "101%")),
+        ("reconstruction", "max_error_ratio", ("100", "100"), ("0.005", "0.005")),
     ],
 )
 def test_a_limit_that_is_passed_warns(folder, check, setting, passes, warns):
-    for limit, wanted in ((passes, True), (warns, False)):
+    for (limit, shown), wanted in ((passes, True), (warns, False)):
         result = materialize(settings_for(folder, **{setting: limit}), "sid_quality")
         assert result.success, "a warning stops nothing"
         (found,) = [c for c in result.get_asset_check_evaluations() if c.check_name == check]
         assert found.passed == wanted
         assert (f"sid_quality:{check}" in failed_checks(result)) != wanted
-        assert f"SID_{setting.upper()}" in (found.description or "")
+        said = f"; {shown} is the limit (SID_{setting.upper()})"
+        assert (found.description or "").endswith(said)

@@ -149,7 +149,7 @@ def _collisions(settings: Settings, quality: SidQuality) -> dg.AssetCheckResult:
     return _warning(
         COLLISIONS,
         share <= settings.max_collision_share,
-        f"{share:.1%} of the items share their SID; {settings.max_collision_share:.0%} is the "
+        f"{share:.1%} of the items share their SID; {100 * settings.max_collision_share:g}% is the "
         "limit (SID_MAX_COLLISION_SHARE)",
         share=share,
     )
@@ -163,7 +163,7 @@ def _utilisation(settings: Settings, quality: SidQuality) -> dg.AssetCheckResult
         UTILISATION,
         used >= settings.min_utilisation,
         f"the layer that uses least uses {used:.1%} of the {reachable:,} codes it could; "
-        f"{settings.min_utilisation:.0%} is the limit (SID_MIN_UTILISATION)",
+        f"{100 * settings.min_utilisation:g}% is the limit (SID_MIN_UTILISATION)",
         utilisation=used,
     )
 
