@@ -186,6 +186,16 @@ def test_samples_are_sorted_and_hold_no_row_twice():
     assert sample_rows(3, seed=7).tolist() == [0, 1, 2]
 
 
+def test_the_share_of_the_items_in_the_tree_is_said():
+    codes = [(code, 0, row) for code in range(K) for row in range(2)]
+    assert "first codes hold" not in build(codes)
+    wide = [(code, 0, 0) for code in range(K)] * 3 + [(code, 0, 0) for code in range(K, 2 * K)]
+    table, texts = codes_table(wide), texts_table(["x"] * len(wide))
+    quality = measure_sids(batches(table), 2 * K)
+    html = render_report(quality, report_items(batches(table), batches(texts), quality))
+    assert "the 16 largest of the 32 first codes hold 75.0% of the items" in html
+
+
 def test_long_texts_are_cut():
     page = Page(build([(1, 2, 3)], texts=["长" * 1000]))
     assert page.data["items"]["text"] == ["长" * TEXT_CHARACTERS + "…"]
