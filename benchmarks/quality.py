@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from benchmarks.measure import in_own_process
@@ -24,6 +23,7 @@ from sid_assets.core import schema
 from sid_assets.core.parts import ROW_GROUP
 from sid_assets.core.quality import measure_sids
 from sid_assets.core.quality_interactions import measure_interactions
+from sid_assets.core.recif.inputs import ParquetInput
 from sid_assets.core.sids import pack
 
 ROWS_PER_PART = 1_000_000
@@ -105,7 +105,7 @@ def by_interactions(folder: Path) -> dict[str, float]:
     return measure_interactions(
         pa.RecordBatchReader.from_batches(columns, read(folder / "codes", columns.names)),
         schema.MAX_CODEBOOK_SIZE,
-        ds.dataset(folder / "interactions.parquet", format="parquet"),
+        ParquetInput(str(folder / "interactions.parquet")),
     ).figures()
 
 

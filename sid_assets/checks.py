@@ -18,6 +18,7 @@ from sid_assets.core.reverse_contracts import (
     check_sid_prefixes,
     check_sid_vocabulary,
 )
+from sid_assets.core.sid_changes import check_unmoved
 from sid_assets.core.sid_prefixes import SidPrefixes
 from sid_assets.core.single_files import read_file
 from sid_assets.core.tokenizer import load_tokenizer, require_tokenizer
@@ -58,6 +59,7 @@ JSON_FILE = "json_file"
 ONLY_THE_CATALOG = "only_the_catalog"
 TOKENS = "tokens"
 IDS = "ids"
+UNMOVED = "unmoved"
 
 DESCRIPTIONS = {
     FILES: "The files have the columns of the table and the sizes they were committed with.",
@@ -92,6 +94,7 @@ DESCRIPTIONS = {
     ONLY_THE_CATALOG: "Every SID of the catalog is accepted, and no other.",
     TOKENS: "The tokens are OneRec's, in their order.",
     IDS: "The ids are those of OneRec's models.",
+    UNMOVED: "No item whose text is the same has another SID than the one published in pid2sid.",
 }
 
 WARNINGS = {PID_ZERO, REJECTED, FREE_TEXTS, COVERAGE}
@@ -125,12 +128,8 @@ def contract_checks(domain: Domain) -> list[dg.AssetChecksDefinition]:
         _checks(
             domain,
             "codes",
-            [THREE_CODES, CODES_IN_RANGE, PIDS, SAME_PIDS, SAME_VECTOR_HASH],
-            lambda store, version: contracts.check_codes(
-                version,
-                store.require(domain.table("item_embeddings")),
-                codebook_size=require_tokenizer(store).provenance.details["shape"][1],
-            ),
+            [THREE_CODES, CODES_IN_RANGE, PIDS, SAME_PIDS, SAME_VECTOR_HASH, UNMOVED],
+            partial(_check_codes, domain),
         ),
         _checks(
             domain,
@@ -161,6 +160,15 @@ def contract_checks(domain: Domain) -> list[dg.AssetChecksDefinition]:
         ),
         _prefixes_checks(domain),
     ]
+
+
+def _check_codes(domain: Domain, store: Store, version: Version) -> Findings:
+    vectors = store.require(domain.table("item_embeddings"))
+    codebook_size = require_tokenizer(store).provenance.details["shape"][1]
+    return {
+        **contracts.check_codes(version, vectors, codebook_size),
+        UNMOVED: check_unmoved(version, store.current(domain.table("pid2sid")), vectors),
+    }
 
 
 def vocabulary_checks() -> dg.AssetChecksDefinition:

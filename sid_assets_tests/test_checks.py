@@ -1,10 +1,13 @@
 """The checks as Dagster runs them: a tampered file fails its check, and what follows is stopped."""
 
 import dagster as dg
+import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from sid_assets.checks import WARNINGS
+from sid_assets.core.tables import commit_staged, stage_rows
 from sid_assets.definitions import defs
 from sid_assets.io_managers import ParquetIOManager
 from sid_assets.settings import Refresh
@@ -13,6 +16,7 @@ from sid_assets_tests.graph import (
     failed_checks,
     materialize,
     settings_for,
+    table,
     write_catalog,
     write_interactions,
 )
@@ -66,6 +70,38 @@ def test_a_tampered_tokenizer_fails_its_checks(settings):
     with open(path, "r+b") as file:  # noqa: PTH123 - a plain path string
         file.truncate(1000)
     assert not _check(settings, "tokenizer_checkpoint").success
+
+
+def _move_two_sids(settings) -> None:
+    """Commit `codes` once more, with other codes for the first two items."""
+    store = settings.store()
+    version = store.require("codes")
+    rows = version.stream().read_all()
+    codes = rows["codes"].to_pylist()
+    codes[:2] = [[7 - code for code in sid] for sid in codes[:2]]
+    moved = rows.set_column(1, rows.schema.field("codes"), pa.array(codes, rows["codes"].type))
+    staged = stage_rows(store, "codes", moved.to_reader(), version.provenance)
+    commit_staged(store, staged)
+
+
+def test_moved_sids_are_not_published_until_a_person_does_so(settings):
+    published = table(settings, "pid2sid")
+    _move_two_sids(settings)
+    result = _check(settings, "codes")
+    assert failed_checks(result) == {"codes:unmoved"}
+    (found,) = [c for c in result.get_asset_check_evaluations() if c.check_name == "unmoved"]
+    assert "2 of 60 items with unchanged text have another SID; first ids: 1, 2" in (
+        found.description or ""
+    )
+    for _ in range(2):  # the codes are taken over, and the refusal is not forgotten
+        result = materialize(settings)
+        assert not result.success
+        assert "codes:unmoved" in failed_checks(result)
+        pd.testing.assert_frame_equal(published, table(settings, "pid2sid"))
+    assert materialize(settings, "pid2sid").success
+    result = materialize(settings)
+    assert result.success
+    assert table(settings, "pid2sid").sid[0].tolist() != published.sid[0].tolist()
 
 
 def test_all_checks_but_the_warnings_block():

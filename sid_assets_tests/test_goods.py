@@ -61,6 +61,7 @@ def folder(tmp_path_factory) -> Path:
     draw = np.random.default_rng(2)
     users = range(len(interactions))
     interactions["hist_longview_video_list"] = interactions.hist_video_pid
+    interactions["hist_ad_pid"] = interactions.target_video_pid
     interactions["hist_goods_pid"] = [draw.choice(GOODS, 5).tolist() for _ in users]
     interactions["target_goods_pid"] = [[45, *draw.choice(GOODS, 2).tolist()] for _ in users]
     write_frame(folder / "interactions.parquet", interactions)
@@ -87,6 +88,14 @@ def test_all_checks_of_both_domains_are_green(made):
     assert failed_checks(made) <= WARNINGS
     checked = {check.asset_key.to_user_string() for check in made.get_asset_check_evaluations()}
     assert checked >= {"goods/item_texts", "goods/codes", "goods/pid2sid", "goods/sid2pid"}
+
+
+@pytest.mark.parametrize("prefix", ["", "goods/"])
+def test_quality_and_the_reverse_index_count_the_same_interactions(made, settings, prefix):
+    key = dg.AssetKey(f"{prefix}sid_quality".split("/"))
+    (quality,) = [m for m in made.get_asset_materialization_events() if m.asset_key == key]
+    counts = table(settings, f"{prefix}sid2pid").counts
+    assert quality.materialization.metadata["interactions"].value == counts.map(sum).sum() > 0
 
 
 def test_goods_have_sids_of_the_same_tokenizer(made, settings):

@@ -121,7 +121,7 @@ def test_added_changed_and_removed_items_leave_the_sids_of_the_others(folder):
     metadata = result.asset_materializations_for_node("item_embeddings")[0].metadata
     counts = {name: metadata[f"items_{name}"].value for name in ("new", "changed", "removed")}
     assert counts == {"new": 5, "changed": 5, "removed": 5}
-    assert "sid_quality:unmoved" not in failed_checks(result)
+    assert "codes:unmoved" not in failed_checks(result)
 
 
 @pytest.mark.parametrize(

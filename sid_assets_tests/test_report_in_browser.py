@@ -6,12 +6,12 @@ With `PICTURE_OF_REPORT` naming a report of the demo, its picture for the README
 """
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
 
@@ -23,7 +23,13 @@ from sid_assets.core.quality_report import render_report, report_items
 from sid_assets.core.residual_kmeans import Encoder
 from sid_assets.core.tokenizer_training import TrainingSettings, train
 from sid_assets_tests.browser import IMAGES, chromium, needs_chromium
-from sid_assets_tests.core.quality_fixtures import batches, codes_table, texts_table
+from sid_assets_tests.core.quality_fixtures import (
+    batches,
+    codes_table,
+    interactions_in,
+    reader,
+    texts_table,
+)
 
 PICTURE = IMAGES / "sid_report.png"
 FILMS = 800
@@ -86,7 +92,8 @@ def films(tmp_path_factory):
     trained = train([vectors], TrainingSettings(codebook_size=CODEBOOK_SIZE, iterations=5))
     encoded = Encoder(trained.centroids).encode(vectors)
     codes = codes_table(encoded.codes, encoded.residual_norms, pids)
-    interactions = pa.table({"hist_video_pid": [pids[:20], pids[10:40]]})
+    watched = pa.table({"hist_video_pid": [pids[:20], pids[10:40]]})
+    interactions = interactions_in(tmp_path_factory.mktemp("interactions"), watched)
     path = tmp_path_factory.mktemp("report") / "sid_report.html"
     path.write_text(_report(codes, texts_table(texts, pids), interactions))
     return path
@@ -96,13 +103,12 @@ def _godfather(catalog):
     return [row for row in catalog.to_pylist() if row["title"] == "The Godfather Part II"][:1]
 
 
-def _report(codes, texts, interactions=None):
-    quality = measure_sids(batches(codes, 1000), CODEBOOK_SIZE, item_texts=batches(texts, 1000))
+def _report(codes, texts, interactions=None, codebook_size=CODEBOOK_SIZE):
+    quality = measure_sids(batches(codes, 1000), codebook_size, item_texts=batches(texts, 1000))
     items = report_items(batches(codes, 1000), batches(texts, 1000), quality)
     weighted = None
     if interactions is not None:
-        stored = ds.dataset(codes).scanner(columns=["pid", "codes"]).to_reader()
-        weighted = measure_interactions(stored, CODEBOOK_SIZE, ds.dataset(interactions))
+        weighted = measure_interactions(reader(codes), codebook_size, interactions)
     return render_report(quality, items, weighted, title="SIDs of the films")
 
 
@@ -148,6 +154,30 @@ def test_items_are_found_by_id_and_by_sid(films, open_page):
     search(page, "no film is called so")
     assert page.locator("#matches").inner_text() == "No item found."
     assert page.locator("#results .item").count() == 0
+    assert not page.locator("#detail").is_visible(), "the card would be of the item before"
+
+
+def test_a_sid_is_looked_up_by_its_codes_in_order(films, open_page):
+    page = open_page(films).page
+    first, second = (
+        page.locator("#results .item").nth(place).locator(".pid").inner_text() for place in (0, 1)
+    )
+    spelled = []
+    for pid in (first, second):
+        search(page, pid)
+        spelled.append(page.locator("#detail .spelled").inner_text())
+    search(page, "".join(spelled))
+    assert first in page.locator("#results .item .pid").all_inner_texts()
+    a, b, c = page.locator("#detail .detail-head .code").all_inner_texts()
+    search(page, f"<s_a_{a}><s_b_{b}>")
+    assert page.locator("#results .item").count() > 0
+    assert page.locator("#detail .detail-head .code").all_inner_texts()[:2] == [a, b]
+    for part in (f"<s_b_{a}>", f"<s_c_{c}>"):
+        search(page, part)
+        assert page.locator("#results .item").count() == 0
+        assert page.locator("#matches").inner_text() == (
+            "A search by SID begins with its first code: <s_a_…>."
+        )
 
 
 def test_html_in_texts_and_ids_shows_as_text(films, open_page):
@@ -192,6 +222,30 @@ def test_a_branch_of_the_tree_shows_its_items(films, open_page):
     assert opened.complaints == []
 
 
+def labels_drawn(page):
+    """The height in pixels of each label of the code tree that shows."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll("#tree-chart g.slicetext text")]
+            .filter((label) => getComputedStyle(label).visibility !== "hidden")
+            .map((label) => Math.hypot(label.getCTM().a, label.getCTM().b)
+                * parseFloat(getComputedStyle(label).fontSize))"""
+    )
+
+
+def test_no_label_of_the_tree_is_too_small_to_read(tmp_path, open_page):
+    codes = codes_table(np.random.default_rng(0).integers(0, 64, (3000, 3)))
+    texts = texts_table([f"item {row}" for row in range(3000)])
+    path = tmp_path / "sid_report.html"
+    path.write_text(_report(codes, texts, codebook_size=64))
+    page = open_page(path).page
+    drawn = labels_drawn(page)
+    assert len(drawn) > 16
+    assert min(drawn) > 8
+    page.locator("#tree-chart .slice path.surface").nth(4).click()
+    page.wait_for_timeout(1500)
+    assert min(labels_drawn(page)) > 8
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_fits_a_phone_in_light_and_dark(films, open_page, scheme):
     page = open_page(films, width=360, height=800, scheme=scheme).page
@@ -212,6 +266,28 @@ def test_the_smallest_catalogs_are_quiet_too(tmp_path, open_page, norms):
     assert opened.complaints == []
 
 
+@pytest.mark.parametrize("layout", ["each its own", "all one"])
+def test_the_usage_of_few_codes_of_many_is_seen(tmp_path, open_page, layout):
+    rng = np.random.default_rng(0)
+    draws = rng.permuted(np.tile(np.arange(8192), (3, 1)), axis=1)[:, :60].T
+    codes = codes_table(draws if layout == "each its own" else np.tile(draws[0], (60, 1)))
+    texts = texts_table([f"item {row}" for row in range(60)])
+    path = tmp_path / "sid_report.html"
+    path.write_text(_report(codes, texts, codebook_size=8192))
+    page = open_page(path).page
+    chart = page.locator("#code-usage")
+    ticks = [float(tick) for tick in chart.locator(".ytick text").all_text_contents()]
+    assert ticks == sorted(set(ticks))
+    assert min(ticks) >= 1
+    used = 60 if layout == "each its own" else 1
+    assert f"{8192 - used:,} of 8,192 are unused in every layer" in chart.inner_text()
+    points = chart.locator(".scatterlayer .point").count()
+    widths = chart.locator(".scatterlayer .js-line").evaluate_all(
+        "lines => lines.map((line) => line.getBBox().width)"
+    )
+    assert points == 3 if used == 1 else min(widths) > 500
+
+
 def test_a_page_of_many_items_answers(tmp_path, open_page):
     rng = np.random.default_rng(0)
     count = 50_500
@@ -223,6 +299,11 @@ def test_a_page_of_many_items_answers(tmp_path, open_page):
     search(opened.page, "word")
     assert opened.page.locator("#matches").inner_text().endswith("found, the first 40 are shown")
     assert "a sample of 50,000 of the 50,500 items" in opened.page.locator("#search").inner_text()
+    search(opened.page, "no item is called so")
+    assert re.fullmatch(
+        r"No item found among the 50,0\d\d on this page\.",
+        opened.page.locator("#matches").inner_text(),
+    )
     assert opened.complaints == []
 
 

@@ -1,45 +1,34 @@
 """After the codes: how good the semantic IDs are, as numbers, pictures and a page."""
 
-from collections.abc import Iterator
 from typing import Any, get_args
 
 import dagster as dg
-import pyarrow as pa
 
 from sid_assets.assets.domains import Domain
-from sid_assets.core import schema
 from sid_assets.core.pids import PidColumn, PidTypeSetting
 from sid_assets.core.places import write_text
-from sid_assets.core.provenance import EmbeddingSpace, Provenance, require_space
+from sid_assets.core.provenance import require_space
 from sid_assets.core.quality import SidQuality, measure_sids
 from sid_assets.core.quality_charts import markdown_image, pictures
-from sid_assets.core.quality_interactions import (
-    PID_LISTS,
-    InteractionQuality,
-    measure_interactions,
-)
+from sid_assets.core.quality_interactions import InteractionQuality, measure_interactions
 from sid_assets.core.quality_report import render_report, report_items
-from sid_assets.core.sid_changes import SidChanges, sid_changes
-from sid_assets.core.sorted_join import joined
-from sid_assets.core.table_files import find_table_files, open_dataset
+from sid_assets.core.recif.inputs import ParquetInput
 from sid_assets.core.tokenizer import require_tokenizer, training_error
-from sid_assets.core.versions import Store, Version
+from sid_assets.core.versions import Version
 from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
 
 COLLISIONS = "collisions"
 UTILISATION = "utilisation"
 RECONSTRUCTION = "reconstruction"
-UNMOVED = "unmoved"
 
 CHECKS = {
     COLLISIONS: "Few enough items share their SID.",
     UTILISATION: "Enough codes of each layer are used.",
     RECONSTRUCTION: "Vectors are reconstructed about as well as those of the training.",
-    UNMOVED: "No item whose text is the same has another SID than at the last refresh of this "
-    "generation.",
 }
-"""The checks of `sid_quality`, and what each says. All but the last warn."""
+"""The checks of `sid_quality`, and what each says. All warn; `unmoved` is a check of `codes`, so
+that it stops moved SIDs before they are published."""
 
 REPORT = "sid_report.html"
 MEASURED_ROWS = 65_536
@@ -61,8 +50,7 @@ def sid_quality_asset(domain: Domain) -> dg.AssetsDefinition:
         f"reconstructed: figures and pictures here, and a page `{REPORT}` to open and send on. "
         "Read by people.",
         check_specs=[
-            dg.AssetCheckSpec(name, asset=key, description=text, blocking=name == UNMOVED)
-            for name, text in CHECKS.items()
+            dg.AssetCheckSpec(name, asset=key, description=text) for name, text in CHECKS.items()
         ],
     )
     @clear_failures
@@ -86,7 +74,6 @@ def sid_quality_asset(domain: Domain) -> dg.AssetsDefinition:
                 _collisions(settings, quality),
                 _utilisation(settings, quality),
                 _reconstruction(settings, quality, tokenizer),
-                _unmoved(store, domain, codes),
             ],
         )
 
@@ -98,18 +85,16 @@ def _interactions(
 ) -> InteractionQuality | None:
     """The quality weighted by interactions, where there are any with these items."""
     path = settings.of_catalog("interactions")
-    if domain.prefix or not path:
-        return None
-    dataset = open_dataset(find_table_files(path))
-    if not set(PID_LISTS) & set(dataset.schema.names):
+    interactions = ParquetInput(path) if path else None
+    if interactions is None or not set(domain.interacted) & set(interactions.columns):
         return None
     return measure_interactions(
         codes.stream(["pid", "codes"], MEASURED_ROWS),
         quality.codebook_size,
-        dataset,
+        interactions,
+        domain.interacted,
         settings.choice("pid_type", get_args(PidTypeSetting)),
         catalog=PidColumn(**item_texts.provenance.details["pids"]),
-        source=path,
     )
 
 
@@ -164,7 +149,7 @@ def _collisions(settings: Settings, quality: SidQuality) -> dg.AssetCheckResult:
     return _warning(
         COLLISIONS,
         share <= settings.max_collision_share,
-        f"{share:.1%} of the items share their SID; {settings.max_collision_share:.0%} is the "
+        f"{share:.1%} of the items share their SID; {100 * settings.max_collision_share:g}% is the "
         "limit (SID_MAX_COLLISION_SHARE)",
         share=share,
     )
@@ -178,7 +163,7 @@ def _utilisation(settings: Settings, quality: SidQuality) -> dg.AssetCheckResult
         UTILISATION,
         used >= settings.min_utilisation,
         f"the layer that uses least uses {used:.1%} of the {reachable:,} codes it could; "
-        f"{settings.min_utilisation:.0%} is the limit (SID_MIN_UTILISATION)",
+        f"{100 * settings.min_utilisation:g}% is the limit (SID_MIN_UTILISATION)",
         utilisation=used,
     )
 
@@ -204,61 +189,3 @@ def _reconstruction(
         error=error.mean,
         ratio=ratio,
     )
-
-
-def _generation(provenance: Provenance) -> tuple[EmbeddingSpace | None, str]:
-    return provenance.space, provenance.tokenizer
-
-
-def _unmoved(store: Store, domain: Domain, codes: Version) -> dg.AssetCheckResult:
-    before = codes.previous()
-    made, before_made = codes.provenance, before.provenance if before else None
-    if before is None or before_made is None or _generation(before_made) != _generation(made):
-        return dg.AssetCheckResult(
-            check_name=UNMOVED,
-            passed=True,
-            description="nothing to compare with: the first refresh of this generation",
-        )
-    changes = _changes(store.require(domain.table("item_embeddings")), before, codes)
-    first = ", ".join(str(moved.pid) for moved in changes.first_moved)
-    return dg.AssetCheckResult(
-        check_name=UNMOVED,
-        passed=changes.moved == 0,
-        description=f"{changes.moved:,} of {changes.unchanged:,} items with unchanged text have "
-        "another SID" + (f"; first ids: {first}" if first else ""),
-        metadata={
-            "moved": changes.moved,
-            "unchanged": changes.unchanged,
-            "edited": changes.edited,
-            "added": changes.added,
-            "removed": changes.removed,
-        },
-    )
-
-
-def _changes(vectors: Version, before: Version, now: Version) -> SidChanges:
-    """What moved between two versions of the codes.
-
-    Whether an item's text is the same is known from the vectors that each version was made from.
-    Where those of the version before are not kept, the vectors themselves are compared.
-    """
-    texts_before, texts_now = _texts_behind(before, vectors), _texts_behind(now, vectors)
-    if texts_before is None or texts_now is None:
-        columns = ["pid", "codes", "vector_hash"]
-        return sid_changes(
-            before.stream(columns, MEASURED_ROWS), now.stream(columns, MEASURED_ROWS)
-        )
-    return sid_changes(texts_before, texts_now, compared="text_hash")
-
-
-def _texts_behind(codes: Version, vectors: Version) -> Iterator[pa.RecordBatch] | None:
-    """The codes with the text hashes of the vectors they were made from, if these are kept."""
-    made_from = codes.provenance.inputs[vectors.provenance.asset]
-    for candidate in (vectors, vectors.previous()):
-        if candidate and candidate.provenance.version == made_from:
-            return joined(
-                codes.stream(["pid", "codes"], MEASURED_ROWS),
-                candidate.stream(["pid", "text_hash"], MEASURED_ROWS),
-                pa.schema([("text_hash", schema.HASH)]),
-            )
-    return None

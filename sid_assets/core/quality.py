@@ -483,7 +483,7 @@ def _uniqueness(length: int, group_items: np.ndarray, codebook_size: int) -> Uni
         largest_group=int(group_items.max()),
         gini=gini(group_items),
         entropy=nats,
-        entropy_share=float(nats / most) if most > 0 else 1.0,
+        entropy_share=min(1.0, float(nats / most)) if most > 0 else 1.0,
     )
 
 

@@ -18,6 +18,9 @@ LAYER_COLOURS = ("#2f5d8a", "#3a9188", "#c27d2c")
 
 INK, FAINT = "#26303a", "#d5dade"
 
+FEW_CODES = 40
+"""So many codes are drawn as points too, since a line through them may be too short to see."""
+
 GROUP_SIZES = ((1, 1), (2, 2), (3, 5), (6, 10), (11, 100), (101, None))
 """Sizes of SID groups, first and last, that are shown together; None: no end."""
 
@@ -51,29 +54,44 @@ def items_by_group_size(distributions: Distributions) -> dict[str, int]:
 
 
 def code_usage_png(quality: SidQuality) -> bytes:
-    """Items of each code, by layer, the most used code first; even usage would be a flat line."""
+    """Items of each code in use, by layer, the most used first; even usage is a flat line."""
 
     def draw(axes: "Axes") -> None:
-        ranks = np.arange(1, quality.codebook_size + 1)
+        from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+
+        most_used = max(usage.used for usage in quality.layers)
         for usage, counts, colour in zip(
             quality.layers, quality.distributions.code_counts, LAYER_COLOURS, strict=True
         ):
             label = f"layer {usage.layer}: {usage.used:,} used, perplexity {usage.perplexity:,.0f}"
-            items = np.sort(counts)[::-1].astype(float)
-            items[items == 0] = np.nan
-            axes.plot(ranks, items, color=colour, linewidth=1.8, label=label)
-        axes.axhline(
-            quality.items / quality.codebook_size, color=INK, linewidth=0.9, linestyle=(0, (4, 3))
-        )
+            items = np.sort(counts)[::-1][: usage.used]
+            marker = "o" if usage.used <= FEW_CODES else None
+            ranks = np.arange(1, usage.used + 1)
+            axes.plot(
+                ranks, items, color=colour, linewidth=1.8, label=label, marker=marker, markersize=4
+            )
+        axes.axhline(even_use(quality), color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:,.0f}")
-        axes.set_xlim(1, quality.codebook_size)
-        axes.set_xlabel(f"codes of a layer, most used first (of {quality.codebook_size:,})")
+        most = quality.distributions.code_counts.max()
+        axes.set_ylim(0.7, max(3, 1.4 * most))
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if most < 50 else (1,)))
+        axes.yaxis.set_major_formatter("{x:,.10g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_xlim(*((1, most_used) if most_used > FEW_CODES else (0.5, most_used + 0.5)))
+        axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        dead = quality.codebook_size - most_used
+        rest = f"; {dead:,} are unused in every layer" if dead else ""
+        axes.set_xlabel(f"codes of a layer, most used first (of {quality.codebook_size:,}{rest})")
         axes.set_ylabel("items")
         axes.legend(frameon=False, fontsize=8.5, loc="upper right")
         _title(axes, "Items by code (dashed: if all codes were used alike)")
 
     return _png(draw)
+
+
+def even_use(quality: SidQuality) -> float:
+    """Items of a code if all codes in use were used alike, and as many were as could be."""
+    return max(1.0, quality.items / quality.codebook_size)
 
 
 def group_sizes_png(quality: SidQuality) -> bytes:

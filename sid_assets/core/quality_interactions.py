@@ -5,24 +5,25 @@ has to fit in memory. What it returns is one row a distinct SID.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
-from sid_assets.core.errors import IDS_SHOWN, InputError
+from sid_assets.core.errors import InputError
 from sid_assets.core.pids import PidColumn, PidTypeSetting, agree, convert_pids, stored_as
 from sid_assets.core.quality import code_rows, entropy, gini, prefix_of, run_starts
+from sid_assets.core.recif.column_types import check_types
+from sid_assets.core.recif.inputs import ParquetInput
+from sid_assets.core.reverse_index import ITEM_COLUMNS
 from sid_assets.core.schema import CODE_LAYERS, PID_TYPES, PidType, pid_type_of
 from sid_assets.core.sids import pack
 
-HISTORY = "hist_video_pid"
-PID_LISTS = (HISTORY, "target_video_pid")
-"""The columns whose pids count as interactions."""
+HISTORY_PREFIX = "hist_"
+"""How the names of columns of histories start; the others are targets."""
 
 MEMORY_LIMIT = "1GB"
 """What DuckDB may hold before it spills to disk."""
@@ -63,7 +64,7 @@ class InteractionQuality:
         unknown: Pids there that have none (count); the other figures leave them out.
         items: Distinct items among the interactions (count).
         prefixes: Uniqueness at prefix length 1, 2 and 3; empty if there is no interaction.
-        histories: Rows whose history is not empty (count).
+        histories: Histories that are not empty (count); a row has one in each `hist_` column.
         ambiguous_histories: Histories that hold two different items of one SID (count).
         ambiguous_histories_share: `ambiguous_histories` / histories (share, 0 to 1; 0 if none).
     """
@@ -99,32 +100,33 @@ class InteractionQuality:
 def measure_interactions(
     codes: pa.RecordBatchReader,
     codebook_size: int,
-    interactions: ds.Dataset,
+    interactions: ParquetInput,
+    columns: Sequence[str] = ITEM_COLUMNS,
     pid_type: PidTypeSetting = "auto",
     *,
     catalog: PidColumn | None = None,
-    source: str = "interactions",
 ) -> InteractionQuality:
     """Measure the SIDs of a catalog by its interactions; all rows count, whatever their split.
 
     Args:
         codes: The columns `pid` and `codes` of the table `codes`.
         codebook_size: Codes of a layer of the tokenizer.
-        interactions: Rows with lists of pids, `hist_video_pid` or `target_video_pid` or both.
+        interactions: Rows with lists of pids.
+        columns: The lists that hold pids of this catalog; those that are not there have none.
         pid_type: SID_PID_TYPE.
         catalog: How the catalog stores its ids; by default as `codes` does.
-        source: What error messages call the interactions.
 
     Raises:
-        InputError: There are no such lists, or one side stores its ids as text and the other as
-            integers and `pid_type` is `auto`.
+        InputError: There are no such lists, a column holds something else, or one side stores its
+            ids as text and the other as integers and `pid_type` is `auto`.
     """
-    lists = [name for name in PID_LISTS if name in interactions.schema.names]
+    lists = [name for name in columns if name in interactions.columns]
     if not lists:
         raise InputError(
-            f"{source}: neither {' nor '.join(map(repr, PID_LISTS))} is among the columns "
-            f"{interactions.schema.names}. Give the lists of pids one of these names."
+            f"{interactions.path}: none of {', '.join(map(repr, columns))} is among the columns "
+            f"{interactions.columns}. Give the lists of pids one of these names."
         )
+    check_types(interactions, lists)
     stored = stored_as(codes.schema.field("pid").type, source="codes", column="pid")
     catalog = catalog or PidColumn("codes", "pid", stored, rows=0)
     with tempfile.TemporaryDirectory() as spill, duckdb.connect() as connection:
@@ -135,7 +137,8 @@ def measure_interactions(
         connection.register("sids", _sids(codes, codebook_size))
         connection.execute("CREATE TABLE items AS SELECT pid, sid FROM sids")
         for name in lists:
-            _require_same_pids(catalog, interactions, source, name, pid_type)
+            for other in interactions.pid_columns(name):
+                agree(catalog, other, pid_type)
         occurrences = _Occurrences(interactions, pid_type_of(codes.schema), pid_type != "auto")
         return _measure(connection, occurrences, lists)
 
@@ -151,10 +154,11 @@ def _measure(
     total = _columns(connection, "SELECT coalesce(sum(uses), 0)::BIGINT AS total FROM used")
     uses = _columns(connection, "SELECT uses FROM used SEMI JOIN items USING (pid)")["uses"]
     interactions = int(uses.sum())
-    histories, ambiguous = 0, 0
-    if HISTORY in lists:
-        histories = occurrences.rows_with(HISTORY)
-        ambiguous = _ambiguous_histories(connection, occurrences.of([HISTORY]))
+    _find_colliding(connection)
+    histories = ambiguous = 0
+    for name in (name for name in lists if name.startswith(HISTORY_PREFIX)):
+        histories += occurrences.rows_with(name)
+        ambiguous += _ambiguous_histories(connection, occurrences.of([name]))
     return InteractionQuality(
         interactions=interactions,
         unknown=int(total["total"][0]) - interactions,
@@ -164,20 +168,6 @@ def _measure(
         ambiguous_histories=ambiguous,
         ambiguous_histories_share=ambiguous / histories if histories else 0.0,
     )
-
-
-def _require_same_pids(
-    catalog: PidColumn, interactions: ds.Dataset, source: str, column: str, setting: PidTypeSetting
-) -> None:
-    lists = interactions.head(IDS_SHOWN, columns=[column])[column]
-    other = PidColumn(
-        source=source,
-        column=column,
-        stored=stored_as(lists.type, source=source, column=column),
-        rows=interactions.count_rows(),
-        first_ids=tuple(pc.list_flatten(lists).to_pylist()),
-    )
-    agree(catalog, other, setting)
 
 
 def _sids(codes: pa.RecordBatchReader, codebook_size: int) -> pa.RecordBatchReader:
@@ -198,7 +188,7 @@ def _sids(codes: pa.RecordBatchReader, codebook_size: int) -> pa.RecordBatchRead
 class _Occurrences:
     """The pids that stand in lists of the interactions."""
 
-    interactions: ds.Dataset
+    interactions: ParquetInput
     pid_type: PidType
     forced: bool
 
@@ -212,32 +202,43 @@ class _Occurrences:
 
     def rows_with(self, name: str) -> int:
         """How many rows of the interactions have something in this list."""
-        return sum(
-            pc.sum(pc.greater(pc.list_value_length(batch[name]), pa.scalar(0))).as_py() or 0
-            for batch in self.interactions.to_batches(columns=[name])
-        )
+        batches = self.interactions.batches([name])
+        return sum(int(np.count_nonzero(_lengths(batch[name]))) for batch in batches)
 
     def _batches(self, lists: list[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         rows = 0
-        for batch in self.interactions.to_batches(columns=lists):
+        for batch in self.interactions.batches(lists):
             for name in lists:
+                if pa.types.is_null(batch[name].type):
+                    continue
                 pids = pc.list_flatten(batch[name])
-                row = pc.add(pc.list_parent_indices(batch[name]), pa.scalar(rows, pa.int64()))
-                given = pids.is_valid()
+                row = pa.array(np.repeat(np.arange(len(batch)), _lengths(batch[name])) + rows)
+                given = pc.invert(pids.is_null(nan_is_null=True))
                 converted = convert_pids(pids.filter(given), self.pid_type, forced=self.forced)
                 table = pa.table([row.filter(given), converted], schema=schema)
                 yield from table.to_batches()
             rows += batch.num_rows
 
 
-def _ambiguous_histories(
-    connection: duckdb.DuckDBPyConnection, histories: pa.RecordBatchReader
-) -> int:
-    """How many histories hold two items of one SID."""
+def _lengths(lists: pa.Array) -> np.ndarray:
+    """How long each list is: int64 (n,); null ones have 0."""
+    if pa.types.is_null(lists.type):  # as pandas writes a column that is None in all rows
+        return np.zeros(len(lists), np.int64)
+    return pc.list_value_length(lists).fill_null(0).to_numpy().astype(np.int64)
+
+
+def _find_colliding(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the table `colliding`: the items that share their SID."""
     connection.execute(
         "CREATE TABLE colliding AS SELECT pid, sid FROM items "
         "WHERE sid IN (SELECT sid FROM items GROUP BY sid HAVING count(*) > 1)"
     )
+
+
+def _ambiguous_histories(
+    connection: duckdb.DuckDBPyConnection, histories: pa.RecordBatchReader
+) -> int:
+    """How many histories hold two items of one SID."""
     connection.register("histories", histories)
     ambiguous = _columns(
         connection,

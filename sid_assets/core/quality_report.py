@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core.quality import SidGroup, SidQuality, code_rows, relative_errors
-from sid_assets.core.quality_charts import items_by_group_size
+from sid_assets.core.quality_charts import FEW_CODES, even_use, items_by_group_size
 from sid_assets.core.quality_interactions import InteractionQuality
 from sid_assets.core.schema import CODE_LAYERS
 from sid_assets.core.sids import BEGIN, END, LAYER_PREFIXES, pack
@@ -167,6 +167,7 @@ def render_report(
         items_by_group_size=items_by_group_size(quality.distributions),
         groups=_groups_with_members(quality.largest_groups[:GROUPS_SHOWN], items),
         worst=_worst_with_rows(quality, items),
+        first_codes=[branch for branch in quality.branches if len(branch.prefix) == 1],
         most_nats=math.log(quality.codebook_size),
         made_from=made_from or {},
         style=source("sid_report.css"),
@@ -197,6 +198,7 @@ def _page_data(quality: SidQuality, items: list[ReportItem]) -> dict[str, Any]:
     """What the page's script draws and searches."""
     codes = np.array([item.codes for item in items], np.int64).reshape(-1, CODE_LAYERS)
     curves = quality.distributions.error_quantiles
+    used = [-np.sort(-counts[counts > 0]) for counts in quality.distributions.code_counts]
     return {
         "items": {
             "pid": [item.pid for item in items],
@@ -206,8 +208,10 @@ def _page_data(quality: SidQuality, items: list[ReportItem]) -> dict[str, Any]:
         },
         "spelling": {"begin": BEGIN, "layers": LAYER_PREFIXES, "end": END},
         "total": quality.items,
-        "evenUse": quality.items / quality.codebook_size,
-        "codeCounts": (-np.sort(-quality.distributions.code_counts, axis=1)).tolist(),
+        "codebookSize": quality.codebook_size,
+        "evenUse": even_use(quality),
+        "fewCodes": FEW_CODES,
+        "codeCounts": [counts.tolist() for counts in used],
         "errorCurves": [] if np.isnan(curves).any() else curves.round(4).tolist(),
         "branches": [[list(b.prefix), b.items, b.distinct] for b in quality.branches],
         "groupSizes": list(items_by_group_size(quality.distributions).items()),

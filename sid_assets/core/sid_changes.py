@@ -1,4 +1,8 @@
-"""What happened to SIDs between two versions of a catalog: published ones must stay."""
+"""What happened to SIDs between two versions of a catalog: published ones must stay.
+
+`check_unmoved` compares new codes with `pid2sid`, which is what is published, before that is made
+from them. A refresh that it stops leaves `pid2sid` as it was, so the next one finds the same.
+"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -8,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sid_assets.core.contracts import COMPARED_ROWS, Finding
 from sid_assets.core.errors import IDS_SHOWN
 from sid_assets.core.schema import CODE_LAYERS, CODES, HASH
 from sid_assets.core.sorted_join import joined
+from sid_assets.core.versions import Version
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class SidChanges:
 def sid_changes(
     previous: Iterable[pa.RecordBatch],
     current: Iterable[pa.RecordBatch],
-    compared: Literal["text_hash", "vector_hash"] = "vector_hash",
+    compared: Literal["text_hash", "vector_hash"] | None = "vector_hash",
 ) -> SidChanges:
     """Compare the SIDs of two versions of a catalog, as a merge of two sorted streams.
 
@@ -63,18 +69,17 @@ def sid_changes(
         previous: Batches with the columns `pid`, `codes` and the compared one, sorted by pid.
             `joined` puts the `text_hash` of `item_texts` beside `codes`.
         current: The same of the current version.
-        compared: The column that says whether an item is the one it was.
+        compared: The column that says whether an item is the one it was; None: all are.
     """
     counted = _Counted(previous)
     both = added = unchanged = moved = edited_and_moved = 0
     first_moved: list[SidChange] = []
-    columns = pa.schema([("codes_before", CODES), ("compared_before", HASH)])
-    for batch in joined(current, _before(counted, compared), columns):
+    columns = [("codes_before", CODES), *([("compared_before", HASH)] if compared else [])]
+    for batch in joined(current, _before(counted, compared), pa.schema(columns)):
         known = batch.filter(batch["codes_before"].is_valid())
         added += batch.num_rows - known.num_rows
         both += known.num_rows
-        same = pc.equal(known[compared], known["compared_before"]).fill_null(False)
-        same = same.to_numpy(zero_copy_only=False)
+        same = _same(known, compared)
         before, after = _code_rows(known["codes_before"]), _code_rows(known["codes"])
         differs = (before != after).any(axis=1)
         unchanged += int(same.sum())
@@ -96,6 +101,81 @@ def sid_changes(
     )
 
 
+def check_unmoved(codes: Version, published: Version | None, vectors: Version) -> Finding:
+    """No item whose text is the same has another SID than the published one.
+
+    Args:
+        codes: The table `codes`.
+        published: The table `pid2sid`; None where there is none yet.
+        vectors: The table `item_embeddings` that the codes were made from.
+    """
+    if published is None or not _comparable(codes, published):
+        return Finding(True, "nothing to compare with: no SIDs of this generation are published")
+    if published.provenance.inputs[codes.provenance.asset] == codes.provenance.version:
+        return Finding(True, "the published SIDs were made from these codes")
+    changes, known = _changes(codes, published, vectors)
+    found = f"{changes.moved:,} of {changes.unchanged:,} items with unchanged text have another SID"
+    if not known:
+        found = (
+            f"{changes.moved:,} of {changes.unchanged:,} items have another SID; whether their "
+            "texts changed is not known, as earlier refreshes stopped after `codes`"
+        )
+    if changes.moved:
+        first = ", ".join(repr(moved.pid) for moved in changes.first_moved)
+        found += (
+            f"; first ids: {first}. Find out why; to publish them all the same, materialise "
+            f"{published.provenance.asset} and what follows it without the tables before"
+        )
+    counts = {"moved": changes.moved, "unchanged": changes.unchanged, "edited": changes.edited}
+    counts |= {"added": changes.added, "removed": changes.removed}
+    return Finding(changes.moved == 0, found, counts)
+
+
+def _comparable(codes: Version, published: Version) -> bool:
+    """Whether both are of one generation, and write ids alike."""
+    one, other = codes.provenance, published.provenance
+    generation = (one.space, one.tokenizer) == (other.space, other.tokenizer)
+    return generation and codes.pid_type == published.pid_type
+
+
+def _changes(codes: Version, published: Version, vectors: Version) -> tuple[SidChanges, bool]:
+    """What moved between the published SIDs and the codes, and whether edits could be told apart.
+
+    Whether an item's text is the same is known from the vectors that its codes were made from.
+    Where those of the published SIDs are not kept, the vectors themselves are compared; where not
+    even the codes behind them are kept, every item counts as unchanged.
+    """
+    before = codes.previous()
+    behind = published.provenance.inputs[codes.provenance.asset]
+    if before is None or before.provenance.version != behind:
+        now = codes.stream(["pid", "codes"], COMPARED_ROWS)
+        return sid_changes(_as_codes(published), now, compared=None), False
+    texts_before, texts_now = _texts_behind(before, vectors), _texts_behind(codes, vectors)
+    if texts_before is None or texts_now is None:
+        columns = ["pid", "codes", "vector_hash"]
+        streams = before.stream(columns, COMPARED_ROWS), codes.stream(columns, COMPARED_ROWS)
+        return sid_changes(*streams), True
+    return sid_changes(texts_before, texts_now, compared="text_hash"), True
+
+
+def _texts_behind(codes: Version, vectors: Version) -> Iterator[pa.RecordBatch] | None:
+    """The codes with the text hashes of the vectors they were made from, if these are kept."""
+    made_from = codes.provenance.inputs[vectors.provenance.asset]
+    for candidate in (vectors, vectors.previous()):
+        if candidate and candidate.provenance.version == made_from:
+            return joined(
+                codes.stream(["pid", "codes"], COMPARED_ROWS),
+                candidate.stream(["pid", "text_hash"], COMPARED_ROWS),
+                pa.schema([("text_hash", HASH)]),
+            )
+    return None
+
+
+def _as_codes(pid2sid: Version) -> Iterator[pa.RecordBatch]:
+    for batch in pid2sid.stream(["pid", "sid"], COMPARED_ROWS):
+        yield batch.rename_columns(["pid", "codes"])
+
+
 class _Counted:
     """Batches that are counted as they pass."""
 
@@ -115,10 +195,20 @@ class _Counted:
         return self._rows
 
 
-def _before(batches: Iterable[pa.RecordBatch], compared: str) -> Iterator[pa.RecordBatch]:
+def _before(batches: Iterable[pa.RecordBatch], compared: str | None) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        columns = [batch["pid"], batch["codes"], batch[compared]]
-        yield pa.record_batch(columns, names=["pid", "codes_before", "compared_before"])
+        columns = {"pid": batch["pid"], "codes_before": batch["codes"]}
+        if compared:
+            columns["compared_before"] = batch[compared]
+        yield pa.record_batch(columns)
+
+
+def _same(known: pa.RecordBatch, compared: str | None) -> np.ndarray:
+    """Which items are what they were: bool, shape (n,)."""
+    if compared is None:
+        return np.ones(known.num_rows, bool)
+    same = pc.equal(known[compared], known["compared_before"]).fill_null(False)
+    return same.to_numpy(zero_copy_only=False)
 
 
 def _code_rows(codes: pa.Array) -> np.ndarray:

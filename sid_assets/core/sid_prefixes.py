@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from sid_assets.core.errors import InputError
 from sid_assets.core.recif.columns import spans
 from sid_assets.core.schema import CODE_LAYERS, MAX_CODEBOOK_SIZE
-from sid_assets.core.sids import BEGIN_TOKEN_ID, END_TOKEN_ID, FIRST_TOKEN_ID, pack, unpack
+from sid_assets.core.sids import (
+    BEGIN_TOKEN_ID,
+    END_TOKEN_ID,
+    FIRST_TOKEN_ID,
+    PADDED_VOCABULARY_SIZE,
+    pack,
+    unpack,
+)
 
 if TYPE_CHECKING:
     import transformers
@@ -157,8 +165,8 @@ class NextTokens:
         inside: bool, shape (n,): which sequences are inside of a SID. Of these only the tokens
             below may follow; the others may go on with anything but a code or the end of a SID.
         sequence: int64, shape (m,), ascending: a sequence inside of a SID ..
-        token: .. and the id of a token that may follow in it. A sequence is not here where no SID
-            of the catalog begins as it does.
+        token: .. and the id of a token that may follow in it: the end where no SID of the catalog
+            begins as it does, as after a prompt that ends so.
     """
 
     inside: np.ndarray
@@ -186,6 +194,8 @@ def next_tokens(prefixes: SidPrefixes, last: np.ndarray) -> NextTokens:
             pairs.append((sequences, np.full(len(sequences), END_TOKEN_ID)))
             continue
         starts, ends = prefixes.children(codes[sequences, prefix])
+        astray = sequences[starts == ends]
+        pairs.append((astray, np.full(len(astray), END_TOKEN_ID)))
         nodes, _ = spans(starts, ends)
         first_token = FIRST_TOKEN_ID + length * MAX_CODEBOOK_SIZE
         tokens = first_token + prefixes.codes[length][nodes].astype(np.int64)
@@ -199,13 +209,22 @@ def logits_processor(prefixes: SidPrefixes) -> "transformers.LogitsProcessor":
     """For `generate(logits_processor=[...])` of transformers: no SID but those of the catalog.
 
     Outside of a SID a model may say anything, and begin one. Where a beam search has more beams
-    than there are SIDs to name, the beams left over have the score -inf.
+    than there are SIDs to name, the beams left over have the score -inf. A SID that the prompt
+    begins, and that no item has, is ended at once.
+
+    When it is called it raises InputError where the model has no logits for the tokens of SIDs.
     """
     import torch
     import transformers
 
     class CatalogSids(transformers.LogitsProcessor):
         def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+            if scores.shape[1] <= END_TOKEN_ID:
+                raise InputError(
+                    f"The model has logits for {scores.shape[1]:,} tokens, and the last token of "
+                    f"SIDs is {END_TOKEN_ID}. Resize its embeddings first: "
+                    f"model.resize_token_embeddings({PADDED_VOCABULARY_SIZE})."
+                )
             last = np.full((len(input_ids), CODE_LAYERS + 1), -1)
             tail = input_ids[:, -last.shape[1] :].cpu().numpy()
             last[:, last.shape[1] - tail.shape[1] :] = tail
@@ -213,7 +232,8 @@ def logits_processor(prefixes: SidPrefixes) -> "transformers.LogitsProcessor":
 
             constrained = scores.clone()
             constrained[:, FIRST_TOKEN_ID:BEGIN_TOKEN_ID] = -torch.inf
-            constrained[:, END_TOKEN_ID] = -torch.inf
+            # Behind the end of a SID are the rows that pad the vocabulary: they are no tokens.
+            constrained[:, END_TOKEN_ID:PADDED_VOCABULARY_SIZE] = -torch.inf
             inside = torch.from_numpy(allowed.inside).to(scores.device)
             constrained[inside] = -torch.inf
             pairs = (

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import fsspec
 import pyarrow as pa
-import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 from upath import UPath
 
@@ -148,13 +147,6 @@ def read_parquet_schemas(files: TableFiles) -> list[pa.Schema]:
 
     with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
         return list(pool.map(read, files.names, files.paths))
-
-
-def open_dataset(files: TableFiles) -> pads.Dataset:
-    """Parquet files as one pyarrow data set; nothing but footers is read yet."""
-    return pads.dataset(
-        list(files.paths), filesystem=arrow_filesystem(files.root), format="parquet"
-    )
 
 
 def _place(setting: str) -> UPath:

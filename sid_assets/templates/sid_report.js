@@ -5,6 +5,7 @@
   const count = items.pid.length;
   const RESULTS = 40;
   const NEIGHBOURS = 6;
+  const SMALLEST_LABEL = 9; // pixels
   const byId = (id) => document.getElementById(id);
   const number = (value) => value.toLocaleString("en-US");
 
@@ -61,15 +62,19 @@
 
   const withPrefix = (prefix) => byPrefix[prefix.length - 1].get(prefix.join(" ")) || [];
 
+  // The codes of the first SID in the query, or of its beginning: those of layers a, b, c in this
+  // order. Empty if there is no first code; null if the query spells no codes.
   function prefixOfQuery(query) {
-    const codes = [...query.matchAll(/s_[abc]_(\d+)/g)].map((match) => Number(match[1]));
-    return codes.length && codes.length <= 3 ? codes : null;
+    const tokens = [...query.matchAll(/(?<![\p{L}\p{N}_])s_([abc])_(\d+)/gu)];
+    if (!tokens.length) return null;
+    const end = tokens.findIndex(([, layer], place) => layer !== "abc"[place]);
+    return tokens.slice(0, end < 0 ? 3 : end).map(([, , code]) => Number(code));
   }
 
   // Ids first, then texts that begin a word with the query, then any that contain its words.
   function find(query) {
     const prefix = prefixOfQuery(query);
-    if (prefix) return { places: withPrefix(prefix), words: [] };
+    if (prefix) return { places: prefix.length ? withPrefix(prefix) : [], words: [], prefix };
     const words = query.toLowerCase().split(/\s+/).filter(Boolean);
     const phrase = words.join(" ");
     const ranked = [[], [], [], []];
@@ -99,14 +104,20 @@
 
   function search() {
     const query = byId("query").value.trim();
-    const { places, words } = query ? find(query) : { places: spread(items.pid.keys(), 12), words: [] };
+    const { places, words, prefix } = query ? find(query) : { places: spread(items.pid.keys(), 12), words: [] };
     results.replaceChildren(...places.slice(0, RESULTS).map((place) => itemButton(place, words)));
     results.scrollTop = 0;
     matches.dataset.query = query;
-    matches.textContent = !query ? "Some items to begin with" : !places.length ? "No item found." :
+    matches.textContent = !query ? "Some items to begin with" : !places.length ? nothingFound(prefix) :
       places.length <= RESULTS ? `${number(places.length)} found` :
       `${number(places.length)} found, the first ${RESULTS} are shown`;
+    byId("detail").hidden = !places.length;
     if (places.length) show(places[0]);
+  }
+
+  function nothingFound(prefix) {
+    if (prefix && !prefix.length) return `A search by SID begins with its first code: ${data.spelling.layers[0]}…>.`;
+    return count < data.total ? `No item found among the ${number(count)} on this page.` : "No item found.";
   }
 
   function neighbours(title, note, places) {
@@ -217,20 +228,30 @@
 
   function drawCodeUsage() {
     const colours = layerColours();
-    const ranks = data.codeCounts[0].map((_, index) => index + 1);
+    const used = Math.max(...data.codeCounts.map((counts) => counts.length));
+    const dead = data.codebookSize - used;
+    // A line through few codes may be too short to see.
+    const few = (counts) => counts.length <= data.fewCodes;
+    const ends = few({ length: used }) ? [0.5, used + 0.5] : [1, used];
     const lines = data.codeCounts.map((counts, layer) => ({
-      type: "scatter", mode: "lines", name: `layer ${layer + 1}`, x: ranks,
-      y: counts.map((items) => items || null), line: { color: colours[layer], width: 2, shape: "hv" },
+      type: "scatter", mode: few(counts) ? "lines+markers" : "lines", name: `layer ${layer + 1}`,
+      x: counts.map((_, index) => index + 1), y: counts,
+      line: { color: colours[layer], width: 2, shape: few(counts) ? "linear" : "hv" }, marker: { size: 7 },
       hovertemplate: "code of rank %{x:,}: %{y:,} items<extra></extra>",
     }));
     lines.push({
-      type: "scatter", mode: "lines", name: "if all were used equally", x: [1, ranks.length],
+      type: "scatter", mode: "lines", name: "if all were used equally", x: ends,
       y: [data.evenUse, data.evenUse], line: { color: css("--muted"), width: 1, dash: "dash" },
       hoverinfo: "skip",
     });
+    const most = Math.max(...data.codeCounts.flat());
+    const rest = dead ? ` (${number(dead)} of ${number(data.codebookSize)} are unused in every layer)` : "";
     draw("code-usage", lines, {
-      xaxis: { title: "codes of the layer, most used first", range: [1, ranks.length], tickformat: ",d" },
-      yaxis: { title: "items", type: "log", dtick: 1, tickformat: ",d" },
+      xaxis: { title: `codes of the layer, most used first${rest}`, range: ends, tickformat: ",d", ...(used < 10 && { dtick: 1 }) },
+      yaxis: {
+        title: "items", type: "log", range: [Math.log10(0.7), Math.log10(Math.max(3, 1.4 * most))],
+        dtick: most < 50 ? "D2" : 1, tickformat: ",~r",
+      },
     });
   }
 
@@ -268,7 +289,8 @@
       }));
     const root = {
       id: "root", parent: "", items: below.get("root"), crowding: null, note: `${number(below.get("root"))} items`,
-      label: `the ${number(branches.filter((node) => node.depth === 1).length)} largest<br>first codes`,
+      label: `the ${number(branches.filter((node) => node.depth === 1).length)} largest<br>first codes,<br>` +
+        `${(100 * below.get("root") / data.total).toFixed(0)}% of the items`,
     };
     return [root, ...branches, ...smaller];
   }
@@ -293,7 +315,17 @@
         colors: nodes.map((node) => crowdingColour(node.crowding)),
         line: { width: 0.7, color: css("--card") },
       },
-    }], { margin: { l: 0, r: 0, t: 8, b: 8 }, uniformtext: { minsize: 9, mode: "hide" } });
+    }], { margin: { l: 0, r: 0, t: 8, b: 8 } });
+  }
+
+  // Plotly shrinks the label of a narrow slice until it fits. Its `uniformtext`, which hides small
+  // ones, does nothing before the first click.
+  function hideSmallLabels() {
+    for (const label of byId("tree-chart").querySelectorAll("g.slicetext text")) {
+      const { a, b } = label.getCTM();
+      const size = Math.hypot(a, b) * parseFloat(getComputedStyle(label).fontSize);
+      label.style.visibility = size < SMALLEST_LABEL ? "hidden" : "";
+    }
   }
 
   function showBranch(prefix) {
@@ -313,6 +345,9 @@
 
   drawAll();
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+  hideSmallLabels();
+  byId("tree-chart").on("plotly_afterplot", hideSmallLabels);
+  byId("tree-chart").on("plotly_animated", hideSmallLabels);
   byId("tree-chart").on("plotly_sunburstclick", (event) => {
     const id = event.points[0].id;
     if (/^[\d ]+$/.test(id)) showBranch(id.split(" ").map(Number));

@@ -1,12 +1,15 @@
 """Small tables of codes, texts and interactions for the tests of quality."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from sid_assets.core import schema
 from sid_assets.core.hashing import text_hash
+from sid_assets.core.recif.inputs import ParquetInput
 
 
 def codes_table(
@@ -54,3 +57,15 @@ def texts_table(
 def batches(table: pa.Table, rows: int = 3) -> list[pa.RecordBatch]:
     """The table in small batches, so that everything crosses their borders."""
     return table.to_batches(max_chunksize=rows)
+
+
+def reader(table: pa.Table) -> pa.RecordBatchReader:
+    """The same as a stream."""
+    return pa.RecordBatchReader.from_batches(table.schema, batches(table))
+
+
+def interactions_in(folder: Path, *files: pa.Table) -> ParquetInput:
+    """Interactions, each table a file of its own."""
+    for number, table in enumerate(files):
+        pq.write_table(table, folder / f"{number}.parquet")
+    return ParquetInput(str(folder))

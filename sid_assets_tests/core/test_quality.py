@@ -57,7 +57,13 @@ def test_uniqueness_at_each_prefix_length(sids, rows):
         assert found.gini == pytest.approx(brute_gini(sizes), abs=1e-12)
         assert found.entropy == pytest.approx(brute_entropy(sizes), abs=1e-12)
         assert found.entropy_share == pytest.approx(found.entropy / most if most else 1)
-        assert 0 <= found.entropy_share <= 1 + 1e-12
+        assert 0 <= found.entropy_share <= 1
+
+
+def test_even_use_is_all_of_the_maximum_and_no_more():
+    pairs = [(first, second, 0) for first in range(5) for second in range(5)] * 2
+    quality = measure_sids(batches(codes_table(pairs)), codebook_size=5)
+    assert quality.prefixes[1].entropy_share == 1
 
 
 @given(sid_lists)

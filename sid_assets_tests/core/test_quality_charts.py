@@ -6,7 +6,12 @@ import pytest
 from matplotlib.image import imread
 
 from sid_assets.core.quality import measure_sids
-from sid_assets.core.quality_charts import items_by_group_size, markdown_image, pictures
+from sid_assets.core.quality_charts import (
+    LAYER_COLOURS,
+    items_by_group_size,
+    markdown_image,
+    pictures,
+)
 from sid_assets_tests.core.quality_fixtures import batches, codes_table
 
 NAMES = {"code_usage", "group_sizes", "reconstruction_error", "uniqueness_by_prefix"}
@@ -38,6 +43,13 @@ def test_pictures_are_small_and_show_something():
 )
 def test_odd_catalogs_are_drawn_too(codes, norms):
     assert pictures(quality_of(codes, norms)).keys() == NAMES
+
+
+def test_one_code_of_many_is_seen():
+    drawn = imread(io.BytesIO(pictures(quality_of([(1, 2, 3)] * 60, None, 8192))["code_usage"]))
+    beside_the_legend = drawn[:, 50 : int(0.6 * drawn.shape[1]), :3]
+    orange = np.array([int(LAYER_COLOURS[2][at : at + 2], 16) for at in (1, 3, 5)]) / 255
+    assert np.isclose(beside_the_legend, orange, atol=0.01).all(axis=2).sum() > 5
 
 
 def test_items_are_counted_by_the_size_of_their_group():

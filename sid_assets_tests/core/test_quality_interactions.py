@@ -1,27 +1,27 @@
 """The weighted metrics against brute force in plain Python."""
 
 import math
+import tempfile
 from collections import Counter
+from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.quality_interactions import measure_interactions
-from sid_assets_tests.core.quality_fixtures import batches, codes_table
+from sid_assets_tests.core.quality_fixtures import codes_table, interactions_in, reader
 
 K = 4
 
 
-def reader(table):
-    return pa.RecordBatchReader.from_batches(table.schema, batches(table))
-
-
-def rows(**lists):
-    return ds.dataset(pa.table(lists))
+@pytest.fixture
+def rows(tmp_path):
+    """Writes lists of pids by the names of their columns."""
+    return lambda **lists: interactions_in(tmp_path, pa.table(lists))
 
 
 def brute_entropy(counts):
@@ -41,14 +41,13 @@ pid_list = st.lists(st.integers(0, 14), max_size=6)
 @settings(max_examples=30, deadline=None)
 def test_figures_match_brute_force(sids, histories, data):
     targets = data.draw(st.lists(pid_list, min_size=len(histories), max_size=len(histories)))
-    found = measure_interactions(
-        reader(codes_table(sids)),
-        K,
-        rows(
-            hist_video_pid=pa.array(histories, pa.list_(pa.int64())),
-            target_video_pid=pa.array(targets, pa.list_(pa.int64())),
-        ),
+    lists = pa.table(
+        {"hist_video_pid": histories, "target_ad_pid": targets},
+        schema=pa.schema(dict.fromkeys(("hist_video_pid", "target_ad_pid"), pa.list_(pa.int64()))),
     )
+    with tempfile.TemporaryDirectory() as folder:
+        stored = interactions_in(Path(folder), lists)
+        found = measure_interactions(reader(codes_table(sids)), K, stored)
     pids = [pid for row in histories + targets for pid in row]
     known = [pid for pid in pids if pid < len(sids)]
     assert found.interactions == len(known)
@@ -73,7 +72,7 @@ def test_figures_match_brute_force(sids, histories, data):
         assert prefix.entropy_share == pytest.approx(prefix.entropy / of_items if of_items else 1)
 
 
-def test_two_items_of_one_sid_in_one_history():
+def test_two_items_of_one_sid_in_one_history(rows):
     codes = codes_table([(0, 0, 0), (0, 0, 0), (1, 1, 1)])
     histories = [
         [0, 1],  # ambiguous
@@ -87,7 +86,7 @@ def test_two_items_of_one_sid_in_one_history():
     assert found.ambiguous_histories_share == pytest.approx(1 / 3)
 
 
-def test_targets_alone():
+def test_targets_alone(rows):
     found = measure_interactions(
         reader(codes_table([(0, 0, 0)])), K, rows(target_video_pid=[[0, 7]])
     )
@@ -95,25 +94,58 @@ def test_targets_alone():
     assert found.figures()["interactions_sid_colliding_share"] == 0
 
 
-def test_no_interaction_of_the_catalog():
+def test_no_interaction_of_the_catalog(rows):
     found = measure_interactions(reader(codes_table([(0, 0, 0)])), K, rows(hist_video_pid=[[7]]))
     assert (found.interactions, found.unknown, found.prefixes) == (0, 1, ())
     assert found.figures()["interactions_unknown"] == 1
 
 
-def test_text_pids():
+def test_text_pids(rows):
     codes = codes_table([(0, 0, 0), (0, 0, 0)], pids=["B01", "ü"])
     found = measure_interactions(reader(codes), K, rows(hist_video_pid=[["ü", "B01", "no"]]))
     assert (found.interactions, found.unknown, found.ambiguous_histories) == (2, 1, 1)
 
 
-def test_ids_as_text_on_one_side_only_are_refused():
+def test_ids_as_text_on_one_side_only_are_refused(rows):
     codes, other = codes_table([(0, 0, 0)]), rows(hist_video_pid=[["0"]])
     with pytest.raises(InputError, match="'hist_video_pid' stores text"):
         measure_interactions(reader(codes), K, other)
     assert measure_interactions(reader(codes), K, other, pid_type="int").interactions == 1
 
 
-def test_other_columns_are_refused_by_name():
+def test_other_columns_are_refused_by_name(rows):
     with pytest.raises(InputError, match="'clicked'"):
         measure_interactions(reader(codes_table([(0, 0, 0)])), K, rows(clicked=[[0]]))
+
+
+def test_histories_of_each_column_count(rows):
+    codes = codes_table([(0, 0, 0), (0, 0, 0), (1, 1, 1)])
+    lists = rows(hist_video_pid=[[0, 2], [0, 1]], hist_ad_pid=[[1, 2], None])
+    found = measure_interactions(reader(codes), K, lists)
+    assert (found.interactions, found.histories, found.ambiguous_histories) == (6, 3, 1)
+    goods = rows(hist_goods_pid=[[0, 1]], hist_video_pid=[[0, 2]])
+    found = measure_interactions(reader(codes), K, goods, ("hist_goods_pid",))
+    assert (found.interactions, found.histories, found.ambiguous_histories) == (2, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        ([[None, None]], (0, 0, 0)),
+        ([[None], [[0, 1]]], (2, 1, 1)),
+        ([[[0, 1]], [[0.0, np.nan], [np.nan]]], (3, 3, 1)),
+        ([[[0.5, 0.0]], [[]]], (1, 1, 0)),
+    ],
+    ids=["all null", "one file all null", "one file as floats", "not whole"],
+)
+def test_lists_are_read_however_pandas_wrote_them(tmp_path, files, wanted):
+    codes = codes_table([(0, 0, 0), (0, 0, 0)])
+    tables = [pa.table({"hist_video_pid": lists}) for lists in files]
+    found = measure_interactions(reader(codes), K, interactions_in(tmp_path, *tables))
+    assert (found.interactions, found.histories, found.ambiguous_histories) == wanted
+
+
+def test_ids_that_are_not_in_lists_are_refused(rows):
+    codes = codes_table([(0, 0, 0)])
+    with pytest.raises(InputError, match=r"0\.parquet: column 'hist_video_pid' holds int64, not"):
+        measure_interactions(reader(codes), K, rows(hist_video_pid=[1, 2]))

@@ -7,7 +7,7 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
-import pyarrow.dataset as ds
+import pyarrow as pa
 import pytest
 
 from sid_assets.core.quality import measure_sids
@@ -21,7 +21,13 @@ from sid_assets.core.quality_report import (
     report_items,
     sample_rows,
 )
-from sid_assets_tests.core.quality_fixtures import batches, codes_table, texts_table
+from sid_assets_tests.core.quality_fixtures import (
+    batches,
+    codes_table,
+    interactions_in,
+    reader,
+    texts_table,
+)
 
 K = 16
 HOSTILE = [
@@ -111,14 +117,11 @@ def test_nothing_is_loaded_from_elsewhere():
     assert all(link.startswith(("#", "data:,")) for link in links)
 
 
-def test_the_page_says_the_figures():
+def test_the_page_says_the_figures(tmp_path):
     codes = [(0, 0, 0)] * 3 + [(0, 1, code) for code in range(7)]
     texts = ["same", "same", "other", *(f"text {code}" for code in range(7))]
-    interactions = measure_interactions(
-        ds.dataset(codes_table(codes)).scanner(columns=["pid", "codes"]).to_reader(),
-        K,
-        ds.dataset(texts_table(["x"]).select(["pid"]).append_column("hist_video_pid", [[[0, 1]]])),
-    )
+    watched = interactions_in(tmp_path, pa.table({"hist_video_pid": [[0, 1]]}))
+    interactions = measure_interactions(reader(codes_table(codes)), K, watched)
     html = build(codes, texts, interactions=interactions, made_from={"Tokenizer": "trained here"})
     words = " ".join(" ".join(Page(html).texts).split())
     for said in (
@@ -181,6 +184,16 @@ def test_samples_are_sorted_and_hold_no_row_twice():
     assert len(rows) == SAMPLE_ITEMS
     assert (np.diff(rows) > 0).all()
     assert sample_rows(3, seed=7).tolist() == [0, 1, 2]
+
+
+def test_the_share_of_the_items_in_the_tree_is_said():
+    codes = [(code, 0, row) for code in range(K) for row in range(2)]
+    assert "first codes hold" not in build(codes)
+    wide = [(code, 0, 0) for code in range(K)] * 3 + [(code, 0, 0) for code in range(K, 2 * K)]
+    table, texts = codes_table(wide), texts_table(["x"] * len(wide))
+    quality = measure_sids(batches(table), 2 * K)
+    html = render_report(quality, report_items(batches(table), batches(texts), quality))
+    assert "the 16 largest of the 32 first codes hold 75.0% of the items" in html
 
 
 def test_long_texts_are_cut():

@@ -3,9 +3,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sid_assets.core.errors import InputError
 from sid_assets.core.sid_prefixes import SidPrefixes, check_prefixes, logits_processor, next_tokens
 from sid_assets.core.sids import (
     BEGIN_TOKEN_ID,
@@ -77,12 +79,36 @@ def test_stray_codes_are_not_inside_of_a_sid() -> None:
     assert not next_tokens(prefixes_of({(0, 0, 0)}), last).inside.any()
 
 
-def test_nothing_follows_a_prefix_of_no_sid() -> None:
+def test_the_end_follows_a_prefix_of_no_sid() -> None:
     last = np.array([[-1, -1, BEGIN_TOKEN_ID, FIRST_TOKEN_ID + 5], [-1, -1, -1, BEGIN_TOKEN_ID]])
     found = next_tokens(prefixes_of({(0, 0, 0)}), last)
     assert found.inside.tolist() == [True, True]
-    assert found.sequence.tolist() == [1]
-    assert len(next_tokens(prefixes_of(set()), last).token) == 0
+    assert found.sequence.tolist() == [0, 1]
+    assert found.token.tolist() == [END_TOKEN_ID, FIRST_TOKEN_ID]
+    assert next_tokens(prefixes_of(set()), last).token.tolist() == [END_TOKEN_ID] * 2
+
+
+def allowed_tokens(prompt: list[int], width: int = PADDED_VOCABULARY_SIZE) -> list[int]:
+    """What the processor of a catalog of one SID lets follow a prompt."""
+    import torch
+
+    processor: Any = logits_processor(prefixes_of({(0, 0, 0)}))
+    scores = processor(torch.tensor([prompt]), torch.zeros(1, width))
+    return scores[0].isfinite().nonzero().flatten().tolist()
+
+
+def test_something_can_follow_every_prompt() -> None:
+    assert allowed_tokens([1, BEGIN_TOKEN_ID]) == [FIRST_TOKEN_ID]
+    assert allowed_tokens([1, BEGIN_TOKEN_ID, FIRST_TOKEN_ID + 5]) == [END_TOKEN_ID]
+
+
+def test_rows_that_pad_the_vocabulary_are_never_said() -> None:
+    assert allowed_tokens([1]) == [*range(FIRST_TOKEN_ID), BEGIN_TOKEN_ID]
+
+
+def test_a_model_that_was_not_resized_is_refused() -> None:
+    with pytest.raises(InputError, match=r"resize_token_embeddings\(176384\)"):
+        allowed_tokens([1], width=151_936)
 
 
 def test_saved_and_loaded(tmp_path: Path) -> None:
