@@ -13,11 +13,12 @@ from typing import Any, get_args
 
 import dagster as dg
 import pyarrow as pa
+from upath import UPath
 
 from sid_assets.assets.domains import GOODS, ITEMS, Domain
 from sid_assets.core.errors import InputError
 from sid_assets.core.pids import PidColumn, PidTypeSetting
-from sid_assets.core.places import write_text
+from sid_assets.core.places import is_local, write_text
 from sid_assets.core.provenance import Provenance, derive
 from sid_assets.core.recif.datasets import DATA_SETS, DataSet, Stage, lacking, training_rows
 from sid_assets.core.recif.inputs import IdSpace, ParquetInput, TrainingInputs
@@ -90,21 +91,28 @@ def training_assets(stage: Stage, *, goods: bool = False) -> dg.AssetsDefinition
         store = settings.store()
         sids = Sids(pid2sid, store.require(GOODS.table("pid2sid")) if goods else None)
         inputs = training_inputs(settings, store, sids)
-        made = set(names)
-        for name in names:
-            if table_of(name) not in context.op_execution_context.selected_output_names:
-                continue
-            staged = _make(context, DATA_SETS[name], inputs, store, sids)
-            if staged is None:
-                made.remove(name)
-                continue
-            metadata = _metadata(staged.provenance.details["counts"])
-            yield dg.Output(staged, table_of(name), metadata=metadata)
-        # Dagster has committed what was yielded.
-        versions = _versions(store, [name for name in names if name in made], sids)
+        stale = {name for name in names if lacking(DATA_SETS[name], inputs)}
+        versions = []
+        try:
+            for name in names:
+                if table_of(name) not in context.op_execution_context.selected_output_names:
+                    continue
+                try:
+                    staged = _make(context, DATA_SETS[name], inputs, store, sids)
+                except InputError:
+                    stale.add(name)
+                    raise
+                if staged:
+                    metadata = _metadata(staged.provenance.details["counts"])
+                    yield dg.Output(staged, table_of(name), metadata=metadata)
+        finally:
+            # Dagster has committed what was yielded: what is listed must be there, even if the
+            # rest failed.
+            _tell_what_is_stale(context, store, [name for name in names if name in stale])
+            versions = _versions(store, [name for name in names if name not in stale], sids)
+            _list_files(store, stage, versions)
         if settings.shuffle and versions:
-            versions = [_shuffle(store, stage, versions, settings.seed)]
-        _list_files(store, stage, versions)
+            _list_files(store, stage, [_shuffle(store, stage, versions, settings.seed)])
 
     return datasets
 
@@ -158,7 +166,6 @@ def _make(
         _require_columns(inputs.interactions, data_set)
     if lacks := lacking(data_set, inputs):
         context.log.warning(f"{table} is skipped: {'; '.join(lacks)}.")
-        _tell_if_stale(context, store, table)
         return None
     rows = training_rows(data_set.name, inputs)
     staged = stage_rows(store, table, rows.reader, derive(table, *sids.behind(data_set)))
@@ -202,12 +209,15 @@ def _shuffle(store: Store, stage: Stage, versions: Sequence[Version], seed: int)
 
 def _list_files(store: Store, stage: Stage, versions: Iterable[Version]) -> None:
     """Write `<stage>_file_list.json`: the files to train on."""
-    paths = [
-        store.path(version.provenance.asset) / part.name
-        for version in versions
-        for part in version.parts
-    ]
+    paths = [path for version in versions for path in _paths(store, version)]
     write_text(store.root / f"{stage}_file_list.json", file_list(map(str, paths)))
+
+
+def _paths(store: Store, version: Version) -> list[UPath]:
+    """The files of a data set: by the name that readers see where there is one, on a local disk."""
+    if not is_local(store.root):
+        return version.paths
+    return [store.path(version.provenance.asset) / part.name for part in version.parts]
 
 
 def _require_columns(interactions: ParquetInput, data_set: DataSet) -> None:
@@ -229,16 +239,18 @@ def _no_rows(table: str, data_set: DataSet, inputs: TrainingInputs, counts: Coun
     )
 
 
-def _tell_if_stale(context: dg.AssetExecutionContext, store: Store, table: str) -> None:
-    """Say, in the log and in the asset's metadata, that a file of an earlier run is not renewed."""
-    earlier = store.current(table)
-    if earlier is None:
-        return
-    message = f"{store.path(table)} is stale: it was made at {earlier.created} of another input."
-    context.log.warning(f"{message} Do not train on it.")
-    context.log_event(
-        dg.AssetObservation(table, description=message, metadata={"stale_since": earlier.created})
-    )
+def _tell_what_is_stale(
+    context: dg.AssetExecutionContext, store: Store, names: Iterable[str]
+) -> None:
+    """Say, in the log and in the assets' metadata, which files of earlier runs are not renewed."""
+    for table in map(table_of, names):
+        earlier = store.current(table)
+        if earlier is None:
+            continue
+        message = f"{store.path(table)} is stale: it was made at {earlier.created} of another input"
+        context.log.warning(f"{message}. Do not train on it.")
+        metadata = {"stale_since": earlier.created}
+        context.log_event(dg.AssetObservation(table, description=message, metadata=metadata))
 
 
 def _details(counts: Counts) -> dict[str, Any]:

@@ -1,0 +1,125 @@
+"""The training data sets in the graph: which are made, which are listed, and what is said."""
+
+import json
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+import pytest
+from upath import UPath
+
+from sid_assets.core.recif.datasets import DATA_SETS
+from sid_assets.settings import Settings
+from sid_assets_tests.graph import (
+    failure_message,
+    materialize,
+    settings_for,
+    write_catalog,
+    write_frame,
+    write_interactions,
+)
+
+PRETRAIN = ("video_rec_dataset", "user_profile_dataset", "item_understand_dataset")
+
+
+@pytest.fixture(scope="module")
+def _with_sids(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A catalog with its SIDs, users and captions, to be copied by each test."""
+    folder = tmp_path_factory.mktemp("sids")
+    frame = write_catalog(folder / "catalog.parquet")
+    captions = pd.DataFrame({"pid": frame.pid, "dense_caption": frame.title})
+    write_frame(folder / "captions.parquet", captions)
+    _write_users(folder, 2500)
+    tables = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid")
+    result = materialize(settings_for(folder), *tables)
+    assert result.success, failure_message(result)
+    return folder
+
+
+@pytest.fixture
+def folder(_with_sids: Path, tmp_path: Path) -> Path:
+    shutil.copytree(_with_sids, tmp_path / "copy", symlinks=True)
+    return tmp_path / "copy"
+
+
+def _write_users(folder: Path, users: int) -> None:
+    frame = write_interactions(folder / "interactions.parquet", range(1, 61), users)
+    frame["inter_user_profile_with_sid"] = "likes stones"
+    write_frame(folder / "interactions.parquet", frame)
+
+
+def _settings(folder: Path, **values: str) -> Settings:
+    given = {name: str(folder / f"{name}.parquet") for name in ("interactions", "captions")}
+    return settings_for(folder, **given | values)
+
+
+def _listed(settings: Settings, stage: str = "pretrain") -> dict[str, int]:
+    """How many files of each data set are listed; each of them has to be there."""
+    paths = json.loads(UPath(settings.data_dir, f"{stage}_file_list.json").read_text())
+    assert all(UPath(path).exists() for path in paths)
+    tables = [Path(name).stem for path in paths for name in path.split("/") if "_dataset" in name]
+    return {name: tables.count(name) for name in dict.fromkeys(tables)}
+
+
+def _run(settings: Settings, *tables: str) -> tuple[dg.ExecuteInProcessResult, set[str], str]:
+    """Materialise tables: the result, the tables that it marks as stale, and its log."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = materialize(settings, *tables, instance=instance)
+        log = "\n".join(entry.user_message for entry in instance.all_logs(result.run_id))
+        stale = set()
+        for table in DATA_SETS:
+            key = dg.AssetKey(f"{table}_dataset")
+            for found in instance.fetch_observations(key, limit=9).records:
+                assert found.asset_observation
+                assert "stale_since" in found.asset_observation.metadata
+                stale.add(f"{table}_dataset")
+    return result, stale, log
+
+
+def test_every_listed_file_is_there(folder):
+    settings = _settings(folder)
+    assert materialize(settings, *PRETRAIN).success
+    assert list(_listed(settings).values()) == [3, 3, 1]
+
+
+def test_every_listed_file_is_there_on_an_object_store(folder):
+    """Readers there see no `<asset>.parquet`."""
+    settings = _settings(folder, data_dir=f"memory://{folder.parent.name}")
+    result = materialize(settings)
+    assert result.success, failure_message(result)
+    assert list(_listed(settings).values()) == [3, 3, 1]
+    assert list(_listed(settings, "sft").values()) == [3, 1]
+
+
+def test_a_step_that_fails_half_way_lists_what_it_made(folder):
+    settings = _settings(folder)
+    assert materialize(settings, *PRETRAIN).success
+    _write_users(folder, 20)
+    write_frame(folder / "captions.parquet", pd.DataFrame({"pid": [1], "dense_caption": [7]}))
+    result, stale, _ = _run(settings, *PRETRAIN)
+    assert "dense_caption" in failure_message(result)
+    assert _listed(settings) == dict.fromkeys(PRETRAIN[:2], 1)
+    assert stale == {"item_understand_dataset"}
+
+
+def test_interactions_that_make_no_row_any_more(folder):
+    settings = _settings(folder)
+    assert materialize(settings, *PRETRAIN).success
+    frame = pd.read_parquet(folder / "interactions.parquet").assign(split=1)
+    write_frame(folder / "interactions.parquet", frame)
+    result, stale, log = _run(settings, *PRETRAIN)
+    assert "none of the 0 rows" in failure_message(result)
+    assert "video_rec_dataset" not in _listed(settings)
+    assert stale == {"video_rec_dataset"}
+    assert "video_rec_dataset.parquet is stale" in log
+
+
+def test_data_sets_that_are_not_made_but_have_lost_their_input(folder):
+    assert materialize(_settings(folder), *PRETRAIN).success
+    settings = _settings(folder, interactions="")
+    result, stale, log = _run(settings, "item_understand_dataset")
+    assert result.success, failure_message(result)
+    assert list(_listed(settings)) == ["item_understand_dataset"]
+    assert stale == {"video_rec_dataset", "user_profile_dataset"}
+    assert "user_profile_dataset.parquet is stale" in log
