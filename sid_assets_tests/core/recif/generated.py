@@ -62,7 +62,8 @@ def interactions(kind: str, columns: Sequence[str], rng: Random) -> pa.Table:
     made: dict[str, pa.Array] = {}
     for name in columns:
         if name == "uid":
-            values, type_ = [rng.randrange(-(2**40), 2**40) for _ in range(ROWS)], pa.int64()
+            type_ = rng.choice([pa.int64(), pa.float64()])
+            values = [_uid(type_, rng) for _ in range(ROWS)]
         elif name == "split":
             values, type_ = [rng.choice([0, 0, 0, 1]) for _ in range(ROWS)], pa.int64()
         elif name == "target_pid":
@@ -88,6 +89,12 @@ def captions(kind: str, columns: Sequence[str], rng: Random) -> pa.Table:
         pa.int64() if kind == "int" else pa.string(),
     )
     return pa.table({"pid": pids, "dense_caption": [_text(rng) for _ in range(ROWS)]})
+
+
+def _uid(type_: pa.DataType, rng: Random) -> Any:
+    """A uid, or none: null, or NaN as pandas has it."""
+    none = [None] if pa.types.is_integer(type_) else [None, float("nan")]
+    return rng.choice(none) if rng.random() < 0.1 else rng.randrange(-(2**40), 2**40)
 
 
 def _text(rng: Random) -> str | None:

@@ -197,12 +197,21 @@ def test_why_rows_are_dropped(folder: Path) -> None:
     assert rows.num_rows == 0
     assert made.counts.rows == made.counts.candidates == 5
     assert made.counts.dropped == {
-        "uid is null": 1,
+        "uid is null or no id": 1,
         "hist_video_pid is null": 1,
         "target_video_pid is null": 1,
         "no pid of hist_video_pid has a SID": 1,
         "no pid of target_video_pid has a SID": 1,
     }
+
+
+@pytest.mark.parametrize("name", ["video_rec", "sft_video_rec"])
+def test_uids_that_are_no_ids(name: str, folder: Path) -> None:
+    table = video_rows([[0]] * 5, [[0]] * 5, [1.0, float("nan"), 1.5, None, 2.0])
+    inputs, _ = inputs_of(folder, table, [0])
+    made = training_rows(name, inputs)
+    assert made.reader.read_all()["metadata"].to_pylist() == ['{"uid": 1}', '{"uid": 2}']
+    assert made.counts.dropped == {"uid is null or no id": 3}
 
 
 def test_a_new_user_changes_no_other_row(folder: Path) -> None:
