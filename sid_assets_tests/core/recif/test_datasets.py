@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import resource
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -443,6 +444,29 @@ def test_several_files_with_several_types(folder: Path) -> None:
     assert training_rows("video_rec", globbed).reader.read_all().num_rows == 2
 
 
+def test_what_others_keep_beside_the_files_is_not_read(tmp_path: Path) -> None:
+    for name in ("a", "_b", ".c", "_temporary/d", "deeper/e"):
+        path = tmp_path / f"{name}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        pq.write_table(pa.table({"uid": [name]}), path)
+    read = [uid for batch in ParquetInput(str(tmp_path)).batches(["uid"]) for uid in batch["uid"]]
+    assert [uid.as_py() for uid in read] == ["a", "deeper/e"]
+
+
+def test_more_files_than_can_be_open_at_once(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = max(int(path.name) for path in Path("/dev/fd").iterdir()) + 40
+    for number in range(limit):
+        pq.write_table(pa.table({"uid": [number]}), tmp_path / f"{number:05d}.parquet")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limits[1]))
+    try:
+        source = ParquetInput(str(tmp_path))
+        assert len(list(source.pid_columns("uid"))) == limit
+        assert [b["uid"][0].as_py() for b in source.batches(["uid"])] == list(range(limit))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [
@@ -486,8 +510,11 @@ def test_files_that_cannot_be_read(folder: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         ParquetInput(str(folder / "nowhere.parquet"))
     (folder / "text.parquet").write_text("uid,split")
-    with pytest.raises(InputError, match=r"text.parquet: cannot be read as parquet"):
+    with pytest.raises(InputError, match=r"text.parquet: not a readable parquet file"):
         ParquetInput(str(folder / "text.parquet"))
+    (folder / "rows.csv").write_text("uid,split")
+    with pytest.raises(InputError, match=r"rows.csv: is csv.* have to be parquet"):
+        ParquetInput(str(folder / "rows.csv"))
     damaged = bytearray(whole.read_bytes())
     damaged[20:2000] = bytes(1980)
     (folder / "damaged.parquet").write_bytes(damaged)
