@@ -6,12 +6,14 @@ from pathlib import Path
 
 import dagster as dg
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from upath import UPath
 
 from sid_assets.core.recif.datasets import DATA_SETS
 from sid_assets.settings import Settings
 from sid_assets_tests.graph import (
+    failed_checks,
     failure_message,
     materialize,
     settings_for,
@@ -123,3 +125,32 @@ def test_data_sets_that_are_not_made_but_have_lost_their_input(folder):
     assert list(_listed(settings)) == ["item_understand_dataset"]
     assert stale == {"video_rec_dataset", "user_profile_dataset"}
     assert "user_profile_dataset.parquet is stale" in log
+
+
+def test_a_data_set_without_rows_is_written_and_warned_of(folder):
+    frame = pd.read_parquet(folder / "interactions.parquet")
+    frame["inter_user_profile_with_sid"] = pd.Series(None, frame.index, dtype="str")
+    write_frame(folder / "interactions.parquet", frame)
+    settings = _settings(folder)
+    result, _, log = _run(settings, *PRETRAIN)
+    assert result.success, failure_message(result)
+    assert failed_checks(result) == {"user_profile_dataset:not_empty"}
+    assert "none of the 2,499 rows of split 0 became a row of user_profile_dataset " in log
+    assert "(inter_user_profile_with_sid is null: 2,499)" in log
+    assert "those of this catalog?" not in log
+    (file,) = (folder / "data" / "user_profile_dataset.parquet").glob("*.parquet")
+    empty = pq.read_table(file)
+    assert empty.num_rows == 0
+    assert empty.schema.equals(DATA_SETS["user_profile"].schema)
+    assert "user_profile_dataset" not in _listed(settings)
+
+
+def test_ids_of_another_catalog_are_asked_about(folder):
+    captions = pd.DataFrame({"pid": [1001, 1002], "dense_caption": ["a", "b"]})
+    write_frame(folder / "captions.parquet", captions)
+    result, _, log = _run(_settings(folder), "item_understand_dataset")
+    assert failed_checks(result) == {
+        "item_understand_dataset:not_empty",
+        "item_understand_dataset:coverage",
+    }
+    assert "(pid has no SID: 2). Are its ids those of this catalog?" in log

@@ -233,9 +233,10 @@ def _no_rows(table: str, data_set: DataSet, inputs: TrainingInputs, counts: Coun
     lost = counts.dropped_rows + counts.dropped
     reasons = ", ".join(f"{reason}: {rows:,}" for reason, rows in lost.items())
     of_split = " of split 0" if data_set.made_of == "interactions" else ""
+    ask = " Are its ids those of this catalog?" if any("SID" in reason for reason in lost) else ""
     return (
         f"{source.path if source else table}: none of the {counts.rows:,} rows{of_split} became a "
-        f"row of {table} ({reasons or 'there are none'}). Are its ids those of this catalog?"
+        f"row of {table} ({reasons or 'there are none'}).{ask}"
     )
 
 
