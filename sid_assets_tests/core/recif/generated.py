@@ -82,6 +82,20 @@ def interactions(kind: str, columns: Sequence[str], rng: Random) -> pa.Table:
     return pa.table(made)
 
 
+def one_target_label(table: pa.Table, rng: Random) -> pa.Table:
+    """The same interactions, of whose targets each row keeps the mask of one label only."""
+    kept = [rng.choice(LABELS) for _ in range(table.num_rows)]
+    for label in LABELS:
+        name = f"target_video_{label}"
+        masks = [
+            mask if one == label else None
+            for mask, one in zip(table[name].to_pylist(), kept, strict=True)
+        ]
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, name, pa.array(masks, table[name].type))
+    return table
+
+
 def captions(kind: str, columns: Sequence[str], rng: Random) -> pa.Table:
     """Captions, some of them of unknown items, twice, empty or missing."""
     pids = pa.array(

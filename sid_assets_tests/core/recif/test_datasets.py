@@ -18,10 +18,12 @@ from hypothesis import strategies as st
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.pids import PidColumn
+from sid_assets.core.recif import sft
 from sid_assets.core.recif.checking import check_rows
 from sid_assets.core.recif.datasets import DATA_SETS, lacking, training_rows
 from sid_assets.core.recif.inputs import IdSpace, ParquetInput, TrainingInputs
 from sid_assets.core.recif.prompts import Prompts, load_prompts
+from sid_assets.core.recif.rows import draw
 from sid_assets.core.sid_index import SidIndex
 from sid_assets_tests.core.recif import generated, reference
 from sid_assets_tests.core.recif.generated import wording
@@ -56,6 +58,9 @@ REFERENCES: dict[str, Callable[..., list[reference.Row]]] = {
     "sft_interactive_rec": lambda rows, items, goods: reference.sft_interactive_rec(
         rows, items, wording
     ),
+    "sft_label_cond_rec": lambda rows, items, goods: reference.sft_label_cond_rec(
+        rows, items, wording
+    ),
     "sft_label_pred": lambda rows, items, goods: reference.sft_label_pred(rows, items, wording),
     "sft_ad_rec": lambda rows, items, goods: reference.sft_ad_rec(rows, items, wording),
     "sft_product_rec": lambda rows, items, goods: reference.sft_product_rec(
@@ -84,6 +89,8 @@ def test_the_rows_are_the_references(
     rng = Random(seed)  # noqa: S311 - test data, no secret
     data_set = DATA_SETS[name]
     table = getattr(generated, data_set.made_of)(kind, data_set.reads(), rng)
+    if name == "sft_label_cond_rec":  # The label is drawn: leave no choice.
+        table = generated.one_target_label(table, rng)
     items, item_sids = generated.catalog(kind, rng)
     goods, goods_sids = generated.catalog(kind, rng)
     path = folder / f"{name}.parquet"
@@ -105,42 +112,34 @@ def test_the_rows_are_the_references(
 
 @settings(max_examples=25, deadline=None)
 @given(seed=SEEDS)
-def test_label_cond_rec_but_for_the_drawn_label(
-    folder: Path, one_wording: Prompts, seed: int
-) -> None:
-    """The reference is told which label was drawn; where it says no row is made, none is."""
+def test_label_cond_rec_with_several_labels(folder: Path, one_wording: Prompts, seed: int) -> None:
+    """The reference is told which of the labels of each row was drawn."""
     rng = Random(seed)  # noqa: S311 - test data, no secret
-    data_set = DATA_SETS["sft_label_cond_rec"]
-    table = generated.interactions("int", data_set.reads(), rng)
-    uids = pa.array(range(generated.ROWS))
-    table = table.set_column(0, "uid", uids)
+    table = generated.interactions("int", DATA_SETS["sft_label_cond_rec"].reads(), rng)
     items, item_sids = generated.catalog("int", rng)
     path = folder / "label_cond_rec.parquet"
     pq.write_table(table, path)
-    inputs = TrainingInputs(items, ParquetInput(str(path)), prompts=one_wording)
-    made = training_rows("sft_label_cond_rec", inputs)
-    rows = content(made.reader.read_all())
+    drawn: list[int] = []
 
-    drawn = {json.loads(row[2])["uid"]: json.loads(row[2])["target_interaction"] for row in rows}
-    by_label = {
-        label: {
-            json.loads(row[2])["uid"]: row
-            for row in reference.sft_label_cond_rec(
-                pd.read_parquet(path),
-                item_sids,
-                wording,
-                lambda labels, label=label: label if label in labels else labels[0],
-            )
-            if json.loads(row[2])["target_interaction"] == label
-        }
-        for label in reference.LABELS
-    }
-    assert rows == [by_label[label][uid] for uid, label in drawn.items()]
+    def recorded(keys: np.ndarray, what: str, choices: np.ndarray) -> np.ndarray:
+        drawn.extend(found := draw(keys, what, choices))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sft, "draw", recorded)
+        inputs = TrainingInputs(items, ParquetInput(str(path)), prompts=one_wording)
+        made = training_rows("sft_label_cond_rec", inputs)
+        rows = content(made.reader.read_all())
+
+    frame = pd.read_parquet(path)
+    frame = frame[frame["split"] == 0]
+    expected: list[reference.Row] = []
+    for row, number in zip(range(len(frame)), drawn, strict=True):
+        expected += reference.sft_label_cond_rec(
+            frame[row : row + 1], item_sids, wording, lambda labels, number=number: labels[number]
+        )
+    assert rows == expected
     assert made.counts.adds_up()
-    # A row is missing only if one of its labels has no target with a SID, so that it was drawn.
-    undrawn = [uid for uid in uids.to_pylist() if uid not in drawn]
-    lost = [uid for uid in undrawn if any(uid in rows for rows in by_label.values())]
-    assert len(lost) <= made.counts.dropped["no target of the drawn label has a SID"]
 
 
 def inputs_of(
