@@ -3,14 +3,14 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
-from sid_assets.core.pids import PidColumn, PidTypeSetting, agree, convert_pids, stored_as
+from sid_assets.core.pids import PidColumn, PidTypeSetting, Stored, agree, convert_pids, stored_as
 from sid_assets.core.places import arrow_filesystem
 from sid_assets.core.recif.prompts import Prompts, load_prompts
 from sid_assets.core.sid_index import FoundSids, SidIndex
@@ -137,14 +137,29 @@ class IdSpace:
                 for other in source.pid_columns(column):
                     agree(self.catalog, other, self.setting)
 
-    def check_values(self, ids: pa.Array, source: ParquetInput, column: str) -> None:
-        """The same of ids that were read out of a column of JSON."""
-        if len(ids) > ids.null_count:
+    @property
+    def written_as(self) -> Stored:
+        """How ids have to be written to be the catalog's; `untyped` where either way will do."""
+        return self.catalog.stored if self.setting == "auto" else "untyped"
+
+    def parsed(self, ids: pa.Array, source: ParquetInput, column: str) -> pa.Array:
+        """Ids that were read out of a column of JSON, as the catalog has them.
+
+        A single one that cannot be an id becomes null, and so has no SID, as in OneRec's program.
+
+        Raises:
+            InputError: None of them can be.
+        """
+        given = ids.drop_null()
+        converted = convert_pids(ids, self.index.pid_type, forced=self.setting != "auto")
+        if len(given):
             stored = stored_as(ids.type, source=source.path, column=column)
-            first = tuple(ids.drop_null().slice(0, IDS_SHOWN).to_pylist())
-            agree(
-                self.catalog, PidColumn(source.path, column, stored, len(ids), first), self.setting
-            )
+            first = tuple(given.slice(0, IDS_SHOWN).to_pylist())
+            other = PidColumn(source.path, column, stored, len(given), first)
+            agree(self.catalog, other, self.setting)
+            if self.setting != "auto" and converted.null_count == len(converted):
+                raise self._unreadable(source, column, len(given), first)
+        return converted
 
     def find(self, ids: pa.Array, source: ParquetInput, column: str) -> FoundSids:
         """The SIDs of ids as a file has them, shape (n,); ids that cannot be any have none."""
@@ -171,14 +186,19 @@ class IdSpace:
             rows += len(wrong)
             first += wrong.slice(0, IDS_SHOWN).to_pylist()
         if rows:
-            raise offending_rows(
-                f"ids that SID_PID_TYPE={self.setting} cannot read",
-                source=source.path,
-                column=column,
-                rows=rows,
-                ids=first,
-                remedy="Mend them, or set SID_PID_TYPE=string.",
-            )
+            raise self._unreadable(source, column, rows, first)
+
+    def _unreadable(
+        self, source: ParquetInput, column: str, rows: int, ids: Iterable[Any]
+    ) -> InputError:
+        return offending_rows(
+            f"ids that SID_PID_TYPE={self.setting} cannot read",
+            source=source.path,
+            column=column,
+            rows=rows,
+            ids=ids,
+            remedy="Mend them, or set SID_PID_TYPE=string.",
+        )
 
 
 @dataclass(frozen=True)

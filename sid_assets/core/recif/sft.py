@@ -47,7 +47,8 @@ def video_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> 
 
 def interactive_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
     """A profile and a keyword; the answer are the items chosen after searching for it."""
-    found = keywords.read_keywords(rows.rows[keywords.COLUMN], TARGET_LENGTH)
+    column, written_as = rows.rows[keywords.COLUMN], inputs.items.written_as
+    found = keywords.read_keywords(column, TARGET_LENGTH, written_as)
     has_keyword = np.bincount(found.row, minlength=len(rows)) > 0
     passed = rows.counts.keep(
         rows.has_id("uid")
@@ -64,8 +65,9 @@ def interactive_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifie
         of_passed = passed[row]
         row, (keyword, items) = row[of_passed], only(of_passed, keyword, items)
 
-    inputs.items.check_values(items.values, rows.source, keywords.COLUMN)
-    answers = rows.sids_of(items, keywords.COLUMN, inputs.items, first=TARGET_LENGTH)
+    ids = inputs.items.parsed(items.values, rows.source, keywords.COLUMN)
+    lists = pa.ListArray.from_arrays(items.offsets, ids, mask=items.is_null())
+    answers = rows.sids_of(lists, keywords.COLUMN, inputs.items, first=TARGET_LENGTH)
     kept = rows.keep_candidates(
         {
             "a keyword is empty or no text": as_bool(

@@ -149,6 +149,8 @@ def _keywords(kind: str, rng: Random) -> str | None:
     for odd in range(3):
         if rng.random() < 0.1:
             items[odd] = rng.choice([[], [None], 7, "text", {}])  # pyright: ignore[reportCallIssue, reportArgumentType] - what JSON may hold
+        elif items[odd] and any(one is not None for one in items[odd]) and rng.random() < 0.1:
+            items[odd].append("1" if kind == "int" else 1)  # One id written the other way.
     return json.dumps(
         {_text(rng) or "": listed for listed in items}, ensure_ascii=rng.random() < 0.5
     )

@@ -335,6 +335,48 @@ def test_keywords_with_things_that_are_no_ids(folder: Path) -> None:
     assert made.counts.dropped == {"a keyword is empty or no text": 1}
 
 
+def keyword_rows(*objects: Any) -> pa.Table:
+    return pa.table(
+        {
+            "uid": list(range(len(objects))),
+            "split": [0] * len(objects),
+            "inter_user_profile_with_sid": ["p"] * len(objects),
+            "inter_keyword_to_items": [json.dumps(one) for one in objects],
+        }
+    )
+
+
+@pytest.mark.parametrize("setting", ["auto", "int"])
+def test_a_single_id_written_as_text_has_no_sid(folder: Path, setting: str) -> None:
+    table = keyword_rows({"a": ["x", 3]}, {"b": [1, 2]}, {"c": ["y"]})
+    inputs, _ = inputs_of(folder, table, [0, 1, 2, 3], setting=setting)
+    made = training_rows("sft_interactive_rec", inputs)
+    rows = made.reader.read_all()["messages"].to_pylist()
+    answers = [json.loads(row)[2]["content"][0]["text"] for row in rows]
+    assert answers == [sid(3), sid(1) + sid(2)]
+    assert made.counts.dropped == {"no item of a keyword has a SID": 1}
+    count = made.counts.pids["inter_keyword_to_items"]
+    assert (count.pids, count.with_sid) == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("auto", "stores text (3 ids; the first: 'x', 'y', 'z')"),
+        ("int", "SID_PID_TYPE=int cannot read (3 rows). First ids: 'x', 'y', 'z'"),
+    ],
+)
+def test_keywords_whose_ids_are_all_written_otherwise(
+    folder: Path, setting: str, said: str
+) -> None:
+    table = keyword_rows({"a": ["x", "y"]}, {"b": ["z", None]})
+    inputs, path = inputs_of(folder, table, [0, 1], setting=setting)
+    with pytest.raises(InputError) as refused:
+        training_rows("sft_interactive_rec", inputs).reader.read_all()
+    assert said in str(refused.value)
+    assert f"{path}: column 'inter_keyword_to_items'" in str(refused.value)
+
+
 def test_masks_of_another_length_are_counted(folder: Path) -> None:
     table = video_rows([[0, 1], [0, 1]], [[0, 1], [1]])
     for name, masks in {
