@@ -79,6 +79,17 @@ def _run(settings: Settings, *tables: str) -> tuple[dg.ExecuteInProcessResult, s
     return result, stale, log
 
 
+def _numbers(result: dg.ExecuteInProcessResult, table: str) -> dict[str, object]:
+    """What the metadata of a data set says of the rows of its input."""
+    made = {
+        found.asset_key.to_user_string(): found.metadata
+        for event in result.get_asset_materialization_events()
+        if (found := event.materialization).asset_key
+    }[table]
+    names = ("rows_of_split_0", "rows_read", "candidates", "rows_written")
+    return {name: made[name].value for name in names if name in made}
+
+
 def test_every_listed_file_is_there(folder):
     settings = _settings(folder)
     assert materialize(settings, *PRETRAIN).success
@@ -154,3 +165,17 @@ def test_ids_of_another_catalog_are_asked_about(folder):
         "item_understand_dataset:coverage",
     }
     assert "(pid has no SID: 2). Are its ids those of this catalog?" in log
+
+
+def test_what_became_of_the_input_adds_up_in_the_metadata(folder):
+    frame = pd.read_parquet(folder / "interactions.parquet")[:2].assign(split=0)
+    frame["inter_keyword_to_items"] = ['{"a": [1], "b": [2], "c": [1001]}', "no JSON"]
+    write_frame(folder / "interactions.parquet", frame)
+    result = materialize(
+        _settings(folder), "sft_interactive_rec_dataset", "item_understand_dataset"
+    )
+    assert result.success, failure_message(result)
+    read = {"rows_of_split_0": 2, "candidates": 3, "rows_written": 2}
+    assert _numbers(result, "sft_interactive_rec_dataset") == read
+    captions = {"rows_read": 60, "candidates": 60, "rows_written": 60}
+    assert _numbers(result, "item_understand_dataset") == captions

@@ -55,7 +55,7 @@ DESCRIPTIONS = {
     "goods and their catalog.",
     "sft_item_understand": "A caption, given a SID. Read in fine-tuning; needs captions.",
     "sft_rec_reason": "Why an item suits a user, step by step. Read in fine-tuning; needs "
-    "profiles, captions of history and target, and reasoning.",
+    "profiles, captions of targets, and reasoning; captions of the history help.",
 }
 
 
@@ -103,7 +103,8 @@ def training_assets(stage: Stage, *, goods: bool = False) -> dg.AssetsDefinition
                     stale.add(name)
                     raise
                 if staged:
-                    metadata = _metadata(staged.provenance.details["counts"])
+                    counts = staged.provenance.details["counts"]
+                    metadata = _metadata(DATA_SETS[name], counts)
                     yield dg.Output(staged, table_of(name), metadata=metadata)
         finally:
             # Dagster has committed what was yielded: what is listed must be there, even if the
@@ -267,14 +268,16 @@ def _details(counts: Counts) -> dict[str, Any]:
     }
 
 
-def _metadata(counts: dict[str, Any]) -> dict[str, Any]:
+def _metadata(data_set: DataSet, counts: dict[str, Any]) -> dict[str, Any]:
     lost = Counter(counts["dropped_rows"]) + Counter(counts["dropped"])
     pids = [
         (column, pids := count["pids"], found := count["with_sid"], _share(found, pids))
         for column, count in counts["pids"].items()
     ]
+    of_interactions = data_set.made_of == "interactions"  # Captions have no split.
     return {
-        "rows_of_split_0": counts["rows"],
+        "rows_of_split_0" if of_interactions else "rows_read": counts["rows"],
+        "candidates": counts["candidates"],
         "rows_written": counts["written"],
         "rows_dropped": _markdown(("reason", "rows"), sorted(lost.items())),
         "lines_left_out_for_their_mask": sum(counts["mask_lines"].values()),
