@@ -17,6 +17,7 @@ from sid_assets_tests.graph import (
     failure_message,
     materialize,
     settings_for,
+    table,
     write_catalog,
     write_frame,
     write_interactions,
@@ -70,24 +71,24 @@ def _run(settings: Settings, *tables: str) -> tuple[dg.ExecuteInProcessResult, s
         result = materialize(settings, *tables, instance=instance)
         log = "\n".join(entry.user_message for entry in instance.all_logs(result.run_id))
         stale = set()
-        for table in DATA_SETS:
-            key = dg.AssetKey(f"{table}_dataset")
+        for name in DATA_SETS:
+            key = dg.AssetKey(f"{name}_dataset")
             for found in instance.fetch_observations(key, limit=9).records:
                 assert found.asset_observation
                 assert "stale_since" in found.asset_observation.metadata
-                stale.add(f"{table}_dataset")
+                stale.add(f"{name}_dataset")
     return result, stale, log
 
 
-def _numbers(result: dg.ExecuteInProcessResult, table: str) -> dict[str, object]:
+def _numbers(result: dg.ExecuteInProcessResult, name: str) -> dict[str, object]:
     """What the metadata of a data set says of the rows of its input."""
     made = {
         found.asset_key.to_user_string(): found.metadata
         for event in result.get_asset_materialization_events()
         if (found := event.materialization).asset_key
-    }[table]
+    }[name]
     names = ("rows_of_split_0", "rows_read", "candidates", "rows_written")
-    return {name: made[name].value for name in names if name in made}
+    return {one: made[one].value for one in names if one in made}
 
 
 def test_every_listed_file_is_there(folder):
@@ -179,3 +180,31 @@ def test_what_became_of_the_input_adds_up_in_the_metadata(folder):
     assert _numbers(result, "sft_interactive_rec_dataset") == read
     captions = {"rows_read": 60, "candidates": 60, "rows_written": 60}
     assert _numbers(result, "item_understand_dataset") == captions
+
+
+def test_the_log_says_why_a_data_set_is_skipped(folder):
+    result, stale, log = _run(_settings(folder, captions=""), *PRETRAIN, "sft_label_pred_dataset")
+    assert result.success, failure_message(result)
+    assert "item_understand_dataset is skipped: SID_CAPTIONS is not set." in log
+    interactions = folder / "interactions.parquet"
+    assert f"is skipped: {interactions} has no column 'target_video_longview'; " in log
+    assert "has none of the columns 'hist_video_longview', " in log
+    assert not (folder / "data" / "item_understand_dataset.parquet").exists()
+    assert stale == set()
+
+
+def test_wordings_of_the_users_own(folder):
+    prompts = folder / "prompts.yaml"
+    prompts.write_text("item_understand:\n  text: ['{sid} shows {caption}']\n")
+    settings = _settings(folder, prompts=str(prompts))
+    result = materialize(settings, "item_understand_dataset")
+    assert result.success, failure_message(result)
+    captions = pd.read_parquet(folder / "captions.parquet").dense_caption
+    for segments, caption in zip(
+        table(settings, "item_understand_dataset").segments, captions, strict=True
+    ):
+        (segment,) = json.loads(segments)
+        assert segment["text"].endswith(f"<|sid_end|> shows {caption}")
+
+    prompts.write_text("item_understand:\n  text: ['{sid} shows {what}']\n")
+    assert "what" in failure_message(materialize(settings, "item_understand_dataset"))
