@@ -53,6 +53,7 @@ CONTRACT = "contract"
 FREE_TEXTS = "free_texts"
 ROWS_ADD_UP = "rows_add_up"
 COVERAGE = "coverage"
+NOT_EMPTY = "not_empty"
 SIDS_IN_ORDER = "sids_in_order"
 INVERTS_PID2SID = "inverts_pid2sid"
 JSON_FILE = "json_file"
@@ -87,6 +88,7 @@ DESCRIPTIONS = {
     FREE_TEXTS: "Texts of the user's spell no SID of an item that the catalog has not.",
     ROWS_ADD_UP: "Rows that could be written = rows written + rows dropped.",
     COVERAGE: "Of each column of pids at least 95 % have a SID.",
+    NOT_EMPTY: "The data set has rows.",
     SIDS_IN_ORDER: "SIDs are sorted by their codes, and unique.",
     INVERTS_PID2SID: "Its pairs of item and SID are exactly those of pid2sid, the items that users "
     "interact with most first.",
@@ -97,7 +99,7 @@ DESCRIPTIONS = {
     UNMOVED: "No item whose text is the same has another SID than the one published in pid2sid.",
 }
 
-WARNINGS = {PID_ZERO, REJECTED, FREE_TEXTS, COVERAGE}
+WARNINGS = {PID_ZERO, REJECTED, FREE_TEXTS, COVERAGE, NOT_EMPTY}
 """Checks that warn; all others are contracts: their failure is an error and blocks."""
 
 SCALE_SAMPLE = 1024
@@ -201,7 +203,7 @@ def _prefixes_checks(domain: Domain) -> dg.AssetChecksDefinition:
 
 def training_checks() -> list[dg.AssetChecksDefinition]:
     """The checks of the training data sets."""
-    names = [CONTRACT, FREE_TEXTS, ROWS_ADD_UP, COVERAGE]
+    names = [CONTRACT, FREE_TEXTS, ROWS_ADD_UP, COVERAGE, NOT_EMPTY]
     return [
         _checks(ITEMS, f"{name}_dataset", names, partial(_check_training, data_set))
         for name, data_set in DATA_SETS.items()

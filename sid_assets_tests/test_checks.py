@@ -1,5 +1,8 @@
 """The checks as Dagster runs them: a tampered file fails its check, and what follows is stopped."""
 
+from collections.abc import Callable
+from typing import Any
+
 import dagster as dg
 import pandas as pd
 import pyarrow as pa
@@ -7,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sid_assets.checks import WARNINGS
+from sid_assets.core.schema import PRETRAIN_ROWS
 from sid_assets.core.tables import commit_staged, stage_rows
 from sid_assets.definitions import defs
 from sid_assets.io_managers import ParquetIOManager
@@ -62,7 +66,49 @@ def test_a_tampered_file_fails_its_checks(settings, table):
 
 def test_a_tampered_training_set_fails_its_checks(settings):
     _tamper(settings, "video_rec_dataset")
-    assert not _check(settings, "video_rec_dataset").success
+    result = _check(settings, "video_rec_dataset")
+    assert not result.success
+    assert "video_rec_dataset:files" in failed_checks(result)
+
+
+def _commit_again(settings, edit: Callable[[pd.DataFrame, dict[str, Any]], None]) -> None:
+    """Commit video_rec_dataset once more, with other rows or counts: its files are whole."""
+    store, name = settings.store(), "video_rec_dataset"
+    version = store.require(name)
+    rows, counts = version.stream().read_pandas(), version.provenance.details["counts"]
+    edit(rows, counts)
+    reader = pa.Table.from_pandas(rows, PRETRAIN_ROWS, preserve_index=False).to_reader()
+    staged = stage_rows(store, name, reader, version.provenance)
+    commit_staged(store, staged.with_details({"counts": counts}))
+
+
+def _spell_an_unknown_sid(rows: pd.DataFrame, counts: dict[str, Any]) -> None:
+    rows["segments"] = rows["segments"].str.replace("<s_a_", "<s_a_9", n=1)
+
+
+def _count_one_row_more(rows: pd.DataFrame, counts: dict[str, Any]) -> None:
+    counts["candidates"] += 1
+
+
+def _count_pids_without_a_sid(rows: pd.DataFrame, counts: dict[str, Any]) -> None:
+    counts["pids"]["hist_video_pid"]["with_sid"] //= 2
+
+
+@pytest.mark.parametrize(
+    ("edit", "check"),
+    [
+        (_spell_an_unknown_sid, "contract"),
+        (_count_one_row_more, "rows_add_up"),
+        (_count_pids_without_a_sid, "coverage"),
+    ],
+)
+def test_each_check_of_a_training_set_sees_what_is_wrong(settings, edit, check):
+    _commit_again(settings, lambda rows, counts: None)
+    assert failed_checks(_check(settings, "video_rec_dataset")) == set()
+    _commit_again(settings, edit)
+    result = _check(settings, "video_rec_dataset")
+    assert failed_checks(result) == {f"video_rec_dataset:{check}"}
+    assert result.success == (check in WARNINGS)
 
 
 def test_a_tampered_tokenizer_fails_its_checks(settings):

@@ -1,77 +1,210 @@
-"""The files to train on: those listed are there, and are those of today's SIDs and inputs."""
+"""The training data sets in the graph: which are made, which are listed, and what is said."""
 
 import json
+import shutil
 from pathlib import Path
 
+import dagster as dg
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from upath import UPath
 
+from sid_assets.core.recif.datasets import DATA_SETS
 from sid_assets.settings import Settings
 from sid_assets_tests.graph import (
+    failed_checks,
     failure_message,
     materialize,
     settings_for,
+    table,
     write_catalog,
     write_frame,
     write_interactions,
 )
 
+PRETRAIN = ("video_rec_dataset", "user_profile_dataset", "item_understand_dataset")
 
-def listed(settings: Settings) -> list[str]:
-    """What `pretrain_file_list.json` names; each file is there."""
-    root = settings.store().root
-    paths = json.loads((root / "pretrain_file_list.json").read_text())
-    assert all(UPath(path).exists() for path in paths)
-    return paths
+
+@pytest.fixture(scope="module")
+def _with_sids(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A catalog with its SIDs, users and captions, to be copied by each test."""
+    folder = tmp_path_factory.mktemp("sids")
+    frame = write_catalog(folder / "catalog.parquet")
+    captions = pd.DataFrame({"pid": frame.pid, "dense_caption": frame.title})
+    write_frame(folder / "captions.parquet", captions)
+    _write_users(folder, 2500)
+    tables = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid")
+    result = materialize(settings_for(folder), *tables)
+    assert result.success, failure_message(result)
+    return folder
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """A catalog, interactions with it and captions."""
-    frame = write_catalog(tmp_path / "catalog.parquet")
-    write_interactions(tmp_path / "interactions.parquet", frame.pid.tolist())
-    captions = pd.DataFrame({"pid": frame.pid, "dense_caption": "A caption."})
-    write_frame(tmp_path / "captions.parquet", captions)
-    return tmp_path
+def folder(_with_sids: Path, tmp_path: Path) -> Path:
+    shutil.copytree(_with_sids, tmp_path / "copy", symlinks=True)
+    return tmp_path / "copy"
 
 
-def settings_of(folder: Path, **others: str) -> Settings:
-    captions = str(folder / "captions.parquet")
-    interactions = str(folder / "interactions.parquet")
-    return settings_for(folder, captions=captions, **{"interactions": interactions, **others})
+def _write_users(folder: Path, users: int) -> None:
+    frame = write_interactions(folder / "interactions.parquet", range(1, 61), users)
+    frame["inter_user_profile_with_sid"] = "likes stones"
+    write_frame(folder / "interactions.parquet", frame)
 
 
-def test_files_on_an_object_store_are_listed_where_they_are(folder):
-    settings = settings_of(folder, data_dir=f"memory://{folder.name}")
+def _settings(folder: Path, **values: str) -> Settings:
+    given = {name: str(folder / f"{name}.parquet") for name in ("interactions", "captions")}
+    return settings_for(folder, **given | values)
+
+
+def _listed(settings: Settings, stage: str = "pretrain") -> dict[str, int]:
+    """How many files of each data set are listed; each of them has to be there."""
+    paths = json.loads(UPath(settings.data_dir, f"{stage}_file_list.json").read_text())
+    assert all(UPath(path).exists() for path in paths)
+    tables = [Path(name).stem for path in paths for name in path.split("/") if "_dataset" in name]
+    return {name: tables.count(name) for name in dict.fromkeys(tables)}
+
+
+def _run(settings: Settings, *tables: str) -> tuple[dg.ExecuteInProcessResult, set[str], str]:
+    """Materialise tables: the result, the tables that it marks as stale, and its log."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = materialize(settings, *tables, instance=instance)
+        log = "\n".join(entry.user_message for entry in instance.all_logs(result.run_id))
+        stale = set()
+        for name in DATA_SETS:
+            key = dg.AssetKey(f"{name}_dataset")
+            for found in instance.fetch_observations(key, limit=9).records:
+                assert found.asset_observation
+                assert "stale_since" in found.asset_observation.metadata
+                stale.add(f"{name}_dataset")
+    return result, stale, log
+
+
+def _numbers(result: dg.ExecuteInProcessResult, name: str) -> dict[str, object]:
+    """What the metadata of a data set says of the rows of its input."""
+    made = {
+        found.asset_key.to_user_string(): found.metadata
+        for event in result.get_asset_materialization_events()
+        if (found := event.materialization).asset_key
+    }[name]
+    names = ("rows_of_split_0", "rows_read", "candidates", "rows_written")
+    return {one: made[one].value for one in names if one in made}
+
+
+def test_every_listed_file_is_there(folder):
+    settings = _settings(folder)
+    assert materialize(settings, *PRETRAIN).success
+    assert list(_listed(settings).values()) == [3, 3, 1]
+
+
+def test_every_listed_file_is_there_on_an_object_store(folder):
+    """Readers there see no `<asset>.parquet`."""
+    settings = _settings(folder, data_dir=f"memory://{folder.parent.name}")
     result = materialize(settings)
     assert result.success, failure_message(result)
-    assert len(listed(settings)) == 2
+    assert list(_listed(settings).values()) == [3, 3, 1]
+    assert list(_listed(settings, "sft").values()) == [3, 1]
 
 
-def test_what_was_made_before_a_failure_is_listed_and_what_failed_is_not(folder):
-    settings = settings_of(folder)
-    assert materialize(settings).success
-    assert len(listed(settings)) == 2
+def test_a_step_that_fails_half_way_lists_what_it_made(folder):
+    settings = _settings(folder)
+    assert materialize(settings, *PRETRAIN).success
+    _write_users(folder, 20)
+    write_frame(folder / "captions.parquet", pd.DataFrame({"pid": [1], "dense_caption": [7]}))
+    result, stale, _ = _run(settings, *PRETRAIN)
+    assert "dense_caption" in failure_message(result)
+    assert _listed(settings) == dict.fromkeys(PRETRAIN[:2], 1)
+    assert stale == {"item_understand_dataset"}
+
+
+def test_interactions_that_make_no_row_any_more(folder):
+    settings = _settings(folder)
+    assert materialize(settings, *PRETRAIN).success
+    frame = pd.read_parquet(folder / "interactions.parquet").assign(split=1)
+    write_frame(folder / "interactions.parquet", frame)
+    result, stale, log = _run(settings, *PRETRAIN)
+    assert "none of the 0 rows" in failure_message(result)
+    assert "video_rec_dataset" not in _listed(settings)
+    assert stale == {"video_rec_dataset"}
+    assert "video_rec_dataset.parquet is stale" in log
+
+
+def test_data_sets_that_are_not_made_but_have_lost_their_input(folder):
+    assert materialize(_settings(folder), *PRETRAIN).success
+    settings = _settings(folder, interactions="")
+    result, stale, log = _run(settings, "item_understand_dataset")
+    assert result.success, failure_message(result)
+    assert list(_listed(settings)) == ["item_understand_dataset"]
+    assert stale == {"video_rec_dataset", "user_profile_dataset"}
+    assert "user_profile_dataset.parquet is stale" in log
+
+
+def test_a_data_set_without_rows_is_written_and_warned_of(folder):
     frame = pd.read_parquet(folder / "interactions.parquet")
-    write_frame(folder / "interactions.parquet", frame[:10])
-    captions = pd.DataFrame({"pid": range(1, 61), "dense_caption": 7})
+    frame["inter_user_profile_with_sid"] = pd.Series(None, frame.index, dtype="str")
+    write_frame(folder / "interactions.parquet", frame)
+    settings = _settings(folder)
+    result, _, log = _run(settings, *PRETRAIN)
+    assert result.success, failure_message(result)
+    assert failed_checks(result) == {"user_profile_dataset:not_empty"}
+    assert "none of the 2,499 rows of split 0 became a row of user_profile_dataset " in log
+    assert "(inter_user_profile_with_sid is null: 2,499)" in log
+    assert "those of this catalog?" not in log
+    (file,) = (folder / "data" / "user_profile_dataset.parquet").glob("*.parquet")
+    empty = pq.read_table(file)
+    assert empty.num_rows == 0
+    assert empty.schema.equals(DATA_SETS["user_profile"].schema)
+    assert "user_profile_dataset" not in _listed(settings)
+
+
+def test_ids_of_another_catalog_are_asked_about(folder):
+    captions = pd.DataFrame({"pid": [1001, 1002], "dense_caption": ["a", "b"]})
     write_frame(folder / "captions.parquet", captions)
-    assert not materialize(settings).success
-    assert [Path(path).parent.name for path in listed(settings)] == ["video_rec_dataset.parquet"]
+    result, _, log = _run(_settings(folder), "item_understand_dataset")
+    assert failed_checks(result) == {
+        "item_understand_dataset:not_empty",
+        "item_understand_dataset:coverage",
+    }
+    assert "(pid has no SID: 2). Are its ids those of this catalog?" in log
 
 
-def test_a_data_set_that_makes_no_row_anymore_is_not_listed(folder):
-    settings = settings_of(folder)
-    assert materialize(settings).success
-    write_interactions(folder / "interactions.parquet", range(5000, 5010))
-    result = materialize(settings)
-    assert not result.success
-    assert "video_rec_dataset" not in str(listed(settings))
+def test_what_became_of_the_input_adds_up_in_the_metadata(folder):
+    frame = pd.read_parquet(folder / "interactions.parquet")[:2].assign(split=0)
+    frame["inter_keyword_to_items"] = ['{"a": [1], "b": [2], "c": [1001]}', "no JSON"]
+    write_frame(folder / "interactions.parquet", frame)
+    result = materialize(
+        _settings(folder), "sft_interactive_rec_dataset", "item_understand_dataset"
+    )
+    assert result.success, failure_message(result)
+    read = {"rows_of_split_0": 2, "candidates": 3, "rows_written": 2}
+    assert _numbers(result, "sft_interactive_rec_dataset") == read
+    captions = {"rows_read": 60, "candidates": 60, "rows_written": 60}
+    assert _numbers(result, "item_understand_dataset") == captions
 
 
-def test_a_data_set_whose_input_is_gone_is_not_listed_by_a_run_of_another(folder):
-    assert materialize(settings_of(folder)).success
-    settings = settings_of(folder, interactions="")
-    assert materialize(settings, "item_understand_dataset").success
-    assert [Path(p).parent.name for p in listed(settings)] == ["item_understand_dataset.parquet"]
+def test_the_log_says_why_a_data_set_is_skipped(folder):
+    result, stale, log = _run(_settings(folder, captions=""), *PRETRAIN, "sft_label_pred_dataset")
+    assert result.success, failure_message(result)
+    assert "item_understand_dataset is skipped: SID_CAPTIONS is not set." in log
+    interactions = folder / "interactions.parquet"
+    assert f"is skipped: {interactions} has no column 'target_video_longview'; " in log
+    assert "has none of the columns 'hist_video_longview', " in log
+    assert not (folder / "data" / "item_understand_dataset.parquet").exists()
+    assert stale == set()
+
+
+def test_wordings_of_the_users_own(folder):
+    prompts = folder / "prompts.yaml"
+    prompts.write_text("item_understand:\n  text: ['{sid} shows {caption}']\n")
+    settings = _settings(folder, prompts=str(prompts))
+    result = materialize(settings, "item_understand_dataset")
+    assert result.success, failure_message(result)
+    captions = pd.read_parquet(folder / "captions.parquet").dense_caption
+    for segments, caption in zip(
+        table(settings, "item_understand_dataset").segments, captions, strict=True
+    ):
+        (segment,) = json.loads(segments)
+        assert segment["text"].endswith(f"<|sid_end|> shows {caption}")
+
+    prompts.write_text("item_understand:\n  text: ['{sid} shows {what}']\n")
+    assert "what" in failure_message(materialize(settings, "item_understand_dataset"))

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 import dagster as dg
 import pyarrow as pa
+from upath import UPath
 
 from sid_assets.assets.domains import GOODS, ITEMS, Domain
 from sid_assets.core.errors import InputError
@@ -54,7 +55,7 @@ DESCRIPTIONS = {
     "goods and their catalog.",
     "sft_item_understand": "A caption, given a SID. Read in fine-tuning; needs captions.",
     "sft_rec_reason": "Why an item suits a user, step by step. Read in fine-tuning; needs "
-    "profiles, captions of history and target, and reasoning.",
+    "profiles, captions of targets, and reasoning; captions of the history help.",
 }
 
 
@@ -90,22 +91,29 @@ def training_assets(stage: Stage, *, goods: bool = False) -> dg.AssetsDefinition
         store = settings.store()
         sids = Sids(pid2sid, store.require(GOODS.table("pid2sid")) if goods else None)
         inputs = training_inputs(settings, store, sids)
-        listed = {name for name in names if not lacking(DATA_SETS[name], inputs)}
+        stale = {name for name in names if lacking(DATA_SETS[name], inputs)}
+        versions = []
         try:
             for name in names:
                 if table_of(name) not in context.op_execution_context.selected_output_names:
                     continue
-                listed.discard(name)  # until it is made
-                staged = _make(context, DATA_SETS[name], inputs, store, sids)
-                if staged is not None:
-                    metadata = _metadata(staged.provenance.details["counts"])
+                try:
+                    staged = _make(context, DATA_SETS[name], inputs, store, sids)
+                except Exception:
+                    stale.add(name)
+                    raise
+                if staged:
+                    counts = staged.provenance.details["counts"]
+                    metadata = _metadata(DATA_SETS[name], counts)
                     yield dg.Output(staged, table_of(name), metadata=metadata)
-                    listed.add(name)  # Dagster has committed what was yielded
-        finally:  # also where one failed: the files of the others may be new ones
-            versions = _versions(store, [name for name in names if name in listed], sids)
-            if settings.shuffle and versions:
-                versions = [_shuffle(store, stage, versions, settings.seed)]
+        finally:
+            # Dagster has committed what was yielded: what is listed must be there, even if the
+            # rest failed.
+            _tell_what_is_stale(context, store, [name for name in names if name in stale])
+            versions = _versions(store, [name for name in names if name not in stale], sids)
             _list_files(store, stage, versions)
+        if settings.shuffle and versions:
+            _list_files(store, stage, [_shuffle(store, stage, versions, settings.seed)])
 
     return datasets
 
@@ -159,7 +167,6 @@ def _make(
         _require_columns(inputs.interactions, data_set)
     if lacks := lacking(data_set, inputs):
         context.log.warning(f"{table} is skipped: {'; '.join(lacks)}.")
-        _tell_if_stale(context, store, table)
         return None
     rows = training_rows(data_set.name, inputs)
     staged = stage_rows(store, table, rows.reader, derive(table, *sids.behind(data_set)))
@@ -168,7 +175,6 @@ def _make(
         message = _no_rows(table, data_set, inputs, counts)
         if required:
             staged.staging.close()
-            _tell_if_stale(context, store, table)
             raise InputError(message)
         context.log.warning(message)
     return staged.with_details({"counts": _details(counts)})
@@ -204,13 +210,15 @@ def _shuffle(store: Store, stage: Stage, versions: Sequence[Version], seed: int)
 
 def _list_files(store: Store, stage: Stage, versions: Iterable[Version]) -> None:
     """Write `<stage>_file_list.json`: the files to train on."""
-    # An object store has no link that leads to the current version.
-    paths = [
-        store.path(version.provenance.asset) / path.name if is_local(store.root) else path
-        for version in versions
-        for path in version.paths
-    ]
+    paths = [path for version in versions for path in _paths(store, version)]
     write_text(store.root / f"{stage}_file_list.json", file_list(map(str, paths)))
+
+
+def _paths(store: Store, version: Version) -> list[UPath]:
+    """The files of a data set: by the name that readers see where there is one, on a local disk."""
+    if not is_local(store.root):
+        return version.paths
+    return [store.path(version.provenance.asset) / part.name for part in version.parts]
 
 
 def _require_columns(interactions: ParquetInput, data_set: DataSet) -> None:
@@ -226,22 +234,25 @@ def _no_rows(table: str, data_set: DataSet, inputs: TrainingInputs, counts: Coun
     lost = counts.dropped_rows + counts.dropped
     reasons = ", ".join(f"{reason}: {rows:,}" for reason, rows in lost.items())
     of_split = " of split 0" if data_set.made_of == "interactions" else ""
+    ask = " Are its ids those of this catalog?" if any("SID" in reason for reason in lost) else ""
     return (
         f"{source.path if source else table}: none of the {counts.rows:,} rows{of_split} became a "
-        f"row of {table} ({reasons or 'there are none'}). Are its ids those of this catalog?"
+        f"row of {table} ({reasons or 'there are none'}).{ask}"
     )
 
 
-def _tell_if_stale(context: dg.AssetExecutionContext, store: Store, table: str) -> None:
-    """Say, in the log and in the asset's metadata, that a file of an earlier run is not renewed."""
-    earlier = store.current(table)
-    if earlier is None:
-        return
-    message = f"{store.path(table)} is stale: it was made at {earlier.created} of another input."
-    context.log.warning(f"{message} Do not train on it.")
-    context.log_event(
-        dg.AssetObservation(table, description=message, metadata={"stale_since": earlier.created})
-    )
+def _tell_what_is_stale(
+    context: dg.AssetExecutionContext, store: Store, names: Iterable[str]
+) -> None:
+    """Say, in the log and in the assets' metadata, which files of earlier runs are not renewed."""
+    for table in map(table_of, names):
+        earlier = store.current(table)
+        if earlier is None:
+            continue
+        message = f"{store.path(table)} is stale: it was made at {earlier.created} of another input"
+        context.log.warning(f"{message}. Do not train on it.")
+        metadata = {"stale_since": earlier.created}
+        context.log_event(dg.AssetObservation(table, description=message, metadata=metadata))
 
 
 def _details(counts: Counts) -> dict[str, Any]:
@@ -257,14 +268,16 @@ def _details(counts: Counts) -> dict[str, Any]:
     }
 
 
-def _metadata(counts: dict[str, Any]) -> dict[str, Any]:
+def _metadata(data_set: DataSet, counts: dict[str, Any]) -> dict[str, Any]:
     lost = Counter(counts["dropped_rows"]) + Counter(counts["dropped"])
     pids = [
         (column, pids := count["pids"], found := count["with_sid"], _share(found, pids))
         for column, count in counts["pids"].items()
     ]
+    of_interactions = data_set.made_of == "interactions"  # Captions have no split.
     return {
-        "rows_of_split_0": counts["rows"],
+        "rows_of_split_0" if of_interactions else "rows_read": counts["rows"],
+        "candidates": counts["candidates"],
         "rows_written": counts["written"],
         "rows_dropped": _markdown(("reason", "rows"), sorted(lost.items())),
         "lines_left_out_for_their_mask": sum(counts["mask_lines"].values()),

@@ -43,6 +43,7 @@ def check_data_set(
         ),
         "rows_add_up": _check_counts(version, data_set),
         "coverage": _check_coverage(version),
+        "not_empty": Finding(version.rows > 0, f"{version.rows:,} rows"),
     }
 
 

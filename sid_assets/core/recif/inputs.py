@@ -1,19 +1,20 @@
 """Interactions and captions: parquet files read a stretch of rows at a time, and their ids."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from upath import UPath
 
 from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
-from sid_assets.core.pids import PidColumn, PidTypeSetting, agree, convert_pids, stored_as
-from sid_assets.core.places import arrow_filesystem, place
+from sid_assets.core.pids import PidColumn, PidTypeSetting, Stored, agree, convert_pids, stored_as
+from sid_assets.core.places import arrow_filesystem
 from sid_assets.core.recif.prompts import Prompts, load_prompts
 from sid_assets.core.sid_index import FoundSids, SidIndex
+from sid_assets.core.table_files import find_table_files, read_parquet_schemas
 
 InputName = Literal["interactions", "captions"]
 
@@ -30,17 +31,21 @@ class ParquetInput:
     """
 
     def __init__(self, path: str) -> None:
-        """Open the files and read what their footers say.
+        """Find the files and read what their footers say.
 
         Raises:
             InputError: There is no such file, or one that is no parquet.
         """
         self.path = str(path)
-        self._files = [(str(file), _open(file)) for file in _files(place(self.path))]
-        if not self._files:
-            raise InputError(f"{self.path}: no such file, and no parquet file of that pattern.")
-        schemas = [file.schema_arrow for _, file in self._files]
-        self.columns = [n for n in schemas[0].names if all(n in s.names for s in schemas)]
+        self._files = find_table_files(self.path)
+        if self._files.format != "parquet":
+            raise InputError(
+                f"{self._files.names[0]}: is {self._files.format}. Interactions and captions have "
+                "to be parquet."
+            )
+        self._schemas = read_parquet_schemas(self._files)
+        names = [schema.names for schema in self._schemas]
+        self.columns = [name for name in names[0] if all(name in other for other in names)]
 
     def missing(self, columns: Iterable[str]) -> list[str]:
         """Those of the columns that are not there."""
@@ -48,21 +53,23 @@ class ParquetInput:
 
     def types(self, column: str) -> Iterator[tuple[str, pa.DataType]]:
         """The type of a column in each file that has it, with the file's name."""
-        for name, file in self._files:
-            if column in file.schema_arrow.names:
-                yield name, file.schema_arrow.field(column).type
+        for name, schema in zip(self._files.names, self._schemas, strict=True):
+            if column in schema.names:
+                yield name, schema.field(column).type
 
     def pid_columns(self, column: str) -> Iterator[PidColumn]:
         """How each of the files stores the ids of a column."""
-        for name, file in self._files:
-            kind = file.schema_arrow.field(column).type
-            first = next(file.iter_batches(64, columns=[column]), None)
+        for name, path in self._names_and_paths():
+            with self._opened(name, path) as file:
+                kind = file.schema_arrow.field(column).type
+                first = next(file.iter_batches(64, columns=[column]), None)
+                rows = file.metadata.num_rows
             ids = flat(first[column]).drop_null().slice(0, IDS_SHOWN) if first else ()
             yield PidColumn(
                 source=name,
                 column=column,
                 stored=stored_as(kind, source=name, column=column),
-                rows=file.metadata.num_rows,
+                rows=rows,
                 first_ids=tuple(pid.as_py() for pid in ids),
             )
 
@@ -73,11 +80,9 @@ class ParquetInput:
             InputError: A file is damaged.
         """
         wanted = [name for name in columns if name in self.columns]
-        for name, file in self._files:
-            try:
+        for name, path in self._names_and_paths():
+            with self._opened(name, path) as file:
                 yield from file.iter_batches(ROWS_AT_A_TIME, columns=wanted)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise InputError(f"{name}: the file is damaged ({error}).") from error
 
     def train_batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
         """The rows of split 0, which is all of them where there is no column `split`."""
@@ -88,21 +93,22 @@ class ParquetInput:
             train = pc.equal(convert_pids(batch["split"], "int"), 0).fill_null(False)
             yield batch if train.false_count == 0 else batch.filter(train)
 
+    def _names_and_paths(self) -> Iterator[tuple[str, str]]:
+        return zip(self._files.names, self._files.paths, strict=True)
 
-def _files(path: UPath) -> list[UPath]:
-    """The files that a path stands for, by name."""
-    if path.is_dir():
-        return sorted(path.rglob("*.parquet"))
-    if path.exists():
-        return [path]
-    return sorted(place(path.fs.unstrip_protocol(str(f))) for f in path.fs.glob(path.path))
+    @contextmanager
+    def _opened(self, name: str, path: str) -> Iterator[pq.ParquetFile]:
+        """One of the files. It is closed again, since there may be more than can be open at once.
 
-
-def _open(file: UPath) -> pq.ParquetFile:
-    try:
-        return pq.ParquetFile(file.path, filesystem=arrow_filesystem(file))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{file}: cannot be read as parquet ({error}).") from error
+        Raises:
+            InputError: What is read of it is damaged.
+        """
+        filesystem = arrow_filesystem(self._files.root)
+        try:
+            with pq.ParquetFile(path, filesystem=filesystem) as file:
+                yield file
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(f"{name}: the file is damaged ({error}).") from error
 
 
 def flat(column: pa.Array) -> pa.Array:
@@ -131,14 +137,29 @@ class IdSpace:
                 for other in source.pid_columns(column):
                     agree(self.catalog, other, self.setting)
 
-    def check_values(self, ids: pa.Array, source: ParquetInput, column: str) -> None:
-        """The same of ids that were read out of a column of JSON."""
-        if len(ids) > ids.null_count:
+    @property
+    def written_as(self) -> Stored:
+        """How ids have to be written to be the catalog's; `untyped` where either way will do."""
+        return self.catalog.stored if self.setting == "auto" else "untyped"
+
+    def parsed(self, ids: pa.Array, source: ParquetInput, column: str) -> pa.Array:
+        """Ids that were read out of a column of JSON, as the catalog has them.
+
+        A single one that cannot be an id becomes null, and so has no SID, as in OneRec's program.
+
+        Raises:
+            InputError: None of them can be.
+        """
+        given = ids.drop_null()
+        converted = convert_pids(ids, self.index.pid_type, forced=self.setting != "auto")
+        if len(given):
             stored = stored_as(ids.type, source=source.path, column=column)
-            first = tuple(ids.drop_null().slice(0, IDS_SHOWN).to_pylist())
-            agree(
-                self.catalog, PidColumn(source.path, column, stored, len(ids), first), self.setting
-            )
+            first = tuple(given.slice(0, IDS_SHOWN).to_pylist())
+            other = PidColumn(source.path, column, stored, len(given), first)
+            agree(self.catalog, other, self.setting)
+            if self.setting != "auto" and converted.null_count == len(converted):
+                raise self._unreadable(source, column, len(given), first)
+        return converted
 
     def find(self, ids: pa.Array, source: ParquetInput, column: str) -> FoundSids:
         """The SIDs of ids as a file has them, shape (n,); ids that cannot be any have none."""
@@ -165,14 +186,19 @@ class IdSpace:
             rows += len(wrong)
             first += wrong.slice(0, IDS_SHOWN).to_pylist()
         if rows:
-            raise offending_rows(
-                f"ids that SID_PID_TYPE={self.setting} cannot read",
-                source=source.path,
-                column=column,
-                rows=rows,
-                ids=first,
-                remedy="Mend them, or set SID_PID_TYPE=string.",
-            )
+            raise self._unreadable(source, column, rows, first)
+
+    def _unreadable(
+        self, source: ParquetInput, column: str, rows: int, ids: Iterable[Any]
+    ) -> InputError:
+        return offending_rows(
+            f"ids that SID_PID_TYPE={self.setting} cannot read",
+            source=source.path,
+            column=column,
+            rows=rows,
+            ids=ids,
+            remedy="Mend them, or set SID_PID_TYPE=string.",
+        )
 
 
 @dataclass(frozen=True)

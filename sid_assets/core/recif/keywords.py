@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sid_assets.core.pids import Stored
 from sid_assets.core.recif.columns import is_valid, list_bounds, spans
 
 COLUMN = "inter_keyword_to_items"
@@ -29,18 +30,20 @@ class Keywords:
     readable: np.ndarray
 
 
-def read_keywords(column: pa.Array, length: int) -> Keywords:
+def read_keywords(column: pa.Array, length: int, written_as: Stored = "untyped") -> Keywords:
     """The keywords of a column of JSON objects (text), of maps or of structs.
 
     Args:
         column: Shape (rows,).
         length: Items of a keyword that are of interest: the others may be left out.
+        written_as: How the catalog's ids are written: where a JSON column has ids of both kinds,
+            those of the other kind become null.
     """
     if pa.types.is_map(column.type):
         return _of_maps(column)
     if pa.types.is_struct(column.type):
         return _of_structs(column)
-    return _of_json(column.cast(pa.string()), length)
+    return _of_json(column.cast(pa.string()), length, written_as)
 
 
 def _of_maps(column: pa.MapArray) -> Keywords:
@@ -71,7 +74,7 @@ def _of_structs(column: pa.StructArray) -> Keywords:
     return Keywords(row, keyword, items, is_valid(column))
 
 
-def _of_json(texts: pa.StringArray, length: int) -> Keywords:
+def _of_json(texts: pa.StringArray, length: int, written_as: Stored) -> Keywords:
     row: list[int] = []
     keyword: list[str | None] = []
     items: list[list[Any] | None] = []
@@ -83,7 +86,8 @@ def _of_json(texts: pa.StringArray, length: int) -> Keywords:
             row.append(i)
             keyword.append(word if _is_unicode(word) else None)
             items.append(chosen[:length] if isinstance(chosen, list) else None)
-    return Keywords(np.array(row, np.int64), pa.array(keyword, pa.string()), _ids(items), readable)
+    ids = _ids(items, written_as)
+    return Keywords(np.array(row, np.int64), pa.array(keyword, pa.string()), ids, readable)
 
 
 def _parsed(text: str) -> dict[str, Any] | None:
@@ -100,8 +104,8 @@ def _is_unicode(text: str) -> bool:
     return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
 
 
-def _ids(lists: list[list[Any] | None]) -> pa.ListArray:
-    """Lists of ids: integers, or text if any of them is text; what is no id becomes null."""
+def _ids(lists: list[list[Any] | None], written_as: Stored) -> pa.ListArray:
+    """Lists of ids of one type; what is no id becomes null."""
     try:
         ids = pa.array(lists)
         if pa.types.is_null(ids.type):
@@ -111,10 +115,18 @@ def _ids(lists: list[list[Any] | None]) -> pa.ListArray:
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
         pass  # Ids of several kinds, or what is none: one by one.
     cleaned = [None if ids is None else [_id(value) for value in ids] for ids in lists]
-    if any(isinstance(value, str) for ids in cleaned for value in ids or ()):
-        texts = [ids and [v if v is None else str(v) for v in ids] for ids in cleaned]
-        return pa.array(texts, pa.list_(pa.string()))
-    return pa.array(cleaned, pa.list_(pa.int64()))
+    kinds = {type(value) for ids in cleaned for value in ids or () if value is not None}
+    if kinds == {int, str}:
+        cleaned = [ids and [_as_written(value, written_as) for value in ids] for ids in cleaned]
+    text = str in kinds and not (int in kinds and written_as == "int")
+    return pa.array(cleaned, pa.list_(pa.string() if text else pa.int64()))
+
+
+def _as_written(value: int | str | None, written_as: Stored) -> int | str | None:
+    """One of the ids of both kinds as all of them are to be; null if it is of the other kind."""
+    if written_as == "untyped":
+        return None if value is None else str(value)
+    return value if isinstance(value, int if written_as == "int" else str) else None
 
 
 def _are_ids(kind: pa.DataType) -> bool:

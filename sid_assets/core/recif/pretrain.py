@@ -18,7 +18,7 @@ def video_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> 
     history = rows.sids("hist_video_pid", inputs.items, last=HISTORY_LENGTH)
     targets = rows.sids("target_video_pid", inputs.items, first=TARGET_LENGTH)
     kept = rows.keep_rows(
-        rows.not_null("uid")
+        rows.has_id("uid")
         | rows.filled("hist_video_pid", history)
         | rows.filled("target_video_pid", targets)
     )
@@ -30,7 +30,7 @@ def video_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> 
 def user_profile(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
     """The profile of a user, as it is."""
     profile = rows.text("inter_user_profile_with_sid")
-    kept = rows.keep_rows(rows.not_null("uid") | rows.not_empty("inter_user_profile_with_sid"))
+    kept = rows.keep_rows(rows.has_id("uid") | rows.not_empty("inter_user_profile_with_sid"))
     uid, profile = only(kept, rows.id_json("uid"), profile)
     return Draft(
         identifier.identify(uid, profile), segments(escaped(profile)), json_object(uid=uid)

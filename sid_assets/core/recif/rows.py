@@ -141,7 +141,7 @@ class Identifier:
         """
         names = [f"column_{i}" for i in range(len(content))]
         table = pa.table([column.cast(pa.binary()) for column in content], names)
-        said = " || '|'::BLOB || ".join(f"coalesce({name}, ''::BLOB)" for name in names)
+        said = " || ".join(map(_with_its_length, names))
         found = computed(
             table,
             f"sha1('{self._name}/'::BLOB || {said}) AS digest",
@@ -169,6 +169,12 @@ class Identifier:
         namespace = "".join(f"\\x{byte:02X}" for byte in NAMESPACE.bytes)
         name = f"encode('{self._name}/' || digest || '/' || {occurrence})"
         return f"sha1('{namespace}'::BLOB || {name}) AS h"
+
+
+def _with_its_length(column: str) -> str:
+    """The SQL of a value behind its length, so that no two rows of values run into the same."""
+    value = f"coalesce({column}, ''::BLOB)"
+    return f"encode(octet_length({value}) || ':') || {value}"
 
 
 def draw(keys: np.ndarray, what: str, choices: int | np.ndarray) -> np.ndarray:

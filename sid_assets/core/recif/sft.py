@@ -32,7 +32,7 @@ def video_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> 
     history = rows.sids("hist_video_pid", inputs.items, last=HISTORY_LENGTH)
     targets = rows.sids("target_video_pid", inputs.items, first=TARGET_LENGTH)
     kept = rows.keep_rows(
-        rows.not_null("uid")
+        rows.has_id("uid")
         | rows.filled("hist_video_pid", history)
         | rows.filled("target_video_pid", targets)
     )
@@ -47,10 +47,11 @@ def video_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> 
 
 def interactive_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
     """A profile and a keyword; the answer are the items chosen after searching for it."""
-    found = keywords.read_keywords(rows.rows[keywords.COLUMN], TARGET_LENGTH)
+    column, written_as = rows.rows[keywords.COLUMN], inputs.items.written_as
+    found = keywords.read_keywords(column, TARGET_LENGTH, written_as)
     has_keyword = np.bincount(found.row, minlength=len(rows)) > 0
     passed = rows.counts.keep(
-        rows.not_null("uid")
+        rows.has_id("uid")
         | rows.not_empty("inter_user_profile_with_sid")
         | rows.not_null(keywords.COLUMN)
         | {
@@ -64,8 +65,9 @@ def interactive_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifie
         of_passed = passed[row]
         row, (keyword, items) = row[of_passed], only(of_passed, keyword, items)
 
-    inputs.items.check_values(items.values, rows.source, keywords.COLUMN)
-    answers = rows.sids_of(items, keywords.COLUMN, inputs.items, first=TARGET_LENGTH)
+    ids = inputs.items.parsed(items.values, rows.source, keywords.COLUMN)
+    lists = pa.ListArray.from_arrays(items.offsets, ids, mask=items.is_null())
+    answers = rows.sids_of(lists, keywords.COLUMN, inputs.items, first=TARGET_LENGTH)
     kept = rows.keep_candidates(
         {
             "a keyword is empty or no text": as_bool(
@@ -99,7 +101,7 @@ def label_cond_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier
     label = _draw_available(ids.keys, available)
     answered = np.choose(label, [sids.filled() for sids in targets.sids])
     kept = rows.keep_rows(
-        rows.not_null("uid")
+        rows.has_id("uid")
         | rows.not_null("hist_video_pid")
         | rows.not_null("target_video_pid")
         | {
@@ -129,7 +131,7 @@ def label_pred(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) ->
     histories = labelled(rows, "hist", inputs.items, last=LABELLED_LENGTH).sids
     starts, ends = list_bounds(targets)
     passed = rows.counts.keep(
-        rows.not_null("uid")
+        rows.has_id("uid")
         | rows.not_null("hist_video_pid")
         | rows.not_null("target_video_pid")
         | rows.not_null("target_video_longview")
@@ -257,7 +259,7 @@ def _across_domains(
     """Histories of which a row needs one; the answer are targets of the second one's domain."""
     lists = list(histories.values())
     kept = rows.keep_rows(
-        rows.not_null("uid")
+        rows.has_id("uid")
         | {"no pid of a history has a SID": _any_filled(lists)}
         | rows.filled(target_column, targets)
     )

@@ -63,7 +63,7 @@ class Stretch:
         return self.rows[column].cast(pa.string())
 
     def id_json(self, column: str) -> pa.StringArray:
-        """A column of ids as JSON values; null stays null."""
+        """A column of ids as JSON values; null where there is none (null, NaN, 1.5)."""
         ids = self.rows[column]
         stored = stored_as(ids.type, source=self.source.path, column=column)
         return json_text.of_ids(convert_pids(ids, "string" if stored == "text" else "int"))
@@ -145,6 +145,10 @@ class Stretch:
     def not_null(self, column: str) -> Checks:
         """The check of a value without which there is no row."""
         return {f"{column} is null": is_valid(self.rows[column])}
+
+    def has_id(self, column: str) -> Checks:
+        """The check of an id without which there is no row: NaN and 1.5 are none."""
+        return {f"{column} is null or no id": is_valid(self.id_json(column))}
 
     def not_empty(self, column: str) -> Checks:
         """The checks of a text without which there is no row."""

@@ -62,7 +62,8 @@ def interactions(kind: str, columns: Sequence[str], rng: Random) -> pa.Table:
     made: dict[str, pa.Array] = {}
     for name in columns:
         if name == "uid":
-            values, type_ = [rng.randrange(-(2**40), 2**40) for _ in range(ROWS)], pa.int64()
+            type_ = rng.choice([pa.int64(), pa.float64()])
+            values = [_uid(type_, rng) for _ in range(ROWS)]
         elif name == "split":
             values, type_ = [rng.choice([0, 0, 0, 1]) for _ in range(ROWS)], pa.int64()
         elif name == "target_pid":
@@ -81,6 +82,20 @@ def interactions(kind: str, columns: Sequence[str], rng: Random) -> pa.Table:
     return pa.table(made)
 
 
+def one_target_label(table: pa.Table, rng: Random) -> pa.Table:
+    """The same interactions, of whose targets each row keeps the mask of one label only."""
+    kept = [rng.choice(LABELS) for _ in range(table.num_rows)]
+    for label in LABELS:
+        name = f"target_video_{label}"
+        masks = [
+            mask if one == label else None
+            for mask, one in zip(table[name].to_pylist(), kept, strict=True)
+        ]
+        index = table.schema.get_field_index(name)
+        table = table.set_column(index, name, pa.array(masks, table[name].type))
+    return table
+
+
 def captions(kind: str, columns: Sequence[str], rng: Random) -> pa.Table:
     """Captions, some of them of unknown items, twice, empty or missing."""
     pids = pa.array(
@@ -88,6 +103,12 @@ def captions(kind: str, columns: Sequence[str], rng: Random) -> pa.Table:
         pa.int64() if kind == "int" else pa.string(),
     )
     return pa.table({"pid": pids, "dense_caption": [_text(rng) for _ in range(ROWS)]})
+
+
+def _uid(type_: pa.DataType, rng: Random) -> Any:
+    """A uid, or none: null, or NaN as pandas has it."""
+    none = [None] if pa.types.is_integer(type_) else [None, float("nan")]
+    return rng.choice(none) if rng.random() < 0.1 else rng.randrange(-(2**40), 2**40)
 
 
 def _text(rng: Random) -> str | None:
@@ -128,6 +149,8 @@ def _keywords(kind: str, rng: Random) -> str | None:
     for odd in range(3):
         if rng.random() < 0.1:
             items[odd] = rng.choice([[], [None], 7, "text", {}])  # pyright: ignore[reportCallIssue, reportArgumentType] - what JSON may hold
+        elif items[odd] and any(one is not None for one in items[odd]) and rng.random() < 0.1:
+            items[odd].append("1" if kind == "int" else 1)  # One id written the other way.
     return json.dumps(
         {_text(rng) or "": listed for listed in items}, ensure_ascii=rng.random() < 0.5
     )

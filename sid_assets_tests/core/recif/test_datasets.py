@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import os
+import resource
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -17,10 +18,12 @@ from hypothesis import strategies as st
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.pids import PidColumn
+from sid_assets.core.recif import sft
 from sid_assets.core.recif.checking import check_rows
 from sid_assets.core.recif.datasets import DATA_SETS, lacking, training_rows
 from sid_assets.core.recif.inputs import IdSpace, ParquetInput, TrainingInputs
 from sid_assets.core.recif.prompts import Prompts, load_prompts
+from sid_assets.core.recif.rows import draw
 from sid_assets.core.sid_index import SidIndex
 from sid_assets_tests.core.recif import generated, reference
 from sid_assets_tests.core.recif.generated import wording
@@ -55,6 +58,9 @@ REFERENCES: dict[str, Callable[..., list[reference.Row]]] = {
     "sft_interactive_rec": lambda rows, items, goods: reference.sft_interactive_rec(
         rows, items, wording
     ),
+    "sft_label_cond_rec": lambda rows, items, goods: reference.sft_label_cond_rec(
+        rows, items, wording
+    ),
     "sft_label_pred": lambda rows, items, goods: reference.sft_label_pred(rows, items, wording),
     "sft_ad_rec": lambda rows, items, goods: reference.sft_ad_rec(rows, items, wording),
     "sft_product_rec": lambda rows, items, goods: reference.sft_product_rec(
@@ -83,6 +89,8 @@ def test_the_rows_are_the_references(
     rng = Random(seed)  # noqa: S311 - test data, no secret
     data_set = DATA_SETS[name]
     table = getattr(generated, data_set.made_of)(kind, data_set.reads(), rng)
+    if name == "sft_label_cond_rec":  # The label is drawn: leave no choice.
+        table = generated.one_target_label(table, rng)
     items, item_sids = generated.catalog(kind, rng)
     goods, goods_sids = generated.catalog(kind, rng)
     path = folder / f"{name}.parquet"
@@ -104,42 +112,34 @@ def test_the_rows_are_the_references(
 
 @settings(max_examples=25, deadline=None)
 @given(seed=SEEDS)
-def test_label_cond_rec_but_for_the_drawn_label(
-    folder: Path, one_wording: Prompts, seed: int
-) -> None:
-    """The reference is told which label was drawn; where it says no row is made, none is."""
+def test_label_cond_rec_with_several_labels(folder: Path, one_wording: Prompts, seed: int) -> None:
+    """The reference is told which of the labels of each row was drawn."""
     rng = Random(seed)  # noqa: S311 - test data, no secret
-    data_set = DATA_SETS["sft_label_cond_rec"]
-    table = generated.interactions("int", data_set.reads(), rng)
-    uids = pa.array(range(generated.ROWS))
-    table = table.set_column(0, "uid", uids)
+    table = generated.interactions("int", DATA_SETS["sft_label_cond_rec"].reads(), rng)
     items, item_sids = generated.catalog("int", rng)
     path = folder / "label_cond_rec.parquet"
     pq.write_table(table, path)
-    inputs = TrainingInputs(items, ParquetInput(str(path)), prompts=one_wording)
-    made = training_rows("sft_label_cond_rec", inputs)
-    rows = content(made.reader.read_all())
+    drawn: list[int] = []
 
-    drawn = {json.loads(row[2])["uid"]: json.loads(row[2])["target_interaction"] for row in rows}
-    by_label = {
-        label: {
-            json.loads(row[2])["uid"]: row
-            for row in reference.sft_label_cond_rec(
-                pd.read_parquet(path),
-                item_sids,
-                wording,
-                lambda labels, label=label: label if label in labels else labels[0],
-            )
-            if json.loads(row[2])["target_interaction"] == label
-        }
-        for label in reference.LABELS
-    }
-    assert rows == [by_label[label][uid] for uid, label in drawn.items()]
+    def recorded(keys: np.ndarray, what: str, choices: np.ndarray) -> np.ndarray:
+        drawn.extend(found := draw(keys, what, choices))
+        return found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sft, "draw", recorded)
+        inputs = TrainingInputs(items, ParquetInput(str(path)), prompts=one_wording)
+        made = training_rows("sft_label_cond_rec", inputs)
+        rows = content(made.reader.read_all())
+
+    frame = pd.read_parquet(path)
+    frame = frame[frame["split"] == 0]
+    expected: list[reference.Row] = []
+    for row, number in zip(range(len(frame)), drawn, strict=True):
+        expected += reference.sft_label_cond_rec(
+            frame[row : row + 1], item_sids, wording, lambda labels, number=number: labels[number]
+        )
+    assert rows == expected
     assert made.counts.adds_up()
-    # A row is missing only if one of its labels has no target with a SID, so that it was drawn.
-    undrawn = [uid for uid in uids.to_pylist() if uid not in drawn]
-    lost = [uid for uid in undrawn if any(uid in rows for rows in by_label.values())]
-    assert len(lost) <= made.counts.dropped["no target of the drawn label has a SID"]
 
 
 @settings(max_examples=25, deadline=None)
@@ -225,12 +225,21 @@ def test_why_rows_are_dropped(folder: Path) -> None:
     assert rows.num_rows == 0
     assert made.counts.rows == made.counts.candidates == 5
     assert made.counts.dropped == {
-        "uid is null": 1,
+        "uid is null or no id": 1,
         "hist_video_pid is null": 1,
         "target_video_pid is null": 1,
         "no pid of hist_video_pid has a SID": 1,
         "no pid of target_video_pid has a SID": 1,
     }
+
+
+@pytest.mark.parametrize("name", ["video_rec", "sft_video_rec"])
+def test_uids_that_are_no_ids(name: str, folder: Path) -> None:
+    table = video_rows([[0]] * 5, [[0]] * 5, [1.0, float("nan"), 1.5, None, 2.0])
+    inputs, _ = inputs_of(folder, table, [0])
+    made = training_rows(name, inputs)
+    assert made.reader.read_all()["metadata"].to_pylist() == ['{"uid": 1}', '{"uid": 2}']
+    assert made.counts.dropped == {"uid is null or no id": 3}
 
 
 def test_a_new_user_changes_no_other_row(folder: Path) -> None:
@@ -354,6 +363,48 @@ def test_keywords_with_things_that_are_no_ids(folder: Path) -> None:
     assert made.counts.dropped == {"a keyword is empty or no text": 1}
 
 
+def keyword_rows(*objects: Any) -> pa.Table:
+    return pa.table(
+        {
+            "uid": list(range(len(objects))),
+            "split": [0] * len(objects),
+            "inter_user_profile_with_sid": ["p"] * len(objects),
+            "inter_keyword_to_items": [json.dumps(one) for one in objects],
+        }
+    )
+
+
+@pytest.mark.parametrize("setting", ["auto", "int"])
+def test_a_single_id_written_as_text_has_no_sid(folder: Path, setting: str) -> None:
+    table = keyword_rows({"a": ["x", 3]}, {"b": [1, 2]}, {"c": ["y"]})
+    inputs, _ = inputs_of(folder, table, [0, 1, 2, 3], setting=setting)
+    made = training_rows("sft_interactive_rec", inputs)
+    rows = made.reader.read_all()["messages"].to_pylist()
+    answers = [json.loads(row)[2]["content"][0]["text"] for row in rows]
+    assert answers == [sid(3), sid(1) + sid(2)]
+    assert made.counts.dropped == {"no item of a keyword has a SID": 1}
+    count = made.counts.pids["inter_keyword_to_items"]
+    assert (count.pids, count.with_sid) == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("auto", "stores text (3 ids; the first: 'x', 'y', 'z')"),
+        ("int", "SID_PID_TYPE=int cannot read (3 rows). First ids: 'x', 'y', 'z'"),
+    ],
+)
+def test_keywords_whose_ids_are_all_written_otherwise(
+    folder: Path, setting: str, said: str
+) -> None:
+    table = keyword_rows({"a": ["x", "y"]}, {"b": ["z", None]})
+    inputs, path = inputs_of(folder, table, [0, 1], setting=setting)
+    with pytest.raises(InputError) as refused:
+        training_rows("sft_interactive_rec", inputs).reader.read_all()
+    assert said in str(refused.value)
+    assert f"{path}: column 'inter_keyword_to_items'" in str(refused.value)
+
+
 def test_masks_of_another_length_are_counted(folder: Path) -> None:
     table = video_rows([[0, 1], [0, 1]], [[0, 1], [1]])
     for name, masks in {
@@ -462,6 +513,29 @@ def test_several_files_with_several_types(folder: Path) -> None:
     assert training_rows("video_rec", globbed).reader.read_all().num_rows == 2
 
 
+def test_what_others_keep_beside_the_files_is_not_read(tmp_path: Path) -> None:
+    for name in ("a", "_b", ".c", "_temporary/d", "deeper/e"):
+        path = tmp_path / f"{name}.parquet"
+        path.parent.mkdir(exist_ok=True)
+        pq.write_table(pa.table({"uid": [name]}), path)
+    read = [uid for batch in ParquetInput(str(tmp_path)).batches(["uid"]) for uid in batch["uid"]]
+    assert [uid.as_py() for uid in read] == ["a", "deeper/e"]
+
+
+def test_more_files_than_can_be_open_at_once(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = max(int(path.name) for path in Path("/dev/fd").iterdir()) + 40
+    for number in range(limit):
+        pq.write_table(pa.table({"uid": [number]}), tmp_path / f"{number:05d}.parquet")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limits[1]))
+    try:
+        source = ParquetInput(str(tmp_path))
+        assert len(list(source.pid_columns("uid"))) == limit
+        assert [b["uid"][0].as_py() for b in source.batches(["uid"])] == list(range(limit))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
 @pytest.mark.parametrize(
     ("column", "value"),
     [
@@ -505,8 +579,11 @@ def test_files_that_cannot_be_read(folder: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         ParquetInput(str(folder / "nowhere.parquet"))
     (folder / "text.parquet").write_text("uid,split")
-    with pytest.raises(InputError, match=r"text.parquet: cannot be read as parquet"):
+    with pytest.raises(InputError, match=r"text.parquet: not a readable parquet file"):
         ParquetInput(str(folder / "text.parquet"))
+    (folder / "rows.csv").write_text("uid,split")
+    with pytest.raises(InputError, match=r"rows.csv: is csv.* have to be parquet"):
+        ParquetInput(str(folder / "rows.csv"))
     damaged = bytearray(whole.read_bytes())
     damaged[20:2000] = bytes(1980)
     (folder / "damaged.parquet").write_bytes(damaged)

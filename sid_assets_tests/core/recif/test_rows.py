@@ -15,7 +15,7 @@ def test_ids_are_those_of_the_standard_library() -> None:
     rows = identifier.identify(
         pa.array(["1", "2", None, "1"]), pa.array([b"a\xff", b"", b"", b"a\xff"])
     )
-    said = [b"video_rec/7/" + row for row in (b"1|a\xff", b"2|", b"|", b"1|a\xff")]
+    said = [b"video_rec/7/" + row for row in (b"1:12:a\xff", b"1:20:", b"0:0:", b"1:12:a\xff")]
     digests = [hashlib.sha1(row).hexdigest() for row in said]  # noqa: S324 - no secret
     assert rows.digests.to_pylist() == digests
     assert rows.keys.tolist() == [int(digest[:16], 16) for digest in digests]
@@ -31,6 +31,14 @@ def test_ids_are_those_of_the_standard_library() -> None:
     assert identifier.distinct_uuids(first).to_pylist() == [expected(digests[0], 2)]
     other = identifier.identify(pa.array(["new"]))
     assert identifier.distinct_uuids(other) == other.uuids
+
+
+def test_texts_that_run_into_the_same_are_told_apart() -> None:
+    columns = [
+        pa.array(column) for column in zip(("1", "p|k", "w"), ("1", "p", "k|w"), strict=True)
+    ]
+    first, second = Identifier("sft_interactive_rec", 0).identify(*columns).digests.to_pylist()
+    assert first != second
 
 
 @given(st.lists(st.lists(st.integers(0, 9) | st.integers(2**64 - 9, 2**64 - 1))))
