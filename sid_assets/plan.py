@@ -6,59 +6,88 @@ a few texts to measure the time. Nothing is written.
 
 import logging
 import sys
+from dataclasses import replace
 
-from sid_assets.assets.catalog import catalog_source
-from sid_assets.assets.domains import ITEMS
+import pyarrow as pa
+
+from sid_assets.assets.catalog import catalog_source, texts_provenance
+from sid_assets.assets.domains import Domain, domains_of
+from sid_assets.core.embedders import Embedder
+from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.plan import Plan, make_plan
+from sid_assets.core.provenance import Provenance
 from sid_assets.core.refresh import RefreshPolicy, require_same_generation, require_small_change
 from sid_assets.core.scratch import scratch_folder
 from sid_assets.core.texts import read_item_texts
-from sid_assets.resources import make_embedder, vector_files
+from sid_assets.core.versions import Store
+from sid_assets.resources import planning_embedder, vector_files
 from sid_assets.settings import Settings
 
+NO_WEIGHTS = "the weights are not here yet; the run downloads them"
 
 def main() -> int:
-    """Print the plan; the exit status is 1 where there is none, or the refresh would stop."""
+    """Print the plans; the exit status is 1 where one is missing, or its refresh would stop."""
     logging.basicConfig(format="%(message)s")
     try:
         settings = Settings.from_environment()
-        plan = plan_refresh(settings)
-        print(plan.describe())
-        policy = RefreshPolicy(max_changed_share=settings.max_changed_share)
-        require_same_generation(plan.afresh, policy)
-        require_small_change(plan.changes, policy)
+        embedder = planning_embedder(settings)
     except SidAssetsError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
-    return 0
+    domains = domains_of(settings)
+    status = 0
+    for domain in domains:
+        if len(domains) > 1:
+            print(f"{domain.items.capitalize()}:")
+        try:
+            plan = plan_refresh(settings, domain, embedder)
+            print(plan.describe())
+            policy = RefreshPolicy(max_changed_share=settings.max_changed_share)
+            require_same_generation(plan.afresh, policy)
+            require_small_change(plan.changes, policy)
+        except SidAssetsError as error:
+            print(f"\n{error}", file=sys.stderr)
+            status = 1
+    embedder.close()
+    return status
 
 
-def plan_refresh(settings: Settings) -> Plan:
-    """The plan for the catalog that the settings name.
+def plan_refresh(settings: Settings, domain: Domain, embedder: Embedder) -> Plan:
+    """The plan for the catalog of a domain.
 
     Raises:
         SidAssetsError: The catalog cannot be read, or the embedder cannot be used.
     """
     # Whether bad rows may be dropped is for the run to decide.
-    source = catalog_source(settings, ITEMS, on_bad_rows="drop")
-    embedder = make_embedder(settings)
-    with scratch_folder(settings.store().root) as scratch:
+    source = catalog_source(settings, domain, on_bad_rows="drop")
+    store = settings.store()
+    with scratch_folder(store.root) as scratch:
         texts = read_item_texts(source, scratch_dir=scratch)
         for warning in texts.warnings:
             logging.warning(warning)
-        try:
-            return make_plan(
-                settings.store(),
-                ITEMS.table("item_embeddings"),
-                texts.reader,
-                embedder,
-                files=vector_files(settings, ITEMS.embeddings(settings), embedder.space),
-                calibrate=True,
-                log=logging.warning,
-            )
-        finally:
-            embedder.close()
+        missing = isinstance(embedder, Qwen3Embedder) and not embedder.has_weights()
+        plan = make_plan(
+            store,
+            domain.table("item_embeddings"),
+            _with_version(texts.reader, store, texts_provenance(settings, domain, texts)),
+            embedder,
+            files=vector_files(settings, domain.embeddings(settings), embedder.space),
+            calibrate=not missing,
+            log=logging.warning,
+        )
+    return replace(plan, unmeasured=NO_WEIGHTS) if missing and plan.texts else plan
+
+
+def _with_version(
+    texts: pa.RecordBatchReader, store: Store, provenance: Provenance
+) -> pa.RecordBatchReader:
+    """The texts, saying which version they are where the store has them already."""
+    there = store.current(provenance.asset)
+    details = Provenance.from_json(provenance.to_json()).details  # as they are kept
+    if not there or there.provenance.details != details:
+        return texts
+    return pa.RecordBatchReader.from_batches(there.provenance.attach(texts.schema), texts)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,6 @@
 """What the assets work with, made from the settings."""
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, get_args
 
 from sid_assets.core.adopted_vectors import VectorFiles, declared_space
@@ -14,16 +11,17 @@ from sid_assets.core.embedders.openai_server import REQUEST_TOKENS, OpenAIServer
 from sid_assets.core.embedders.qwen3 import Dtype, Qwen3Embedder
 from sid_assets.core.errors import InputError
 from sid_assets.core.pids import PidTypeSetting
-from sid_assets.core.places import is_local
 from sid_assets.core.provenance import EmbeddingSpace
 from sid_assets.core.refresh import RefreshPolicy, TokenizerSource, tokenizer_source
 from sid_assets.core.tokenizer_training import TrainingSettings
-from sid_assets.core.versions import Store
 from sid_assets.settings import Refresh, Settings
 
 EMBEDDERS = ("hashing", "qwen3", "openai")
 SERVER_TOKENISES = "server"
 """The value of `SID_EMBEDDING_TOKENIZER` that sends texts as they are."""
+
+PLANNING_PATIENCE = 2.0
+"""Seconds, about, that a plan waits for a server that is down; a run waits longer."""
 
 AUTOMATION_TAGS = ("dagster/schedule_name", "dagster/sensor_name")
 
@@ -59,6 +57,18 @@ def make_embedder(settings: Settings) -> Embedder:
         dtype=settings.choice("embedding_dtype", ("", *get_args(Dtype))) or None,
         batch_tokens=settings.batch_tokens or None,
     )
+
+
+def planning_embedder(settings: Settings) -> Embedder:
+    """The same embedder for a plan: of a server that is down it says so within seconds.
+
+    Raises:
+        InputError: As `make_embedder`.
+    """
+    embedder = make_embedder(settings)
+    if isinstance(embedder, OpenAIServerEmbedder):
+        return replace(embedder, patience=PLANNING_PATIENCE)
+    return embedder
 
 
 def vector_files(settings: Settings, files: str, space: EmbeddingSpace) -> VectorFiles | None:
@@ -116,14 +126,3 @@ def policy_of(context: Any, settings: Settings, refresh: Refresh) -> RefreshPoli
         allow_large_change=refresh.allow_large_change,
         max_changed_share=settings.max_changed_share,
     )
-
-
-@contextmanager
-def scratch_folder(store: Store) -> Iterator[str]:
-    """A folder for what does not fit into memory, beside the data where these have a local one."""
-    if not is_local(store.root) or not store.root.exists():
-        with tempfile.TemporaryDirectory() as folder:
-            yield folder
-        return
-    with tempfile.TemporaryDirectory(prefix=".scratch-", dir=store.root.path) as folder:
-        yield folder

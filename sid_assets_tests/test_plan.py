@@ -1,15 +1,22 @@
 """`python -m sid_assets.plan`: on a catalog, as one calls it."""
 
+import shutil
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from sid_assets import plan
+from sid_assets.assets.catalog import item_texts_asset
+from sid_assets.assets.domains import ITEMS
 from sid_assets.core.embedders.hashing import HashingEmbedder
+from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.embedding import embed_items
 from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.tables import commit_staged
 from sid_assets.core.versions import Store
+from sid_assets.definitions import resources
+from sid_assets.settings import Settings
 from sid_assets_tests.core.table_fixtures import commit_texts
 
 
@@ -54,3 +61,62 @@ def test_a_refresh_that_would_stop_is_told_with_its_plan(catalog, monkeypatch, c
     assert "would change or remove 67% of the items" in said.err
     monkeypatch.setenv("SID_MAX_CHANGED_SHARE", "0.9")
     assert plan.main() == 0
+
+
+def test_there_is_a_plan_for_each_domain(catalog, monkeypatch, capsys):
+    goods = catalog.with_name("goods.csv")
+    goods.write_text("pid,title\n7,a lamp\n")
+    monkeypatch.setenv("SID_GOODS_CATALOG", str(goods))
+    assert plan.main() == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == ["Items:", "The refresh: 2 new, 0 changed, 0 removed, 0 unchanged items."]
+    assert said[5:7] == ["Goods:", "The refresh: 1 new, 0 changed, 0 removed, 0 unchanged items."]
+    goods.unlink()
+    assert plan.main() == 1
+    said = capsys.readouterr()
+    assert "The refresh: 2 new" in said.out
+    assert "goods.csv" in said.err
+
+
+def test_a_server_that_is_down_only_costs_the_time(catalog, monkeypatch, capsys):
+    monkeypatch.setattr(plan, "RETRIES", 0)
+    monkeypatch.setenv("SID_EMBEDDER", "openai")
+    monkeypatch.setenv("SID_EMBEDDING_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("SID_EMBEDDING_TOKENIZER", "server")
+    assert plan.main() == 0
+    said = capsys.readouterr().out
+    assert "To embed: 2 texts" in said
+    assert "Time: not measured (http://127.0.0.1:9/v1: " in said
+
+
+def test_no_weights_are_downloaded_for_a_plan(catalog, small_model, tmp_path, monkeypatch, capsys):
+    bare = tmp_path / "bare"
+    shutil.copytree(small_model, bare)
+    (bare / "model.safetensors").unlink()
+    monkeypatch.setenv("SID_EMBEDDER", "qwen3")
+    monkeypatch.setenv("SID_EMBEDDING_MODEL", str(bare))
+    monkeypatch.setattr(Qwen3Embedder, "embed", lambda *arguments: pytest.fail("loads weights"))
+    assert plan.main() == 0
+    assert "Time: not measured (the weights are not here yet; " in capsys.readouterr().out
+
+
+def test_a_run_that_was_killed_needs_no_more_room_for_what_it_staged(catalog, capsys):
+    staged = materialize_texts_and_stage(catalog)
+    assert plan.plan_refresh(staged, ITEMS, HashingEmbedder()).disk_needed < 16_384
+    catalog.write_text(catalog.read_text() + "4,four\n")
+    assert plan.plan_refresh(staged, ITEMS, HashingEmbedder()).disk_needed > 3 * 16_384
+
+
+def materialize_texts_and_stage(catalog: Path) -> Settings:
+    """Commit the catalog's texts as the asset does, and stage their vectors without a commit."""
+    catalog.write_text("pid,title\n1,one two\n2,three\n")
+    settings = Settings.from_environment()
+    item_texts = item_texts_asset(ITEMS)
+    assert dg.materialize([item_texts], resources=resources(settings)).success
+    store = settings.store()
+    texts = store.require("item_texts")
+    staged, *_ = embed_items(
+        store, "item_embeddings", texts, HashingEmbedder(), RefreshPolicy(), print, print
+    )
+    staged.staging.close()
+    return settings

@@ -69,7 +69,9 @@ def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:
             for warning in texts.warnings:
                 context.log.warning(f"{table}: {warning}")
             _store_rejected(store, table, texts)
-            staged = stage_rows(store, table, texts.reader, _provenance(table, settings, texts))
+            staged = stage_rows(
+                store, table, texts.reader, texts_provenance(settings, domain, texts)
+            )
         context.add_output_metadata(
             texts.counts.metadata() | _plan(context, settings, domain, staged)
         )
@@ -112,9 +114,10 @@ def _plan(
     return plan.metadata()
 
 
-def _provenance(table: str, settings: Settings, texts: ItemTexts) -> Provenance:
+def texts_provenance(settings: Settings, domain: Domain, texts: ItemTexts) -> Provenance:
+    """Where the `item_texts` of a domain come from: the same for the same texts."""
     return Provenance(
-        table,
+        domain.table("item_texts"),
         details={
             "template": settings.text_template,
             "fingerprint": texts.fingerprint,

@@ -303,9 +303,7 @@ def adopt(
         InputError: A vector or a pid is not as it has to be.
         StoreError: The disk is full.
     """
-    content = hashlib.sha256(wanted.mask.tobytes())
-    content.update(f"{files.files.fingerprint} {texts.provenance.version}".encode())
-    key = f"adopted-{content.hexdigest()[:16]}"
+    key = _key(texts.provenance.version, files, wanted)
     staging = store.stage(table, key, locked=True)
     adopted = _finished(staging, key)
     if adopted is None:
@@ -317,6 +315,21 @@ def adopt(
             "of unit norm, and were normalised."
         )
     return adopted
+
+
+def adopted_already(
+    store: Store, table: str, texts_version: str, files: VectorFiles, wanted: WantedRows
+) -> bool:
+    """Whether an earlier run staged the wanted vectors for this version of the texts."""
+    key = _key(texts_version, files, wanted)
+    runs = store.unfinished(table)
+    return any(run.state.get("key") == key and (run.folder / ADOPTED).exists() for run in runs)
+
+
+def _key(texts_version: str, files: VectorFiles, wanted: WantedRows) -> str:
+    content = hashlib.sha256(wanted.mask.tobytes())
+    content.update(f"{files.files.fingerprint} {texts_version}".encode())
+    return f"adopted-{content.hexdigest()[:16]}"
 
 
 def _finished(staging: Staging, key: str) -> Adopted | None:

@@ -274,6 +274,7 @@ def _stage(
         table,
         key=f"{texts.provenance.version}-{space.digest}{f'-{adopted.key}' if adopted else ''}",
         make_state=lambda: {
+            "texts": texts.provenance.version,
             "space": space.digest,
             "pid_type": texts.pid_type,
             "chunks": [

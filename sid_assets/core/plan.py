@@ -10,15 +10,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core import schema
-from sid_assets.core.adopted_vectors import ROW, VectorFiles, WantedRows
+from sid_assets.core.adopted_vectors import ROW, VectorFiles, WantedRows, adopted_already
 from sid_assets.core.chunks import DamageError
 from sid_assets.core.embedders import Embedded, Embedder, Memory
-from sid_assets.core.places import free_bytes
+from sid_assets.core.errors import InputError
+from sid_assets.core.places import folder_bytes, free_bytes
+from sid_assets.core.provenance import Provenance
 from sid_assets.core.refresh import Changes, why_afresh
 from sid_assets.core.schema import EMBEDDING_DIM, Pid
 from sid_assets.core.sorted_join import joined
 from sid_assets.core.vector_sources import VectorSources, unfinished_runs
-from sid_assets.core.versions import Store, Version
+from sid_assets.core.versions import Staging, Store, Version
 
 SAMPLE_TEXTS = 512
 """Texts that tokens are counted on, and speed is measured with."""
@@ -47,12 +49,16 @@ class Plan:
         tokens_counted: Whether tokens are counted; else they are estimated from `sample`.
         seconds: Time to embed on this device, from a calibration; None where none was made.
         memory: What the embedder needs and what its device has free; None where it does not matter.
-        disk_needed: Bytes of the new version of the vectors, and of adopted ones on their way.
+        disk_needed: Bytes of the new version of the vectors, and of adopted ones on their way,
+            without what an unfinished run of the same texts has staged of them.
         disk_free: Bytes free where it goes; None on an object store.
         sample: Some of the texts to embed, spread over all of them.
         adopted: New items whose vectors are adopted from files; they are not among the texts to
             embed.
         wanted: Which rows of the files these are; None without files.
+        cut: Texts to embed that are longer than `max_length`; counted or estimated as tokens are.
+        max_length: Longest text in tokens that the embedder takes (0: no limit, or not known).
+        unmeasured: Why no time was measured, though somebody wanted to know it; else "".
     """
 
     changes: Changes
@@ -69,6 +75,9 @@ class Plan:
     sample: tuple[str, ...] = field(repr=False)
     adopted: int = 0
     wanted: WantedRows | None = field(default=None, repr=False, compare=False)
+    cut: int = 0
+    max_length: int = 0
+    unmeasured: str = ""
 
     @property
     def fits_disk(self) -> bool:
@@ -88,8 +97,14 @@ class Plan:
         if not self.tokens_counted:
             tokens = f"about {tokens} (estimated from {len(self.sample):,} of them)"
         lines.append(f"To embed: {self.texts:,} texts, {tokens}.")
+        if self.cut:
+            about = "" if self.tokens_counted else "about "
+            share = f"{self.cut / self.texts:.2%}"
+            lines.append(f"Cut to {self.max_length:,} tokens: {about}{self.cut:,} texts ({share}).")
         if self.seconds is not None:
             lines.append(f"Time on this device: about {_duration(self.seconds)}.")
+        elif self.unmeasured:
+            lines.append(f"Time: not measured ({self.unmeasured}).")
         if self.memory:
             needed, free = _gigabytes(self.memory.needed), _gigabytes(self.memory.free)
             verdict = "" if _fits(self.memory) else " It does not fit."
@@ -104,6 +119,7 @@ class Plan:
         """The figures, for the UI."""
         figures: dict[str, Any] = {f"plan_items_{k}": n for k, n in asdict(self.changes).items()}
         figures |= {"plan_texts_to_embed": self.texts, "plan_tokens": self.tokens}
+        figures["plan_texts_cut"] = self.cut
         if self.adopted:
             figures["plan_items_adopted"] = self.adopted
         if self.seconds is not None:
@@ -128,16 +144,16 @@ def make_plan(
     Args:
         store: Where the tables are.
         table: Asset key of `item_embeddings`.
-        texts: Rows of `item_texts`, sorted by pid.
+        texts: Rows of `item_texts`, sorted by pid. Where its schema says which version of the
+            table they are, what an unfinished run staged for it need not be written again.
         embedder: What would embed them. Its weights are loaded only to calibrate.
         files: Vectors that exist already; only their ids are read.
         calibrate: Whether to measure the time, which takes a few seconds and loads the weights;
-            where these do not fit, the time is not measured.
+            where that cannot be done, the plan says why.
         log: Takes warnings, in words.
 
     Raises:
-        InputError: The embedder cannot say which vectors it makes, or cannot embed; or the files
-            cannot be read.
+        InputError: The embedder cannot say which vectors it makes, or the files cannot be read.
         StoreError: The texts cannot be read.
     """
     before = store.current(table)
@@ -158,7 +174,10 @@ def make_plan(
     counts = embedder.count_tokens(sample)
     tokens_per_character = int(counts.lengths.sum()) / max(sum(map(len, sample)), 1)
     memory = embedder.memory() if survey.texts else None
-    calibrate = calibrate and _fits(memory)
+    seconds, unmeasured = None, ""
+    if calibrate:
+        seconds, unmeasured = _calibrated(survey.characters, embedder, sample, memory)
+    disk = _Disk(store, table, texts.schema)
     return Plan(
         changes=survey.changes,
         staged=survey.staged,
@@ -167,14 +186,55 @@ def make_plan(
         characters=survey.characters,
         tokens=round(tokens_per_character * survey.characters),
         tokens_counted=len(sample) == survey.texts and not counts.estimated,
-        seconds=_seconds(survey.characters, embedder, sample) if calibrate else None,
+        seconds=seconds,
         memory=memory,
-        disk_needed=(survey.rows + COPIES_OF_ADOPTED * survey.adopted) * BYTES_PER_ROW,
+        disk_needed=disk.needed(survey.rows, unfinished) + disk.needed_to_adopt(files, wanted),
         disk_free=free_bytes(store.root),
         sample=tuple(sample),
         adopted=survey.adopted,
         wanted=survey.wanted,
+        cut=round(counts.truncated / max(len(sample), 1) * survey.texts),
+        max_length=embedder.space.max_length,
+        unmeasured=unmeasured,
     )
+
+
+class _Disk:
+    """What is still to be written, given what unfinished runs of the very same texts staged."""
+
+    def __init__(self, store: Store, table: str, texts: pa.Schema) -> None:
+        provenance = Provenance.of(texts)
+        self._store = store
+        self._table = table
+        self._texts_version = provenance.version if provenance else ""
+
+    def needed(self, rows: int, unfinished: Sequence[Staging]) -> int:
+        """Bytes of the new version. Its run goes on in the folder of an unfinished one."""
+        again = (run for run in unfinished if self._is_of_these_texts(run))
+        return max(0, rows * BYTES_PER_ROW - sum(folder_bytes(run.folder) for run in again))
+
+    def _is_of_these_texts(self, run: Staging) -> bool:
+        return bool(self._texts_version) and run.state.get("texts") == self._texts_version
+
+    def needed_to_adopt(self, files: VectorFiles | None, wanted: WantedRows | None) -> int:
+        """Bytes of adopted vectors until the commit: nothing where they are staged already."""
+        if not files or not wanted or not wanted.count:
+            return 0
+        if adopted_already(self._store, self._table, self._texts_version, files, wanted):
+            return 0
+        return COPIES_OF_ADOPTED * wanted.count * BYTES_PER_ROW
+
+
+def _calibrated(
+    characters: int, embedder: Embedder, sample: Sequence[str], memory: Memory | None
+) -> tuple[float | None, str]:
+    """The seconds that embedding takes here; or None, and why they cannot be measured."""
+    if not _fits(memory):
+        return None, "the weights do not fit into memory"
+    try:
+        return _seconds(characters, embedder, sample), ""
+    except InputError as error:
+        return None, str(error)
 
 
 class _Survey:

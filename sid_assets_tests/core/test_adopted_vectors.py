@@ -275,6 +275,10 @@ def test_a_run_that_failed_after_adopting_does_not_read_the_files_again(tmp_path
         raise AssertionError("read again")
 
     monkeypatch.setattr(VectorFiles, "vectors", fail)
+    reader = commit_texts(store, texts).stream(["pid", "text", "text_hash"])
+    plan = make_plan(store, "item_embeddings", reader, FakeEmbedder(), files=files)
+    assert plan.adopted == 3
+    assert plan.disk_needed < 5 * 16_384  # the version, and nothing of what is adopted already
     run = adopt(store, texts, files)
     assert (run.progress.adopted, run.progress.embedded) == (3, 1)
     left = [path for path in store.history("item_embeddings").iterdir() if path.is_dir()]

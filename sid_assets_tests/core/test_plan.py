@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from sid_assets.core import plan as planning
 from sid_assets.core.embedders import Embedded, Memory, TokenCounts
 from sid_assets.core.embedding import embed_items
+from sid_assets.core.errors import InputError
 from sid_assets.core.plan import Plan, make_plan, measure_speed
+from sid_assets.core.provenance import EmbeddingSpace
 from sid_assets.core.refresh import Changes, RefreshPolicy
 from sid_assets.core.versions import Store
 from sid_assets_tests.core.table_fixtures import (
@@ -95,6 +97,53 @@ def test_another_space_is_told(store):
     )
     assert "Starts afresh: the vectors in" in plan.describe()
     assert "model: 'fake' -> 'other'" in plan.describe()
+
+
+def test_what_is_staged_for_the_same_texts_needs_no_more_room(store):
+    texts = commit_texts(store, item_texts(range(10)))
+    columns = ["pid", "text", "text_hash"]
+    first = make_plan(store, "item_embeddings", texts.stream(columns), FakeEmbedder())
+    staged, *_ = embed_items(
+        store, "item_embeddings", texts, FakeEmbedder(), RefreshPolicy(), print, print
+    )
+    staged.staging.close()
+    again = make_plan(store, "item_embeddings", texts.stream(columns), FakeEmbedder())
+    assert first.disk_needed > 10 * 16_384
+    assert again.disk_needed < 16_384
+    other = commit_texts(store, item_texts(range(11)))
+    plan = make_plan(store, "item_embeddings", other.stream(columns), FakeEmbedder())
+    assert plan.disk_needed > 11 * 16_384  # it only takes over what is staged
+
+
+def test_texts_that_are_cut_are_told(store):
+    class Short(FakeEmbedder):
+        """Takes two words."""
+
+        @property
+        def space(self) -> EmbeddingSpace:
+            return replace(super().space, max_length=2)
+
+        def count_tokens(self, texts) -> TokenCounts:
+            lengths = super().count_tokens(texts).lengths
+            return TokenCounts(np.minimum(lengths, 2), int((lengths > 2).sum()), estimated=False)
+
+    plan = plan_for(store, {1: "one", 2: "one two three", 3: "one", 4: "one"}, Short())
+    assert "Cut to 2 tokens: 1 texts (25.00%)." in plan.describe()
+    assert plan.metadata()["plan_texts_cut"] == 1
+    many = {pid: "one" if pid < 3000 else "one two three" for pid in range(4000)}
+    plan = plan_for(store, many, Short())
+    assert plan.cut == pytest.approx(1000, rel=0.02)
+    assert "Cut to 2 tokens: about " in plan.describe()
+
+
+def test_a_calibration_that_fails_leaves_the_plan(store):
+    class Down(FakeEmbedder):
+        def embed(self, texts) -> Embedded:
+            raise InputError("the server does not answer")
+
+    plan = plan_for(store, item_texts(range(3)), Down(), calibrate=True)
+    assert (plan.texts, plan.tokens, plan.seconds) == (3, 9, None)
+    assert "Time: not measured (the server does not answer)." in plan.describe()
 
 
 def test_a_new_generation_knows_which_items_are_gone(store):
@@ -246,6 +295,7 @@ def test_figures_for_the_ui():
         "plan_items_moved": 0,
         "plan_texts_to_embed": 3,
         "plan_tokens": 9,
+        "plan_texts_cut": 0,
         "plan_seconds": 7.0,
         "plan_disk_bytes": 1_500_000_000,
     }

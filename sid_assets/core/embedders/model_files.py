@@ -1,6 +1,7 @@
 """Where the files of a model are, and which version of it they are: on the hub or in a folder."""
 
 import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,6 +67,19 @@ class ModelFiles:
                 f"{self.model} at revision {self.revision!r}: {filename} can neither be found nor "
                 f"downloaded, and there is no folder of that name. {type(error).__name__}: {error}"
             ) from error
+
+    def has_weights(self) -> bool:
+        """Whether all weights are on this machine, so that loading them downloads nothing.
+
+        Raises:
+            InputError: The model's config.json cannot be had.
+        """
+        folder = self.path("config.json").parent
+        files = {"model.safetensors"}
+        index = folder / "model.safetensors.index.json"
+        if index.is_file():
+            files = set(json.loads(index.read_bytes())["weight_map"].values())
+        return all((folder / file).is_file() for file in files)
 
     def version(self, filename: str) -> str:
         """What pins the version that a file belongs to.

@@ -122,6 +122,10 @@ class Qwen3Embedder:
         tokenized = self._tokenizer.encode(texts)
         return TokenCounts(tokenized.lengths, truncated=int(tokenized.cut.sum()), estimated=False)
 
+    def has_weights(self) -> bool:
+        """Whether `embed` finds the weights on this machine; else it downloads them."""
+        return self._files.has_weights()
+
     def memory(self) -> Memory:
         """Bytes for the weights and the working memory of a batch, against what is free.
 

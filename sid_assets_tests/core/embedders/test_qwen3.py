@@ -400,6 +400,19 @@ def test_the_space_of_a_folder_follows_its_files_and_not_its_place(
     assert Qwen3Embedder(str(moved)).space.tokenizer_revision == space.tokenizer_revision
 
 
+def test_whether_weights_are_here(small_model: Path, tmp_path: Path) -> None:
+    assert Qwen3Embedder(str(small_model)).has_weights()
+    shards = {f"layer.{n}": f"model-{n}-of-2.safetensors" for n in (1, 2)}
+    shutil.copy(small_model / "config.json", tmp_path)
+    embedder = Qwen3Embedder(str(tmp_path))
+    assert not embedder.has_weights()
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+    (tmp_path / "model-1-of-2.safetensors").touch()
+    assert not embedder.has_weights()
+    (tmp_path / "model-2-of-2.safetensors").touch()
+    assert embedder.has_weights()
+
+
 def test_a_folder_has_no_revision(small_model: Path) -> None:
     with pytest.raises(InputError, match="a folder has no revision 'v2'"):
         _ = Qwen3Embedder(str(small_model), revision="v2").space
