@@ -23,6 +23,7 @@ from sid_assets.checks import (
     training_checks,
     vocabulary_checks,
 )
+from sid_assets.dead_runs import end_runs_that_were_killed, watched
 from sid_assets.io_managers import ParquetIOManager
 from sid_assets.settings import Refresh, Settings
 
@@ -61,9 +62,9 @@ def definitions(settings: Settings) -> dg.Definitions:
         ],
         jobs=[refresh_semantic_ids],
         schedules=[refresh_schedule(settings)],
-        sensors=[refresh_on_new_catalog],
+        sensors=[refresh_on_new_catalog, end_runs_that_were_killed],
         resources=resources(settings),
-        executor=dg.in_process_executor if demo else dg.multiprocess_executor,
+        executor=watched(dg.in_process_executor if demo else dg.multiprocess_executor),
     )
 
 

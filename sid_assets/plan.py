@@ -26,6 +26,7 @@ from sid_assets.settings import Settings
 
 NO_WEIGHTS = "the weights are not here yet; the run downloads them"
 
+
 def main() -> int:
     """Print the plans; the exit status is 1 where one is missing, or its refresh would stop."""
     logging.basicConfig(format="%(message)s")

@@ -60,7 +60,7 @@ class DagsterDev:
 def dagster_dev(home: Path, settings: Mapping[str, str]) -> Iterator[DagsterDev]:
     """Start `dagster dev` with its state in a folder, and stop it with all it started."""
     port = _free_port()
-    _write_instance(home)
+    write_instance(home)
     environment = {
         **os.environ,
         "DAGSTER_HOME": str(home),
@@ -91,7 +91,7 @@ def dagster_dev(home: Path, settings: Mapping[str, str]) -> Iterator[DagsterDev]
         log.close()
 
 
-def _write_instance(home: Path) -> None:
+def write_instance(home: Path) -> None:
     """The project's own dagster.yaml, with its state below this folder."""
     home.mkdir(parents=True, exist_ok=True)
     text = (REPOSITORY / "dagster.yaml").read_text()
