@@ -1,4 +1,4 @@
-"""A run that was killed, in a real process: it is told from a living one, and nothing waits for it."""
+"""Runs that were killed, in real processes: they are told from living ones, and not waited for."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ def home(tmp_path: Path) -> Path:
 
 @contextmanager
 def running(home: Path, **settings: str) -> Iterator[subprocess.Popen]:
-    """`dagster asset materialize` of texts and embeddings, killed at the end with all it started."""
+    """`dagster asset materialize` of texts and embeddings, killed at the end with its steps."""
     environment = {
         **os.environ,
         "DAGSTER_HOME": str(home),

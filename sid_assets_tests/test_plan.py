@@ -6,7 +6,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sid_assets import plan, resources
+from sid_assets import plan
+from sid_assets import resources as planned
 from sid_assets.assets.catalog import item_texts_asset
 from sid_assets.assets.domains import ITEMS
 from sid_assets.core.embedders.hashing import HashingEmbedder
@@ -79,7 +80,7 @@ def test_there_is_a_plan_for_each_domain(catalog, monkeypatch, capsys):
 
 
 def test_a_server_that_is_down_only_costs_the_time(catalog, monkeypatch, capsys):
-    monkeypatch.setattr(resources, "PLANNING_PATIENCE", 0.0)
+    monkeypatch.setattr(planned, "PLANNING_PATIENCE", 0.0)
     monkeypatch.setenv("SID_EMBEDDER", "openai")
     monkeypatch.setenv("SID_EMBEDDING_URL", "http://127.0.0.1:9/v1")
     monkeypatch.setenv("SID_EMBEDDING_TOKENIZER", "server")
