@@ -270,6 +270,9 @@ def _results(
         finding = findings.get(key.name) or Finding(
             False, "not looked at: see the check that failed"
         )
+        if not finding.passed:
+            tell = context.log.warning if key.name in WARNINGS else context.log.error
+            tell(f"{key.asset_key.to_user_string()}: check {key.name}: {finding.description}")
         yield dg.AssetCheckResult(
             asset_key=key.asset_key,
             check_name=key.name,

@@ -24,6 +24,10 @@ from sid_assets.core.versions import Store
 from sid_assets.resources import planning_embedder, vector_files
 from sid_assets.settings import Settings
 
+REFUSED = (
+    "The run stops at the bad rows above, unless on_bad_rows: drop is set (config of item_texts); "
+    "the plan is without them."
+)
 NO_WEIGHTS = "the weights are not here yet; the run downloads them"
 
 
@@ -42,8 +46,11 @@ def main() -> int:
         if len(domains) > 1:
             print(f"{domain.items.capitalize()}:")
         try:
-            plan = plan_refresh(settings, domain, embedder)
+            plan, complete = plan_refresh(settings, domain, embedder)
             print(plan.describe())
+            if not complete:
+                print(f"\n{REFUSED}", file=sys.stderr)
+                status = 1
             policy = RefreshPolicy(max_changed_share=settings.max_changed_share)
             require_same_generation(plan.afresh, policy)
             require_small_change(plan.changes, policy)
@@ -54,8 +61,8 @@ def main() -> int:
     return status
 
 
-def plan_refresh(settings: Settings, domain: Domain, embedder: Embedder) -> Plan:
-    """The plan for the catalog of a domain.
+def plan_refresh(settings: Settings, domain: Domain, embedder: Embedder) -> tuple[Plan, bool]:
+    """The plan for the catalog of a domain, and whether all its rows are good.
 
     Raises:
         SidAssetsError: The catalog cannot be read, or the embedder cannot be used.
@@ -77,7 +84,9 @@ def plan_refresh(settings: Settings, domain: Domain, embedder: Embedder) -> Plan
             calibrate=not missing,
             log=logging.warning,
         )
-    return replace(plan, unmeasured=NO_WEIGHTS) if missing and plan.texts else plan
+    if missing and plan.texts:
+        plan = replace(plan, unmeasured=NO_WEIGHTS)
+    return plan, texts.rejected is None
 
 
 def _with_version(

@@ -54,9 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{one.table:<28} {one.what:<44} {one.bytes / 1e6:>12,.1f} MB  {one.folder.name}")
     for problem in problems:
         print(f"Left alone: {problem}", file=sys.stderr)
-    total = (
-        f"{len(found):,} folders in {store.root}, {sum(one.bytes for one in found) / 1e9:,.2f} GB"
-    )
+    folders = "folder" if len(found) == 1 else "folders"
+    size = sum(one.bytes for one in found) / 1e6
+    total = f"{len(found):,} {folders} in {store.root}, {size:,.1f} MB"
     print(f"Removed {total}." if remove else f"{total}. Nothing was removed: say --yes to do it.")
     return 1 if problems else 0
 
@@ -115,7 +115,7 @@ def _removable(store: Store, table: str) -> Iterator[Removable]:
         before = store.history(table) / current.before
         if before.exists():
             yield _described(table, "the version before", before)
-    if current and _is_rejected(table):
+    if current and current.rows and _is_rejected(table):
         yield _described(table, f"{current.rows:,} rejected rows of the catalog", current.folder)
 
 

@@ -55,6 +55,20 @@ def _tamper(settings, table: str) -> None:
     pq.write_table(pq.read_table(path).slice(1), path)
 
 
+def test_a_check_that_fails_is_told_in_the_log(tmp_path, capfd):
+    """The command line shows no checks, and the log is full of lines that nobody reads."""
+    write_catalog(tmp_path / "catalog.parquet", pids=range(60))
+    made = settings_for(tmp_path)
+    assert materialize(made, "item_texts").success
+    told = capfd.readouterr().err
+    assert "WARNING" in told
+    assert "item_texts: check pid_zero: " in told
+    _tamper(made, "item_texts")
+    assert not _check(made, "item_texts").success
+    told = capfd.readouterr().err
+    assert "item_texts: check files: " in told
+
+
 @pytest.mark.parametrize("table", ["item_texts", "item_embeddings", "codes", "pid2sid"])
 def test_a_tampered_file_fails_its_checks(settings, table):
     assert _check(settings, table).success

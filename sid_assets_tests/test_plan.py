@@ -24,7 +24,7 @@ from sid_assets_tests.core.table_fixtures import commit_texts
 @pytest.fixture
 def catalog(tmp_path, monkeypatch) -> Path:
     path = tmp_path / "catalog.csv"
-    path.write_text("pid,title\n1,one two\n2,three\n3,\n")
+    path.write_text("pid,title\n1,one two\n2,three\n")
     monkeypatch.chdir(tmp_path)  # no .env of a developer
     monkeypatch.setenv("SID_CATALOG", str(path))
     monkeypatch.setenv("SID_TEXT_TEMPLATE", "{title}")
@@ -32,15 +32,24 @@ def catalog(tmp_path, monkeypatch) -> Path:
     return path
 
 
-def test_it_says_what_a_refresh_would_do_and_writes_nothing(catalog, capsys, caplog):
+def test_it_says_what_a_refresh_would_do_and_writes_nothing(catalog, capsys):
     assert plan.main() == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "The refresh: 2 new, 0 changed, 0 removed, 0 unchanged items."
     assert lines[1] == "To embed: 2 texts, 3 tokens."
     assert lines[2].startswith("Time on this device: about ")
-    assert lines[3].startswith("Disk: 0.00 GB for the new version of the vectors, ")
-    assert "the text is empty (1 row)" in caplog.text
+    assert lines[3].startswith("Disk: 0.0 MB for the new version of the vectors, ")
     assert not (catalog.parent / "data").exists()
+
+
+def test_rows_that_the_run_refuses_are_told_and_the_plan_is_without_them(catalog, capsys, caplog):
+    with catalog.open("a") as file:
+        file.write("3,\n")
+    assert plan.main() == 1
+    said = capsys.readouterr()
+    assert "To embed: 2 texts" in said.out
+    assert "the text is empty (1 row)" in caplog.text
+    assert "The run stops at the bad rows above, unless on_bad_rows: drop is set" in said.err
 
 
 def test_what_is_wrong_is_told(catalog, monkeypatch, capsys):
@@ -103,9 +112,9 @@ def test_no_weights_are_downloaded_for_a_plan(catalog, small_model, tmp_path, mo
 
 def test_a_run_that_was_killed_needs_no_more_room_for_what_it_staged(catalog, capsys):
     staged = materialize_texts_and_stage(catalog)
-    assert plan.plan_refresh(staged, ITEMS, HashingEmbedder()).disk_needed < 16_384
+    assert plan.plan_refresh(staged, ITEMS, HashingEmbedder())[0].disk_needed < 16_384
     catalog.write_text(catalog.read_text() + "4,four\n")
-    assert plan.plan_refresh(staged, ITEMS, HashingEmbedder()).disk_needed > 3 * 16_384
+    assert plan.plan_refresh(staged, ITEMS, HashingEmbedder())[0].disk_needed > 3 * 16_384
 
 
 def materialize_texts_and_stage(catalog: Path) -> Settings:

@@ -68,13 +68,16 @@ def sid_quality_asset(domain: Domain) -> dg.AssetsDefinition:
         report = store.root / f"{domain.table(REPORT)}"
         write_text(report, _report(settings, codes, item_texts, quality, interactions))
         context.log.info(f"{domain.table('sid_quality')}: the page is {report}")
+        results = [
+            _collisions(settings, quality),
+            _utilisation(settings, quality),
+            _reconstruction(settings, quality, tokenizer),
+        ]
+        for result in results:
+            if not result.passed:
+                context.log.warning(f"{domain.table('sid_quality')}: {result.description}.")
         return dg.MaterializeResult(
-            metadata=_metadata(quality, interactions, str(report)),
-            check_results=[
-                _collisions(settings, quality),
-                _utilisation(settings, quality),
-                _reconstruction(settings, quality, tokenizer),
-            ],
+            metadata=_metadata(quality, interactions, str(report)), check_results=results
         )
 
     return sid_quality

@@ -91,6 +91,10 @@ def _rows(files: TableFiles, position: int) -> Iterator[Iterator[list[str]]]:
     except csv.Error as error:
         raise InputError(f"{name}: line {line + 1} is malformed: {error}.") from error
     except UnicodeDecodeError as error:
-        raise InputError(f"{name}: not UTF-8, after line {line} ({error.reason}).") from error
+        place = f"after line {line}" if line else "near its beginning"
+        raise InputError(
+            f"{name}: not UTF-8, {place} ({error.reason}). Convert it, as with "
+            "`iconv -f <its encoding> -t UTF-8`."
+        ) from error
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{name}: cannot be read on after line {line} ({error}).") from error

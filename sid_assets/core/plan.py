@@ -106,12 +106,12 @@ class Plan:
         elif self.unmeasured:
             lines.append(f"Time: not measured ({self.unmeasured}).")
         if self.memory:
-            needed, free = _gigabytes(self.memory.needed), _gigabytes(self.memory.free)
+            needed, free = _size(self.memory.needed), _size(self.memory.free)
             verdict = "" if _fits(self.memory) else " It does not fit."
             lines.append(f"Memory: {needed} needed, {self.memory.device} has {free} free.{verdict}")
-        disk = f"Disk: {_gigabytes(self.disk_needed)} for the new version of the vectors"
+        disk = f"Disk: {_size(self.disk_needed)} for the new version of the vectors"
         if self.disk_free is not None:
-            disk += f", {_gigabytes(self.disk_free)} free"
+            disk += f", {_size(self.disk_free)} free"
         lines.append(f"{disk}.{'' if self.fits_disk else ' It does not fit.'}")
         return "\n".join(lines)
 
@@ -393,5 +393,5 @@ def _duration(seconds: float) -> str:
     return f"{seconds:,.0f} seconds"
 
 
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:,.2f} GB"
+def _size(bytes_: int) -> str:
+    return f"{bytes_ / 1e9:,.2f} GB" if bytes_ >= 1e9 else f"{bytes_ / 1e6:,.1f} MB"

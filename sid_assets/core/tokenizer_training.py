@@ -156,8 +156,10 @@ def _require_enough(trained: int, held_out: int, settings: TrainingSettings) -> 
         return ()
     return (
         f"{trained:,} vectors for {settings.codebook_size:,} centroids are fewer than "
-        f"{FEW_POINTS} each: expect codes that generalise badly. A smaller codebook would fit "
-        "better.",
+        f"{FEW_POINTS} each: the first layer fits them one by one, later ones have little to tell "
+        "apart, and new items are coded badly. Set SID_CODEBOOK_SIZE to "
+        f"{max(2, trained // FEW_POINTS):,} or so; a tokenizer that is there already is trained "
+        "anew only with new_generation.",
     )
 
 

@@ -168,7 +168,9 @@ def test_no_vectors_at_all():
 
 
 def test_few_vectors_for_each_centroid_is_worth_a_note():
-    assert "fewer than 39 each" in train([made_vectors(rows=200)], SETTINGS).notes[0]
+    (note,) = train([made_vectors(rows=200)], SETTINGS).notes
+    assert "fewer than 39 each" in note
+    assert "Set SID_CODEBOOK_SIZE to 4 or so" in note
     assert train([made_vectors()], SETTINGS).notes == ()
 
 
