@@ -72,6 +72,7 @@ def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:
             staged = stage_rows(
                 store, table, texts.reader, texts_provenance(settings, domain, texts)
             )
+        context.log.info(f"{table}: {texts.counts.items:,} items.")
         context.add_output_metadata(
             texts.counts.metadata() | _plan(context, settings, domain, staged)
         )

@@ -45,6 +45,8 @@ def tokenizer_checkpoint(
     if before and keeps_tokenizer(before, wanted, space, policy):
         context.log.info(f"{TABLE}: kept, {before.provenance.tokenizer[:16]}")
         return dg.MaterializeResult(metadata=_metadata(store, before, kept=True))
+    if wanted.kind == "train":
+        context.log.info(f"{TABLE}: training on {item_embeddings.rows:,} vectors or a sample.")
     made = make_tokenizer(wanted, settings.tokenizer, item_embeddings, training_settings(settings))
     for note in made.notes:
         context.log.warning(f"{TABLE}: {note}")

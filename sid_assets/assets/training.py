@@ -104,6 +104,7 @@ def training_assets(stage: Stage, *, goods: bool = False) -> dg.AssetsDefinition
                     raise
                 if staged:
                     counts = staged.provenance.details["counts"]
+                    context.log.info(f"{table_of(name)}: {counts['written']:,} rows.")
                     metadata = _metadata(DATA_SETS[name], counts)
                     yield dg.Output(staged, table_of(name), metadata=metadata)
         finally:
