@@ -30,7 +30,7 @@ def make_embedder(settings: Settings) -> Embedder:
     """The embedder that `SID_EMBEDDER` names.
 
     Raises:
-        InputError: It names none, or a setting it needs is missing.
+        InputError: It names none, or a setting it needs is missing or contradicts another.
     """
     kind = settings.choice("embedder", EMBEDDERS)
     if kind == "hashing":
@@ -38,6 +38,12 @@ def make_embedder(settings: Settings) -> Embedder:
     model = settings.require("embedding_model")
     if kind == "openai":
         tokenizer = settings.embedding_tokenizer or model
+        if tokenizer == SERVER_TOKENISES and settings.embedding_tokenizer_revision:
+            raise InputError(
+                f"SID_EMBEDDING_TOKENIZER_REVISION={settings.embedding_tokenizer_revision} pins "
+                f"nothing with SID_EMBEDDING_TOKENIZER={SERVER_TOKENISES}: the server has its own "
+                "tokenizer. Unset one of them."
+            )
         of_model = settings.embedding_revision if tokenizer == model else MAIN
         return OpenAIServerEmbedder(
             settings.require("embedding_url"),

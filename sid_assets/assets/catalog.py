@@ -1,6 +1,7 @@
 """The first stage: the text of every item."""
 
-from dataclasses import asdict
+from contextlib import closing
+from dataclasses import asdict, replace
 from typing import Any, Literal, get_args
 
 import dagster as dg
@@ -11,17 +12,26 @@ from sid_assets.core.catalog_rows import REJECTED
 from sid_assets.core.errors import InputError, SidAssetsError
 from sid_assets.core.pids import PidTypeSetting
 from sid_assets.core.places import explained
-from sid_assets.core.plan import make_plan
+from sid_assets.core.plan import Plan, make_plan
 from sid_assets.core.provenance import Provenance
 from sid_assets.core.scratch import scratch_folder
 from sid_assets.core.tables import commit_staged, stage_rows
 from sid_assets.core.texts import CatalogSource, ItemTexts, read_item_texts
 from sid_assets.core.versions import StagedTable, Store
 from sid_assets.failures import clear_failures
-from sid_assets.resources import make_embedder, vector_files
+from sid_assets.resources import planning_embedder, vector_files
 from sid_assets.settings import Settings
 
 PLANNED_ROWS = 16_384
+
+SPEED = ("tokens", "seconds_embedding")
+"""What the metadata of `item_embeddings` says of a run's speed."""
+
+RUNS_LOOKED_AT = 20
+SECONDS_THAT_TELL = 1.0
+"""Of embedding, in a run from whose speed the time of the next is estimated."""
+
+ASK_FOR_THE_TIME = "no run yet tells the speed; `python -m sid_assets.plan` measures it"
 
 
 class ItemTextsConfig(dg.Config):
@@ -101,18 +111,38 @@ def catalog_source(
 def _plan(
     context: dg.AssetExecutionContext, settings: Settings, domain: Domain, staged: StagedTable
 ) -> dict[str, Any]:
-    """What embedding these texts would change and cost, estimated without loading a model."""
+    """What embedding these texts would change and cost, found out without loading weights."""
     texts = staged.as_version().stream(["pid", "text", "text_hash"], PLANNED_ROWS)
     table = domain.table("item_embeddings")
     try:
-        embedder = make_embedder(settings)
-        files = vector_files(settings, domain.embeddings(settings), embedder.space)
-        plan = make_plan(settings.store(), table, texts, embedder, files=files)
+        with closing(planning_embedder(settings)) as embedder:
+            plan = make_plan(
+                settings.store(),
+                table,
+                texts,
+                embedder,
+                files=vector_files(settings, domain.embeddings(settings), embedder.space),
+                calibrate=embedder.memory() is None,  # no weights: they would be here twice
+            )
     except SidAssetsError as error:
         # The model's files may not be at hand here; `item_embeddings` will say so.
         context.log.warning(f"{table}: no plan: {error}")
         return {}
+    if plan.texts and plan.seconds is None and not plan.unmeasured:
+        plan = _timed_by_the_last_run(context, domain, plan)
     return plan.metadata()
+
+
+def _timed_by_the_last_run(context: dg.AssetExecutionContext, domain: Domain, plan: Plan) -> Plan:
+    """The plan, with the time that it takes at the speed of the last run that embedded a lot."""
+    key = domain.key("item_embeddings")
+    for record in context.instance.fetch_materializations(key, limit=RUNS_LOOKED_AT).records:
+        made = record.asset_materialization
+        metadata = made.metadata if made else {}
+        tokens, seconds = (getattr(metadata.get(name), "value", 0) for name in SPEED)
+        if tokens and seconds >= SECONDS_THAT_TELL:
+            return replace(plan, seconds=plan.tokens / tokens * seconds)
+    return replace(plan, unmeasured=ASK_FOR_THE_TIME)
 
 
 def texts_provenance(settings: Settings, domain: Domain, texts: ItemTexts) -> Provenance:

@@ -14,6 +14,8 @@ from sid_assets.observation import observer
 from sid_assets.resources import make_embedder, policy_of, vector_files, wanted_tokenizer
 from sid_assets.settings import Refresh, Settings
 
+UNKNOWN = "not known: the server cuts texts"
+
 
 def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
     """`item_embeddings` of a domain."""
@@ -56,6 +58,7 @@ def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
                 observer(context),
                 files=vector_files(settings, domain.embeddings(settings), embedder.space),
             )
+            counts = embedder.count_tokens([])
         context.log.info(f"{table}: {changes.describe()}; {progress.embedded:,} were embedded.")
         context.add_output_metadata(
             {
@@ -66,7 +69,7 @@ def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
                 "items_adopted": progress.adopted,
                 "items_resumed": progress.resumed,
                 "items_embedded": progress.embedded,
-                "texts_cut": progress.truncated,
+                "texts_cut": UNKNOWN if counts.truncated is None else progress.truncated,
                 "tokens": progress.tokens,
                 "seconds_embedding": progress.seconds,
                 "embedding_space": dg.MetadataValue.json(embedder.space.to_dict()),

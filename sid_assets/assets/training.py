@@ -167,7 +167,7 @@ def _make(
     if required and inputs.interactions:
         _require_columns(inputs.interactions, data_set)
     if lacks := lacking(data_set, inputs):
-        context.log.warning(f"{table} is skipped: {'; '.join(lacks)}.")
+        context.log.info(f"{table} is skipped: {'; '.join(lacks)}.")
         return None
     rows = training_rows(data_set.name, inputs)
     staged = stage_rows(store, table, rows.reader, derive(table, *sids.behind(data_set)))

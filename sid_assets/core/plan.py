@@ -57,6 +57,7 @@ class Plan:
             embed.
         wanted: Which rows of the files these are; None without files.
         cut: Texts to embed that are longer than `max_length`; counted or estimated as tokens are.
+            None where the server cuts them, and does not say so.
         max_length: Longest text in tokens that the embedder takes (0: no limit, or not known).
         unmeasured: Why no time was measured, though somebody wanted to know it; else "".
     """
@@ -75,7 +76,7 @@ class Plan:
     sample: tuple[str, ...] = field(repr=False)
     adopted: int = 0
     wanted: WantedRows | None = field(default=None, repr=False, compare=False)
-    cut: int = 0
+    cut: int | None = 0
     max_length: int = 0
     unmeasured: str = ""
 
@@ -101,6 +102,8 @@ class Plan:
             about = "" if self.tokens_counted else "about "
             share = f"{self.cut / self.texts:.2%}"
             lines.append(f"Cut to {self.max_length:,} tokens: {about}{self.cut:,} texts ({share}).")
+        elif self.cut is None:
+            lines.append("Which texts are too long is not known here: the server cuts them.")
         if self.seconds is not None:
             lines.append(f"Time on this device: about {_duration(self.seconds)}.")
         elif self.unmeasured:
@@ -119,7 +122,8 @@ class Plan:
         """The figures, for the UI."""
         figures: dict[str, Any] = {f"plan_items_{k}": n for k, n in asdict(self.changes).items()}
         figures |= {"plan_texts_to_embed": self.texts, "plan_tokens": self.tokens}
-        figures["plan_texts_cut"] = self.cut
+        if self.cut is not None:
+            figures["plan_texts_cut"] = self.cut
         if self.adopted:
             figures["plan_items_adopted"] = self.adopted
         if self.seconds is not None:
@@ -193,10 +197,15 @@ def make_plan(
         sample=tuple(sample),
         adopted=survey.adopted,
         wanted=survey.wanted,
-        cut=round(counts.truncated / max(len(sample), 1) * survey.texts),
+        cut=_of_all(counts.truncated, len(sample), survey.texts),
         max_length=embedder.space.max_length,
         unmeasured=unmeasured,
     )
+
+
+def _of_all(truncated: int | None, sample: int, texts: int) -> int | None:
+    """How many of all texts are cut, given how many of a sample are."""
+    return None if truncated is None else round(truncated / max(sample, 1) * texts)
 
 
 class _Disk:

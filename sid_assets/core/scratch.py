@@ -8,7 +8,7 @@ from pathlib import Path
 import filelock
 from upath import UPath
 
-from sid_assets.core.places import is_local
+from sid_assets.core.places import explained, is_local
 
 PREFIX = ".scratch-"
 LOCK = ".lock"
@@ -17,15 +17,18 @@ LOCK = ".lock"
 
 @contextmanager
 def scratch_folder(root: UPath) -> Iterator[str]:
-    """A folder below the data's, where these have a local one; else a temporary one."""
+    """A folder below the data's, where these have a local one; else a temporary one.
+
+    Raises:
+        StoreError: The data's folder cannot be written.
+    """
     if not is_local(root) or not root.exists():
         with tempfile.TemporaryDirectory() as folder:
             yield folder
         return
-    with (
-        tempfile.TemporaryDirectory(prefix=PREFIX, dir=root.path) as folder,
-        filelock.FileLock(Path(folder, LOCK)),
-    ):
+    with explained(root):
+        scratch = tempfile.TemporaryDirectory(prefix=PREFIX, dir=root.path)
+    with scratch as folder, filelock.FileLock(Path(folder, LOCK)):
         yield folder
 
 

@@ -101,7 +101,12 @@ def train(
             name: _figures(encoded, lengths, part, settings.codebook_size)
             for name, part in parts.items()
         }
-        log.info("layer %d: %s", layer + 1, figures)
+        log.info(
+            "Layer %d of %d: relative error %.3f, %.3f of vectors held out; %.0f%% of the codes used.",
+            *(layer + 1, settings.layers),
+            *(figures["trained"]["relative_error"], figures["held_out"]["relative_error"]),
+            100 * figures["trained"]["utilisation"],
+        )
         centroids.append(codebook)
         layers.append({"layer": layer + 1, **figures})
     figures = {

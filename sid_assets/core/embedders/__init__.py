@@ -42,12 +42,12 @@ class TokenCounts:
 
     Attributes:
         lengths: int64, shape (n,): tokens of each text, cut to the space's `max_length`.
-        truncated: Texts that would be cut (0 where the counts are estimated).
+        truncated: Texts that would be cut; None where the tokenizer is not at hand.
         estimated: Whether the lengths are guesses, because the tokenizer is not at hand.
     """
 
     lengths: np.ndarray
-    truncated: int
+    truncated: int | None
     estimated: bool
 
 

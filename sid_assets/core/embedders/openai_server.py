@@ -158,7 +158,7 @@ class OpenAIServerEmbedder:
     def count_tokens(self, texts: Sequence[str]) -> TokenCounts:
         """Count with the tokenizer, or estimate from bytes where the server tokenises."""
         tokenized = self._tokenise(texts)
-        cut = int(tokenized.cut.sum())
+        cut = int(tokenized.cut.sum()) if self.tokenizer else None
         return TokenCounts(tokenized.lengths, truncated=cut, estimated=not self.tokenizer)
 
     def memory(self) -> Memory | None:
