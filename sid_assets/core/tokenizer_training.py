@@ -19,6 +19,10 @@ HELD_OUT = 10
 FEW_POINTS = 39
 """With fewer rows a centroid, faiss warns that k-means has too little to go by."""
 
+TOO_FEW_POINTS, GOOD_POINTS = 3, 4
+"""With fewer rows a centroid, later layers use ever fewer codes; about where fewest SIDs collide
+(`benchmarks/codebook_size.py`)."""
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -102,7 +106,7 @@ def train(
             for name, part in parts.items()
         }
         log.info(
-            "Layer %d of %d: relative error %.3f, %.3f of vectors held out; %.0f%% of the codes used.",
+            "Layer %d of %d: relative error %.3f, of held-out vectors %.3f; %.0f%% of codes used.",
             *(layer + 1, settings.layers),
             *(figures["trained"]["relative_error"], figures["held_out"]["relative_error"]),
             100 * figures["trained"]["utilisation"],
@@ -159,12 +163,13 @@ def _require_enough(trained: int, held_out: int, settings: TrainingSettings) -> 
         )
     if trained >= FEW_POINTS * settings.codebook_size:
         return ()
+    said = f"{trained:,} vectors to train {settings.codebook_size:,} centroids a layer on"
+    if trained >= TOO_FEW_POINTS * settings.codebook_size:
+        return (f"{said}: fewer than {FEW_POINTS} each; new items are coded less well than these.",)
     return (
-        f"{trained:,} vectors for {settings.codebook_size:,} centroids are fewer than "
-        f"{FEW_POINTS} each: the first layer fits them one by one, later ones have little to tell "
-        "apart, and new items are coded badly. Set SID_CODEBOOK_SIZE to "
-        f"{max(2, trained // FEW_POINTS):,} or so; a tokenizer that is there already is trained "
-        "anew only with new_generation.",
+        f"{said}: the first code tells nearly all items apart, and the others have little to say. "
+        f"Set SID_CODEBOOK_SIZE to {max(1, (trained + held_out) // GOOD_POINTS):,} or so and run "
+        "with new_generation.",
     )
 
 

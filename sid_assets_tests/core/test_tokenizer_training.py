@@ -170,7 +170,9 @@ def test_no_vectors_at_all():
 def test_few_vectors_for_each_centroid_is_worth_a_note():
     (note,) = train([made_vectors(rows=200)], SETTINGS).notes
     assert "fewer than 39 each" in note
-    assert "Set SID_CODEBOOK_SIZE to 4 or so" in note
+    many = TrainingSettings(codebook_size=64, iterations=2)
+    (note,) = train([made_vectors(rows=200)], many).notes
+    assert "Set SID_CODEBOOK_SIZE to 50 or so" in note
     assert train([made_vectors()], SETTINGS).notes == ()
 
 

@@ -1,0 +1,80 @@
+"""How many items share their SID with others, by the number of centroids a layer of the tokenizer.
+
+Embeds items with hashed words, as the demo does, trains residual k-means of several sizes on them,
+and quantises the same items. The sample's films by default.
+
+    python -m benchmarks.codebook_size
+    python -m benchmarks.codebook_size --catalog FILE --template TEXT --items 2000
+"""
+
+import argparse
+import json
+import tempfile
+from typing import Any
+
+import numpy as np
+
+from sid_assets.core.embedders.hashing import HashingEmbedder
+from sid_assets.core.residual_kmeans import Encoder
+from sid_assets.core.sids import pack
+from sid_assets.core.texts import CatalogSource, read_item_texts
+from sid_assets.core.tokenizer_training import TrainingSettings, train
+from sid_assets.sample import CATALOG
+from sid_assets.settings import DEFAULT_TEMPLATE
+
+SIZES = (32, 64, 128, 256, 512, 1024, 2048)
+
+
+def item_vectors(catalog: str, template: str, items: int) -> np.ndarray:
+    """Vectors of so many items of a catalog, drawn at random: float32, shape (n, 4096)."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source = CatalogSource(catalog, template, on_bad_rows="drop")
+        texts = read_item_texts(source, scratch_dir=scratch).reader.read_all()["text"].to_pylist()
+    chosen = np.random.default_rng(0).permutation(len(texts))[:items]
+    return HashingEmbedder().embed([texts[row] for row in chosen]).vectors
+
+
+def measure(vectors: np.ndarray, codebook_size: int) -> dict[str, Any]:
+    """Train a tokenizer, quantise the same vectors, and count."""
+    settings = TrainingSettings(codebook_size=codebook_size, iterations=10, restarts=3)
+    trained = train([vectors], settings)
+    codes = Encoder(trained.centroids).encode(vectors).codes
+    _, sizes = np.unique(pack(codes), return_counts=True)
+    last = trained.figures["layers"][-1]
+    return {
+        "colliding_share": float(sizes[sizes > 1].sum() / len(vectors)),
+        "codes_in_use": [len(np.unique(codes[:, layer])) for layer in range(codes.shape[1])],
+        "error": last["trained"]["relative_error"],
+        "held_out_error": last["held_out"]["relative_error"],
+    }
+
+
+def main() -> None:
+    """Print a table and, on the last line, the figures as one JSON object."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--catalog", default=str(CATALOG))
+    parser.add_argument("--template", default=DEFAULT_TEMPLATE)
+    parser.add_argument("--items", type=int, default=2000)
+    arguments = parser.parse_args()
+    vectors = item_vectors(
+        arguments.catalog, arguments.template.replace("\\n", "\n"), arguments.items
+    )
+    print(f"{len(vectors):,} items of {arguments.catalog}, hashed words, three layers")
+    print("| centroids a layer | items that share their SID | codes in use | error, held out |")
+    print("|---|---|---|---|")
+    found = {}
+    for size in SIZES:
+        if size > 0.9 * len(vectors):
+            break
+        figures = found[size] = measure(vectors, size)
+        in_use = " / ".join(map(str, figures["codes_in_use"]))
+        print(
+            f"| {size:,} | {figures['colliding_share']:.1%} | {in_use} | "
+            f"{figures['error']:.2f}, {figures['held_out_error']:.2f} |",
+            flush=True,
+        )
+    print(json.dumps({"items": len(vectors), "by_codebook_size": found}))
+
+
+if __name__ == "__main__":
+    main()
