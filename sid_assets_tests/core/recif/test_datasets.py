@@ -405,6 +405,19 @@ def test_keywords_whose_ids_are_all_written_otherwise(
     assert f"{path}: column 'inter_keyword_to_items'" in str(refused.value)
 
 
+def test_users_of_many_keywords_are_worked_on_a_few_at_a_time(folder: Path) -> None:
+    """Each of their rows holds the profile: all at once they would not fit into one array."""
+    keywords = json.dumps({f"keyword {number}": [0] for number in range(20)})
+    columns = {"inter_user_profile_with_sid": "p" * 3000, "inter_keyword_to_items": keywords}
+    table = pa.table(
+        {"uid": range(1000), "split": [0] * 1000} | {k: [v] * 1000 for k, v in columns.items()}
+    )
+    made = training_rows("sft_interactive_rec", inputs_of(folder, table, [0])[0])
+    batches = list(made.reader)
+    assert sum(batch.num_rows for batch in batches) == made.counts.written == 20_000
+    assert max(batch.nbytes for batch in batches) < 16 << 20
+
+
 def test_masks_of_another_length_are_counted(folder: Path) -> None:
     table = video_rows([[0, 1], [0, 1]], [[0, 1], [1]])
     for name, masks in {
