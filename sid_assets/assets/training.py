@@ -101,6 +101,7 @@ def training_assets(stage: Stage, *, goods: bool = False) -> dg.AssetsDefinition
                     staged = _make(context, DATA_SETS[name], inputs, store, sids)
                 except Exception:
                     stale.add(name)
+                    _withdraw_shuffled(context, store, stage)
                     raise
                 if staged:
                     counts = staged.provenance.details["counts"]
@@ -217,8 +218,7 @@ def _withdraw_shuffled(context: dg.AssetExecutionContext, store: Store, stage: S
         store.forget(table)
         context.log.warning(
             f"{store.path(table)} is withdrawn: it was made of earlier rows, and is not made again "
-            "(SID_SHUFFLE is off, or there are no rows). `python -m sid_assets.purge --yes` "
-            "removes its files."
+            "now. `python -m sid_assets.purge --yes` removes its files."
         )
 
 
