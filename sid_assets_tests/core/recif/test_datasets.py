@@ -387,6 +387,16 @@ def test_a_single_id_written_as_text_has_no_sid(folder: Path, setting: str) -> N
     assert (count.pids, count.with_sid) == (5, 3)
 
 
+@pytest.mark.parametrize(("catalog", "other"), [([1, 2], "1"), (["1", "2"], 1)])
+def test_ids_written_otherwise_have_no_sid_however_many_stand_together(
+    folder: Path, catalog: list[Any], other: int | str
+) -> None:
+    rows = [{"a": [other]}] * 300 + [{"b": catalog}]
+    made = training_rows("sft_interactive_rec", inputs_of(folder, keyword_rows(*rows), catalog)[0])
+    assert made.reader.read_all()["metadata"].to_pylist() == ['{"uid": 300, "keyword": "b"}']
+    assert made.counts.dropped == {"no item of a keyword has a SID": 300}
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
