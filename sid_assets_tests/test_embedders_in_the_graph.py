@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
 
+from sid_assets.assets import catalog
 from sid_assets.core.embedders.hashing import HashingEmbedder
 from sid_assets.core.embedders.openai_server import KEY_VARIABLE, OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
@@ -49,6 +51,11 @@ def test_a_server_makes_the_vectors(
     assert result.success, failure_message(result)
     assert len(table(settings, "pid2sid")) == 60
     assert {request["model"] for request in server.requests} == {"served"}
+    cut = result.asset_materializations_for_node("item_embeddings")[0].metadata["texts_cut"].value
+    assert cut == (0 if tokenise_here else "not known: the server cuts texts")
+    planned = result.asset_materializations_for_node("item_texts")[0].metadata
+    assert ("plan_texts_cut" in planned) == tokenise_here
+    assert planned["plan_seconds"].value > 0
     sent_texts = {isinstance(request["input"][0], str) for request in server.requests}
     assert sent_texts == {not tokenise_here}
     expected = model.embed(table(settings, "item_texts").text.tolist()).vectors
@@ -61,6 +68,28 @@ def test_a_server_needs_a_url(tmp_path: Path) -> None:
     result = materialize(settings_for(tmp_path, embedder="openai"), "item_texts", "item_embeddings")
     assert not result.success
     assert "SID_EMBEDDING_URL is not set" in failure_message(result)
+
+
+def test_item_texts_tells_the_time_by_the_last_run_where_weights_would_be_loaded(
+    tmp_path: Path,
+    small_model: Path,  # noqa: F811 - the fixture
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(catalog, "SECONDS_THAT_TELL", 1e-6)
+    write_catalog(tmp_path / "catalog.parquet")
+    settings = settings_for(tmp_path, embedder="qwen3", embedding_model=str(small_model))
+    with dg.DagsterInstance.ephemeral() as instance:
+        first = materialize(settings, "item_texts", "item_embeddings", instance=instance)
+        assert first.success, failure_message(first)
+        write_catalog(tmp_path / "catalog.parquet", items=70)
+        second = materialize(settings, "item_texts", instance=instance)
+    before = first.asset_materializations_for_node("item_texts")[0].metadata
+    assert "plan_seconds" not in before
+    assert "Time: not measured (no run yet tells the speed" in before["plan"].value
+    made = first.asset_materializations_for_node("item_embeddings")[0].metadata
+    planned = second.asset_materializations_for_node("item_texts")[0].metadata
+    speed = made["tokens"].value / made["seconds_embedding"].value
+    assert planned["plan_seconds"].value == pytest.approx(planned["plan_tokens"].value / speed)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +110,13 @@ def test_the_tokenizer_of_a_server_can_be_pinned(
     assert isinstance(embedder, OpenAIServerEmbedder)
     assert embedder.tokenizer_revision == revision
     assert embedder.revision == values.get("embedding_revision", "main")
+
+
+def test_the_tokenizer_of_the_server_itself_cannot_be_pinned(tmp_path: Path) -> None:
+    values = {"embedder": "openai", "embedding_url": "http://a/v1", "embedding_tokenizer": "server"}
+    make_embedder(settings_for(tmp_path, **values))
+    with pytest.raises(InputError, match="SID_EMBEDDING_TOKENIZER_REVISION=b2 pins nothing"):
+        make_embedder(settings_for(tmp_path, **values, embedding_tokenizer_revision="b2"))
 
 
 def test_batches_and_requests_are_as_large_and_as_many_as_is_set(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from sid_assets.core.sid_prefixes import SidPrefixes
 from sid_assets.core.sids import vocabulary_table
 from sid_assets.core.tables import commit_staged, stage_rows
 from sid_assets.core.versions import Store, Version
+from sid_assets.purge import purge
 from sid_assets_tests.graph import (
     failed_checks,
     failure_message,
@@ -127,6 +128,25 @@ def test_the_shuffled_rows_of_a_stage_are_what_the_loader_gets(folder):
     assert first == again
     assert first != list(plain.segments)
     assert first != other
+
+
+def test_shuffled_rows_are_withdrawn_when_they_are_not_made_any_more(folder):
+    interactions = str(folder / "interactions.parquet")
+    mixed = settings_for(folder, interactions=interactions, shuffle="true")
+    assert materialize(mixed).success
+    visible = folder / "data" / "pretrain_shuffled.parquet"
+    assert visible.exists()
+    settings = settings_for(folder, interactions=interactions)
+    assert materialize(settings, "video_rec_dataset").success
+    assert not visible.is_symlink()
+    assert (folder / "data" / "sft_shuffled.parquet").exists()
+    listed = json.loads((folder / "data" / "pretrain_file_list.json").read_text())
+    assert listed
+    assert all("video_rec_dataset.parquet" in path for path in listed)
+    assert all(Path(path).exists() for path in listed)
+    assert any(one.table == "pretrain_shuffled" for one in purge(settings.store(), True)[0])
+    assert materialize(mixed, "video_rec_dataset").success
+    assert visible.exists()
 
 
 def test_string_ids_and_a_catalog_alone_have_a_reverse_index_too(tmp_path):

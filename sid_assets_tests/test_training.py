@@ -107,14 +107,17 @@ def test_every_listed_file_is_there_on_an_object_store(folder):
 
 
 def test_a_step_that_fails_half_way_lists_what_it_made(folder):
-    settings = _settings(folder)
+    settings = _settings(folder, shuffle="true")
     assert materialize(settings, *PRETRAIN).success
+    shuffled = folder / "data" / "pretrain_shuffled.parquet"
+    assert shuffled.exists()
     _write_users(folder, 20)
     write_frame(folder / "captions.parquet", pd.DataFrame({"pid": [1], "dense_caption": [7]}))
     result, stale, _ = _run(settings, *PRETRAIN)
     assert "dense_caption" in failure_message(result)
     assert _listed(settings) == dict.fromkeys(PRETRAIN[:2], 1)
     assert stale == {"item_understand_dataset"}
+    assert not shuffled.exists()
 
 
 def test_interactions_that_make_no_row_any_more(folder):

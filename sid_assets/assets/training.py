@@ -101,6 +101,7 @@ def training_assets(stage: Stage, *, goods: bool = False) -> dg.AssetsDefinition
                     staged = _make(context, DATA_SETS[name], inputs, store, sids)
                 except Exception:
                     stale.add(name)
+                    _withdraw_shuffled(context, store, stage)
                     raise
                 if staged:
                     counts = staged.provenance.details["counts"]
@@ -115,6 +116,8 @@ def training_assets(stage: Stage, *, goods: bool = False) -> dg.AssetsDefinition
             _list_files(store, stage, versions)
         if settings.shuffle and versions:
             _list_files(store, stage, [_shuffle(store, stage, versions, settings.seed)])
+        else:
+            _withdraw_shuffled(context, store, stage)
 
     return datasets
 
@@ -194,7 +197,7 @@ def _versions(store: Store, names: Iterable[str], sids: Sids) -> list[Version]:
 
 def _shuffle(store: Store, stage: Stage, versions: Sequence[Version], seed: int) -> Version:
     """All rows of a stage in one order, as the table `<stage>_shuffled`."""
-    table = f"{stage}_shuffled"
+    table = _shuffled_table(stage)
     columns = PRETRAIN_ROWS if stage == "pretrain" else SFT_ROWS
     rows = (
         batch.replace_schema_metadata(None)
@@ -207,6 +210,21 @@ def _shuffle(store: Store, stage: Stage, versions: Sequence[Version], seed: int)
         )
         provenance = derive(table, *(version.provenance for version in versions))
         return commit_staged(store, stage_rows(store, table, mixed, provenance))
+
+
+def _withdraw_shuffled(context: dg.AssetExecutionContext, store: Store, stage: Stage) -> None:
+    """Take away what an earlier run shuffled: it would look current, and nothing renews it."""
+    table = _shuffled_table(stage)
+    if store.current(table):
+        store.forget(table)
+        context.log.warning(
+            f"{store.path(table)} is withdrawn: it was made of earlier rows, and is not made again "
+            "now. `python -m sid_assets.purge --yes` removes its files."
+        )
+
+
+def _shuffled_table(stage: Stage) -> str:
+    return f"{stage}_shuffled"
 
 
 def _list_files(store: Store, stage: Stage, versions: Iterable[Version]) -> None:

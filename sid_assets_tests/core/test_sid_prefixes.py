@@ -3,11 +3,14 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sid_assets.core import schema
 from sid_assets.core.errors import InputError
+from sid_assets.core.reverse_index import reverse
 from sid_assets.core.sid_prefixes import SidPrefixes, check_prefixes, logits_processor, next_tokens
 from sid_assets.core.sids import (
     BEGIN_TOKEN_ID,
@@ -15,6 +18,7 @@ from sid_assets.core.sids import (
     FIRST_TOKEN_ID,
     PADDED_VOCABULARY_SIZE,
     pack,
+    sid_text,
     token_ids,
 )
 
@@ -216,3 +220,35 @@ def spelled_tokens(tokens: list[int]) -> list[tuple[int, ...]] | None:
         elif token >= FIRST_TOKEN_ID:
             return None
     return sids
+
+
+def word_tokenizer() -> Any:
+    """A tokenizer that has as many tokens as Qwen3's, before those of SIDs are added."""
+    import tokenizers
+    import transformers
+
+    words = {f"w{number}": number for number in range(FIRST_TOKEN_ID)}
+    inner = tokenizers.Tokenizer(tokenizers.models.WordLevel(words))
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+    inner.decoder = tokenizers.decoders.Fuse()
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=inner)
+
+
+def test_the_examples_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
+    code = [block.split("```")[0] for block in readme.split("```python\n")[1:]]
+    (add_tokens,) = (block for block in code if "add_tokens" in block)
+    (decode,) = (block for block in code if "logits_processor" in block)
+    sids = np.random.default_rng(0).integers(0, 12, (60, 3))
+    pid2sid = pa.table({"pid": np.arange(60), "sid": sids.tolist()}, schema=schema.pid2sid("int"))
+    Path(tmp_path, "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    pq.write_table(reverse(pid2sid.to_reader()).read_all(), "data/sid2pid.parquet")
+    SidPrefixes.of_table(pid2sid.to_batches()).save("data/sid_prefixes.safetensors")
+
+    names = {"model": small_model(), "tokenizer": word_tokenizer(), "text": "w1 w2"}
+    exec(add_tokens, names)  # noqa: S102 - our own README
+    exec(decode, names)  # noqa: S102
+    items, spelled = names["items"], names["sids"]
+    assert len(set(spelled)) == len(items) == 8
+    assert spelled == sid_text(sids[items]).to_pylist()

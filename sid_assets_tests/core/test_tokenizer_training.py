@@ -180,5 +180,5 @@ def test_the_log_has_the_figures_of_each_layer(caplog):
     with caplog.at_level("INFO"):
         train([made_vectors(rows=600)], TrainingSettings(codebook_size=8, iterations=2))
     lines = [record.getMessage() for record in caplog.records]
-    assert [line.split(":")[0] for line in lines] == ["layer 1", "layer 2", "layer 3"]
-    assert all("held_out" in line and "entropy" in line for line in lines)
+    assert [line.split(":")[0] for line in lines] == [f"Layer {n} of 3" for n in (1, 2, 3)]
+    assert all("of held-out vectors 0." in line and "% of codes used" in line for line in lines)

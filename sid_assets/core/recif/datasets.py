@@ -11,7 +11,12 @@ import pyarrow as pa
 from sid_assets.core.errors import InputError
 from sid_assets.core.recif import pretrain, sft
 from sid_assets.core.recif.column_types import check_types
-from sid_assets.core.recif.inputs import InputName, ParquetInput, TrainingInputs
+from sid_assets.core.recif.inputs import (
+    ROWS_AT_A_TIME,
+    InputName,
+    ParquetInput,
+    TrainingInputs,
+)
 from sid_assets.core.recif.prompts import LABELS
 from sid_assets.core.recif.rows import Counts, Identifier
 from sid_assets.core.recif.stretch import Draft, Stretch
@@ -46,6 +51,8 @@ class DataSet:
         metadata: The names in its metadata.
         items: Its columns of ids of the catalog, as far as they are there.
         goods: Its columns of ids of goods.
+        rows_at_a_time: Rows of the input that are worked on together, at most; fewer where a row
+            becomes any number of rows, whose texts have to fit into memory.
     """
 
     name: str
@@ -61,6 +68,7 @@ class DataSet:
     metadata: Columns = ("uid",)
     items: Columns = ()
     goods: Columns = ()
+    rows_at_a_time: int = ROWS_AT_A_TIME
 
     @property
     def schema(self) -> pa.Schema:
@@ -112,6 +120,7 @@ _INTERACTIONS = (
         columns=("uid", "split", PROFILE, "inter_keyword_to_items"),
         free_texts=("user",),
         metadata=("uid", "keyword"),
+        rows_at_a_time=ROWS_AT_A_TIME // 8,
         draft=sft.interactive_rec,
     ),
     DataSet(
@@ -258,7 +267,8 @@ def _batches(
 
     # Captions have no split: all of them are trained on.
     read = source.train_batches if data_set.made_of == "interactions" else source.batches
-    for made, made_counts in in_order(draft, read(data_set.reads())):
+    stretches = _stretches(read(data_set.reads()), data_set.rows_at_a_time)
+    for made, made_counts in in_order(draft, stretches):
         written = len(made.ids.keys)
         counts.add(made_counts)
         counts.written += written
@@ -266,6 +276,13 @@ def _batches(
             name = pa.repeat(data_set.source, written)
             columns = [name, identifier.distinct_uuids(made.ids), made.body, made.metadata]
             yield pa.record_batch(columns, schema=data_set.schema)
+
+
+def _stretches(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Batches cut into stretches of so many rows at most."""
+    for batch in batches:
+        for start in range(0, batch.num_rows, rows):
+            yield batch.slice(start, rows)
 
 
 def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:

@@ -1,14 +1,18 @@
 """`inter_keyword_to_items`: which items a user chose after searching for a keyword."""
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from sid_assets.core.errors import InputError
 from sid_assets.core.pids import Stored
 from sid_assets.core.recif.columns import is_valid, list_bounds, spans
+from sid_assets.core.recif.inputs import IdSpace, ParquetInput
+from sid_assets.core.schema import PID_TYPES
 
 COLUMN = "inter_keyword_to_items"
 
@@ -44,6 +48,38 @@ def read_keywords(column: pa.Array, length: int, written_as: Stored = "untyped")
     if pa.types.is_struct(column.type):
         return _of_structs(column)
     return _of_json(column.cast(pa.string()), length, written_as)
+
+
+def ids_of_catalog(ids: pa.Array, source: ParquetInput, space: IdSpace, length: int) -> pa.Array:
+    """Ids of a stretch of the column as the catalog has them, as `IdSpace.parsed`.
+
+    Where all of the stretch are of the other kind, they are null, as single ones are, if the
+    column has ids as the catalog's elsewhere: what a row becomes is not to depend on its place.
+
+    Args:
+        ids: As `read_keywords` gives them.
+        source: The file that they are of.
+        space: The ids of the catalog.
+        length: As for `read_keywords`.
+
+    Raises:
+        InputError: No id of the column is as the catalog's.
+    """
+    try:
+        return space.parsed(ids, source, COLUMN)
+    except InputError:
+        if not _has_readable_ids(source, space, length):
+            raise
+        return pa.nulls(len(ids), PID_TYPES[space.index.pid_type])
+
+
+def _has_readable_ids(source: ParquetInput, space: IdSpace, length: int) -> bool:
+    for batch in source.train_batches([COLUMN]):
+        ids = read_keywords(batch[COLUMN], length, space.written_as).items.values
+        with suppress(InputError):
+            if len(space.parsed(ids, source, COLUMN).drop_null()):
+                return True
+    return False
 
 
 def _of_maps(column: pa.MapArray) -> Keywords:

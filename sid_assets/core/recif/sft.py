@@ -65,7 +65,7 @@ def interactive_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifie
         of_passed = passed[row]
         row, (keyword, items) = row[of_passed], only(of_passed, keyword, items)
 
-    ids = inputs.items.parsed(items.values, rows.source, keywords.COLUMN)
+    ids = keywords.ids_of_catalog(items.values, rows.source, inputs.items, TARGET_LENGTH)
     lists = pa.ListArray.from_arrays(items.offsets, ids, mask=items.is_null())
     answers = rows.sids_of(lists, keywords.COLUMN, inputs.items, first=TARGET_LENGTH)
     kept = rows.keep_candidates(

@@ -387,6 +387,16 @@ def test_a_single_id_written_as_text_has_no_sid(folder: Path, setting: str) -> N
     assert (count.pids, count.with_sid) == (5, 3)
 
 
+@pytest.mark.parametrize(("catalog", "other"), [([1, 2], "1"), (["1", "2"], 1)])
+def test_ids_written_otherwise_have_no_sid_however_many_stand_together(
+    folder: Path, catalog: list[Any], other: int | str
+) -> None:
+    rows = [{"a": [other]}] * 300 + [{"b": catalog}]
+    made = training_rows("sft_interactive_rec", inputs_of(folder, keyword_rows(*rows), catalog)[0])
+    assert made.reader.read_all()["metadata"].to_pylist() == ['{"uid": 300, "keyword": "b"}']
+    assert made.counts.dropped == {"no item of a keyword has a SID": 300}
+
+
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
@@ -403,6 +413,19 @@ def test_keywords_whose_ids_are_all_written_otherwise(
         training_rows("sft_interactive_rec", inputs).reader.read_all()
     assert said in str(refused.value)
     assert f"{path}: column 'inter_keyword_to_items'" in str(refused.value)
+
+
+def test_users_of_many_keywords_are_worked_on_a_few_at_a_time(folder: Path) -> None:
+    """Each of their rows holds the profile: all at once they would not fit into one array."""
+    keywords = json.dumps({f"keyword {number}": [0] for number in range(20)})
+    columns = {"inter_user_profile_with_sid": "p" * 3000, "inter_keyword_to_items": keywords}
+    table = pa.table(
+        {"uid": range(1000), "split": [0] * 1000} | {k: [v] * 1000 for k, v in columns.items()}
+    )
+    made = training_rows("sft_interactive_rec", inputs_of(folder, table, [0])[0])
+    batches = list(made.reader)
+    assert sum(batch.num_rows for batch in batches) == made.counts.written == 20_000
+    assert max(batch.nbytes for batch in batches) < 16 << 20
 
 
 def test_masks_of_another_length_are_counted(folder: Path) -> None:
