@@ -1,0 +1,21 @@
+"""Scratch folders: where they cannot be made, a message says what to do."""
+
+import pytest
+from upath import UPath
+
+from sid_assets.core.errors import StoreError
+from sid_assets.core.scratch import scratch_folder
+
+
+def test_a_folder_that_cannot_be_written_is_explained():
+    root = UPath("/proc")  # which nobody can write, root neither
+    if not root.exists():
+        pytest.skip("no /proc here")
+    with pytest.raises(StoreError, match="/proc"), scratch_folder(root):
+        pass
+
+
+def test_it_is_beside_the_data_and_gone_afterwards(tmp_path):
+    with scratch_folder(UPath(tmp_path)) as folder:
+        assert UPath(folder).parent == UPath(tmp_path)
+    assert list(tmp_path.iterdir()) == []
