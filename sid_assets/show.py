@@ -47,12 +47,12 @@ def _files(store: Store) -> str:
     for table in TABLES:
         if version := store.current(table):
             lines.append(
-                f"  {store.path(table).name:<32} {version.rows:>12,} rows "
+                f"  {store.path(table).name:<36} {version.rows:>12,} rows "
                 f"{version.bytes / 1e6:>10,.1f} MB"
             )
     if tokenizer := current_tokenizer(store):
         shape = " x ".join(map(str, tokenizer.provenance.details["shape"]))
-        lines.append(f"  {store.path(TABLE, SUFFIX).name:<32} {shape:>17} ")
+        lines.append(f"  {store.path(TABLE, SUFFIX).name:<36} {shape:>17} ")
     report = store.root / "sid_report.html"
     if report.exists():
         lines.append(f"\nHow good the SIDs are: open {report} in a browser.")
