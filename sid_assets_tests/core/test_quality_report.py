@@ -132,6 +132,8 @@ def test_the_page_says_the_figures(tmp_path):
         "the catalog has 2. 1 of them repeat a text of their group",
         "3 items 2 distinct texts",
         "Ambiguous interactions 100%",
+        "Perplexity codes 1 1 1 So many codes, met equally often",
+        "Mean relative error 0.500 0.250 0.125 Over all interactions",
         "Tokenizer trained here",
     ):
         assert said in words
