@@ -29,6 +29,11 @@ def brute_entropy(counts):
     return -sum(n / total * math.log(n / total) for n in counts if n)
 
 
+def brute_gini(sizes):
+    differences = sum(abs(a - b) for a in sizes for b in sizes)
+    return differences / (2 * len(sizes) * sum(sizes))
+
+
 NORMS = [(0, 0, 0, 0), (1, 0.5, 0.25, 0.125), (2, 1.5, 1, 0.5), (4, 4, 3, 3)]
 """Norms whose ratios floating point holds exactly."""
 
@@ -71,6 +76,7 @@ def test_figures_match_brute_force(sids, histories, data):
         assert prefix.colliding_interactions == colliding
         assert prefix.colliding_share == colliding / len(known)
         assert prefix.largest_share == max(uses.values()) / len(known)
+        assert prefix.gini == pytest.approx(brute_gini(list(uses.values())), abs=1e-9)
         assert prefix.entropy == pytest.approx(brute_entropy(uses.values()), abs=1e-9)
         of_items = brute_entropy(Counter(known).values())
         assert prefix.entropy_share == pytest.approx(prefix.entropy / of_items if of_items else 1)
