@@ -191,7 +191,8 @@ def _measure(
         "CREATE TABLE used AS SELECT pid, count(*) AS uses FROM occurrences GROUP BY pid"
     )
     total = _columns(connection, "SELECT coalesce(sum(uses), 0)::BIGINT AS total FROM used")
-    uses = _columns(connection, "SELECT uses FROM used SEMI JOIN items USING (pid)")["uses"]
+    connection.execute("CREATE TABLE met AS SELECT uses, errors FROM used JOIN items USING (pid)")
+    uses = _columns(connection, "SELECT uses FROM met")["uses"]
     interactions = int(uses.sum())
     _find_colliding(connection)
     histories = ambiguous = 0
@@ -338,8 +339,7 @@ def _weighted_error(
 ) -> ReconstructionError | None:
     found = _columns(
         connection,
-        "SELECT errors[$1] AS error, uses FROM items JOIN used USING (pid) "
-        "WHERE NOT isnan(errors[$1]) ORDER BY error",
+        "SELECT errors[$1] AS error, uses FROM met WHERE NOT isnan(errors[$1]) ORDER BY error",
         [layer],
     )
     errors, uses = found["error"], found["uses"]
