@@ -101,7 +101,8 @@ def by_sid_assets(folder: Path) -> dict[str, float]:
 
 def by_interactions(folder: Path) -> dict[str, float]:
     """The metrics weighted by interactions."""
-    columns = pa.schema([schema.codes("int").field(name) for name in ("pid", "codes")])
+    names = ("pid", "codes", "residual_norms")
+    columns = pa.schema([schema.codes("int").field(name) for name in names])
     return measure_interactions(
         pa.RecordBatchReader.from_batches(columns, read(folder / "codes", columns.names)),
         schema.MAX_CODEBOOK_SIZE,

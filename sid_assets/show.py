@@ -1,4 +1,5 @@
-"""What was made, for the eye: where the files are, some items, and some groups of alike items.
+"""What was made, for the eye: where the files are, some items, some groups of alike items, and
+the report to open.
 
 `make demo` ends with this; `python -m sid_assets.show` shows it again.
 """
@@ -39,6 +40,8 @@ def main() -> int:
             "These SIDs are of the demo's own tokenizer: OneRec's models do not speak them. "
             "SID_DEPLOYMENT=onerec makes those they do."
         )
+    if (report := store.root / "sid_report.html").exists():
+        print(f"\nHow good the SIDs are: open {report} in a browser.")
     return 0
 
 
@@ -53,9 +56,6 @@ def _files(store: Store) -> str:
     if tokenizer := current_tokenizer(store):
         shape = " x ".join(map(str, tokenizer.provenance.details["shape"]))
         lines.append(f"  {store.path(TABLE, SUFFIX).name:<36} {shape:>17} ")
-    report = store.root / "sid_report.html"
-    if report.exists():
-        lines.append(f"\nHow good the SIDs are: open {report} in a browser.")
     return "\n".join(lines)
 
 

@@ -65,7 +65,7 @@ def test_what_was_made_is_shown(demo):
     assert str(data_dir) in result.stdout
     assert result.stdout.count("items whose first code is") == 3
     assert "10 items, drawn with seed 0" in result.stdout
-    assert "sid_report.html" in result.stdout
+    assert "sid_report.html" in result.stdout.splitlines()[-1]
     assert result.stdout == _run("python -m sid_assets.show", data_dir).stdout
 
 

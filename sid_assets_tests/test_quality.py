@@ -1,17 +1,27 @@
 """`sid_quality` as Dagster runs it: its checks warn where a limit is passed, and only there."""
 
+from pathlib import Path
+
+import dagster as dg
 import pytest
 
-from sid_assets_tests.graph import failed_checks, materialize, settings_for, write_catalog
+from sid_assets_tests.graph import (
+    failed_checks,
+    materialize,
+    settings_for,
+    write_catalog,
+    write_interactions,
+)
 
 MADE_FROM = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Sixty items with codes of a tokenizer of 8, some of them with one SID."""
+    """Sixty items with codes of a tokenizer of 8, some of them with one SID; and interactions."""
     path = tmp_path_factory.mktemp("quality")
-    write_catalog(path / "catalog.parquet")
+    frame = write_catalog(path / "catalog.parquet")
+    write_interactions(path / "interactions.parquet", frame.pid.tolist())
     assert materialize(settings_for(path), *MADE_FROM).success
     return path
 
@@ -33,3 +43,20 @@ def test_a_limit_that_is_passed_warns(folder, check, setting, passes, warns):
         assert (f"sid_quality:{check}" in failed_checks(result)) != wanted
         said = f"; {shown} is the limit (SID_{setting.upper()})"
         assert (found.description or "").endswith(said)
+
+
+def test_figures_pictures_and_the_page_are_its_metadata(folder):
+    settings = settings_for(folder, interactions=str(folder / "interactions.parquet"))
+    (event,) = materialize(settings, "sid_quality").asset_materializations_for_node("sid_quality")
+    found = event.metadata
+    for name in (
+        *("items", "sid_colliding_share", "prefix_1_distinct", "layer_1_dead"),
+        *("layer_3_error_p99", "collisions_same_text", "interactions_sid_colliding_share"),
+        *("interactions_layer_1_perplexity", "interactions_layer_3_error_mean"),
+        *("histories_ambiguous_share",),
+    ):
+        assert isinstance(found[name], dg.IntMetadataValue | dg.FloatMetadataValue), name
+    for name in ("code_usage", "group_sizes", "reconstruction_error", "uniqueness_by_prefix"):
+        assert "(data:image/png;base64," in str(found[name].value), name
+    page = Path(str(found["report"].value)).read_text()
+    assert "Weighted by interactions" in page

@@ -263,6 +263,8 @@ def test_the_smallest_catalogs_are_quiet_too(tmp_path, open_page, norms):
     path.write_text(_report(codes_table([(1, 2, 3)], [norms]), texts_table(["The only one"])))
     opened = open_page(path)
     assert "The only one" in opened.page.locator("#detail").inner_text()
+    assert "1 item, 1 distinct SID\n" in opened.page.locator("#branch").inner_text()
+    assert "all items" in opened.page.locator("#tree-chart").inner_text()
     assert opened.complaints == []
 
 

@@ -92,7 +92,7 @@ def _interactions(
     if interactions is None or not set(domain.interacted) & set(interactions.columns):
         return None
     return measure_interactions(
-        codes.stream(["pid", "codes"], MEASURED_ROWS),
+        codes.stream(["pid", "codes", "residual_norms"], MEASURED_ROWS),
         quality.codebook_size,
         interactions,
         domain.interacted,

@@ -220,15 +220,15 @@ class SidQuality:
     def figures(self) -> dict[str, int | float]:
         """The numbers by name, flat, for metadata that is plotted over refreshes."""
         figures: dict[str, int | float] = {"items": self.items, "zero_vectors": self.zero_vectors}
-        figures |= _named(self.sids, "sid_{}", leave_out=("length",))
+        figures |= named(self.sids, "sid_{}", leave_out=("length",))
         for prefix in self.prefixes[:-1]:
-            figures |= _named(prefix, f"prefix_{prefix.length}_{{}}", leave_out=("length",))
+            figures |= named(prefix, f"prefix_{prefix.length}_{{}}", leave_out=("length",))
         for usage in self.layers:
-            figures |= _named(usage, f"layer_{usage.layer}_{{}}", leave_out=("layer", "error"))
+            figures |= named(usage, f"layer_{usage.layer}_{{}}", leave_out=("layer", "error"))
             if usage.error:
-                figures |= _named(usage.error, f"layer_{usage.layer}_error_{{}}")
+                figures |= named(usage.error, f"layer_{usage.layer}_error_{{}}")
         if self.collisions:
-            figures |= _named(self.collisions, "collisions_{}")
+            figures |= named(self.collisions, "collisions_{}")
         return figures
 
 
@@ -510,23 +510,22 @@ def _sorted_numbers(values: np.ndarray) -> np.ndarray:
 def _reconstruction_error(ascending: np.ndarray) -> ReconstructionError:
     return ReconstructionError(
         mean=float(ascending.mean(dtype=np.float64)),
-        p50=float(_nearest_rank(ascending, np.array(0.50))),
-        p99=float(_nearest_rank(ascending, np.array(0.99))),
+        p50=float(ascending[nearest_rank(0.50, len(ascending)) - 1]),
+        p99=float(ascending[nearest_rank(0.99, len(ascending)) - 1]),
     )
 
 
-def _nearest_rank(ascending: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """The smallest values that at least these shares of all values do not exceed."""
+def nearest_rank(share: float | np.ndarray, count: int) -> np.ndarray:
+    """The rank, from 1, of the smallest of so many values that a share of them does not exceed."""
     # Rounding first: 0.99 * 100 must be rank 99, not 100, whatever the floating point says.
-    rank = np.ceil(np.round(shares * len(ascending), 6)).astype(np.int64)
-    return ascending[np.maximum(rank, 1) - 1]
+    return np.maximum(np.ceil(np.round(share * count, 6)).astype(np.int64), 1)
 
 
 def _quantiles(ascending: np.ndarray) -> np.ndarray:
     shares = np.linspace(0, 1, ERROR_QUANTILES + 1)
     if not len(ascending):
         return np.full(len(shares), np.nan, np.float32)
-    return _nearest_rank(ascending, shares)
+    return ascending[nearest_rank(shares, len(ascending)) - 1]
 
 
 def _collisions(groups: _Groups) -> Collisions | None:
@@ -575,7 +574,7 @@ def _codes(packed: int, length: int = CODE_LAYERS) -> tuple[int, ...]:
     return tuple(unpack(np.array(packed))[CODE_LAYERS - length :].tolist())
 
 
-def _named(figures: Any, pattern: str, leave_out: tuple[str, ...] = ()) -> dict[str, int | float]:
+def named(figures: Any, pattern: str, leave_out: tuple[str, ...] = ()) -> dict[str, int | float]:
     """The fields of a dataclass by name, but for some."""
     return {
         pattern.format(name): value

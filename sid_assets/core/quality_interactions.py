@@ -1,7 +1,10 @@
 """How often SIDs are ambiguous where it counts: weighted by how often items are interacted with.
 
 DuckDB joins the interactions with the codes and spills to disk past its memory limit, so neither
-has to fit in memory. What it returns is one row a distinct SID.
+has to fit in memory. What it returns is numbers: one a distinct SID, or one an item in use.
+
+Every interaction counts once, so an item counts as often as it is interacted with. Utilisation,
+dead codes and distinct SIDs are not here: a code is in use or not, and a weight changes nothing.
 """
 
 import tempfile
@@ -15,12 +18,22 @@ import pyarrow.compute as pc
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.pids import PidColumn, PidTypeSetting, agree, convert_pids, stored_as
-from sid_assets.core.quality import code_rows, entropy, gini, prefix_of, run_starts
+from sid_assets.core.quality import (
+    ReconstructionError,
+    code_rows,
+    entropy,
+    gini,
+    named,
+    nearest_rank,
+    prefix_of,
+    relative_errors,
+    run_starts,
+)
 from sid_assets.core.recif.column_types import check_types
 from sid_assets.core.recif.inputs import ParquetInput
 from sid_assets.core.reverse_index import ITEM_COLUMNS
 from sid_assets.core.schema import CODE_LAYERS, PID_TYPES, PidType, pid_type_of
-from sid_assets.core.sids import pack
+from sid_assets.core.sids import pack, unpack
 
 HISTORY_PREFIX = "hist_"
 """How the names of columns of histories start; the others are targets."""
@@ -56,6 +69,26 @@ class WeightedUniqueness:
 
 
 @dataclass(frozen=True)
+class WeightedLayer:
+    """The codes of one layer as interactions meet them.
+
+    Attributes:
+        layer: 1, 2 or 3.
+        entropy: Entropy of the code of an interaction drawn at random (nats, 0 to
+            ln codebook_size).
+        perplexity: exp(`entropy`): the number of codes that would give this entropy if all were met
+            equally often (1 to codebook_size).
+        error: Relative reconstruction error after this layer of the item of an interaction, the
+            percentiles too over interactions; None if all their vectors are zero.
+    """
+
+    layer: int
+    entropy: float
+    perplexity: float
+    error: ReconstructionError | None
+
+
+@dataclass(frozen=True)
 class InteractionQuality:
     """The quality of SIDs, weighted by interactions: by how often a pid stands in the lists.
 
@@ -64,6 +97,7 @@ class InteractionQuality:
         unknown: Pids there that have none (count); the other figures leave them out.
         items: Distinct items among the interactions (count).
         prefixes: Uniqueness at prefix length 1, 2 and 3; empty if there is no interaction.
+        layers: Code usage and reconstruction error of each layer; empty if there is none.
         histories: Histories that are not empty (count); a row has one in each `hist_` column.
         ambiguous_histories: Histories that hold two different items of one SID (count).
         ambiguous_histories_share: `ambiguous_histories` / histories (share, 0 to 1; 0 if none).
@@ -73,6 +107,7 @@ class InteractionQuality:
     unknown: int
     items: int
     prefixes: tuple[WeightedUniqueness, ...]
+    layers: tuple[WeightedLayer, ...]
     histories: int
     ambiguous_histories: int
     ambiguous_histories_share: float
@@ -89,11 +124,12 @@ class InteractionQuality:
         }
         for prefix in self.prefixes:
             of = "sid" if prefix.length == CODE_LAYERS else f"prefix_{prefix.length}"
-            figures |= {
-                f"interactions_{of}_{name}": value
-                for name, value in vars(prefix).items()
-                if name != "length"
-            }
+            figures |= named(prefix, f"interactions_{of}_{{}}", leave_out=("length",))
+        for layer in self.layers:
+            of = f"interactions_layer_{layer.layer}"
+            figures |= named(layer, f"{of}_{{}}", leave_out=("layer", "error"))
+            if layer.error:
+                figures |= named(layer.error, f"{of}_error_{{}}")
         return figures
 
 
@@ -109,7 +145,7 @@ def measure_interactions(
     """Measure the SIDs of a catalog by its interactions; all rows count, whatever their split.
 
     Args:
-        codes: The columns `pid` and `codes` of the table `codes`.
+        codes: The columns `pid`, `codes` and `residual_norms` of the table `codes`.
         codebook_size: Codes of a layer of the tokenizer.
         interactions: Rows with lists of pids.
         columns: The lists that hold pids of this catalog; those that are not there have none.
@@ -135,35 +171,41 @@ def measure_interactions(
         connection.execute("SET enable_progress_bar = false")
         connection.execute("SET preserve_insertion_order = false")
         connection.register("sids", _sids(codes, codebook_size))
-        connection.execute("CREATE TABLE items AS SELECT pid, sid FROM sids")
+        connection.execute("CREATE TABLE items AS SELECT * FROM sids")
         for name in lists:
             for other in interactions.pid_columns(name):
                 agree(catalog, other, pid_type)
         occurrences = _Occurrences(interactions, pid_type_of(codes.schema), pid_type != "auto")
-        return _measure(connection, occurrences, lists)
+        return _measure(connection, occurrences, lists, codebook_size)
 
 
 def _measure(
-    connection: duckdb.DuckDBPyConnection, occurrences: "_Occurrences", lists: list[str]
+    connection: duckdb.DuckDBPyConnection,
+    occurrences: "_Occurrences",
+    lists: list[str],
+    codebook_size: int,
 ) -> InteractionQuality:
-    """The figures, with the codes in the table `items` (pid, sid)."""
+    """The figures, with the codes in the table `items` (as `_sids` makes its rows)."""
     connection.register("occurrences", occurrences.of(lists))
     connection.execute(
         "CREATE TABLE used AS SELECT pid, count(*) AS uses FROM occurrences GROUP BY pid"
     )
     total = _columns(connection, "SELECT coalesce(sum(uses), 0)::BIGINT AS total FROM used")
-    uses = _columns(connection, "SELECT uses FROM used SEMI JOIN items USING (pid)")["uses"]
+    connection.execute("CREATE TABLE met AS SELECT uses, errors FROM used JOIN items USING (pid)")
+    uses = _columns(connection, "SELECT uses FROM met")["uses"]
     interactions = int(uses.sum())
     _find_colliding(connection)
     histories = ambiguous = 0
     for name in (name for name in lists if name.startswith(HISTORY_PREFIX)):
         histories += occurrences.rows_with(name)
         ambiguous += _ambiguous_histories(connection, occurrences.of([name]))
+    groups = _groups(connection)
     return InteractionQuality(
         interactions=interactions,
         unknown=int(total["total"][0]) - interactions,
         items=len(uses),
-        prefixes=_weighted_prefixes(connection, entropy(uses)) if interactions else (),
+        prefixes=_weighted_prefixes(groups, entropy(uses)) if interactions else (),
+        layers=_weighted_layers(connection, groups, codebook_size) if interactions else (),
         histories=histories,
         ambiguous_histories=ambiguous,
         ambiguous_histories_share=ambiguous / histories if histories else 0.0,
@@ -171,13 +213,21 @@ def _measure(
 
 
 def _sids(codes: pa.RecordBatchReader, codebook_size: int) -> pa.RecordBatchReader:
-    """The rows as `pid` and the packed `sid`."""
-    schema = pa.schema([codes.schema.field("pid"), pa.field("sid", pa.int64())])
+    """The rows as `pid`, the packed `sid`, and `errors`: the relative error after each layer."""
+    errors = pa.field("errors", pa.list_(pa.float32(), CODE_LAYERS))
+    schema = pa.schema([codes.schema.field("pid"), pa.field("sid", pa.int64()), errors])
     return pa.RecordBatchReader.from_batches(
         schema,
         (
             pa.record_batch(
-                [batch["pid"], pa.array(pack(code_rows(batch, codebook_size)))], schema=schema
+                [
+                    batch["pid"],
+                    pa.array(pack(code_rows(batch, codebook_size))),
+                    pa.FixedSizeListArray.from_arrays(
+                        pa.array(relative_errors(batch).T.ravel()), CODE_LAYERS
+                    ),
+                ],
+                schema=schema,
             )
             for batch in codes
         ),
@@ -255,17 +305,52 @@ def _ambiguous_histories(
     return int(ambiguous["n"][0])
 
 
-def _weighted_prefixes(
-    connection: duckdb.DuckDBPyConnection, most: float
-) -> tuple[WeightedUniqueness, ...]:
-    groups = _columns(
+def _groups(connection: duckdb.DuckDBPyConnection) -> dict[str, np.ndarray]:
+    """int64 (g,) each: `sid`, the distinct SIDs, packed, ascending; `items` and `uses` of each."""
+    return _columns(
         connection,
         "SELECT sid, count(*) AS items, coalesce(sum(uses), 0)::BIGINT AS uses "
         "FROM items LEFT JOIN used USING (pid) GROUP BY sid ORDER BY sid",
     )
+
+
+def _weighted_prefixes(
+    groups: dict[str, np.ndarray], most: float
+) -> tuple[WeightedUniqueness, ...]:
     return tuple(
         _weighted_uniqueness(length, groups["sid"], groups["items"], groups["uses"], most)
         for length in range(1, CODE_LAYERS + 1)
+    )
+
+
+def _weighted_layers(
+    connection: duckdb.DuckDBPyConnection, groups: dict[str, np.ndarray], codebook_size: int
+) -> tuple[WeightedLayer, ...]:
+    layers = []
+    for layer, codes in enumerate(unpack(groups["sid"]).T, start=1):
+        nats = entropy(np.bincount(codes, weights=groups["uses"], minlength=codebook_size))
+        error = _weighted_error(connection, layer)
+        layers.append(WeightedLayer(layer, nats, float(np.exp(nats)), error))
+    return tuple(layers)
+
+
+def _weighted_error(
+    connection: duckdb.DuckDBPyConnection, layer: int
+) -> ReconstructionError | None:
+    found = _columns(
+        connection,
+        "SELECT errors[$1] AS error, uses FROM met WHERE NOT isnan(errors[$1]) ORDER BY error",
+        [layer],
+    )
+    errors, uses = found["error"], found["uses"]
+    if not len(errors):
+        return None
+    up_to = np.cumsum(uses)
+    p50, p99 = (
+        errors[np.searchsorted(up_to, nearest_rank(share, up_to[-1]))] for share in (0.5, 0.99)
+    )
+    return ReconstructionError(
+        mean=float(errors.astype(np.float64) @ uses / up_to[-1]), p50=float(p50), p99=float(p99)
     )
 
 
@@ -297,6 +382,8 @@ def _weighted_uniqueness(
     )
 
 
-def _columns(connection: duckdb.DuckDBPyConnection, query: str) -> dict[str, np.ndarray]:
-    found = connection.execute(query).fetchnumpy()
+def _columns(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[int] = ()
+) -> dict[str, np.ndarray]:
+    found = connection.execute(query, parameters).fetchnumpy()
     return {name: np.asarray(values) for name, values in found.items()}

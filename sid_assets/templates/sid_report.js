@@ -8,6 +8,7 @@
   const SMALLEST_LABEL = 9; // pixels
   const byId = (id) => document.getElementById(id);
   const number = (value) => value.toLocaleString("en-US");
+  const counted = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
 
   // Texts of the catalog reach the page through textContent only: here, and nowhere else.
   function element(tag, className, ...children) {
@@ -138,7 +139,7 @@
     const beside = (places, nearer) => places.filter((other) => other !== place && !nearer.includes(other));
     const head = element("div", "detail-head", element("span", "pid", items.pid[place]), sidElement(codes));
     if (error !== null) head.append(element("span", "muted", `reconstruction error ${error.toFixed(3)}`));
-    const others = (places) => `${number(places.length)} other${places.length === 1 ? "" : "s"}`;
+    const others = (places) => counted(places.length, "other");
     const same = beside(three, []);
     const sameTwo = beside(two, three);
     const sameOne = beside(one, two);
@@ -277,7 +278,7 @@
     const branches = data.branches.map(([prefix, items, distinct]) => ({
       id: nodeId(prefix), parent: nodeId(prefix.slice(0, -1)) || "root", depth: prefix.length,
       label: String(prefix[prefix.length - 1]), items, crowding: items / distinct,
-      note: `${prefix.join(" · ")}<br>${number(items)} items, ${number(distinct)} distinct SIDs`,
+      note: `${prefix.join(" · ")}<br>${counted(items, "item")}, ${counted(distinct, "distinct SID")}`,
     }));
     const below = new Map();
     for (const node of branches) below.set(node.parent, (below.get(node.parent) || 0) + node.items);
@@ -285,11 +286,12 @@
       .filter((node) => node.depth < 3 && below.get(node.id) < node.items)
       .map((node) => ({
         id: `${node.id} smaller`, parent: node.id, label: "", items: node.items - below.get(node.id),
-        crowding: null, note: `smaller branches: ${number(node.items - below.get(node.id))} items`,
+        crowding: null, note: `smaller branches: ${counted(node.items - below.get(node.id), "item")}`,
       }));
     const root = {
-      id: "root", parent: "", items: below.get("root"), crowding: null, note: `${number(below.get("root"))} items`,
-      label: `the ${number(branches.filter((node) => node.depth === 1).length)} largest<br>first codes,<br>` +
+      id: "root", parent: "", items: below.get("root"), crowding: null, note: counted(below.get("root"), "item"),
+      label: below.get("root") === data.total ? "all items" :
+        `the ${number(branches.filter((node) => node.depth === 1).length)} largest<br>first codes,<br>` +
         `${(100 * below.get("root") / data.total).toFixed(0)}% of the items`,
     };
     return [root, ...branches, ...smaller];
@@ -331,7 +333,7 @@
   function showBranch(prefix) {
     const branch = data.branches.find(([other]) => nodeId(other) === nodeId(prefix));
     const title = element("div", "detail-head", sidElement(prefix),
-      element("span", "muted", `${number(branch[1])} items, ${number(branch[2])} distinct SIDs`));
+      element("span", "muted", `${counted(branch[1], "item")}, ${counted(branch[2], "distinct SID")}`));
     byId("branch").replaceChildren(title, ...spread(withPrefix(prefix), 12).map((place) => itemButton(place)));
   }
 

@@ -29,6 +29,14 @@ def brute_entropy(counts):
     return -sum(n / total * math.log(n / total) for n in counts if n)
 
 
+def brute_gini(sizes):
+    differences = sum(abs(a - b) for a in sizes for b in sizes)
+    return differences / (2 * len(sizes) * sum(sizes))
+
+
+NORMS = [(0, 0, 0, 0), (1, 0.5, 0.25, 0.125), (2, 1.5, 1, 0.5), (4, 4, 3, 3)]
+"""Norms whose ratios floating point holds exactly."""
+
 code = st.integers(0, K - 1)
 pid_list = st.lists(st.integers(0, 14), max_size=6)
 
@@ -45,9 +53,10 @@ def test_figures_match_brute_force(sids, histories, data):
         {"hist_video_pid": histories, "target_ad_pid": targets},
         schema=pa.schema(dict.fromkeys(("hist_video_pid", "target_ad_pid"), pa.list_(pa.int64()))),
     )
+    norms = [data.draw(st.sampled_from(NORMS)) for _ in sids]
     with tempfile.TemporaryDirectory() as folder:
         stored = interactions_in(Path(folder), lists)
-        found = measure_interactions(reader(codes_table(sids)), K, stored)
+        found = measure_interactions(reader(codes_table(sids, norms)), K, stored)
     pids = [pid for row in histories + targets for pid in row]
     known = [pid for pid in pids if pid < len(sids)]
     assert found.interactions == len(known)
@@ -67,9 +76,23 @@ def test_figures_match_brute_force(sids, histories, data):
         assert prefix.colliding_interactions == colliding
         assert prefix.colliding_share == colliding / len(known)
         assert prefix.largest_share == max(uses.values()) / len(known)
+        assert prefix.gini == pytest.approx(brute_gini(list(uses.values())), abs=1e-9)
         assert prefix.entropy == pytest.approx(brute_entropy(uses.values()), abs=1e-9)
         of_items = brute_entropy(Counter(known).values())
         assert prefix.entropy_share == pytest.approx(prefix.entropy / of_items if of_items else 1)
+    assert len(found.layers) == len(found.prefixes)
+    for layer in found.layers:
+        nats = brute_entropy(Counter(sids[pid][layer.layer - 1] for pid in known).values())
+        assert layer.entropy == pytest.approx(nats, abs=1e-9)
+        assert layer.perplexity == pytest.approx(math.exp(nats))
+        errors = sorted(norms[pid][layer.layer] / norms[pid][0] for pid in known if norms[pid][0])
+        if not errors:
+            assert layer.error is None
+            continue
+        assert layer.error is not None
+        assert layer.error.mean == pytest.approx(sum(errors) / len(errors))
+        assert layer.error.p50 == errors[math.ceil(len(errors) / 2) - 1]
+        assert layer.error.p99 == errors[math.ceil(99 * len(errors) / 100) - 1]
 
 
 def test_two_items_of_one_sid_in_one_history(rows):
@@ -91,7 +114,10 @@ def test_targets_alone(rows):
         reader(codes_table([(0, 0, 0)])), K, rows(target_video_pid=[[0, 7]])
     )
     assert (found.interactions, found.unknown, found.histories) == (1, 1, 0)
-    assert found.figures()["interactions_sid_colliding_share"] == 0
+    figures = found.figures()
+    assert figures["interactions_sid_colliding_share"] == 0
+    assert figures["interactions_layer_1_perplexity"] == 1
+    assert figures["interactions_layer_3_error_mean"] == 0.125
 
 
 def test_no_interaction_of_the_catalog(rows):

@@ -129,9 +129,12 @@ def test_the_page_says_the_figures(tmp_path):
         "Items with a SID of their own 70.0% 7 of 10",
         "Distinct SIDs 8 80.0% of the items",
         "Codes in use 6.2% / 12.5% / 43.8%",
-        "the catalog has 2. 1 of them repeat a text of their group",
+        "the catalog has 2: 1 with a text that another item of its group has too",
+        "1 with a text of its own",
         "3 items 2 distinct texts",
         "Ambiguous interactions 100%",
+        "Perplexity codes 1 1 1 So many codes, met equally often",
+        "Mean relative error 0.500 0.250 0.125 Over all interactions",
         "Tokenizer trained here",
     ):
         assert said in words
@@ -187,13 +190,18 @@ def test_samples_are_sorted_and_hold_no_row_twice():
 
 
 def test_the_share_of_the_items_in_the_tree_is_said():
-    codes = [(code, 0, row) for code in range(K) for row in range(2)]
+    codes = [(code, 0, row) for code in range(K) for row in range(9)]
     assert "first codes hold" not in build(codes)
+    assert "Only the largest branches" in build(codes), "the tree holds 8 SIDs of a first code"
     wide = [(code, 0, 0) for code in range(K)] * 3 + [(code, 0, 0) for code in range(K, 2 * K)]
     table, texts = codes_table(wide), texts_table(["x"] * len(wide))
     quality = measure_sids(batches(table), 2 * K)
     html = render_report(quality, report_items(batches(table), batches(texts), quality))
     assert "the 16 largest of the 32 first codes hold 75.0% of the items" in html
+
+
+def test_a_tree_that_is_drawn_whole_is_not_called_a_part():
+    assert "Only the largest branches" not in build([(1, 2, 3), (1, 3, 3), (2, 2, 3)])
 
 
 def test_long_texts_are_cut():
