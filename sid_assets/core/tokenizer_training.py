@@ -102,7 +102,8 @@ def train(
             for name, part in parts.items()
         }
         log.info(
-            "Layer %d of %d: relative error %.3f, %.3f of vectors held out; %.0f%% of the codes used.",
+            "Layer %d of %d: relative error %.3f, %.3f of vectors held out; "
+            "%.0f%% of the codes used.",
             *(layer + 1, settings.layers),
             *(figures["trained"]["relative_error"], figures["held_out"]["relative_error"]),
             100 * figures["trained"]["utilisation"],

@@ -492,7 +492,7 @@ def test_a_plan_that_does_not_fit_the_disk_is_told_first(mounted):  # noqa: F811
             warnings.append,
             lambda progress: None,
         )
-    assert "Disk: 0.00 GB for the new version of the vectors" in warnings[0]
+    assert "Disk: 1.6 MB for the new version of the vectors" in warnings[0]
     assert "It does not fit." in warnings[0]
 
 
