@@ -135,8 +135,9 @@ class Settings(dg.ConfigurableResource):
     embeddings_space: str = _setting(
         'What made the vectors of `SID_EMBEDDINGS`, as JSON: `{"model": ...}`, and what else is '
         "known of `revision`, `max_length`, ... Each must equal what the embedder says of itself "
-        "(`embedding_space` in the metadata of item_embeddings). Nothing else can tell: it is you "
-        "who vouches for them.",
+        "(`embedding_space` in the metadata of item_embeddings). It is you who vouches for them; "
+        "where a run embeds something, it compares eight of them with what the embedder gives, and "
+        "stops where all differ.",
         "",
     )
     device: str = _setting(

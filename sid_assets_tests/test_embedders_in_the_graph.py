@@ -153,18 +153,21 @@ def test_an_embedder_that_fails_gives_its_memory_back(
     assert len(closed) == 1
 
 
-def write_vectors(folder: Path, pids: list[int]) -> np.ndarray:
-    """Vectors of somebody else, one for each pid."""
-    vectors = np.random.default_rng(1).normal(size=(len(pids), 4096)).astype(np.float32)
+def write_vectors(folder: Path, texts: dict[int, str]) -> np.ndarray:
+    """Vectors of somebody else, one for each pid, close to what the hashing embedder gives."""
+    vectors = HashingEmbedder().embed(list(texts.values())).vectors
+    vectors += np.random.default_rng(1).normal(scale=1e-5, size=vectors.shape)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    frame = pd.DataFrame({"pid": pids, "embedding": list(vectors)})
+    frame = pd.DataFrame({"pid": list(texts), "embedding": list(vectors)})
     frame.to_parquet(folder / "vectors.parquet", index=False)
     return vectors
 
 
 def test_vectors_that_exist_already_are_adopted(tmp_path: Path) -> None:
     write_catalog(tmp_path / "catalog.parquet")
-    vectors = write_vectors(tmp_path, list(range(60, 5, -1)))
+    assert materialize(settings_for(tmp_path), "item_texts").success
+    texts = table(settings_for(tmp_path), "item_texts").set_index("pid").text
+    vectors = write_vectors(tmp_path, {pid: texts[pid] for pid in range(60, 5, -1)})
     adopting = settings_for(
         tmp_path,
         embeddings=str(tmp_path / "vectors.parquet"),
@@ -194,7 +197,7 @@ def test_vectors_that_exist_already_are_adopted(tmp_path: Path) -> None:
 )
 def test_vectors_of_another_space_are_refused(tmp_path: Path, space: str, words: str) -> None:
     write_catalog(tmp_path / "catalog.parquet")
-    write_vectors(tmp_path, [1, 2])
+    write_vectors(tmp_path, {1: "one", 2: "two"})
     settings = settings_for(
         tmp_path, embeddings=str(tmp_path / "vectors.parquet"), embeddings_space=space
     )

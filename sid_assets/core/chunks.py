@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -233,6 +234,18 @@ class SortedParts:
             yield from self.between(
                 self._parts[0].first_pid, self._last_pids[-1], columns, on_damage
             )
+
+    def spread_pids(self, count: int, on_damage: OnDamage) -> list[Pid]:
+        """The pids of at most so many rows, spread evenly over the table."""
+        first_rows = np.cumsum([0, *(part.rows for part in self._parts)])
+        pids = []
+        for row in np.unique(np.linspace(0, max(first_rows[-1] - 1, 0), count, dtype=np.int64)):
+            number = int(np.searchsorted(first_rows, row, side="right")) - 1
+            for part in self._parts[number : number + 1]:
+                rows = self.between(part.first_pid, part.last_pid, ["pid"], on_damage)
+                known = [pid for batch in rows for pid in batch["pid"].to_pylist()]
+                pids += known[row - first_rows[number] :][:1]
+        return pids
 
     def between(
         self, first_pid: Pid, last_pid: Pid, columns: Sequence[str], on_damage: OnDamage

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core import schema
+from sid_assets.core.adopted_check import check_adopted
 from sid_assets.core.adopted_vectors import Adopted, VectorFiles, adopt
 from sid_assets.core.chunks import Chunk, SortedParts, run_chunks
 from sid_assets.core.embedders import Embedded, Embedder
@@ -193,6 +194,8 @@ def _prepare(
     proven = ProvenEmbedder(embedder, _canary(before, unfinished))
     if plan.texts:
         proven.prove()
+        if vouched := _vouched(before, adopted):
+            check_adopted(vouched, SortedParts.of(texts), embedder, log)
     lasting = VectorSources.of(before, [], adopted)
     staging = _stage(store, table, texts, plan, proven, lasting, adopted)
     others = [run for run in unfinished if run.folder != staging.folder]
@@ -334,6 +337,15 @@ def _canary(before: Version | None, unfinished: list[Staging]) -> dict[str, Any]
     known = [before.provenance.details.get("canary")] if before else []
     known += [run.state["canary"] for run in unfinished]
     return next((canary for canary in known if canary), None)
+
+
+def _vouched(before: Version | None, adopted: Adopted | None) -> SortedParts | None:
+    """Adopted vectors that were never compared with the embedder's: somebody vouches for them."""
+    if adopted:
+        return adopted.sorted_parts
+    if before and not before.provenance.details.get("canary"):
+        return SortedParts.of(before)  # all of it was adopted, and nothing embedded since
+    return None
 
 
 def _characters_per_chunk(plan: Plan, embedder: ProvenEmbedder) -> float:

@@ -122,6 +122,36 @@ def test_items_that_the_files_do_not_have_are_embedded(store, tmp_path):
     assert run.version.provenance.details["canary"]
 
 
+def test_vectors_that_are_not_what_the_embedder_gives_are_refused_before_the_first_item(
+    store, tmp_path
+):
+    files = write_vectors(tmp_path / "vectors.parquet", list(range(1, 31)))
+    embedder = FakeEmbedder()
+    with pytest.raises(InputError, match=r"8 of 8 items.*1: -?0\.0.*30: -?0\.0.*model, pooling"):
+        adopt(store, item_texts(range(1, 32)), files, embedder)
+    assert store.current("item_embeddings") is None
+    assert "Title: film 31" not in embedder.embedded
+
+
+def test_they_are_compared_by_the_first_run_that_embeds_something(store, tmp_path):
+    files = write_vectors(tmp_path / "vectors.parquet", list(range(1, 31)))
+    adopt(store, item_texts(range(1, 31)), files, NoEmbedder())
+    with pytest.raises(InputError, match=r"8 of 8 items.*another SID_DATA_DIR"):
+        adopt(store, item_texts(range(1, 32)), None)
+
+
+def test_a_vector_of_an_older_text_is_kept_and_that_is_said(store, tmp_path):
+    texts = item_texts(range(1, 32))
+    vectors = [FakeEmbedder().vector(texts[pid]) for pid in range(1, 31)]
+    vectors[0] = FakeEmbedder().vector("an older text")
+    files = write_vectors(tmp_path / "vectors.parquet", list(range(1, 31)), vectors)
+    run = adopt(store, texts, files)
+    assert vectors_by_pid(run.version)[1] == vectors[0].tobytes()
+    assert any("1 of 8 items compared" in line for line in run.warnings)
+    later = adopt(store, item_texts(range(1, 33)), files)
+    assert not later.warnings  # from then on the canary stands for all vectors
+
+
 def test_later_they_are_vectors_like_any_others(store, tmp_path):
     path = tmp_path / "vectors.parquet"
     files = write_vectors(path, [1, 2, 3, 4])
@@ -346,7 +376,8 @@ def test_a_declaration_that_is_none_or_another(text, words):
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(
-    there=st.lists(st.integers(-20, 20), unique=True, min_size=1),
+    # Eight vectors that are none of ours would be refused.
+    there=st.lists(st.integers(-20, 20), unique=True, min_size=1, max_size=7),
     before=st.sets(st.integers(-20, 20), min_size=1),
     now=st.sets(st.integers(-20, 20), min_size=1),
 )

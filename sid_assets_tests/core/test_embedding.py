@@ -5,6 +5,8 @@ import pickle
 import random
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
@@ -492,7 +494,7 @@ def test_a_plan_that_does_not_fit_the_disk_is_told_first(mounted):  # noqa: F811
             warnings.append,
             lambda progress: None,
         )
-    assert "Disk: 0.00 GB for the new version of the vectors" in warnings[0]
+    assert "Disk: 1.6 MB for the new version of the vectors" in warnings[0]
     assert "It does not fit." in warnings[0]
 
 
@@ -614,6 +616,41 @@ def test_a_second_run_fails_while_one_is_at_it(prepared, tmp_path):
         stage_embeddings(Store(folder), store.require("item_texts"), FakeEmbedder())
     assert embedding_run.run(folder, tmp_path / "log", Moment()) == 1
     assert commit_staged(store, staged).rows == len(NEW)
+
+
+# --- size
+
+EMBED_AND_TELL_PEAK = """
+import sys
+from pathlib import Path
+from sid_assets.core.embedders.hashing import HashingEmbedder
+from sid_assets.core.versions import Store
+from sid_assets_tests.core.table_fixtures import embed, item_texts
+
+embed(Store(sys.argv[1]), item_texts(range(int(sys.argv[2]))), HashingEmbedder())
+# ru_maxrss would count what the parent held when it started this process.
+status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+print(int(status["VmHWM"].split()[0]) / 1024)
+"""
+
+
+def peak_mb(folder: Path, items: int) -> float:
+    """The most memory of a process that embeds so many short texts."""
+    done = subprocess.run(
+        [sys.executable, "-c", EMBED_AND_TELL_PEAK, str(folder), str(items)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    shutil.rmtree(folder)  # 330 MB of vectors
+    return float(done.stdout)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak memory is read from /proc")
+def test_memory_does_not_grow_with_items(tmp_path):
+    """A chunk of 8,192 vectors is 128 MB; all vectors would be 300 MB more."""
+    few, many = (peak_mb(tmp_path / str(items), items) for items in (2_000, 20_000))
+    assert many - few < 200
 
 
 # --- pieces
