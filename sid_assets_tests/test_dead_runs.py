@@ -18,7 +18,7 @@ from sid_assets_tests.dagster_dev import write_instance
 from sid_assets_tests.graph import write_catalog
 
 POOL = "gpu"
-SECONDS = 90
+SECONDS = 300
 
 
 @pytest.fixture

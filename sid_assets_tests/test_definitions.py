@@ -34,10 +34,10 @@ def test_jobs_schedules_and_sensors():
     repository = DEFINED
     assert "refresh_semantic_ids" in {job.name for job in repository.get_all_jobs()}
     assert [schedule.name for schedule in repository.schedule_defs] == ["refresh_on_schedule"]
-    assert [sensor.name for sensor in repository.sensor_defs] == [
+    assert {sensor.name for sensor in repository.sensor_defs} == {
         "refresh_on_new_catalog",
         "end_runs_that_were_killed",
-    ]
+    }
 
 
 def test_every_asset_says_what_it_is_and_has_checks():
