@@ -21,7 +21,10 @@ SERVER_TOKENISES = "server"
 """The value of `SID_EMBEDDING_TOKENIZER` that sends texts as they are."""
 
 PLANNING_PATIENCE = 2.0
-"""Seconds, about, that a plan waits for a server that is down; a run waits longer."""
+"""Seconds, about, that a plan asks a server that is down again; a run does for longer."""
+
+PLANNING_TIMEOUT = 20.0
+"""Seconds that a plan waits for an answer of a server that stalls."""
 
 AUTOMATION_TAGS = ("dagster/schedule_name", "dagster/sensor_name")
 
@@ -73,7 +76,7 @@ def planning_embedder(settings: Settings) -> Embedder:
     """
     embedder = make_embedder(settings)
     if isinstance(embedder, OpenAIServerEmbedder):
-        return replace(embedder, patience=PLANNING_PATIENCE)
+        return replace(embedder, patience=PLANNING_PATIENCE, timeout=PLANNING_TIMEOUT)
     return embedder
 
 
