@@ -161,6 +161,9 @@ def spelled_sids(texts: pa.StringArray) -> SpelledSids:
             whole &= follows[kind - 1 : kind - 1 + len(whole)]
     whole &= ends[len(ends) - len(whole) :] >= 0
     sids = np.flatnonzero(whole)
+    text_of_token = np.searchsorted(bounds, starts, side="right")
+    last = sids + len(_TOKENS) - 1
+    sids = sids[text_of_token[sids] == text_of_token[last]]  # texts stand close together
 
     counts = np.diff(np.searchsorted(starts[sids], bounds))
     tokens = np.diff(np.searchsorted(starts, bounds))

@@ -103,6 +103,15 @@ def test_sids_that_texts_spell(texts: list[list[str | np.ndarray]]) -> None:
     ]
 
 
+def test_a_sid_that_runs_over_two_texts_is_none() -> None:
+    found = sids.spelled_sids(
+        pa.array(["<|sid_begin|><s_a_1><s_b_2><s_c_3>", "<|sid_end|>", spelled((4, 5, 6))])
+    )
+    assert found.codes.tolist() == [[4, 5, 6]]
+    assert found.counts.tolist() == [0, 0, 1]
+    assert found.broken.tolist() == [True, True, False]
+
+
 def test_codes_beyond_the_vocabulary_are_found_too() -> None:
     found = sids.spelled_sids(pa.array([spelled((9999, 0, 8192))]))
     assert found.codes.tolist() == [[9999, 0, 8192]]
