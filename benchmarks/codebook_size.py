@@ -9,29 +9,19 @@ and quantises the same items. The sample's films by default.
 
 import argparse
 import json
-import tempfile
 from typing import Any
 
 import numpy as np
 
+from benchmarks.catalogs import read_texts
 from sid_assets.core.embedders.hashing import HashingEmbedder
 from sid_assets.core.residual_kmeans import Encoder
 from sid_assets.core.sids import pack
-from sid_assets.core.texts import CatalogSource, read_item_texts
 from sid_assets.core.tokenizer_training import TrainingSettings, train
 from sid_assets.sample import CATALOG
 from sid_assets.settings import DEFAULT_TEMPLATE
 
 SIZES = (32, 64, 128, 256, 512, 1024, 2048)
-
-
-def item_vectors(catalog: str, template: str, items: int) -> np.ndarray:
-    """Vectors of so many items of a catalog, drawn at random: float32, shape (n, 4096)."""
-    with tempfile.TemporaryDirectory() as scratch:
-        source = CatalogSource(catalog, template, on_bad_rows="drop")
-        texts = read_item_texts(source, scratch_dir=scratch).reader.read_all()["text"].to_pylist()
-    chosen = np.random.default_rng(0).permutation(len(texts))[:items]
-    return HashingEmbedder().embed([texts[row] for row in chosen]).vectors
 
 
 def measure(vectors: np.ndarray, codebook_size: int) -> dict[str, Any]:
@@ -56,9 +46,9 @@ def main() -> None:
     parser.add_argument("--template", default=DEFAULT_TEMPLATE)
     parser.add_argument("--items", type=int, default=2000)
     arguments = parser.parse_args()
-    vectors = item_vectors(
-        arguments.catalog, arguments.template.replace("\\n", "\n"), arguments.items
-    )
+    template = arguments.template.replace("\\n", "\n")
+    texts = read_texts(arguments.catalog, template, arguments.items)
+    vectors = HashingEmbedder().embed(texts).vectors
     print(f"{len(vectors):,} items of {arguments.catalog}, hashed words, three layers")
     print("| centroids a layer | items that share their SID | codes in use | error, held out |")
     print("|---|---|---|---|")

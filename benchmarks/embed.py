@@ -10,7 +10,6 @@ threads, at its best batch size and at its default. Both give the same vectors, 
 
 import argparse
 import json
-import random
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,12 +19,12 @@ from pathlib import Path
 import torch
 from sentence_transformers import SentenceTransformer
 
+from benchmarks.catalogs import read_texts
 from benchmarks.measure import in_own_process, median_seconds_in_turns
 from benchmarks.refresh import refresh_share
 from sid_assets import sample
 from sid_assets.core.embedders import Embedded
 from sid_assets.core.embedders.qwen3 import MAX_LENGTH, Qwen3Embedder
-from sid_assets.core.texts import CatalogSource, read_item_texts
 from sid_assets_tests.model_fixtures import save_model, save_tokenizer, small_tokenizer
 
 TEMPLATE = "Title: {title}\nDescription: {description}"
@@ -41,17 +40,6 @@ class Reference:
     batch_size: int
     seconds: float
     padding: float
-
-
-def read_texts(catalog: str, template: str, items: int) -> list[str]:
-    """The texts of a catalog's items; so many of them, drawn by a seed."""
-    with tempfile.TemporaryDirectory() as scratch:
-        source = CatalogSource(catalog, template, on_bad_rows="drop")
-        reader = read_item_texts(source, scratch_dir=scratch).reader
-        texts = reader.read_all().column("text").to_pylist()
-    if len(texts) > items:
-        texts = random.Random(0).sample(texts, items)  # noqa: S311 - not for secrets
-    return texts
 
 
 def save_small_model(folder: Path, texts: list[str]) -> None:
