@@ -18,8 +18,8 @@ from benchmarks.measure import in_own_process
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embedding import Progress, embed_items
 from sid_assets.core.refresh import RefreshPolicy
-from sid_assets.core.tables import commit_staged
-from sid_assets.core.versions import Store
+from sid_assets.core.store.versions import Store
+from sid_assets.core.store.write import commit_staged
 from sid_assets_tests.core.table_fixtures import FakeEmbedder, commit_texts, item_texts
 
 FEW, MANY = 2_000, 20_000

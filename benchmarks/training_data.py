@@ -23,12 +23,12 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from benchmarks.measure import in_own_process, median_seconds
-from sid_assets.core.parts import write_parts
 from sid_assets.core.pids import PidColumn
 from sid_assets.core.recif.datasets import training_rows
 from sid_assets.core.recif.inputs import IdSpace, ParquetInput, TrainingInputs
 from sid_assets.core.recif.prompts import LABELS, SLOTS, load_prompts
 from sid_assets.core.sid_index import SidIndex
+from sid_assets.core.store.parts import write_parts
 from sid_assets_tests.core.recif import reference
 
 CATALOG = 1_000_000

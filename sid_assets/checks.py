@@ -20,11 +20,11 @@ from sid_assets.core.reverse_contracts import (
 )
 from sid_assets.core.sid_changes import check_unmoved
 from sid_assets.core.sid_prefixes import SidPrefixes
-from sid_assets.core.single_files import read_file
+from sid_assets.core.store.single_files import read_file
+from sid_assets.core.store.versions import Store, Version
 from sid_assets.core.tokenizer import load_tokenizer, require_tokenizer
 from sid_assets.core.training_contracts import check_data_set, known_sids
 from sid_assets.core.vectors import vectors_of
-from sid_assets.core.versions import Store, Version
 from sid_assets.settings import Settings
 
 # Names of the checks, as the UI shows them.

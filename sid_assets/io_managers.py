@@ -11,10 +11,10 @@ import pyarrow.dataset as pads
 from upath import UPath
 
 from sid_assets.core.errors import SidAssetsError
-from sid_assets.core.provenance import Provenance
 from sid_assets.core.schema import VECTOR
-from sid_assets.core.tables import commit_staged, stage_rows
-from sid_assets.core.versions import StagedTable, Store, Version
+from sid_assets.core.store.provenance import Provenance
+from sid_assets.core.store.versions import StagedTable, Store, Version
+from sid_assets.core.store.write import commit_staged, stage_rows
 from sid_assets.settings import Settings
 
 PREVIEW_ROWS = 5

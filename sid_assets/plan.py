@@ -16,11 +16,11 @@ from sid_assets.core.embedders import Embedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.plan import Plan, make_plan
-from sid_assets.core.provenance import Provenance
 from sid_assets.core.refresh import RefreshPolicy, require_same_generation, require_small_change
-from sid_assets.core.scratch import scratch_folder
+from sid_assets.core.store.provenance import Provenance
+from sid_assets.core.store.scratch import scratch_folder
+from sid_assets.core.store.versions import Store
 from sid_assets.core.texts import read_item_texts
-from sid_assets.core.versions import Store
 from sid_assets.resources import planning_embedder, vector_files
 from sid_assets.settings import Settings
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from upath import UPath
 
 from sid_assets.core.errors import SidAssetsError
-from sid_assets.core.places import folder_bytes, is_local, remove_folder
-from sid_assets.core.scratch import abandoned_folders
-from sid_assets.core.versions import Store
+from sid_assets.core.store.places import folder_bytes, is_local, remove_folder
+from sid_assets.core.store.scratch import abandoned_folders
+from sid_assets.core.store.versions import Store
 from sid_assets.settings import Settings
 
 REJECTED = "item_texts_rejected"

@@ -11,7 +11,7 @@ import pytest
 
 from sid_assets.checks import WARNINGS
 from sid_assets.core.schema import PRETRAIN_ROWS
-from sid_assets.core.tables import commit_staged, stage_rows
+from sid_assets.core.store.write import commit_staged, stage_rows
 from sid_assets.definitions import defs
 from sid_assets.io_managers import ParquetIOManager
 from sid_assets.settings import Refresh

@@ -11,7 +11,7 @@ import pytest
 
 from sid_assets.core.hashing import text_hash
 from sid_assets.core.schema import item_texts as item_texts_schema
-from sid_assets.core.versions import Version
+from sid_assets.core.store.versions import Version
 from sid_assets.io_managers import LOADERS, ParquetIOManager, preview
 from sid_assets.settings import Settings
 

@@ -14,8 +14,8 @@ from sid_assets.core.embedders.hashing import HashingEmbedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.embedding import embed_items
 from sid_assets.core.refresh import RefreshPolicy
-from sid_assets.core.tables import commit_staged
-from sid_assets.core.versions import Store
+from sid_assets.core.store.versions import Store
+from sid_assets.core.store.write import commit_staged
 from sid_assets.definitions import resources
 from sid_assets.settings import Settings
 from sid_assets_tests.core.table_fixtures import commit_texts

@@ -11,9 +11,9 @@ import pytest
 from upath import UPath
 
 from sid_assets import purge
-from sid_assets.core.provenance import Provenance
-from sid_assets.core.tables import commit_staged, stage_rows
-from sid_assets.core.versions import Store
+from sid_assets.core.store.provenance import Provenance
+from sid_assets.core.store.versions import Store
+from sid_assets.core.store.write import commit_staged, stage_rows
 from sid_assets_tests.core.table_fixtures import commit_texts, item_texts
 
 REJECTED = pa.table({"pid": ["a", "b"], "text": [None, None], "reason": ["x", "x"]})
@@ -89,7 +89,7 @@ def test_sizes_are_those_of_folders_below_too(store):
 SCRATCH_OF_A_RUN = """
 import os, sys
 from upath import UPath
-from sid_assets.core.scratch import scratch_folder
+from sid_assets.core.store.scratch import scratch_folder
 with scratch_folder(UPath(sys.argv[1])) as folder:
     os.makedirs(f"{folder}/runs")
     open(f"{folder}/runs/0.arrow", "wb").write(b"x" * 60_000)

@@ -8,7 +8,6 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from sid_assets.core.provenance import Provenance
 from sid_assets.core.reverse_contracts import (
     check_sid2pid,
     check_sid_prefixes,
@@ -18,8 +17,9 @@ from sid_assets.core.reverse_index import json_chunks, reverse
 from sid_assets.core.schema import VOCABULARY, pid2sid
 from sid_assets.core.sid_prefixes import SidPrefixes
 from sid_assets.core.sids import vocabulary_table
-from sid_assets.core.tables import commit_staged, stage_rows
-from sid_assets.core.versions import Store, Version
+from sid_assets.core.store.provenance import Provenance
+from sid_assets.core.store.versions import Store, Version
+from sid_assets.core.store.write import commit_staged, stage_rows
 from sid_assets.purge import purge
 from sid_assets_tests.graph import (
     failed_checks,

@@ -8,16 +8,16 @@ import pyarrow as pa
 
 from sid_assets.assets.domains import Domain
 from sid_assets.core.pids import PidColumn, PidTypeSetting, agree
-from sid_assets.core.places import write_chunks
-from sid_assets.core.provenance import derive
 from sid_assets.core.recif.inputs import ParquetInput
 from sid_assets.core.reverse_index import json_chunks, occurrences, reverse
 from sid_assets.core.schema import pid_type_of
 from sid_assets.core.sid_prefixes import SidPrefixes
 from sid_assets.core.sids import vocabulary_table
-from sid_assets.core.single_files import commit_file
-from sid_assets.core.tables import stage_rows
-from sid_assets.core.versions import StagedTable, Version
+from sid_assets.core.store.places import write_chunks
+from sid_assets.core.store.provenance import derive
+from sid_assets.core.store.single_files import commit_file
+from sid_assets.core.store.versions import StagedTable, Version
+from sid_assets.core.store.write import stage_rows
 from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
 

@@ -5,8 +5,9 @@ from typing import Any
 import dagster as dg
 
 from sid_assets.assets.domains import ITEMS
-from sid_assets.core.provenance import require_space
 from sid_assets.core.refresh import keeps_tokenizer
+from sid_assets.core.store.provenance import require_space
+from sid_assets.core.store.versions import Store, Version
 from sid_assets.core.tokenizer import (
     SUFFIX,
     TABLE,
@@ -14,7 +15,6 @@ from sid_assets.core.tokenizer import (
     current_tokenizer,
     make_tokenizer,
 )
-from sid_assets.core.versions import Store, Version
 from sid_assets.failures import clear_failures
 from sid_assets.resources import policy_of, training_settings, wanted_tokenizer
 from sid_assets.settings import Refresh, Settings

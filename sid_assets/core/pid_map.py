@@ -6,7 +6,7 @@ import duckdb
 import pyarrow as pa
 
 from sid_assets.core import schema
-from sid_assets.core.versions import Version
+from sid_assets.core.store.versions import Version
 
 BATCH_ROWS = 65_536
 MEMORY_LIMIT = "2GB"

@@ -14,10 +14,10 @@ from upath import UPath
 
 from sid_assets.core.embedders.model_files import FINGERPRINT
 from sid_assets.core.errors import InputError
-from sid_assets.core.parts import file_digest
-from sid_assets.core.provenance import EmbeddingSpace
 from sid_assets.core.schema import PidType
-from sid_assets.core.versions import Version
+from sid_assets.core.store.parts import file_digest
+from sid_assets.core.store.provenance import EmbeddingSpace
+from sid_assets.core.store.versions import Version
 
 HOW_TO_MOVE_ON = (
     "To start a new generation, which moves every SID, run with the run config "

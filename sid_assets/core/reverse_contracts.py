@@ -10,8 +10,8 @@ from sid_assets.core.reverse_index import check_reverse, json_chunks
 from sid_assets.core.schema import CODE_LAYERS
 from sid_assets.core.sid_prefixes import SidPrefixes, check_prefixes
 from sid_assets.core.sids import pack
+from sid_assets.core.store.versions import Version
 from sid_assets.core.training_contracts import known_sids
-from sid_assets.core.versions import Version
 
 BATCH_ROWS = 65_536
 

@@ -16,7 +16,7 @@ from sid_assets.core.contracts import COMPARED_ROWS, Finding
 from sid_assets.core.errors import IDS_SHOWN
 from sid_assets.core.schema import CODE_LAYERS, CODES, HASH
 from sid_assets.core.sorted_join import joined
-from sid_assets.core.versions import Version
+from sid_assets.core.store.versions import Version
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.places import arrow_filesystem, is_local, place
+from sid_assets.core.store.places import arrow_filesystem, is_local, place
 
 TableFormat = Literal["parquet", "csv", "tsv", "json"]
 

@@ -31,7 +31,7 @@ from duckdb import (
 from sid_assets.core.csv_rows import read_columns, read_header
 from sid_assets.core.errors import InputError
 from sid_assets.core.pids import stored_as
-from sid_assets.core.places import is_local
+from sid_assets.core.store.places import is_local
 from sid_assets.core.table_files import TableFiles, read_parquet_schemas
 
 _FILE = "__sid_assets_file"

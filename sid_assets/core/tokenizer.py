@@ -10,14 +10,14 @@ import numpy as np
 
 from sid_assets.core.checkpoint import centroid_hash, load_checkpoint, save_checkpoint
 from sid_assets.core.errors import InputError
-from sid_assets.core.provenance import derive
 from sid_assets.core.refresh import TokenizerSource
 from sid_assets.core.schema import CODE_LAYERS, EMBEDDING_DIM, MAX_CODEBOOK_SIZE
-from sid_assets.core.single_files import commit_file, read_file
+from sid_assets.core.store.provenance import derive
+from sid_assets.core.store.single_files import commit_file, read_file
+from sid_assets.core.store.versions import Store, Version
 from sid_assets.core.tokenizer_hub import download_checkpoint
 from sid_assets.core.tokenizer_training import TrainingSettings, train
 from sid_assets.core.vectors import vectors_of
-from sid_assets.core.versions import Store, Version
 
 TABLE = "tokenizer_checkpoint"
 SUFFIX = ".pt"

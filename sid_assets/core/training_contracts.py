@@ -9,7 +9,7 @@ from sid_assets.core.recif.checking import check_rows
 from sid_assets.core.recif.datasets import DataSet
 from sid_assets.core.schema import CODE_LAYERS
 from sid_assets.core.sids import pack
-from sid_assets.core.versions import Version
+from sid_assets.core.store.versions import Version
 
 LEAST_COVERAGE = 0.95
 """Share of pids that should have a SID."""

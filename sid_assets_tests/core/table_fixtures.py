@@ -13,11 +13,11 @@ from sid_assets.core.adopted_vectors import VectorFiles
 from sid_assets.core.embedders import Embedded, Memory, TokenCounts
 from sid_assets.core.embedding import Progress, embed_items
 from sid_assets.core.hashing import text_hash
-from sid_assets.core.provenance import EmbeddingSpace, Provenance
 from sid_assets.core.refresh import Changes, RefreshPolicy
 from sid_assets.core.schema import EMBEDDING_DIM
-from sid_assets.core.tables import commit_staged, stage_rows
-from sid_assets.core.versions import StagedTable, Store, Version
+from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
+from sid_assets.core.store.versions import StagedTable, Store, Version
+from sid_assets.core.store.write import commit_staged, stage_rows
 
 ALLOW_ALL = RefreshPolicy(new_generation=True, allow_large_change=True)
 

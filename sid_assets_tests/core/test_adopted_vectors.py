@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sid_assets.core import adopted_vectors, embedding, parts
+from sid_assets.core import adopted_vectors, embedding
 from sid_assets.core.adopted_vectors import VectorFiles, declared_space
 from sid_assets.core.embedders import Embedded
 from sid_assets.core.embedding import embed_items
@@ -19,8 +19,9 @@ from sid_assets.core.errors import InputError
 from sid_assets.core.hashing import text_hash
 from sid_assets.core.plan import make_plan
 from sid_assets.core.schema import EMBEDDING_DIM
-from sid_assets.core.tables import commit_staged
-from sid_assets.core.versions import Store
+from sid_assets.core.store import parts
+from sid_assets.core.store.versions import Store
+from sid_assets.core.store.write import commit_staged
 from sid_assets_tests.core.table_fixtures import (
     ALLOW_ALL,
     Embedding,

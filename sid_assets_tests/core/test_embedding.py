@@ -23,7 +23,6 @@ from hypothesis import strategies as st
 
 from sid_assets.core import embedding
 from sid_assets.core.adopted_vectors import VectorFiles
-from sid_assets.core.chunks import Chunk, SortedParts
 from sid_assets.core.embedders.canary import PROBES
 from sid_assets.core.embedders.hashing import HashingEmbedder
 from sid_assets.core.embedding import (
@@ -35,9 +34,10 @@ from sid_assets.core.embedding import (
 )
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.refresh import RefreshPolicy
-from sid_assets.core.tables import commit_staged
+from sid_assets.core.store.chunks import Chunk, SortedParts
+from sid_assets.core.store.versions import Store
+from sid_assets.core.store.write import commit_staged
 from sid_assets.core.vector_sources import VectorSources
-from sid_assets.core.versions import Store
 from sid_assets_tests.core import embedding_run
 from sid_assets_tests.core.disk_fixtures import mounted  # noqa: F401 - a fixture
 from sid_assets_tests.core.embedding_run import Moment
@@ -624,7 +624,7 @@ EMBED_AND_TELL_PEAK = """
 import sys
 from pathlib import Path
 from sid_assets.core.embedders.hashing import HashingEmbedder
-from sid_assets.core.versions import Store
+from sid_assets.core.store.versions import Store
 from sid_assets_tests.core.table_fixtures import embed, item_texts
 
 embed(Store(sys.argv[1]), item_texts(range(int(sys.argv[2]))), HashingEmbedder())

@@ -4,9 +4,9 @@ import pyarrow as pa
 import pytest
 
 from sid_assets.core.pid_map import number_pids
-from sid_assets.core.provenance import Provenance
-from sid_assets.core.tables import commit_staged, stage_rows
-from sid_assets.core.versions import Store
+from sid_assets.core.store.provenance import Provenance
+from sid_assets.core.store.versions import Store
+from sid_assets.core.store.write import commit_staged, stage_rows
 
 
 def _refresh(store: Store, pids: list[str]) -> dict[str, int]:

@@ -13,9 +13,9 @@ from sid_assets.core.embedders import Embedded, Memory, TokenCounts
 from sid_assets.core.embedding import embed_items
 from sid_assets.core.errors import InputError
 from sid_assets.core.plan import Plan, make_plan, measure_speed
-from sid_assets.core.provenance import EmbeddingSpace
 from sid_assets.core.refresh import Changes, RefreshPolicy
-from sid_assets.core.versions import Store
+from sid_assets.core.store.provenance import EmbeddingSpace
+from sid_assets.core.store.versions import Store
 from sid_assets_tests.core.table_fixtures import (
     FakeEmbedder,
     commit_texts,

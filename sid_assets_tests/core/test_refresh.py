@@ -6,8 +6,6 @@ import pytest
 from upath import UPath
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.parts import Part
-from sid_assets.core.provenance import EmbeddingSpace, Provenance
 from sid_assets.core.refresh import (
     Changes,
     RefreshPolicy,
@@ -18,7 +16,9 @@ from sid_assets.core.refresh import (
     tokenizer_source,
     why_afresh,
 )
-from sid_assets.core.versions import Version
+from sid_assets.core.store.parts import Part
+from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
+from sid_assets.core.store.versions import Version
 
 SPACE = EmbeddingSpace("qwen3", "Qwen/Qwen3-Embedding-8B", revision="a1", max_length=8192)
 DENY, NEW = RefreshPolicy(), RefreshPolicy(new_generation=True)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from sid_assets.core.provenance import EmbeddingSpace
+from sid_assets.core.store.provenance import EmbeddingSpace
 
 
 @dataclass(frozen=True)

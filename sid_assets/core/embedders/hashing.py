@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from sid_assets.core.embedders import Embedded, Memory, TokenCounts
-from sid_assets.core.provenance import EmbeddingSpace
 from sid_assets.core.schema import EMBEDDING_DIM
+from sid_assets.core.store.provenance import EmbeddingSpace
 
 NGRAMS = (2, 4)
 """Shortest and longest n-gram, in characters; n-grams do not cross word boundaries."""

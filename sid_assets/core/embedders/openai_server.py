@@ -19,8 +19,8 @@ from sid_assets.core.embedders.qwen3 import MAX_LENGTH, MODEL
 from sid_assets.core.embedders.text_tokenizer import DocumentTokenizer, Tokenized
 from sid_assets.core.environment import merged_environment
 from sid_assets.core.errors import InputError
-from sid_assets.core.provenance import EmbeddingSpace
 from sid_assets.core.schema import EMBEDDING_DIM
+from sid_assets.core.store.provenance import EmbeddingSpace
 
 if TYPE_CHECKING:
     from openai import OpenAI, OpenAIError

@@ -16,8 +16,8 @@ from sid_assets.core.embedders.memory import GIB, free_memory
 from sid_assets.core.embedders.model_files import MAIN, ModelFiles
 from sid_assets.core.embedders.text_tokenizer import DocumentTokenizer, Tokenized
 from sid_assets.core.errors import InputError
-from sid_assets.core.provenance import EmbeddingSpace
 from sid_assets.core.schema import EMBEDDING_DIM
+from sid_assets.core.store.provenance import EmbeddingSpace
 
 MODEL = "Qwen/Qwen3-Embedding-8B"
 """The model that OneRec's tokenizer was trained on."""

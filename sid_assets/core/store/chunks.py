@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from sid_assets.core.errors import StoreError
-from sid_assets.core.parts import (
+from sid_assets.core.schema import Pid
+from sid_assets.core.store.parts import (
     Part,
     PartWriter,
     file_digest,
@@ -31,8 +32,7 @@ from sid_assets.core.parts import (
     read_footer,
     readable,
 )
-from sid_assets.core.schema import Pid
-from sid_assets.core.versions import Staging, Version, write_json
+from sid_assets.core.store.versions import Staging, Version, write_json
 
 BLOCKS_AHEAD = 2
 """Blocks of rows that wait for the disk while the next one is computed."""

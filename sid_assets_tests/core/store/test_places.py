@@ -4,7 +4,7 @@ import pytest
 from upath import UPath
 
 from sid_assets.core.errors import StoreError
-from sid_assets.core.places import (
+from sid_assets.core.store.places import (
     explained,
     folder_bytes,
     free_bytes,

@@ -27,8 +27,9 @@ import pyarrow.dataset as pads
 from upath import UPath
 
 from sid_assets.core.errors import StoreError
-from sid_assets.core.parts import VECTOR_ROW_GROUP, Part, read_footer, read_part
-from sid_assets.core.places import (
+from sid_assets.core.schema import PidType
+from sid_assets.core.store.parts import VECTOR_ROW_GROUP, Part, read_footer, read_part
+from sid_assets.core.store.places import (
     arrow_filesystem,
     explained,
     is_local,
@@ -37,8 +38,7 @@ from sid_assets.core.places import (
     sync_folder,
     write_text,
 )
-from sid_assets.core.provenance import Provenance
-from sid_assets.core.schema import PidType
+from sid_assets.core.store.provenance import Provenance
 
 MANIFEST = "_manifest.json"
 STAGING = "_staging.json"

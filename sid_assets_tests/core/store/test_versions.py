@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sid_assets.core import versions
 from sid_assets.core.errors import InputError, StoreError
-from sid_assets.core.parts import PartWriter
-from sid_assets.core.places import is_local, place
-from sid_assets.core.provenance import Provenance
-from sid_assets.core.versions import StagedTable, Staging, Store
+from sid_assets.core.store import versions
+from sid_assets.core.store.parts import PartWriter
+from sid_assets.core.store.places import is_local, place
+from sid_assets.core.store.provenance import Provenance
+from sid_assets.core.store.versions import StagedTable, Staging, Store
 from sid_assets_tests.core.disk_fixtures import mounted  # noqa: F401 - a fixture
 
 COLUMNS = pa.schema([pa.field("pid", pa.int64(), nullable=False)])
@@ -220,7 +220,7 @@ def test_parts_that_overlap_or_have_changed_are_not_committed(store):
 
 def test_one_process_at_a_time_makes_a_version(local):
     code = (
-        "import sys; from sid_assets.core.versions import Store\n"
+        "import sys; from sid_assets.core.store.versions import Store\n"
         "from sid_assets.core.errors import StoreError\n"
         "try: Store(sys.argv[1]).stage(sys.argv[2]).close()\n"
         "except StoreError as error: print(error)\n"

@@ -2,10 +2,10 @@
 
 import pyarrow as pa
 
-from sid_assets.core.parts import ROW_GROUP, PartWriter, rebatched, write_parts
-from sid_assets.core.provenance import Provenance
 from sid_assets.core.schema import TABLES
-from sid_assets.core.versions import StagedTable, Store, Version
+from sid_assets.core.store.parts import ROW_GROUP, PartWriter, rebatched, write_parts
+from sid_assets.core.store.provenance import Provenance
+from sid_assets.core.store.versions import StagedTable, Store, Version
 
 
 def stage_rows(

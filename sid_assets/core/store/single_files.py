@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from sid_assets.core.parts import Part, file_digest
-from sid_assets.core.places import explained, is_local
-from sid_assets.core.provenance import Provenance
-from sid_assets.core.versions import Store, Version
+from sid_assets.core.store.parts import Part, file_digest
+from sid_assets.core.store.places import explained, is_local
+from sid_assets.core.store.provenance import Provenance
+from sid_assets.core.store.versions import Store, Version
 
 Content = TypeVar("Content")
 

@@ -9,12 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from upath import UPath
 
-from sid_assets.core.chunks import Chunk, SortedParts, chunks_of_parts, finished_parts, run_chunks
 from sid_assets.core.errors import StoreError
-from sid_assets.core.parts import ROW_GROUP, Part, PartWriter
-from sid_assets.core.places import place
-from sid_assets.core.provenance import Provenance
-from sid_assets.core.versions import Staging, Store
+from sid_assets.core.store.chunks import (
+    Chunk,
+    SortedParts,
+    chunks_of_parts,
+    finished_parts,
+    run_chunks,
+)
+from sid_assets.core.store.parts import ROW_GROUP, Part, PartWriter
+from sid_assets.core.store.places import place
+from sid_assets.core.store.provenance import Provenance
+from sid_assets.core.store.versions import Staging, Store
 
 COLUMNS = pa.schema([pa.field("pid", pa.int64(), nullable=False), ("n", pa.int64())])
 

@@ -9,9 +9,9 @@ import pytest
 
 from sid_assets.core import schema
 from sid_assets.core.errors import StoreError
-from sid_assets.core.provenance import Provenance
-from sid_assets.core.tables import commit_staged, layout_of, stage_rows
-from sid_assets.core.versions import Store
+from sid_assets.core.store.provenance import Provenance
+from sid_assets.core.store.versions import Store
+from sid_assets.core.store.write import commit_staged, layout_of, stage_rows
 from sid_assets_tests.core.table_fixtures import commit_texts, item_texts, text_table
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import filelock
 from upath import UPath
 
-from sid_assets.core.places import explained, is_local
+from sid_assets.core.store.places import explained, is_local
 
 PREFIX = ".scratch-"
 LOCK = ".lock"

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from sid_assets.core.errors import StoreError
-from sid_assets.core.places import arrow_filesystem, explained, is_local
 from sid_assets.core.schema import VECTOR, Pid
+from sid_assets.core.store.places import arrow_filesystem, explained, is_local
 
 TEMPORARY_SUFFIX = ".tmp"
 VECTOR_ROW_GROUP = 1024

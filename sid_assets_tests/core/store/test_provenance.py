@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.provenance import EmbeddingSpace, Provenance, derive, require_space
+from sid_assets.core.store.provenance import EmbeddingSpace, Provenance, derive, require_space
 
 SPACE = EmbeddingSpace("qwen3", "Qwen/Qwen3-Embedding-8B", revision="a1", pooling="last_token")
 

@@ -4,7 +4,7 @@ import pytest
 from upath import UPath
 
 from sid_assets.core.errors import StoreError
-from sid_assets.core.scratch import scratch_folder
+from sid_assets.core.store.scratch import scratch_folder
 
 
 def test_a_folder_that_cannot_be_written_is_explained():

@@ -13,8 +13,15 @@ from upath import UPath
 
 from sid_assets.core import schema
 from sid_assets.core.errors import StoreError
-from sid_assets.core.parts import Part, PartWriter, file_digest, read_part, rebatched, write_parts
-from sid_assets.core.places import place
+from sid_assets.core.store.parts import (
+    Part,
+    PartWriter,
+    file_digest,
+    read_part,
+    rebatched,
+    write_parts,
+)
+from sid_assets.core.store.places import place
 from sid_assets.core.vectors import vector_array
 from sid_assets_tests.core.table_fixtures import item_texts, text_table
 
