@@ -10,6 +10,7 @@ from sid_assets.assets.domains import GOODS, ITEMS, Domain
 from sid_assets.assets.reverse import PREFIXES_SUFFIX
 from sid_assets.assets.tokenizer import TABLE as TOKENIZER
 from sid_assets.core import contracts, schema
+from sid_assets.core.arrow.vectors import vectors_of
 from sid_assets.core.contracts import Finding, Findings
 from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.recif.datasets import DATA_SETS, DataSet
@@ -24,7 +25,6 @@ from sid_assets.core.store.single_files import read_file
 from sid_assets.core.store.versions import Store, Version
 from sid_assets.core.tokenizer import load_tokenizer, require_tokenizer
 from sid_assets.core.training_contracts import check_data_set, known_sids
-from sid_assets.core.vectors import vectors_of
 from sid_assets.settings import Settings
 
 # Names of the checks, as the UI shows them.

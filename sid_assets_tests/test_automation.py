@@ -25,7 +25,7 @@ from sid_assets.automation import (
     refresh_semantic_ids,
 )
 from sid_assets.core import schema
-from sid_assets.core.hashing import text_hash
+from sid_assets.core.arrow.hashes import text_hash
 from sid_assets.core.store.provenance import Provenance, derive
 from sid_assets.core.store.write import commit_staged, stage_rows
 from sid_assets.core.table_files import fingerprint

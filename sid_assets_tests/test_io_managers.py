@@ -9,7 +9,7 @@ import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 import pytest
 
-from sid_assets.core.hashing import text_hash
+from sid_assets.core.arrow.hashes import text_hash
 from sid_assets.core.schema import item_texts as item_texts_schema
 from sid_assets.core.store.versions import Version
 from sid_assets.io_managers import LOADERS, ParquetIOManager, preview

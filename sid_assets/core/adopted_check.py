@@ -9,12 +9,12 @@ from collections.abc import Callable
 import numpy as np
 import pyarrow as pa
 
+from sid_assets.core.arrow.vectors import vectors_of
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embedders.canary import SAME_COSINE
 from sid_assets.core.errors import InputError
 from sid_assets.core.schema import Pid
 from sid_assets.core.store.chunks import DamageError, SortedParts
-from sid_assets.core.vectors import vectors_of
 
 COMPARED_ITEMS = 8
 

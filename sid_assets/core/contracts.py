@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core import schema
+from sid_assets.core.arrow.hashes import text_hash, vector_hashes
+from sid_assets.core.arrow.sorted_join import joined
+from sid_assets.core.arrow.vectors import NORM_TOLERANCE, vectors_of
 from sid_assets.core.errors import IDS_SHOWN, SidAssetsError
-from sid_assets.core.hashing import text_hash, vector_hashes
 from sid_assets.core.scale_fit import scale_fit
 from sid_assets.core.schema import CODE_LAYERS, EMBEDDING_DIM, MAX_CODEBOOK_SIZE
-from sid_assets.core.sorted_join import joined
 from sid_assets.core.store.parts import rebatched
 from sid_assets.core.store.versions import Version
-from sid_assets.core.vectors import NORM_TOLERANCE, vectors_of
 
 COMPARED_ROWS = 65_536
 TEXT_ROWS = 16_384

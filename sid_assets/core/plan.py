@@ -11,11 +11,11 @@ import pyarrow.compute as pc
 
 from sid_assets.core import schema
 from sid_assets.core.adopted_vectors import ROW, VectorFiles, WantedRows, adopted_already
+from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.embedders import Embedded, Embedder, Memory
 from sid_assets.core.errors import InputError
 from sid_assets.core.refresh import Changes, why_afresh
 from sid_assets.core.schema import EMBEDDING_DIM, Pid
-from sid_assets.core.sorted_join import joined
 from sid_assets.core.store.chunks import DamageError
 from sid_assets.core.store.places import folder_bytes, free_bytes
 from sid_assets.core.store.provenance import Provenance

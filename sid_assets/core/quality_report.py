@@ -17,12 +17,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.quality import SidGroup, SidQuality, code_rows, relative_errors
 from sid_assets.core.quality_charts import FEW_CODES, even_use, items_by_group_size
 from sid_assets.core.quality_interactions import InteractionQuality
 from sid_assets.core.schema import CODE_LAYERS
 from sid_assets.core.sids import BEGIN, END, LAYER_PREFIXES, pack
-from sid_assets.core.sorted_join import joined
 
 SAMPLE_ITEMS = 50_000
 """Items the page holds at most, beside those its lists name."""

@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sid_assets.core.arrow.duck import computed
 from sid_assets.core.errors import InputError
-from sid_assets.core.expressions import computed
 from sid_assets.core.schema import CODE_LAYERS, PidType
 from sid_assets.core.sids import codes_of_fragments, fragment_numbers, pack
 

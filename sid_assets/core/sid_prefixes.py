@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
+from sid_assets.core.arrow.columns import spans
 from sid_assets.core.errors import InputError
-from sid_assets.core.recif.columns import spans
 from sid_assets.core.schema import CODE_LAYERS, MAX_CODEBOOK_SIZE
 from sid_assets.core.sids import (
     BEGIN_TOKEN_ID,

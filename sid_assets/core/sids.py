@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
+from sid_assets.core.arrow.strings import join_runs
 from sid_assets.core.schema import CODE_LAYERS, MAX_CODEBOOK_SIZE, VOCABULARY
-from sid_assets.core.strings import join_runs
 
 BEGIN = "<|sid_begin|>"
 END = "<|sid_end|>"

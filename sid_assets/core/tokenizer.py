@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from sid_assets.core.arrow.vectors import vectors_of
 from sid_assets.core.checkpoint import centroid_hash, load_checkpoint, save_checkpoint
 from sid_assets.core.errors import InputError
 from sid_assets.core.refresh import TokenizerSource
@@ -17,7 +18,6 @@ from sid_assets.core.store.single_files import commit_file, read_file
 from sid_assets.core.store.versions import Store, Version
 from sid_assets.core.tokenizer_hub import download_checkpoint
 from sid_assets.core.tokenizer_training import TrainingSettings, train
-from sid_assets.core.vectors import vectors_of
 
 TABLE = "tokenizer_checkpoint"
 SUFFIX = ".pt"

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sid_assets.core import schema
-from sid_assets.core.hashing import text_hash
+from sid_assets.core.arrow.hashes import text_hash
 from sid_assets.core.recif.inputs import ParquetInput
 
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from sid_assets.core import adopted_vectors, embedding
 from sid_assets.core.adopted_vectors import VectorFiles, declared_space
+from sid_assets.core.arrow.hashes import text_hash
 from sid_assets.core.embedders import Embedded
 from sid_assets.core.embedding import embed_items
 from sid_assets.core.errors import InputError
-from sid_assets.core.hashing import text_hash
 from sid_assets.core.plan import make_plan
 from sid_assets.core.schema import EMBEDDING_DIM
 from sid_assets.core.store import parts

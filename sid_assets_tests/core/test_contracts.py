@@ -12,14 +12,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from sid_assets.core import contracts, schema
+from sid_assets.core.arrow.hashes import text_hash
+from sid_assets.core.arrow.vectors import vector_array, vectors_of
 from sid_assets.core.contracts import Finding
 from sid_assets.core.errors import StoreError
-from sid_assets.core.hashing import text_hash
 from sid_assets.core.store.parts import Part
 from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
 from sid_assets.core.store.versions import Store, Version
 from sid_assets.core.store.write import commit_staged, stage_rows
-from sid_assets.core.vectors import vector_array, vectors_of
 from sid_assets_tests.core.table_fixtures import FakeEmbedder, embed, item_texts
 
 PIDS = range(1, 9)

@@ -8,11 +8,11 @@ import pytest
 
 from sid_assets.core import quantise as module
 from sid_assets.core import schema
+from sid_assets.core.arrow.hashes import vector_hashes
+from sid_assets.core.arrow.vectors import vector_array
 from sid_assets.core.errors import InputError
-from sid_assets.core.hashing import vector_hashes
 from sid_assets.core.quantise import Quantised, prefetched, quantise
 from sid_assets.core.residual_kmeans import Encoder
-from sid_assets.core.vectors import vector_array
 
 DIM, SIZE, ROWS = 12, 30, 3000
 

@@ -23,9 +23,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sid_assets.core import schema
+from sid_assets.core.arrow.hashes import text_hash
 from sid_assets.core.catalog_rows import REJECTED
 from sid_assets.core.errors import InputError
-from sid_assets.core.hashing import text_hash
 from sid_assets.core.texts import CatalogSource, read_item_texts
 
 TEMPLATE = "Title: {title}\nBrand: {brand}"

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from sid_assets.core.recif import json_text
-from sid_assets.core.recif.columns import only
+from sid_assets.core.arrow import json_text
+from sid_assets.core.arrow.columns import only
+from sid_assets.core.arrow.json_text import json_object, quoted
 from sid_assets.core.recif.inputs import TrainingInputs
-from sid_assets.core.recif.json_text import json_object, quoted
 from sid_assets.core.recif.stretch import Stretch
 
 

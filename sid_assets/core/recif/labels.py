@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sid_assets.core.recif.columns import as_bool, is_valid, list_bounds, spans
+from sid_assets.core.arrow.columns import as_bool, is_valid, list_bounds, spans
 from sid_assets.core.recif.inputs import IdSpace
 from sid_assets.core.recif.prompts import LABELS
 from sid_assets.core.recif.sid_lists import SidLists

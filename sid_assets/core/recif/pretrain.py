@@ -2,10 +2,10 @@
 
 import pyarrow as pa
 
+from sid_assets.core.arrow.columns import only
+from sid_assets.core.arrow.json_text import concatenated, escaped, json_object
 from sid_assets.core.recif.captions import Captions
-from sid_assets.core.recif.columns import only
 from sid_assets.core.recif.inputs import TrainingInputs
-from sid_assets.core.recif.json_text import concatenated, escaped, json_object
 from sid_assets.core.recif.rows import Identifier
 from sid_assets.core.recif.stretch import Draft, Stretch
 

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
+from sid_assets.core.arrow.json_text import escaped
+from sid_assets.core.arrow.strings import join_runs
 from sid_assets.core.errors import InputError
-from sid_assets.core.recif.json_text import escaped
 from sid_assets.core.recif.rows import draw
-from sid_assets.core.strings import join_runs
 
 LABELS = ("longview", "like", "follow", "forward", "not_interested")
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from sid_assets.core.expressions import computed
-from sid_assets.core.recif.columns import only
+from sid_assets.core.arrow.columns import only
+from sid_assets.core.arrow.duck import computed
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "sid_assets training data")
 

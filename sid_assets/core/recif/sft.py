@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sid_assets.core.arrow.columns import as_bool, is_valid, list_bounds, only, spans
+from sid_assets.core.arrow.json_text import concatenated, escaped, json_object, quoted
 from sid_assets.core.pids import convert_pids
 from sid_assets.core.recif import keywords
 from sid_assets.core.recif.captions import Captions
-from sid_assets.core.recif.columns import as_bool, is_valid, list_bounds, only, spans
 from sid_assets.core.recif.inputs import TrainingInputs
-from sid_assets.core.recif.json_text import concatenated, escaped, json_object, quoted
 from sid_assets.core.recif.labels import aligned, as_numbers, labelled
 from sid_assets.core.recif.pretrain import HISTORY_LENGTH, TARGET_LENGTH
 from sid_assets.core.recif.prompts import LABELS, Prompts

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from sid_assets.core.expressions import computed
-from sid_assets.core.external_sort import sort_batches
+from sid_assets.core.arrow.duck import computed
+from sid_assets.core.arrow.external_sort import sort_batches
 
 RUN_BYTES = 256 << 20
 """Rows that are sorted in memory at a time while rows are shuffled."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from upath import UPath
 
 from sid_assets.core import schema
+from sid_assets.core.arrow.vectors import vector_array
 from sid_assets.core.errors import StoreError
 from sid_assets.core.store.parts import (
     Part,
@@ -22,7 +23,6 @@ from sid_assets.core.store.parts import (
     write_parts,
 )
 from sid_assets.core.store.places import place
-from sid_assets.core.vectors import vector_array
 from sid_assets_tests.core.table_fixtures import item_texts, text_table
 
 NUMBERS = pa.schema([pa.field("pid", pa.int64(), nullable=False), ("n", pa.int64())])

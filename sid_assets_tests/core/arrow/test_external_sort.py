@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sid_assets.core.external_sort import BATCH_ROWS, HEAD_BYTES, sort_batches
+from sid_assets.core.arrow.external_sort import BATCH_ROWS, HEAD_BYTES, sort_batches
 
 int_keys = st.sets(st.integers(-(2**63), 2**63 - 1), max_size=60)
 string_keys = st.sets(st.text(max_size=4), max_size=60)

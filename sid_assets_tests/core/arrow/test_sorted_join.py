@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sid_assets.core.sorted_join import joined
+from sid_assets.core.arrow.sorted_join import joined
 
 
 def table(pids, kind=None, **columns):

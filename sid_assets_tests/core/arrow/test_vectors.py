@@ -4,8 +4,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from sid_assets.core.arrow.vectors import (
+    not_unit_vectors,
+    require_unit_vectors,
+    vector_array,
+    vectors_of,
+)
 from sid_assets.core.errors import InputError
-from sid_assets.core.vectors import not_unit_vectors, require_unit_vectors, vector_array, vectors_of
 
 VECTORS = np.eye(6, 4, dtype=np.float32)
 

@@ -1,0 +1,1 @@
+"""What Arrow, DuckDB and numpy lack: joins, sorting, lists, hashes, strings."""
