@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from upath import UPath
 
 from benchmarks.measure import in_own_process, median_seconds
-from sid_assets.core.pids import PidColumn
+from sid_assets.core.inputs.ids import PidColumn
 from sid_assets.core.recif.datasets import training_rows
 from sid_assets.core.recif.inputs import IdSpace, ParquetInput, TrainingInputs
 from sid_assets.core.recif.prompts import LABELS, SLOTS, load_prompts

@@ -9,8 +9,8 @@ import dagster as dg
 
 from sid_assets.assets.domains import Domain, domains_of
 from sid_assets.core.errors import SidAssetsError
+from sid_assets.core.inputs.files import fingerprint
 from sid_assets.core.store.versions import Store
-from sid_assets.core.table_files import fingerprint
 from sid_assets.settings import Settings
 
 JOB_NAME = "refresh_semantic_ids"

@@ -10,7 +10,7 @@ from sid_assets.core.embedders.model_files import MAIN
 from sid_assets.core.embedders.openai_server import REQUEST_TOKENS, OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Dtype, Qwen3Embedder
 from sid_assets.core.errors import InputError
-from sid_assets.core.pids import PidTypeSetting
+from sid_assets.core.inputs.ids import PidTypeSetting
 from sid_assets.core.refresh import RefreshPolicy, TokenizerSource, tokenizer_source
 from sid_assets.core.store.provenance import EmbeddingSpace
 from sid_assets.core.tokenizer_training import TrainingSettings

@@ -26,9 +26,9 @@ from sid_assets.automation import (
 )
 from sid_assets.core import schema
 from sid_assets.core.arrow.hashes import text_hash
+from sid_assets.core.inputs.files import fingerprint
 from sid_assets.core.store.provenance import Provenance, derive
 from sid_assets.core.store.write import commit_staged, stage_rows
-from sid_assets.core.table_files import fingerprint
 from sid_assets.settings import Settings
 
 HASH = text_hash("One")

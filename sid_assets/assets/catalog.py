@@ -10,7 +10,7 @@ from pydantic import Field
 from sid_assets.assets.domains import Domain
 from sid_assets.core.catalog_rows import REJECTED
 from sid_assets.core.errors import InputError, SidAssetsError
-from sid_assets.core.pids import PidTypeSetting
+from sid_assets.core.inputs.ids import PidTypeSetting
 from sid_assets.core.plan import Plan, make_plan
 from sid_assets.core.store.places import explained
 from sid_assets.core.store.provenance import Provenance

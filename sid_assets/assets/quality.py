@@ -5,7 +5,7 @@ from typing import Any, get_args
 import dagster as dg
 
 from sid_assets.assets.domains import Domain
-from sid_assets.core.pids import PidColumn, PidTypeSetting
+from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
 from sid_assets.core.quality import SidQuality, measure_sids
 from sid_assets.core.quality_charts import markdown_image, pictures
 from sid_assets.core.quality_interactions import InteractionQuality, measure_interactions

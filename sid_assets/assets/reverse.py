@@ -7,7 +7,7 @@ import dagster as dg
 import pyarrow as pa
 
 from sid_assets.assets.domains import Domain
-from sid_assets.core.pids import PidColumn, PidTypeSetting, agree
+from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting, agree
 from sid_assets.core.recif.inputs import ParquetInput
 from sid_assets.core.reverse_index import json_chunks, occurrences, reverse
 from sid_assets.core.schema import pid_type_of

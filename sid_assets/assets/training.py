@@ -17,7 +17,7 @@ from upath import UPath
 
 from sid_assets.assets.domains import GOODS, ITEMS, Domain
 from sid_assets.core.errors import InputError
-from sid_assets.core.pids import PidColumn, PidTypeSetting
+from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
 from sid_assets.core.recif.datasets import DATA_SETS, DataSet, Stage, lacking, training_rows
 from sid_assets.core.recif.inputs import IdSpace, ParquetInput, TrainingInputs
 from sid_assets.core.recif.prompts import load_prompts

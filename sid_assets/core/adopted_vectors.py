@@ -27,14 +27,14 @@ from sid_assets.core.arrow.hashes import vector_hashes
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.arrow.vectors import not_unit_vectors, vector_array
 from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
-from sid_assets.core.pids import PidTypeSetting, cast_pids, stored_as
+from sid_assets.core.inputs.files import TableFiles, find_table_files, read_parquet_schemas
+from sid_assets.core.inputs.ids import PidTypeSetting, cast_pids, stored_as
 from sid_assets.core.schema import EMBEDDING_DIM, PID_TYPES, PidType
 from sid_assets.core.store.chunks import SortedParts
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP, Part, write_parts
 from sid_assets.core.store.places import arrow_filesystem, explained, is_local, remove_folder
 from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
 from sid_assets.core.store.versions import STAGING, Staging, Store, Version, write_json
-from sid_assets.core.table_files import TableFiles, find_table_files, read_parquet_schemas
 
 ADOPTED = "_adopted.json"
 """Written last into the folder of adopted vectors: its parts, and how many were normalised."""

@@ -18,7 +18,7 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation, SQLExpression
 from sid_assets.core import schema
 from sid_assets.core.arrow.external_sort import BATCH_ROWS, sort_batches
 from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
-from sid_assets.core.pids import (
+from sid_assets.core.inputs.ids import (
     CANONICAL_INTEGER,
     FORCED_INTEGER,
     PidColumn,

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.pids import PidColumn, PidTypeSetting, agree, convert_pids, stored_as
+from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting, agree, convert_pids, stored_as
+from sid_assets.core.inputs.interactions import check_types
 from sid_assets.core.quality import (
     ReconstructionError,
     code_rows,
@@ -29,7 +30,6 @@ from sid_assets.core.quality import (
     relative_errors,
     run_starts,
 )
-from sid_assets.core.recif.column_types import check_types
 from sid_assets.core.recif.inputs import ParquetInput
 from sid_assets.core.reverse_index import ITEM_COLUMNS
 from sid_assets.core.schema import CODE_LAYERS, PID_TYPES, PidType, pid_type_of

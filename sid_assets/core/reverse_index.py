@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core.arrow import json_text
-from sid_assets.core.pids import PidTypeSetting, convert_pids
+from sid_assets.core.inputs.ids import PidTypeSetting, convert_pids
 from sid_assets.core.recif.inputs import ParquetInput, flat
 from sid_assets.core.schema import CODE_LAYERS, PID_TYPES, PidType, pid_type_of, sid2pid
 from sid_assets.core.sids import pack, sid_text, unpack

@@ -28,11 +28,11 @@ from duckdb import (
     SQLExpression,
 )
 
-from sid_assets.core.csv_rows import read_columns, read_header
 from sid_assets.core.errors import InputError
-from sid_assets.core.pids import stored_as
+from sid_assets.core.inputs.csv_rows import read_columns, read_header
+from sid_assets.core.inputs.files import TableFiles, read_parquet_schemas
+from sid_assets.core.inputs.ids import stored_as
 from sid_assets.core.store.places import is_local
-from sid_assets.core.table_files import TableFiles, read_parquet_schemas
 
 _FILE = "__sid_assets_file"
 """Where DuckDB puts the name of the file: a name that no catalog has a column of."""

@@ -23,9 +23,9 @@ from duckdb import (
 
 from sid_assets.core.catalog_rows import CatalogRows, Counts
 from sid_assets.core.errors import InputError
-from sid_assets.core.pids import PidColumn, PidTypeSetting
+from sid_assets.core.inputs.files import find_table_files
+from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
 from sid_assets.core.schema import PidType
-from sid_assets.core.table_files import find_table_files
 from sid_assets.core.text_columns import connect, reading, scan
 from sid_assets.core.text_template import Field, Line, TextTemplate, parse_template
 

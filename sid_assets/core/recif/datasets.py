@@ -9,8 +9,8 @@ from typing import Literal, TypeVar
 import pyarrow as pa
 
 from sid_assets.core.errors import InputError
+from sid_assets.core.inputs.interactions import check_types
 from sid_assets.core.recif import pretrain, sft
-from sid_assets.core.recif.column_types import check_types
 from sid_assets.core.recif.inputs import (
     ROWS_AT_A_TIME,
     InputName,

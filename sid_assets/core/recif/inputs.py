@@ -10,11 +10,18 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
-from sid_assets.core.pids import PidColumn, PidTypeSetting, Stored, agree, convert_pids, stored_as
+from sid_assets.core.inputs.files import find_table_files, read_parquet_schemas
+from sid_assets.core.inputs.ids import (
+    PidColumn,
+    PidTypeSetting,
+    Stored,
+    agree,
+    convert_pids,
+    stored_as,
+)
 from sid_assets.core.recif.prompts import Prompts, load_prompts
 from sid_assets.core.sid_index import FoundSids, SidIndex
 from sid_assets.core.store.places import arrow_filesystem
-from sid_assets.core.table_files import find_table_files, read_parquet_schemas
 
 InputName = Literal["interactions", "captions"]
 

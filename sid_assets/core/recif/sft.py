@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from sid_assets.core.arrow.columns import as_bool, is_valid, list_bounds, only, spans
 from sid_assets.core.arrow.json_text import concatenated, escaped, json_object, quoted
-from sid_assets.core.pids import convert_pids
+from sid_assets.core.inputs.ids import convert_pids
 from sid_assets.core.recif import keywords
 from sid_assets.core.recif.captions import Captions
 from sid_assets.core.recif.inputs import TrainingInputs

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
-from sid_assets.core.pids import PidColumn
+from sid_assets.core.inputs.ids import PidColumn
 from sid_assets.core.recif.inputs import IdSpace
 from sid_assets.core.recif.prompts import SLOTS
 from sid_assets.core.sid_index import SidIndex

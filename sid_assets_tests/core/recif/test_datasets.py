@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.pids import PidColumn
+from sid_assets.core.inputs.ids import PidColumn
 from sid_assets.core.recif import sft
 from sid_assets.core.recif.checking import check_rows
 from sid_assets.core.recif.datasets import DATA_SETS, lacking, training_rows

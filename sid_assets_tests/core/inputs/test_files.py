@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.table_files import find_table_files, fingerprint, read_parquet_schemas
+from sid_assets.core.inputs.files import find_table_files, fingerprint, read_parquet_schemas
 
 
 def touch(folder: Path, *names: str) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from sid_assets.core import csv_rows
-from sid_assets.core.csv_rows import read_columns, read_header
 from sid_assets.core.errors import InputError
-from sid_assets.core.table_files import find_table_files
+from sid_assets.core.inputs import csv_rows
+from sid_assets.core.inputs.csv_rows import read_columns, read_header
+from sid_assets.core.inputs.files import find_table_files
 
 
 def rows(path: Path, content: str, columns: tuple[int, ...] = (0, 1)) -> list[tuple[str, ...]]:

@@ -14,7 +14,7 @@ from typing import TextIO, cast
 import pyarrow as pa
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.table_files import TableFiles
+from sid_assets.core.inputs.files import TableFiles
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.pids import PidColumn, agree, cast_pids, convert_pids, stored_as
+from sid_assets.core.inputs.ids import PidColumn, agree, cast_pids, convert_pids, stored_as
 
 INT64_MAX = 2**63 - 1
 

@@ -1,0 +1,1 @@
+"""What users bring: files, ids, vectors and interactions, validated at the edge."""
