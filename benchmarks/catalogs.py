@@ -3,7 +3,7 @@
 import random
 import tempfile
 
-from sid_assets.core.texts import CatalogSource, read_item_texts
+from sid_assets.core.catalog.item_texts import CatalogSource, read_item_texts
 
 
 def read_texts(catalog: str, template: str, items: int) -> list[str]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.measure import Stage, in_own_process
-from sid_assets.core.texts import CatalogSource, read_item_texts
+from sid_assets.core.catalog.item_texts import CatalogSource, read_item_texts
 
 TEMPLATE = "Title: {title}\nDescription: {description}\nCategory: {category}"
 FIELDS = ("title", "description", "category")

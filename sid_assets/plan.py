@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from sid_assets.assets.catalog import catalog_source, texts_provenance
 from sid_assets.assets.domains import Domain, domains_of
+from sid_assets.core.catalog.item_texts import read_item_texts
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.errors import SidAssetsError
@@ -20,7 +21,6 @@ from sid_assets.core.refresh import RefreshPolicy, require_same_generation, requ
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.scratch import scratch_folder
 from sid_assets.core.store.versions import Store
-from sid_assets.core.texts import read_item_texts
 from sid_assets.resources import planning_embedder, vector_files
 from sid_assets.settings import Settings
 

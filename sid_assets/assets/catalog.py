@@ -8,7 +8,8 @@ import dagster as dg
 from pydantic import Field
 
 from sid_assets.assets.domains import Domain
-from sid_assets.core.catalog_rows import REJECTED
+from sid_assets.core.catalog.item_texts import CatalogSource, ItemTexts, read_item_texts
+from sid_assets.core.catalog.rows import REJECTED
 from sid_assets.core.errors import InputError, SidAssetsError
 from sid_assets.core.inputs.ids import PidTypeSetting
 from sid_assets.core.plan import Plan, make_plan
@@ -17,7 +18,6 @@ from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.scratch import scratch_folder
 from sid_assets.core.store.versions import StagedTable, Store
 from sid_assets.core.store.write import commit_staged, stage_rows
-from sid_assets.core.texts import CatalogSource, ItemTexts, read_item_texts
 from sid_assets.failures import clear_failures
 from sid_assets.resources import planning_embedder, vector_files
 from sid_assets.settings import Settings

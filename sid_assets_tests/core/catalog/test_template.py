@@ -2,8 +2,8 @@
 
 import pytest
 
+from sid_assets.core.catalog.template import Field, parse_template
 from sid_assets.core.errors import InputError
-from sid_assets.core.text_template import Field, parse_template
 
 
 def test_lines_fields_and_literal_braces() -> None:

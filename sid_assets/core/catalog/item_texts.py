@@ -21,13 +21,13 @@ from duckdb import (
     FunctionExpression,
 )
 
-from sid_assets.core.catalog_rows import CatalogRows, Counts
+from sid_assets.core.catalog.columns import connect, reading, scan
+from sid_assets.core.catalog.rows import CatalogRows, Counts
+from sid_assets.core.catalog.template import Field, Line, TextTemplate, parse_template
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.files import find_table_files
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
 from sid_assets.core.schema import PidType
-from sid_assets.core.text_columns import connect, reading, scan
-from sid_assets.core.text_template import Field, Line, TextTemplate, parse_template
 
 MEMORY_MB = 2048
 """What reading a catalog may use where nothing else is said; enough for any number of rows."""

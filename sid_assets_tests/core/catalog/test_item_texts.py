@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 
 from sid_assets.core import schema
 from sid_assets.core.arrow.hashes import text_hash
-from sid_assets.core.catalog_rows import REJECTED
+from sid_assets.core.catalog.item_texts import CatalogSource, read_item_texts
+from sid_assets.core.catalog.rows import REJECTED
 from sid_assets.core.errors import InputError
-from sid_assets.core.texts import CatalogSource, read_item_texts
 
 TEMPLATE = "Title: {title}\nBrand: {brand}"
 
@@ -583,7 +583,9 @@ def test_a_catalog_that_changes_while_it_is_read(
     parquet: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = parquet(pid=[1], title=["a"])
-    from sid_assets.core import texts  # the module whose view of the files is disturbed
+    from sid_assets.core.catalog import (
+        item_texts as texts,  # the module whose view of the files is disturbed
+    )
 
     find = texts.find_table_files
 
@@ -615,7 +617,7 @@ def test_the_office_catalog() -> None:
 READ_AND_TELL_PEAK = """
 import sys
 from pathlib import Path
-from sid_assets.core.texts import CatalogSource, read_item_texts
+from sid_assets.core.catalog.item_texts import CatalogSource, read_item_texts
 
 source = CatalogSource(sys.argv[1], "{title}")
 seen = 0

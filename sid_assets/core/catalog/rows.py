@@ -17,6 +17,7 @@ from duckdb import DuckDBPyConnection, DuckDBPyRelation, SQLExpression
 
 from sid_assets.core import schema
 from sid_assets.core.arrow.external_sort import BATCH_ROWS, sort_batches
+from sid_assets.core.catalog.columns import quiet
 from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
 from sid_assets.core.inputs.ids import (
     CANONICAL_INTEGER,
@@ -27,7 +28,6 @@ from sid_assets.core.inputs.ids import (
     agree,
 )
 from sid_assets.core.schema import PidType
-from sid_assets.core.text_columns import quiet
 
 FILES_SHOWN = 3
 

@@ -1,0 +1,1 @@
+"""From a catalog to the text of every item."""
