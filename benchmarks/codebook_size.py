@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.catalogs import read_texts
-from sid_assets.core.embedders.hashing import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashingEmbedder
 from sid_assets.core.residual_kmeans import Encoder
 from sid_assets.core.sids import pack
 from sid_assets.core.tokenizer_training import TrainingSettings, train

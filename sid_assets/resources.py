@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from sid_assets.core.adopted_vectors import VectorFiles, declared_space
 from sid_assets.core.embedders import Embedder
-from sid_assets.core.embedders.hashing import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashingEmbedder
 from sid_assets.core.embedders.model_files import MAIN
 from sid_assets.core.embedders.openai_server import REQUEST_TOKENS, OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Dtype, Qwen3Embedder

@@ -152,7 +152,7 @@ def test_sid_pid_type_reads_both_sides_as_one(folder):
 
 
 def test_nan_in_vectors(folder, monkeypatch):
-    from sid_assets.core.embedders.hashing import HashingEmbedder
+    from sid_assets.core.embedders.hashed_words import HashingEmbedder
 
     embed = HashingEmbedder.embed
 

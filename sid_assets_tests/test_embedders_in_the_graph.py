@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from sid_assets.assets import catalog
-from sid_assets.core.embedders.hashing import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashingEmbedder
 from sid_assets.core.embedders.openai_server import KEY_VARIABLE, OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.errors import InputError

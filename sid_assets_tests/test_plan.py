@@ -10,7 +10,7 @@ from sid_assets import plan
 from sid_assets import resources as planned
 from sid_assets.assets.catalog import item_texts_asset
 from sid_assets.assets.domains import ITEMS
-from sid_assets.core.embedders.hashing import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashingEmbedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.embedding import embed_items
 from sid_assets.core.refresh import RefreshPolicy

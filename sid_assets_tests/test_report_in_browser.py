@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sid_assets import sample
-from sid_assets.core.embedders.hashing import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashingEmbedder
 from sid_assets.core.quality import measure_sids
 from sid_assets.core.quality_interactions import measure_interactions
 from sid_assets.core.quality_report import render_report, report_items

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from sid_assets.core import embedding
 from sid_assets.core.adopted_vectors import VectorFiles
 from sid_assets.core.embedders.canary import PROBES
-from sid_assets.core.embedders.hashing import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashingEmbedder
 from sid_assets.core.embedding import (
     ChunkEmbedder,
     ChunkSummary,
@@ -623,7 +623,7 @@ def test_a_second_run_fails_while_one_is_at_it(prepared, tmp_path):
 EMBED_AND_TELL_PEAK = """
 import sys
 from pathlib import Path
-from sid_assets.core.embedders.hashing import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashingEmbedder
 from sid_assets.core.store.versions import Store
 from sid_assets_tests.core.table_fixtures import embed, item_texts
 

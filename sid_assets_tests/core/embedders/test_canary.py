@@ -12,7 +12,7 @@ import torch
 
 from sid_assets.core.embedders import Embedded
 from sid_assets.core.embedders.canary import PROBES, check_canary, probe
-from sid_assets.core.embedders.hashing import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashingEmbedder
 from sid_assets.core.embedders.last_token_model import LastTokenModel
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.errors import InputError

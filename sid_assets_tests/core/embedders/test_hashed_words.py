@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 
-from sid_assets.core.embedders.hashing import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashingEmbedder
 from sid_assets.core.schema import EMBEDDING_DIM
 
 TEXTS = ["The Third Man", "千与千寻", "a", "🎬", "", " \n", "!!!", "<|endoftext|>", "The Third Man"]
