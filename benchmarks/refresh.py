@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.measure import in_own_process
 from sid_assets.core.embedders import Embedder
-from sid_assets.core.embedding import Progress, embed_items
+from sid_assets.core.embeddings.run import Progress, embed_items
 from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.store.versions import Store
 from sid_assets.core.store.write import commit_staged

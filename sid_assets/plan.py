@@ -15,8 +15,8 @@ from sid_assets.assets.domains import Domain, domains_of
 from sid_assets.core.catalog.item_texts import read_item_texts
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
+from sid_assets.core.embeddings.plan import Plan, make_plan
 from sid_assets.core.errors import SidAssetsError
-from sid_assets.core.plan import Plan, make_plan
 from sid_assets.core.refresh import RefreshPolicy, require_same_generation, require_small_change
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.scratch import scratch_folder

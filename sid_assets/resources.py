@@ -3,12 +3,12 @@
 from dataclasses import asdict, replace
 from typing import Any, get_args
 
-from sid_assets.core.adopted_vectors import VectorFiles, declared_space
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embedders.hashed_words import HashingEmbedder
 from sid_assets.core.embedders.model_files import MAIN
 from sid_assets.core.embedders.openai_server import REQUEST_TOKENS, OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Dtype, Qwen3Embedder
+from sid_assets.core.embeddings.adopt import VectorFiles, declared_space
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import PidTypeSetting
 from sid_assets.core.refresh import RefreshPolicy, TokenizerSource, tokenizer_source

@@ -12,7 +12,7 @@ from sid_assets.assets.catalog import item_texts_asset
 from sid_assets.assets.domains import ITEMS
 from sid_assets.core.embedders.hashed_words import HashingEmbedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
-from sid_assets.core.embedding import embed_items
+from sid_assets.core.embeddings.run import embed_items
 from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.store.versions import Store
 from sid_assets.core.store.write import commit_staged

@@ -10,9 +10,9 @@ from pydantic import Field
 from sid_assets.assets.domains import Domain
 from sid_assets.core.catalog.item_texts import CatalogSource, ItemTexts, read_item_texts
 from sid_assets.core.catalog.rows import REJECTED
+from sid_assets.core.embeddings.plan import Plan, make_plan
 from sid_assets.core.errors import InputError, SidAssetsError
 from sid_assets.core.inputs.ids import PidTypeSetting
-from sid_assets.core.plan import Plan, make_plan
 from sid_assets.core.store.places import explained
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.scratch import scratch_folder

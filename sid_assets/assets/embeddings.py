@@ -5,7 +5,7 @@ from contextlib import closing
 import dagster as dg
 
 from sid_assets.assets.domains import Domain
-from sid_assets.core.embedding import embed_items
+from sid_assets.core.embeddings.run import embed_items
 from sid_assets.core.refresh import keeps_tokenizer
 from sid_assets.core.store.versions import StagedTable, Version
 from sid_assets.core.tokenizer import current_tokenizer, fetch_tokenizer

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 
 from sid_assets.core import schema
-from sid_assets.core.adopted_vectors import VectorFiles
 from sid_assets.core.arrow.hashes import text_hash
 from sid_assets.core.embedders import Embedded, Memory, TokenCounts
-from sid_assets.core.embedding import Progress, embed_items
+from sid_assets.core.embeddings.adopt import VectorFiles
+from sid_assets.core.embeddings.run import Progress, embed_items
 from sid_assets.core.refresh import Changes, RefreshPolicy
 from sid_assets.core.schema import EMBEDDING_DIM
 from sid_assets.core.store.provenance import EmbeddingSpace, Provenance

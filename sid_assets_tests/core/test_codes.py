@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sid_assets.core import codes, embedding
+from sid_assets.core import codes
 from sid_assets.core.arrow.vectors import vectors_of
 from sid_assets.core.codes import CodesProgress, encode_items
+from sid_assets.core.embeddings import run as embedding
 from sid_assets.core.errors import InputError
 from sid_assets.core.refresh import TokenizerSource
 from sid_assets.core.residual_kmeans import Encoder

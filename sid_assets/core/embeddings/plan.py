@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core import schema
-from sid_assets.core.adopted_vectors import ROW, VectorFiles, WantedRows, adopted_already
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.embedders import Embedded, Embedder, Memory
+from sid_assets.core.embeddings.adopt import ROW, VectorFiles, WantedRows, adopted_already
+from sid_assets.core.embeddings.sources import VectorSources, unfinished_runs
 from sid_assets.core.errors import InputError
 from sid_assets.core.refresh import Changes, why_afresh
 from sid_assets.core.schema import EMBEDDING_DIM, Pid
@@ -20,7 +21,6 @@ from sid_assets.core.store.chunks import DamageError
 from sid_assets.core.store.places import folder_bytes, free_bytes
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.versions import Staging, Store, Version
-from sid_assets.core.vector_sources import VectorSources, unfinished_runs
 
 SAMPLE_TEXTS = 512
 """Texts that tokens are counted on, and speed is measured with."""

@@ -21,26 +21,26 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sid_assets.core import embedding
-from sid_assets.core.adopted_vectors import VectorFiles
 from sid_assets.core.embedders.canary import PROBES
 from sid_assets.core.embedders.hashed_words import HashingEmbedder
-from sid_assets.core.embedding import (
+from sid_assets.core.embeddings import run as embedding
+from sid_assets.core.embeddings.adopt import VectorFiles
+from sid_assets.core.embeddings.run import (
     ChunkEmbedder,
     ChunkSummary,
     Progress,
     ProvenEmbedder,
     cut_chunks,
 )
+from sid_assets.core.embeddings.sources import VectorSources
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.store.chunks import Chunk, SortedParts
 from sid_assets.core.store.versions import Store
 from sid_assets.core.store.write import commit_staged
-from sid_assets.core.vector_sources import VectorSources
-from sid_assets_tests.core import embedding_run
 from sid_assets_tests.core.disk_fixtures import mounted  # noqa: F401 - a fixture
-from sid_assets_tests.core.embedding_run import Moment
+from sid_assets_tests.core.embeddings import embedding_run
+from sid_assets_tests.core.embeddings.embedding_run import Moment
 from sid_assets_tests.core.table_fixtures import (
     FakeEmbedder,
     commit_texts,

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sid_assets.core import embedding
 from sid_assets.core.embedders import Embedded
+from sid_assets.core.embeddings import run as embedding
 from sid_assets.core.store.versions import Store
 from sid_assets.core.store.write import commit_staged
 from sid_assets_tests.core.table_fixtures import FakeEmbedder, stage_embeddings

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sid_assets.core import plan as planning
 from sid_assets.core.embedders import Embedded, Memory, TokenCounts
-from sid_assets.core.embedding import embed_items
+from sid_assets.core.embeddings import plan as planning
+from sid_assets.core.embeddings.plan import Plan, make_plan, measure_speed
+from sid_assets.core.embeddings.run import embed_items
 from sid_assets.core.errors import InputError
-from sid_assets.core.plan import Plan, make_plan, measure_speed
 from sid_assets.core.refresh import Changes, RefreshPolicy
 from sid_assets.core.store.provenance import EmbeddingSpace
 from sid_assets.core.store.versions import Store

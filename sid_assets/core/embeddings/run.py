@@ -15,14 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core import schema
-from sid_assets.core.adopted_check import check_adopted
-from sid_assets.core.adopted_vectors import Adopted, VectorFiles, adopt
 from sid_assets.core.arrow.hashes import vector_hashes
 from sid_assets.core.arrow.vectors import require_unit_vectors, vector_array, vectors_of
 from sid_assets.core.embedders import Embedded, Embedder
 from sid_assets.core.embedders.canary import check_canary, probe
+from sid_assets.core.embeddings.adopt import Adopted, VectorFiles, adopt
+from sid_assets.core.embeddings.plan import Plan, embedded_again, make_plan, measure_speed
+from sid_assets.core.embeddings.proof import check_adopted
+from sid_assets.core.embeddings.sources import VectorSources, unfinished_runs
 from sid_assets.core.errors import InputError, StoreError
-from sid_assets.core.plan import Plan, embedded_again, make_plan, measure_speed
 from sid_assets.core.refresh import (
     Changes,
     RefreshPolicy,
@@ -34,7 +35,6 @@ from sid_assets.core.store.chunks import Chunk, SortedParts, run_chunks
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP, Part
 from sid_assets.core.store.provenance import Provenance, derive
 from sid_assets.core.store.versions import StagedTable, Staging, Store, Version
-from sid_assets.core.vector_sources import VectorSources, unfinished_runs
 
 CHUNK_SECONDS = 120.0
 """How long the embedding of a chunk should take: what a crash costs."""

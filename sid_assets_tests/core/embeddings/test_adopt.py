@@ -11,13 +11,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sid_assets.core import adopted_vectors, embedding
-from sid_assets.core.adopted_vectors import VectorFiles, declared_space
 from sid_assets.core.arrow.hashes import text_hash
 from sid_assets.core.embedders import Embedded
-from sid_assets.core.embedding import embed_items
+from sid_assets.core.embeddings import adopt as adopted_vectors
+from sid_assets.core.embeddings import run as embedding
+from sid_assets.core.embeddings.adopt import VectorFiles, declared_space
+from sid_assets.core.embeddings.plan import make_plan
+from sid_assets.core.embeddings.run import embed_items
 from sid_assets.core.errors import InputError
-from sid_assets.core.plan import make_plan
 from sid_assets.core.schema import EMBEDDING_DIM
 from sid_assets.core.store import parts
 from sid_assets.core.store.versions import Store

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core import schema
-from sid_assets.core.adopted_vectors import Adopted
 from sid_assets.core.arrow.sorted_join import joined
+from sid_assets.core.embeddings.adopt import Adopted
 from sid_assets.core.schema import Pid, PidType
 from sid_assets.core.store.chunks import OnDamage, SortedParts, finished_parts
 from sid_assets.core.store.provenance import EmbeddingSpace

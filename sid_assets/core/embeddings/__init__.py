@@ -1,0 +1,1 @@
+"""From texts to vectors: only what is new or changed is embedded."""
