@@ -21,9 +21,9 @@ import torch
 
 from benchmarks.measure import in_own_process, median_seconds_in_turns
 from sid_assets.core.arrow.vectors import vector_array, vectors_of
-from sid_assets.core.checkpoint import load_checkpoint, save_checkpoint
-from sid_assets.core.nearest_centroid import coarse_dtype, exactly_nearest
-from sid_assets.core.residual_kmeans import Encoder
+from sid_assets.core.quantise.checkpoint import load_checkpoint, save_checkpoint
+from sid_assets.core.quantise.nearest_centroid import coarse_dtype, exactly_nearest
+from sid_assets.core.quantise.residual_kmeans import Encoder
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP
 from sid_assets.infer_res_kmeans import infer
 

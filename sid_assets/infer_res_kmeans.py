@@ -19,10 +19,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from sid_assets.core.checkpoint import load_checkpoint
 from sid_assets.core.errors import IDS_SHOWN, InputError, SidAssetsError, offending_rows
-from sid_assets.core.quantise import prefetched
-from sid_assets.core.residual_kmeans import BATCH, Encoder, NotFiniteError
+from sid_assets.core.quantise.checkpoint import load_checkpoint
+from sid_assets.core.quantise.residual_kmeans import BATCH, Encoder, NotFiniteError
+from sid_assets.core.quantise.stream import prefetched
 from sid_assets.core.schema import CODES
 
 COLUMNS = ["pid", "embedding"]

@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from sid_assets.core.errors import SidAssetsError
+from sid_assets.core.quantise.tokenizer import SUFFIX, TABLE, current_tokenizer
 from sid_assets.core.schema import TABLES
 from sid_assets.core.store.versions import Store
-from sid_assets.core.tokenizer import SUFFIX, TABLE, current_tokenizer
 from sid_assets.settings import Settings
 
 ITEMS_SHOWN = 10

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sid_assets.core.checkpoint import save_checkpoint
 from sid_assets.core.errors import InputError
-from sid_assets.core.residual_kmeans import Encoder
+from sid_assets.core.quantise.checkpoint import save_checkpoint
+from sid_assets.core.quantise.residual_kmeans import Encoder
 from sid_assets.infer_res_kmeans import infer, main
 
 DIM, SIZE, ROWS = 16, 20, 500

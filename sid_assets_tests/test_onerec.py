@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sid_assets.core.checkpoint import save_checkpoint
+from sid_assets.core.quantise.checkpoint import save_checkpoint
 from sid_assets_tests.graph import write_catalog, write_interactions
 
 REPOSITORY = Path(__file__).parents[1]

@@ -20,8 +20,8 @@ from sid_assets.core.embedders.hashed_words import HashingEmbedder
 from sid_assets.core.quality import measure_sids
 from sid_assets.core.quality_interactions import measure_interactions
 from sid_assets.core.quality_report import render_report, report_items
-from sid_assets.core.residual_kmeans import Encoder
-from sid_assets.core.tokenizer_training import TrainingSettings, train
+from sid_assets.core.quantise.residual_kmeans import Encoder
+from sid_assets.core.quantise.train import TrainingSettings, train
 from sid_assets_tests.browser import IMAGES, chromium, needs_chromium
 from sid_assets_tests.core.quality_fixtures import (
     batches,

@@ -6,9 +6,9 @@ import dagster as dg
 
 from sid_assets.assets.domains import Domain
 from sid_assets.core.embeddings.run import embed_items
+from sid_assets.core.quantise.tokenizer import current_tokenizer, fetch_tokenizer
 from sid_assets.core.refresh import keeps_tokenizer
 from sid_assets.core.store.versions import StagedTable, Version
-from sid_assets.core.tokenizer import current_tokenizer, fetch_tokenizer
 from sid_assets.failures import clear_failures
 from sid_assets.observation import observer
 from sid_assets.resources import make_embedder, policy_of, vector_files, wanted_tokenizer

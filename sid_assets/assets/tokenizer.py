@@ -5,16 +5,16 @@ from typing import Any
 import dagster as dg
 
 from sid_assets.assets.domains import ITEMS
-from sid_assets.core.refresh import keeps_tokenizer
-from sid_assets.core.store.provenance import require_space
-from sid_assets.core.store.versions import Store, Version
-from sid_assets.core.tokenizer import (
+from sid_assets.core.quantise.tokenizer import (
     SUFFIX,
     TABLE,
     commit_tokenizer,
     current_tokenizer,
     make_tokenizer,
 )
+from sid_assets.core.refresh import keeps_tokenizer
+from sid_assets.core.store.provenance import require_space
+from sid_assets.core.store.versions import Store, Version
 from sid_assets.failures import clear_failures
 from sid_assets.resources import policy_of, training_settings, wanted_tokenizer
 from sid_assets.settings import Refresh, Settings

@@ -18,7 +18,7 @@ from sid_assets.core.arrow.hashes import text_hash, vector_hashes
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.arrow.vectors import NORM_TOLERANCE, vectors_of
 from sid_assets.core.errors import IDS_SHOWN, SidAssetsError
-from sid_assets.core.scale_fit import scale_fit
+from sid_assets.core.quantise.scale_fit import scale_fit
 from sid_assets.core.schema import CODE_LAYERS, EMBEDDING_DIM, MAX_CODEBOOK_SIZE
 from sid_assets.core.store.parts import rebatched
 from sid_assets.core.store.versions import Version

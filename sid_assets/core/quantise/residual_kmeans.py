@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.nearest_centroid import NearestCentroid
-from sid_assets.core.row_blocks import row_norms, subtract_rows
+from sid_assets.core.quantise.nearest_centroid import NearestCentroid
+from sid_assets.core.quantise.row_blocks import row_norms, subtract_rows
 
 BATCH = 2048
 """Vectors encoded at a time: with 8192 centroids of 4096 values about 150 MB of working memory."""

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sid_assets.core.scale_fit import scale_fit
-from sid_assets.core.tokenizer_training import TrainingSettings, train
+from sid_assets.core.quantise.scale_fit import scale_fit
+from sid_assets.core.quantise.train import TrainingSettings, train
 
 
 @pytest.fixture(scope="module")

@@ -72,7 +72,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sid_assets.core.row_blocks import distances, round_rows, row_norms
+from sid_assets.core.quantise.row_blocks import distances, round_rows, row_norms
 
 if TYPE_CHECKING:
     import torch

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from sid_assets.core import schema
-from sid_assets.core.quantise import Quantised, quantise
-from sid_assets.core.residual_kmeans import Encoder
+from sid_assets.core.quantise.residual_kmeans import Encoder
+from sid_assets.core.quantise.stream import Quantised, quantise
+from sid_assets.core.quantise.tokenizer import load_tokenizer
 from sid_assets.core.schema import PidType
 from sid_assets.core.store.chunks import Chunk, OnDamage, SortedParts, chunks_of_parts, run_chunks
 from sid_assets.core.store.parts import read_part
 from sid_assets.core.store.provenance import Provenance, derive
 from sid_assets.core.store.versions import StagedTable, Store, Version
-from sid_assets.core.tokenizer import load_tokenizer
 
 CODES_COLUMNS = ["pid", "codes", "vector_hash", "residual_norms"]
 

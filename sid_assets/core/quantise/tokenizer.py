@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 
 from sid_assets.core.arrow.vectors import vectors_of
-from sid_assets.core.checkpoint import centroid_hash, load_checkpoint, save_checkpoint
 from sid_assets.core.errors import InputError
+from sid_assets.core.quantise.checkpoint import centroid_hash, load_checkpoint, save_checkpoint
+from sid_assets.core.quantise.hub import download_checkpoint
+from sid_assets.core.quantise.train import TrainingSettings, train
 from sid_assets.core.refresh import TokenizerSource
 from sid_assets.core.schema import CODE_LAYERS, EMBEDDING_DIM, MAX_CODEBOOK_SIZE
 from sid_assets.core.store.provenance import derive
 from sid_assets.core.store.single_files import commit_file, read_file
 from sid_assets.core.store.versions import Store, Version
-from sid_assets.core.tokenizer_hub import download_checkpoint
-from sid_assets.core.tokenizer_training import TrainingSettings, train
 
 TABLE = "tokenizer_checkpoint"
 SUFFIX = ".pt"

@@ -14,7 +14,7 @@ from sid_assets.core import schema
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.arrow.vectors import vector_array, vectors_of
 from sid_assets.core.errors import offending_rows
-from sid_assets.core.residual_kmeans import BATCH, Encoded, Encoder, NotFiniteError
+from sid_assets.core.quantise.residual_kmeans import BATCH, Encoded, Encoder, NotFiniteError
 
 BATCHES_AHEAD = 2
 """Batches that are read while one is computed."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sid_assets.core.residual_kmeans import Encoder
+from sid_assets.core.quantise.residual_kmeans import Encoder
 
 
 @dataclass(frozen=True)

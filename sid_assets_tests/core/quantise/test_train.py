@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.residual_kmeans import Encoder
-from sid_assets.core.tokenizer_training import TrainingSettings, draw_sample, train
+from sid_assets.core.quantise.residual_kmeans import Encoder
+from sid_assets.core.quantise.train import TrainingSettings, draw_sample, train
 
 SETTINGS = TrainingSettings(codebook_size=32, iterations=8, points_per_centroid=50)
 

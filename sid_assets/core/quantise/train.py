@@ -9,7 +9,7 @@ import numpy as np
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.quality import entropy
-from sid_assets.core.residual_kmeans import BATCH, Encoded, Encoder
+from sid_assets.core.quantise.residual_kmeans import BATCH, Encoded, Encoder
 
 log = logging.getLogger(__name__)
 

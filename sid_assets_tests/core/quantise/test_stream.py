@@ -6,13 +6,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sid_assets.core import quantise as module
 from sid_assets.core import schema
 from sid_assets.core.arrow.hashes import vector_hashes
 from sid_assets.core.arrow.vectors import vector_array
 from sid_assets.core.errors import InputError
-from sid_assets.core.quantise import Quantised, prefetched, quantise
-from sid_assets.core.residual_kmeans import Encoder
+from sid_assets.core.quantise.residual_kmeans import Encoder
+from sid_assets.core.quantise.stream import Quantised, prefetched, quantise
+from sid_assets.core.quantise.stream import stream as module
 
 DIM, SIZE, ROWS = 12, 30, 3000
 

@@ -20,7 +20,7 @@ CONTENT = bytes(range(256)) * 4000
 DOWNLOADS = """
 import json, sys
 from sid_assets.core.errors import InputError
-from sid_assets.core.tokenizer_hub import download_checkpoint
+from sid_assets.core.quantise.hub import download_checkpoint
 try:
     found = download_checkpoint(*json.loads(sys.argv[1]))
 except InputError as error:

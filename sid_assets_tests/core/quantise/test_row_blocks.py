@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sid_assets.core.row_blocks import distances, round_rows, row_norms, subtract_rows
+from sid_assets.core.quantise.row_blocks import distances, round_rows, row_norms, subtract_rows
 
 ROWS, DIM = 300, 700
 

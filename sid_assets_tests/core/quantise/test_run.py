@@ -5,17 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sid_assets.core import codes
 from sid_assets.core.arrow.vectors import vectors_of
-from sid_assets.core.codes import CodesProgress, encode_items
 from sid_assets.core.embeddings import run as embedding
 from sid_assets.core.errors import InputError
+from sid_assets.core.quantise.residual_kmeans import Encoder
+from sid_assets.core.quantise.run import CodesProgress, encode_items
+from sid_assets.core.quantise.stream import run as codes
+from sid_assets.core.quantise.tokenizer import MadeTokenizer, commit_tokenizer, load_tokenizer
 from sid_assets.core.refresh import TokenizerSource
-from sid_assets.core.residual_kmeans import Encoder
 from sid_assets.core.store import chunks
 from sid_assets.core.store.versions import Store, Version
 from sid_assets.core.store.write import commit_staged
-from sid_assets.core.tokenizer import MadeTokenizer, commit_tokenizer, load_tokenizer
 from sid_assets_tests.core.table_fixtures import FakeEmbedder, embed, item_texts
 
 SOURCE = TokenizerSource("train")

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from sid_assets.core.checkpoint import centroid_hash, load_checkpoint, save_checkpoint
 from sid_assets.core.errors import InputError
+from sid_assets.core.quantise.checkpoint import centroid_hash, load_checkpoint, save_checkpoint
 
 LAYERS, SIZE, DIM = 3, 5, 4
 
