@@ -17,7 +17,7 @@ from benchmarks.catalogs import read_texts
 from sid_assets.core.embedders.hashed_words import HashingEmbedder
 from sid_assets.core.quantise.residual_kmeans import Encoder
 from sid_assets.core.quantise.train import TrainingSettings, train
-from sid_assets.core.sids import pack
+from sid_assets.core.sids.spelling import pack
 from sid_assets.sample import CATALOG
 from sid_assets.settings import DEFAULT_TEMPLATE
 

@@ -23,7 +23,7 @@ from sid_assets.core import schema
 from sid_assets.core.quality import measure_sids
 from sid_assets.core.quality_interactions import measure_interactions
 from sid_assets.core.recif.inputs import ParquetInput
-from sid_assets.core.sids import pack
+from sid_assets.core.sids.spelling import pack
 from sid_assets.core.store.parts import ROW_GROUP
 
 ROWS_PER_PART = 1_000_000

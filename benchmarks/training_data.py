@@ -27,7 +27,7 @@ from sid_assets.core.inputs.ids import PidColumn
 from sid_assets.core.recif.datasets import training_rows
 from sid_assets.core.recif.inputs import IdSpace, ParquetInput, TrainingInputs
 from sid_assets.core.recif.prompts import LABELS, SLOTS, load_prompts
-from sid_assets.core.sid_index import SidIndex
+from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.store.parts import write_parts
 from sid_assets_tests.core.recif import reference
 

@@ -21,7 +21,7 @@ from sid_assets.core.reverse_contracts import (
     check_sid_vocabulary,
 )
 from sid_assets.core.sid_changes import check_unmoved
-from sid_assets.core.sid_prefixes import SidPrefixes
+from sid_assets.core.sids.prefixes import SidPrefixes
 from sid_assets.core.store.single_files import read_file
 from sid_assets.core.store.versions import Store, Version
 from sid_assets.core.training_contracts import check_data_set, known_sids

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from sid_assets.core.sid_prefixes import SidPrefixes
+from sid_assets.core.sids.prefixes import SidPrefixes
 from sid_assets.definitions import definitions
 from sid_assets.settings import Settings
 from sid_assets_tests.graph import (

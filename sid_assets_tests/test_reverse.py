@@ -13,10 +13,10 @@ from sid_assets.core.reverse_contracts import (
     check_sid_prefixes,
     check_sid_vocabulary,
 )
-from sid_assets.core.reverse_index import json_chunks, reverse
 from sid_assets.core.schema import VOCABULARY, pid2sid
-from sid_assets.core.sid_prefixes import SidPrefixes
-from sid_assets.core.sids import vocabulary_table
+from sid_assets.core.sids.prefixes import SidPrefixes
+from sid_assets.core.sids.sid2pid import json_chunks, reverse
+from sid_assets.core.sids.spelling import vocabulary_table
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.versions import Store, Version
 from sid_assets.core.store.write import commit_staged, stage_rows

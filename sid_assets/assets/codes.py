@@ -9,9 +9,9 @@ from sid_assets.assets.domains import Domain
 from sid_assets.assets.tokenizer import TABLE as TOKENIZER
 from sid_assets.core import schema
 from sid_assets.core.embedders.hashed_words import HASHING
-from sid_assets.core.pid_map import number_pids
 from sid_assets.core.quantise.run import encode_items
 from sid_assets.core.quantise.tokenizer import require_tokenizer
+from sid_assets.core.sids.pid_map import number_pids
 from sid_assets.core.store.provenance import derive, require_space
 from sid_assets.core.store.versions import StagedTable, Version
 from sid_assets.failures import clear_failures

@@ -9,10 +9,10 @@ import pyarrow as pa
 from sid_assets.assets.domains import Domain
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting, agree
 from sid_assets.core.recif.inputs import ParquetInput
-from sid_assets.core.reverse_index import json_chunks, occurrences, reverse
 from sid_assets.core.schema import pid_type_of
-from sid_assets.core.sid_prefixes import SidPrefixes
-from sid_assets.core.sids import vocabulary_table
+from sid_assets.core.sids.prefixes import SidPrefixes
+from sid_assets.core.sids.sid2pid import json_chunks, occurrences, reverse
+from sid_assets.core.sids.spelling import vocabulary_table
 from sid_assets.core.store.places import write_chunks
 from sid_assets.core.store.provenance import derive
 from sid_assets.core.store.single_files import commit_file

@@ -24,7 +24,7 @@ from sid_assets.core.recif.prompts import load_prompts
 from sid_assets.core.recif.rows import Counts
 from sid_assets.core.recif.stage_files import file_list, shuffled
 from sid_assets.core.schema import PRETRAIN_ROWS, SFT_ROWS
-from sid_assets.core.sid_index import SidIndex
+from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.store.places import is_local, write_text
 from sid_assets.core.store.provenance import Provenance, derive
 from sid_assets.core.store.versions import StagedTable, Store, Version

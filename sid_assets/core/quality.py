@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.errors import InputError, offending_rows
 from sid_assets.core.schema import CODE_LAYERS, HASH, MAX_CODEBOOK_SIZE
-from sid_assets.core.sids import pack, unpack
+from sid_assets.core.sids.spelling import pack, unpack
 
 LARGEST_GROUPS = 20
 WORST_ITEMS = 20

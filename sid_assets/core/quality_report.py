@@ -22,7 +22,7 @@ from sid_assets.core.quality import SidGroup, SidQuality, code_rows, relative_er
 from sid_assets.core.quality_charts import FEW_CODES, even_use, items_by_group_size
 from sid_assets.core.quality_interactions import InteractionQuality
 from sid_assets.core.schema import CODE_LAYERS
-from sid_assets.core.sids import BEGIN, END, LAYER_PREFIXES, pack
+from sid_assets.core.sids.spelling import BEGIN, END, LAYER_PREFIXES, pack
 
 SAMPLE_ITEMS = 50_000
 """Items the page holds at most, beside those its lists name."""

@@ -6,10 +6,10 @@ import numpy as np
 from upath import UPath
 
 from sid_assets.core.contracts import Finding, Findings
-from sid_assets.core.reverse_index import check_reverse, json_chunks
 from sid_assets.core.schema import CODE_LAYERS
-from sid_assets.core.sid_prefixes import SidPrefixes, check_prefixes
-from sid_assets.core.sids import pack
+from sid_assets.core.sids.prefixes import SidPrefixes, check_prefixes
+from sid_assets.core.sids.sid2pid import check_reverse, json_chunks
+from sid_assets.core.sids.spelling import pack
 from sid_assets.core.store.versions import Version
 from sid_assets.core.training_contracts import known_sids
 

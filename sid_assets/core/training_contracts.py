@@ -8,7 +8,7 @@ from sid_assets.core.contracts import Finding, Findings
 from sid_assets.core.recif.checking import check_rows
 from sid_assets.core.recif.datasets import DataSet
 from sid_assets.core.schema import CODE_LAYERS
-from sid_assets.core.sids import pack
+from sid_assets.core.sids.spelling import pack
 from sid_assets.core.store.versions import Version
 
 LEAST_COVERAGE = 0.95

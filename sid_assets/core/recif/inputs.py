@@ -20,7 +20,7 @@ from sid_assets.core.inputs.ids import (
     stored_as,
 )
 from sid_assets.core.recif.prompts import Prompts, load_prompts
-from sid_assets.core.sid_index import FoundSids, SidIndex
+from sid_assets.core.sids.index import FoundSids, SidIndex
 from sid_assets.core.store.places import arrow_filesystem
 
 InputName = Literal["interactions", "captions"]

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from sid_assets.core.schema import CODE_LAYERS
-from sid_assets.core.sids import joined_sid_text
+from sid_assets.core.sids.spelling import joined_sid_text
 
 
 @dataclass(frozen=True)

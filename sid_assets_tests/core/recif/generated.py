@@ -12,7 +12,7 @@ import yaml
 from sid_assets.core.inputs.ids import PidColumn
 from sid_assets.core.recif.inputs import IdSpace
 from sid_assets.core.recif.prompts import SLOTS
-from sid_assets.core.sid_index import SidIndex
+from sid_assets.core.sids.index import SidIndex
 from sid_assets_tests.core.recif.reference import LABELS
 
 UNIVERSE = 30

@@ -24,7 +24,7 @@ from sid_assets.core.recif.datasets import DATA_SETS, lacking, training_rows
 from sid_assets.core.recif.inputs import IdSpace, ParquetInput, TrainingInputs
 from sid_assets.core.recif.prompts import Prompts, load_prompts
 from sid_assets.core.recif.rows import draw
-from sid_assets.core.sid_index import SidIndex
+from sid_assets.core.sids.index import SidIndex
 from sid_assets_tests.core.recif import generated, reference
 from sid_assets_tests.core.recif.generated import wording
 

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from sid_assets.core.arrow.duck import computed
 from sid_assets.core.errors import InputError
 from sid_assets.core.schema import CODE_LAYERS, PidType
-from sid_assets.core.sids import codes_of_fragments, fragment_numbers, pack
+from sid_assets.core.sids.spelling import codes_of_fragments, fragment_numbers, pack
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: multiplying by it is one to one
 _BLOCK = 65_536  # Pids looked up at a time: the arrays in between stay in the processor's cache.

@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from sid_assets.core.pid_map import number_pids
+from sid_assets.core.sids.pid_map import number_pids
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.versions import Store
 from sid_assets.core.store.write import commit_staged, stage_rows

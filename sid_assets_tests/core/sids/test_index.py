@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sid_assets.core import sid_index
 from sid_assets.core.errors import InputError
 from sid_assets.core.schema import pid2sid
-from sid_assets.core.sid_index import SidIndex
-from sid_assets.core.sids import codes_of_fragments, pack
+from sid_assets.core.sids.index import SidIndex
+from sid_assets.core.sids.spelling import codes_of_fragments, pack
+from sid_assets.core.sids.spelling import index as sid_index
 
 INTEGERS = (
     st.integers(-(2**63), 2**63 - 1)

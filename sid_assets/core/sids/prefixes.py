@@ -14,7 +14,7 @@ import pyarrow as pa
 from sid_assets.core.arrow.columns import spans
 from sid_assets.core.errors import InputError
 from sid_assets.core.schema import CODE_LAYERS, MAX_CODEBOOK_SIZE
-from sid_assets.core.sids import (
+from sid_assets.core.sids.spelling import (
     BEGIN_TOKEN_ID,
     END_TOKEN_ID,
     FIRST_TOKEN_ID,

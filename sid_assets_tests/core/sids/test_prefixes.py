@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from sid_assets.core import schema
 from sid_assets.core.errors import InputError
-from sid_assets.core.reverse_index import reverse
-from sid_assets.core.sid_prefixes import SidPrefixes, check_prefixes, logits_processor, next_tokens
-from sid_assets.core.sids import (
+from sid_assets.core.sids.prefixes import SidPrefixes, check_prefixes, logits_processor, next_tokens
+from sid_assets.core.sids.sid2pid import reverse
+from sid_assets.core.sids.spelling import (
     BEGIN_TOKEN_ID,
     END_TOKEN_ID,
     FIRST_TOKEN_ID,

@@ -1,0 +1,1 @@
+"""Semantic IDs: how they are spelled, indexed, inverted and kept to in decoding."""
