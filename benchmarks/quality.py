@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 
 from benchmarks.measure import in_own_process
 from sid_assets.core import schema
-from sid_assets.core.quality import measure_sids
-from sid_assets.core.quality_interactions import measure_interactions
+from sid_assets.core.quality.interactions import measure_interactions
+from sid_assets.core.quality.measure import measure_sids
 from sid_assets.core.recif.inputs import ParquetInput
 from sid_assets.core.sids.spelling import pack
 from sid_assets.core.store.parts import ROW_GROUP

@@ -17,13 +17,13 @@ import pytest
 
 from sid_assets import sample
 from sid_assets.core.embedders.hashed_words import HashingEmbedder
-from sid_assets.core.quality import measure_sids
-from sid_assets.core.quality_interactions import measure_interactions
-from sid_assets.core.quality_report import render_report, report_items
+from sid_assets.core.quality.interactions import measure_interactions
+from sid_assets.core.quality.measure import measure_sids
+from sid_assets.core.quality.report import render_report, report_items
 from sid_assets.core.quantise.residual_kmeans import Encoder
 from sid_assets.core.quantise.train import TrainingSettings, train
 from sid_assets_tests.browser import IMAGES, chromium, needs_chromium
-from sid_assets_tests.core.quality_fixtures import (
+from sid_assets_tests.core.quality.quality_fixtures import (
     batches,
     codes_table,
     interactions_in,

@@ -6,10 +6,10 @@ import dagster as dg
 
 from sid_assets.assets.domains import Domain
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
-from sid_assets.core.quality import SidQuality, measure_sids
-from sid_assets.core.quality_charts import markdown_image, pictures
-from sid_assets.core.quality_interactions import InteractionQuality, measure_interactions
-from sid_assets.core.quality_report import render_report, report_items
+from sid_assets.core.quality.charts import markdown_image, pictures
+from sid_assets.core.quality.interactions import InteractionQuality, measure_interactions
+from sid_assets.core.quality.measure import SidQuality, measure_sids
+from sid_assets.core.quality.report import render_report, report_items
 from sid_assets.core.quantise.tokenizer import require_tokenizer, training_error
 from sid_assets.core.recif.inputs import ParquetInput
 from sid_assets.core.store.places import write_text

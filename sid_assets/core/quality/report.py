@@ -18,9 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core.arrow.sorted_join import joined
-from sid_assets.core.quality import SidGroup, SidQuality, code_rows, relative_errors
-from sid_assets.core.quality_charts import FEW_CODES, even_use, items_by_group_size
-from sid_assets.core.quality_interactions import InteractionQuality
+from sid_assets.core.quality.charts import FEW_CODES, even_use, items_by_group_size
+from sid_assets.core.quality.interactions import InteractionQuality
+from sid_assets.core.quality.measure import SidGroup, SidQuality, code_rows, relative_errors
 from sid_assets.core.schema import CODE_LAYERS
 from sid_assets.core.sids.spelling import BEGIN, END, LAYER_PREFIXES, pack
 

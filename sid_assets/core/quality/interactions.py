@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting, agree, convert_pids, stored_as
 from sid_assets.core.inputs.interactions import check_types
-from sid_assets.core.quality import (
+from sid_assets.core.quality.measure import (
     ReconstructionError,
     code_rows,
     entropy,

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sid_assets.core.quality import measure_sids
-from sid_assets.core.quality_interactions import measure_interactions
-from sid_assets.core.quality_report import (
+from sid_assets.core.quality.interactions import measure_interactions
+from sid_assets.core.quality.measure import measure_sids
+from sid_assets.core.quality.report import (
     SAMPLE_ITEMS,
     TEXT_CHARACTERS,
     decimal_text,
@@ -21,7 +21,7 @@ from sid_assets.core.quality_report import (
     report_items,
     sample_rows,
 )
-from sid_assets_tests.core.quality_fixtures import (
+from sid_assets_tests.core.quality.quality_fixtures import (
     batches,
     codes_table,
     interactions_in,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sid_assets.core import schema
 from sid_assets.core.errors import InputError
-from sid_assets.core.quality import (
+from sid_assets.core.quality.measure import (
     LARGEST_GROUPS,
     WORST_ITEMS,
     Collisions,
@@ -21,7 +21,7 @@ from sid_assets.core.quality import (
     gini,
     measure_sids,
 )
-from sid_assets_tests.core.quality_fixtures import batches, codes_table, texts_table
+from sid_assets_tests.core.quality.quality_fixtures import batches, codes_table, texts_table
 
 K = 8
 

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from sid_assets.core.quality import measure_sids
-from sid_assets.core.quality_charts import (
+from sid_assets.core.quality.charts import (
     LAYER_COLOURS,
     items_by_group_size,
     markdown_image,
     pictures,
 )
-from sid_assets_tests.core.quality_fixtures import batches, codes_table
+from sid_assets.core.quality.measure import measure_sids
+from sid_assets_tests.core.quality.quality_fixtures import batches, codes_table
 
 NAMES = {"code_usage", "group_sizes", "reconstruction_error", "uniqueness_by_prefix"}
 

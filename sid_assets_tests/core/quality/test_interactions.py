@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.quality_interactions import measure_interactions
-from sid_assets_tests.core.quality_fixtures import codes_table, interactions_in, reader
+from sid_assets.core.quality.interactions import measure_interactions
+from sid_assets_tests.core.quality.quality_fixtures import codes_table, interactions_in, reader
 
 K = 4
 

@@ -1,0 +1,1 @@
+"""How good semantic IDs are: figures, charts and the report."""
