@@ -24,12 +24,12 @@ from upath import UPath
 
 from benchmarks.measure import in_own_process, median_seconds
 from sid_assets.core.inputs.ids import PidColumn
-from sid_assets.core.recif.datasets import training_rows
-from sid_assets.core.recif.inputs import IdSpace, ParquetInput, TrainingInputs
-from sid_assets.core.recif.prompts import LABELS, SLOTS, load_prompts
 from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.store.parts import write_parts
-from sid_assets_tests.core.recif import reference
+from sid_assets.core.training.datasets import training_rows
+from sid_assets.core.training.inputs import IdSpace, ParquetInput, TrainingInputs
+from sid_assets.core.training.prompts import LABELS, SLOTS, load_prompts
+from sid_assets_tests.core.training import reference
 
 CATALOG = 1_000_000
 SHORTEST, LONGEST, TARGETS = 20, 700, 10

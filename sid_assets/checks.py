@@ -14,7 +14,6 @@ from sid_assets.core.arrow.vectors import vectors_of
 from sid_assets.core.contracts import Finding, Findings
 from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.quantise.tokenizer import load_tokenizer, require_tokenizer
-from sid_assets.core.recif.datasets import DATA_SETS, DataSet
 from sid_assets.core.reverse_contracts import (
     check_sid2pid,
     check_sid_prefixes,
@@ -24,6 +23,7 @@ from sid_assets.core.sid_changes import check_unmoved
 from sid_assets.core.sids.prefixes import SidPrefixes
 from sid_assets.core.store.single_files import read_file
 from sid_assets.core.store.versions import Store, Version
+from sid_assets.core.training.datasets import DATA_SETS, DataSet
 from sid_assets.core.training_contracts import check_data_set, known_sids
 from sid_assets.settings import Settings
 

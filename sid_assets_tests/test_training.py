@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from upath import UPath
 
-from sid_assets.core.recif.datasets import DATA_SETS
+from sid_assets.core.training.datasets import DATA_SETS
 from sid_assets.settings import Settings
 from sid_assets_tests.graph import (
     failed_checks,

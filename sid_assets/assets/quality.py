@@ -11,10 +11,10 @@ from sid_assets.core.quality.interactions import InteractionQuality, measure_int
 from sid_assets.core.quality.measure import SidQuality, measure_sids
 from sid_assets.core.quality.report import render_report, report_items
 from sid_assets.core.quantise.tokenizer import require_tokenizer, training_error
-from sid_assets.core.recif.inputs import ParquetInput
 from sid_assets.core.store.places import write_text
 from sid_assets.core.store.provenance import require_space
 from sid_assets.core.store.versions import Version
+from sid_assets.core.training.inputs import ParquetInput
 from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
 

@@ -8,7 +8,6 @@ import pyarrow as pa
 
 from sid_assets.assets.domains import Domain
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting, agree
-from sid_assets.core.recif.inputs import ParquetInput
 from sid_assets.core.schema import pid_type_of
 from sid_assets.core.sids.prefixes import SidPrefixes
 from sid_assets.core.sids.sid2pid import json_chunks, occurrences, reverse
@@ -18,6 +17,7 @@ from sid_assets.core.store.provenance import derive
 from sid_assets.core.store.single_files import commit_file
 from sid_assets.core.store.versions import StagedTable, Version
 from sid_assets.core.store.write import stage_rows
+from sid_assets.core.training.inputs import ParquetInput
 from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
 

@@ -18,17 +18,17 @@ from upath import UPath
 from sid_assets.assets.domains import GOODS, ITEMS, Domain
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
-from sid_assets.core.recif.datasets import DATA_SETS, DataSet, Stage, lacking, training_rows
-from sid_assets.core.recif.inputs import IdSpace, ParquetInput, TrainingInputs
-from sid_assets.core.recif.prompts import load_prompts
-from sid_assets.core.recif.rows import Counts
-from sid_assets.core.recif.stage_files import file_list, shuffled
 from sid_assets.core.schema import PRETRAIN_ROWS, SFT_ROWS
 from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.store.places import is_local, write_text
 from sid_assets.core.store.provenance import Provenance, derive
 from sid_assets.core.store.versions import StagedTable, Store, Version
 from sid_assets.core.store.write import commit_staged, stage_rows
+from sid_assets.core.training.datasets import DATA_SETS, DataSet, Stage, lacking, training_rows
+from sid_assets.core.training.file_lists import file_list, shuffled
+from sid_assets.core.training.inputs import IdSpace, ParquetInput, TrainingInputs
+from sid_assets.core.training.prompts import load_prompts
+from sid_assets.core.training.rows import Counts
 from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
 

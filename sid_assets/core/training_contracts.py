@@ -6,10 +6,10 @@ import numpy as np
 
 from sid_assets.core.contracts import Finding, Findings
 from sid_assets.core.recif.checking import check_rows
-from sid_assets.core.recif.datasets import DataSet
 from sid_assets.core.schema import CODE_LAYERS
 from sid_assets.core.sids.spelling import pack
 from sid_assets.core.store.versions import Version
+from sid_assets.core.training.datasets import DataSet
 
 LEAST_COVERAGE = 0.95
 """Share of pids that should have a SID."""

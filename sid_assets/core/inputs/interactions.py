@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 import pyarrow as pa
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.recif.inputs import ParquetInput
-from sid_assets.core.recif.prompts import LABELS
+from sid_assets.core.training.inputs import ParquetInput
+from sid_assets.core.training.prompts import LABELS
 
 Holds = Callable[[pa.DataType], bool]
 

@@ -30,10 +30,10 @@ from sid_assets.core.quality.measure import (
     relative_errors,
     run_starts,
 )
-from sid_assets.core.recif.inputs import ParquetInput
 from sid_assets.core.schema import CODE_LAYERS, PID_TYPES, PidType, pid_type_of
 from sid_assets.core.sids.sid2pid import ITEM_COLUMNS
 from sid_assets.core.sids.spelling import pack, unpack
+from sid_assets.core.training.inputs import ParquetInput
 
 HISTORY_PREFIX = "hist_"
 """How the names of columns of histories start; the others are targets."""

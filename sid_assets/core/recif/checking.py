@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sid_assets.core.recif.datasets import DataSet
 from sid_assets.core.schema import MAX_CODEBOOK_SIZE
 from sid_assets.core.sids.spelling import pack, spelled_sids
+from sid_assets.core.training.datasets import DataSet
 
 MEMORY_LIMIT = "512MB"
 """What DuckDB may hold of the uuids before it spills to disk."""

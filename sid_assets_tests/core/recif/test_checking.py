@@ -6,8 +6,8 @@ import pyarrow as pa
 import pytest
 
 from sid_assets.core.recif.checking import Findings, check_rows
-from sid_assets.core.recif.datasets import DATA_SETS
 from sid_assets.core.sids.spelling import pack
+from sid_assets.core.training.datasets import DATA_SETS
 
 KNOWN = "<|sid_begin|><s_a_1><s_b_2><s_c_3><|sid_end|>"
 UNKNOWN = "<|sid_begin|><s_a_1><s_b_2><s_c_4><|sid_end|>"

@@ -10,17 +10,17 @@ import pyarrow as pa
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.interactions import check_types
-from sid_assets.core.recif import pretrain, sft
-from sid_assets.core.recif.inputs import (
+from sid_assets.core.schema import PRETRAIN_ROWS, SFT_ROWS
+from sid_assets.core.training import pretrain, sft
+from sid_assets.core.training.block import Draft, Stretch
+from sid_assets.core.training.inputs import (
     ROWS_AT_A_TIME,
     InputName,
     ParquetInput,
     TrainingInputs,
 )
-from sid_assets.core.recif.prompts import LABELS
-from sid_assets.core.recif.rows import Counts, Identifier
-from sid_assets.core.recif.stretch import Draft, Stretch
-from sid_assets.core.schema import PRETRAIN_ROWS, SFT_ROWS
+from sid_assets.core.training.prompts import LABELS
+from sid_assets.core.training.rows import Counts, Identifier
 
 Stage = Literal["pretrain", "sft"]
 Columns = tuple[str, ...]

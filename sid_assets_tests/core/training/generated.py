@@ -10,10 +10,10 @@ import pyarrow as pa
 import yaml
 
 from sid_assets.core.inputs.ids import PidColumn
-from sid_assets.core.recif.inputs import IdSpace
-from sid_assets.core.recif.prompts import SLOTS
 from sid_assets.core.sids.index import SidIndex
-from sid_assets_tests.core.recif.reference import LABELS
+from sid_assets.core.training.inputs import IdSpace
+from sid_assets.core.training.prompts import SLOTS
+from sid_assets_tests.core.training.reference import LABELS
 
 UNIVERSE = 30
 """Pids in use; a catalog has a part of them."""

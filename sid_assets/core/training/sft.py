@@ -9,15 +9,15 @@ import pyarrow.compute as pc
 from sid_assets.core.arrow.columns import as_bool, is_valid, list_bounds, only, spans
 from sid_assets.core.arrow.json_text import concatenated, escaped, json_object, quoted
 from sid_assets.core.inputs.ids import convert_pids
-from sid_assets.core.recif import keywords
-from sid_assets.core.recif.captions import Captions
-from sid_assets.core.recif.inputs import TrainingInputs
-from sid_assets.core.recif.labels import aligned, as_numbers, labelled
-from sid_assets.core.recif.pretrain import HISTORY_LENGTH, TARGET_LENGTH
-from sid_assets.core.recif.prompts import LABELS, Prompts
-from sid_assets.core.recif.rows import Identifier, draw
-from sid_assets.core.recif.sid_lists import SidLists
-from sid_assets.core.recif.stretch import Draft, Stretch, not_blank
+from sid_assets.core.training import keywords
+from sid_assets.core.training.block import Draft, Stretch, not_blank
+from sid_assets.core.training.captions import Captions
+from sid_assets.core.training.inputs import TrainingInputs
+from sid_assets.core.training.labels import aligned, as_numbers, labelled
+from sid_assets.core.training.pretrain import HISTORY_LENGTH, TARGET_LENGTH
+from sid_assets.core.training.prompts import LABELS, Prompts
+from sid_assets.core.training.rows import Identifier, draw
+from sid_assets.core.training.sid_lists import SidLists
 
 LABELLED_LENGTH = 10
 LONGVIEW_LENGTH = 100

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core.arrow.columns import as_bool, is_valid, list_bounds, spans
-from sid_assets.core.recif.inputs import IdSpace
-from sid_assets.core.recif.prompts import LABELS
-from sid_assets.core.recif.sid_lists import SidLists
-from sid_assets.core.recif.stretch import Stretch
+from sid_assets.core.training.block import Stretch
+from sid_assets.core.training.inputs import IdSpace
+from sid_assets.core.training.prompts import LABELS
+from sid_assets.core.training.sid_lists import SidLists
 
 
 @dataclass(frozen=True)

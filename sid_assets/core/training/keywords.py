@@ -11,8 +11,8 @@ import pyarrow as pa
 from sid_assets.core.arrow.columns import is_valid, list_bounds, spans
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import Stored
-from sid_assets.core.recif.inputs import IdSpace, ParquetInput
 from sid_assets.core.schema import PID_TYPES
+from sid_assets.core.training.inputs import IdSpace, ParquetInput
 
 COLUMN = "inter_keyword_to_items"
 

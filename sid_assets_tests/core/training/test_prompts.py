@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sid_assets.core.arrow.json_text import escaped, json_object, of_ids, quoted
 from sid_assets.core.errors import InputError
-from sid_assets.core.recif.prompts import SLOTS, Wordings, load_prompts, parse
+from sid_assets.core.training.prompts import SLOTS, Wordings, load_prompts, parse
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 

@@ -19,9 +19,9 @@ from sid_assets.core.inputs.ids import (
     convert_pids,
     stored_as,
 )
-from sid_assets.core.recif.prompts import Prompts, load_prompts
 from sid_assets.core.sids.index import FoundSids, SidIndex
 from sid_assets.core.store.places import arrow_filesystem
+from sid_assets.core.training.prompts import Prompts, load_prompts
 
 InputName = Literal["interactions", "captions"]
 

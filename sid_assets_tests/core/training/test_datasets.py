@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import PidColumn
-from sid_assets.core.recif import sft
 from sid_assets.core.recif.checking import check_rows
-from sid_assets.core.recif.datasets import DATA_SETS, lacking, training_rows
-from sid_assets.core.recif.inputs import IdSpace, ParquetInput, TrainingInputs
-from sid_assets.core.recif.prompts import Prompts, load_prompts
-from sid_assets.core.recif.rows import draw
 from sid_assets.core.sids.index import SidIndex
-from sid_assets_tests.core.recif import generated, reference
-from sid_assets_tests.core.recif.generated import wording
+from sid_assets.core.training import sft
+from sid_assets.core.training.datasets import DATA_SETS, lacking, training_rows
+from sid_assets.core.training.inputs import IdSpace, ParquetInput, TrainingInputs
+from sid_assets.core.training.prompts import Prompts, load_prompts
+from sid_assets.core.training.rows import draw
+from sid_assets_tests.core.training import generated, reference
+from sid_assets_tests.core.training.generated import wording
 
 KINDS = ("int", "string")
 SEEDS = st.integers(0, 2**32)

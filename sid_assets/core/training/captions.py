@@ -8,8 +8,8 @@ import pyarrow as pa
 from sid_assets.core.arrow import json_text
 from sid_assets.core.arrow.columns import only
 from sid_assets.core.arrow.json_text import json_object, quoted
-from sid_assets.core.recif.inputs import TrainingInputs
-from sid_assets.core.recif.stretch import Stretch
+from sid_assets.core.training.block import Stretch
+from sid_assets.core.training.inputs import TrainingInputs
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sid_assets.core.recif.rows import NAMESPACE, Counts, Identifier, Occurrences
+from sid_assets.core.training.rows import NAMESPACE, Counts, Identifier, Occurrences
 
 
 def test_ids_are_those_of_the_standard_library() -> None:

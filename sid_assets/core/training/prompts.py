@@ -14,7 +14,7 @@ import yaml
 from sid_assets.core.arrow.json_text import escaped
 from sid_assets.core.arrow.strings import join_runs
 from sid_assets.core.errors import InputError
-from sid_assets.core.recif.rows import draw
+from sid_assets.core.training.rows import draw
 
 LABELS = ("longview", "like", "follow", "forward", "not_interested")
 

@@ -4,10 +4,10 @@ import pyarrow as pa
 
 from sid_assets.core.arrow.columns import only
 from sid_assets.core.arrow.json_text import concatenated, escaped, json_object
-from sid_assets.core.recif.captions import Captions
-from sid_assets.core.recif.inputs import TrainingInputs
-from sid_assets.core.recif.rows import Identifier
-from sid_assets.core.recif.stretch import Draft, Stretch
+from sid_assets.core.training.block import Draft, Stretch
+from sid_assets.core.training.captions import Captions
+from sid_assets.core.training.inputs import TrainingInputs
+from sid_assets.core.training.rows import Identifier
 
 HISTORY_LENGTH = 512
 TARGET_LENGTH = 10

@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 from sid_assets.core.arrow import json_text
 from sid_assets.core.arrow.columns import as_bool, is_valid, list_bounds, spans
 from sid_assets.core.inputs.ids import convert_pids, stored_as
-from sid_assets.core.recif.inputs import IdSpace, ParquetInput
-from sid_assets.core.recif.rows import Counts, RowIds
-from sid_assets.core.recif.sid_lists import SidLists, sids_where
+from sid_assets.core.training.inputs import IdSpace, ParquetInput
+from sid_assets.core.training.rows import Counts, RowIds
+from sid_assets.core.training.sid_lists import SidLists, sids_where
 
 Checks = dict[str, np.ndarray]
 """bool, shape (n,), by the reason for which a row is dropped where it is false."""

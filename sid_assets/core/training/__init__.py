@@ -1,0 +1,1 @@
+"""The training data sets of RecIF, made from interactions, captions and SIDs."""
