@@ -9,22 +9,23 @@ import pyarrow as pa
 from sid_assets.assets.domains import GOODS, ITEMS, Domain
 from sid_assets.assets.reverse import PREFIXES_SUFFIX
 from sid_assets.assets.tokenizer import TABLE as TOKENIZER
-from sid_assets.core import contracts, schema
+from sid_assets.core import schema
 from sid_assets.core.arrow.vectors import vectors_of
-from sid_assets.core.contracts import Finding, Findings
-from sid_assets.core.errors import SidAssetsError
-from sid_assets.core.quantise.tokenizer import load_tokenizer, require_tokenizer
-from sid_assets.core.reverse_contracts import (
+from sid_assets.core.contracts import tables as contracts
+from sid_assets.core.contracts.sids import (
     check_sid2pid,
     check_sid_prefixes,
     check_sid_vocabulary,
 )
-from sid_assets.core.sid_changes import check_unmoved
+from sid_assets.core.contracts.tables import Finding, Findings
+from sid_assets.core.contracts.training import check_data_set, known_sids
+from sid_assets.core.contracts.unmoved import check_unmoved
+from sid_assets.core.errors import SidAssetsError
+from sid_assets.core.quantise.tokenizer import load_tokenizer, require_tokenizer
 from sid_assets.core.sids.prefixes import SidPrefixes
 from sid_assets.core.store.single_files import read_file
 from sid_assets.core.store.versions import Store, Version
 from sid_assets.core.training.datasets import DATA_SETS, DataSet
-from sid_assets.core.training_contracts import check_data_set, known_sids
 from sid_assets.settings import Settings
 
 # Names of the checks, as the UI shows them.

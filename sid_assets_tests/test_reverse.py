@@ -8,7 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from sid_assets.core.reverse_contracts import (
+from sid_assets.core.contracts.sids import (
     check_sid2pid,
     check_sid_prefixes,
     check_sid_vocabulary,

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sid_assets.core.errors import InputError
+from sid_assets.core.quantise import nearest_centroid
 from sid_assets.core.quantise.residual_kmeans import Encoder, NotFiniteError, decode
-from sid_assets.core.quantise.stream import nearest_centroid
 
 ROWS, CODEBOOK, DIM = 2000, 300, 192
 

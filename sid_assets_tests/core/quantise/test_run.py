@@ -8,9 +8,9 @@ import pytest
 from sid_assets.core.arrow.vectors import vectors_of
 from sid_assets.core.embeddings import run as embedding
 from sid_assets.core.errors import InputError
+from sid_assets.core.quantise import run as codes
 from sid_assets.core.quantise.residual_kmeans import Encoder
 from sid_assets.core.quantise.run import CodesProgress, encode_items
-from sid_assets.core.quantise.stream import run as codes
 from sid_assets.core.quantise.tokenizer import MadeTokenizer, commit_tokenizer, load_tokenizer
 from sid_assets.core.refresh import TokenizerSource
 from sid_assets.core.store import chunks

@@ -10,9 +10,9 @@ from sid_assets.core import schema
 from sid_assets.core.arrow.hashes import vector_hashes
 from sid_assets.core.arrow.vectors import vector_array
 from sid_assets.core.errors import InputError
+from sid_assets.core.quantise import stream as module
 from sid_assets.core.quantise.residual_kmeans import Encoder
 from sid_assets.core.quantise.stream import Quantised, prefetched, quantise
-from sid_assets.core.quantise.stream import stream as module
 
 DIM, SIZE, ROWS = 12, 30, 3000
 

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.schema import pid2sid
+from sid_assets.core.sids import index as sid_index
 from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.sids.spelling import codes_of_fragments, pack
-from sid_assets.core.sids.spelling import index as sid_index
 
 INTEGERS = (
     st.integers(-(2**63), 2**63 - 1)

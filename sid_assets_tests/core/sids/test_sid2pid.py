@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sid_assets.core.schema import PidType, pid2sid, sid2pid
+from sid_assets.core.sids import sid2pid as reverse_index
 from sid_assets.core.sids.sid2pid import (
     ITEM_COLUMNS,
     check_reverse,
@@ -18,7 +19,6 @@ from sid_assets.core.sids.sid2pid import (
     occurrences,
     reverse,
 )
-from sid_assets.core.sids.spelling import sid2pid as reverse_index
 from sid_assets.core.training.inputs import ParquetInput
 
 ITEMS = st.lists(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sid_assets.core.sids.spelling import spelling as sids
+from sid_assets.core.sids import spelling as sids
 from sid_assets_tests.model_fixtures import qwen_vocabulary, save_tokenizer
 
 CODES = st.lists(st.tuples(*[st.integers(0, 8191)] * 3), max_size=20).map(

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sid_assets.core.contracts.training_rows import check_rows
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import PidColumn
-from sid_assets.core.recif.checking import check_rows
 from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.training import sft
 from sid_assets.core.training.datasets import DATA_SETS, lacking, training_rows

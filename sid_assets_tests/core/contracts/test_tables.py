@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sid_assets.core import contracts, schema
+from sid_assets.core import schema
 from sid_assets.core.arrow.hashes import text_hash
 from sid_assets.core.arrow.vectors import vector_array, vectors_of
-from sid_assets.core.contracts import Finding
+from sid_assets.core.contracts import tables as contracts
+from sid_assets.core.contracts.tables import Finding
 from sid_assets.core.errors import StoreError
 from sid_assets.core.store.parts import Part
 from sid_assets.core.store.provenance import EmbeddingSpace, Provenance

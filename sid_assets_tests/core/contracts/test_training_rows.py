@@ -5,7 +5,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sid_assets.core.recif.checking import Findings, check_rows
+from sid_assets.core.contracts.training_rows import Findings, check_rows
 from sid_assets.core.sids.spelling import pack
 from sid_assets.core.training.datasets import DATA_SETS
 

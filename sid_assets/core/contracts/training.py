@@ -4,8 +4,8 @@ from collections import Counter
 
 import numpy as np
 
-from sid_assets.core.contracts import Finding, Findings
-from sid_assets.core.recif.checking import check_rows
+from sid_assets.core.contracts.tables import Finding, Findings
+from sid_assets.core.contracts.training_rows import check_rows
 from sid_assets.core.schema import CODE_LAYERS
 from sid_assets.core.sids.spelling import pack
 from sid_assets.core.store.versions import Version

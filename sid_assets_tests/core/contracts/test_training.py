@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from sid_assets.core.contracts.training import check_data_set
 from sid_assets.core.schema import PRETRAIN_ROWS
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.versions import Store
 from sid_assets.core.store.write import commit_staged, stage_rows
 from sid_assets.core.training.datasets import DATA_SETS
-from sid_assets.core.training_contracts import check_data_set
 
 GOOD = {
     "rows": 3,

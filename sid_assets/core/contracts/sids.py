@@ -5,13 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 from upath import UPath
 
-from sid_assets.core.contracts import Finding, Findings
+from sid_assets.core.contracts.tables import Finding, Findings
+from sid_assets.core.contracts.training import known_sids
 from sid_assets.core.schema import CODE_LAYERS
 from sid_assets.core.sids.prefixes import SidPrefixes, check_prefixes
 from sid_assets.core.sids.sid2pid import check_reverse, json_chunks
 from sid_assets.core.sids.spelling import pack
 from sid_assets.core.store.versions import Version
-from sid_assets.core.training_contracts import known_sids
 
 BATCH_ROWS = 65_536
 

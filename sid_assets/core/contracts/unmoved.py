@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core.arrow.sorted_join import joined
-from sid_assets.core.contracts import COMPARED_ROWS, Finding
+from sid_assets.core.contracts.tables import COMPARED_ROWS, Finding
 from sid_assets.core.errors import IDS_SHOWN
 from sid_assets.core.schema import CODE_LAYERS, CODES, HASH
 from sid_assets.core.store.versions import Version

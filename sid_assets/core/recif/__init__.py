@@ -1,1 +1,0 @@
-"""RecIF: the data sets OneRec's models are trained on, made from interactions and pid2sid."""
