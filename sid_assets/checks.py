@@ -7,7 +7,7 @@ import dagster as dg
 import pyarrow as pa
 
 from sid_assets.assets.domains import GOODS, ITEMS, Domain
-from sid_assets.assets.reverse import PREFIXES_SUFFIX
+from sid_assets.assets.sids import PREFIXES_SUFFIX
 from sid_assets.assets.tokenizer import TABLE as TOKENIZER
 from sid_assets.core import schema
 from sid_assets.core.arrow.vectors import vectors_of

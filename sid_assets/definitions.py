@@ -1,7 +1,7 @@
 """The asset graph: everything is wired here, and nothing is done.
 
 Read next: `assets/`, in the order in which data flows (catalog, embeddings, tokenizer, codes,
-reverse, training), then the module of `core/` that interests you.
+sids, training), then the module of `core/` that interests you.
 """
 
 from typing import Any
@@ -9,11 +9,17 @@ from typing import Any
 import dagster as dg
 
 from sid_assets.assets.catalog import item_texts_asset
-from sid_assets.assets.codes import codes_asset, pid2sid_asset, pid_map_asset
+from sid_assets.assets.codes import codes_asset
 from sid_assets.assets.domains import GOODS, domains_of
 from sid_assets.assets.embeddings import item_embeddings_asset
 from sid_assets.assets.quality import sid_quality_asset
-from sid_assets.assets.reverse import sid2pid_asset, sid_prefixes_asset, sid_vocabulary
+from sid_assets.assets.sids import (
+    pid2sid_asset,
+    pid_map_asset,
+    sid2pid_asset,
+    sid_prefixes_asset,
+    sid_vocabulary,
+)
 from sid_assets.assets.tokenizer import tokenizer_checkpoint
 from sid_assets.assets.training import training_assets
 from sid_assets.automation import refresh_on_new_catalog, refresh_schedule, refresh_semantic_ids

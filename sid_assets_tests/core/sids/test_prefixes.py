@@ -235,7 +235,7 @@ def word_tokenizer() -> Any:
 
 
 def test_the_examples_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
+    readme = Path(__file__).parents[3].joinpath("README.md").read_text("utf-8")
     code = [block.split("```")[0] for block in readme.split("```python\n")[1:]]
     (add_tokens,) = (block for block in code if "add_tokens" in block)
     (decode,) = (block for block in code if "logits_processor" in block)

@@ -1,4 +1,7 @@
-"""The way back from a SID: its items, the prefixes that lead to one, the tokens that spell it."""
+"""The semantic IDs: of each item its SID, and the way back to the items.
+
+The prefixes that lead to a SID and the tokens that spell one are here too.
+"""
 
 from collections.abc import Iterator
 from typing import get_args
@@ -7,13 +10,15 @@ import dagster as dg
 import pyarrow as pa
 
 from sid_assets.assets.domains import Domain
+from sid_assets.core import schema
+from sid_assets.core.embedders.hashed_words import HASHING
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting, agree
-from sid_assets.core.schema import pid_type_of
+from sid_assets.core.sids.pid_map import number_pids
 from sid_assets.core.sids.prefixes import SidPrefixes
 from sid_assets.core.sids.sid2pid import json_chunks, occurrences, reverse
 from sid_assets.core.sids.spelling import vocabulary_table
 from sid_assets.core.store.places import write_chunks
-from sid_assets.core.store.provenance import derive
+from sid_assets.core.store.provenance import derive, require_space
 from sid_assets.core.store.single_files import commit_file
 from sid_assets.core.store.versions import StagedTable, Version
 from sid_assets.core.store.write import stage_rows
@@ -23,6 +28,65 @@ from sid_assets.settings import Settings
 
 PREFIXES_SUFFIX = ".safetensors"
 BATCH_ROWS = 65_536
+
+
+def pid2sid_asset(domain: Domain) -> dg.AssetsDefinition:
+    """`pid2sid` of a domain."""
+
+    @dg.asset(
+        key=domain.key("pid2sid"),
+        ins={"codes": dg.AssetIn(key=domain.key("codes"))},
+        group_name=domain.group("semantic_ids"),
+        kinds={"parquet"},
+        description=f"The semantic ID of each of the {domain.items}: one parquet file (`pid`, "
+        "`sid`: a list of three codes) that OneRec's programs read as it is.",
+    )
+    @clear_failures
+    def pid2sid(context: dg.AssetExecutionContext, codes: Version) -> pa.RecordBatchReader:
+        usable = require_space(codes.provenance).embedder != HASHING
+        context.add_output_metadata({"usable_with_onerec_models": usable})
+        if not usable:
+            context.log.warning(
+                f"{domain.table('pid2sid')}: these SIDs are of the demo's hashed words. OneRec's "
+                "models do not speak them; SID_DEPLOYMENT=onerec makes those they do."
+            )
+        provenance = derive(domain.table("pid2sid"), codes.provenance)
+        columns = provenance.attach(schema.pid2sid(schema.pid_type_of(codes.schema())))
+        rows = codes.stream(["pid", "codes"], batch_rows=BATCH_ROWS)
+        renamed = (batch.rename_columns(columns.names).cast(columns) for batch in rows)
+        return pa.RecordBatchReader.from_batches(columns, renamed)
+
+    return pid2sid
+
+
+def pid_map_asset(domain: Domain) -> dg.AssetsDefinition:
+    """`pid_map` of a domain."""
+    table = domain.table("pid_map")
+
+    @dg.asset(
+        key=domain.key("pid_map"),
+        ins={"pid2sid": dg.AssetIn(key=domain.key("pid2sid"))},
+        group_name=domain.group("semantic_ids"),
+        kinds={"duckdb", "parquet"},
+        output_required=False,
+        dagster_type=dg.PythonObjectDagsterType(pa.RecordBatchReader, name=f"{table}_rows"),
+        description=f"A stable integer for each of the {domain.items} where ids are strings: one "
+        "parquet file (`pid`, `number`), for OneRec's scripts, which force `int()`. Skipped where "
+        "ids are integers.",
+    )
+    @clear_failures
+    def pid_map(
+        context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version
+    ) -> Iterator[dg.Output[pa.RecordBatchReader]]:
+        if schema.pid_type_of(pid2sid.schema()) == "int":
+            context.log.info(f"{table} is skipped: ids are integers already.")
+            return
+        earlier = settings.store().current(table)
+        rows = number_pids(pid2sid.stream(["pid"], batch_rows=BATCH_ROWS), earlier)
+        columns = derive(table, pid2sid.provenance).attach(rows.schema)
+        yield dg.Output(pa.RecordBatchReader.from_batches(columns, rows))
+
+    return pid_map
 
 
 def sid2pid_asset(domain: Domain) -> dg.AssetsDefinition:
@@ -80,7 +144,7 @@ def _interacted(settings: Settings, domain: Domain, pid2sid: Version) -> Iterato
         if column in interactions.columns:
             for other in interactions.pid_columns(column):
                 agree(catalog, other, setting)
-    pid_type = pid_type_of(pid2sid.schema())
+    pid_type = schema.pid_type_of(pid2sid.schema())
     yield from occurrences(interactions, domain.interacted, pid_type, setting)
 
 
