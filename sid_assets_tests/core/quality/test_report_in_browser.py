@@ -2,7 +2,7 @@
 
 With `PICTURE_OF_REPORT` naming a report of the demo, its picture for the README is taken too:
 
-    PICTURE_OF_REPORT=data/sid_report.html pytest sid_assets_tests/core/quality/test_report_in_browser.py
+    PICTURE_OF_REPORT=data/sid_report.html pytest -k report_in_browser
 """
 
 import os
