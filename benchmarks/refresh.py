@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.measure import in_own_process
 from sid_assets.core.embedders import Embedder
-from sid_assets.core.embeddings.run import Progress, embed_items
+from sid_assets.core.embeddings.run import EmbeddingProgress, embed_items
 from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.store.versions import Store
 from sid_assets.core.store.write import commit_staged
@@ -25,7 +25,9 @@ from sid_assets_tests.core.table_fixtures import FakeEmbedder, commit_texts, ite
 FEW, MANY = 2_000, 20_000
 
 
-def run(store: Store, texts: Mapping[int, str], embedder: Embedder) -> tuple[float, Progress]:
+def run(
+    store: Store, texts: Mapping[int, str], embedder: Embedder
+) -> tuple[float, EmbeddingProgress]:
     """Embed and commit; the seconds that this takes, without the writing of the texts."""
     version = commit_texts(store, dict(texts))
     started = time.perf_counter()

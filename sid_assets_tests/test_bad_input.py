@@ -163,7 +163,7 @@ def test_nan_in_vectors(folder, monkeypatch):
 
     _edit_catalog(folder, lambda frame: frame.assign(title=frame.title.where(frame.pid > 8, "x y")))
     monkeypatch.setattr(HashingEmbedder, "embed", embed_badly)
-    monkeypatch.setattr("sid_assets.core.embeddings.run.check_canary", lambda *_: None)
+    monkeypatch.setattr("sid_assets.core.embeddings.proof.check_canary", lambda *_: None)
     message = _message_of_refused(folder, GOOD_TABLES[1:])
     for word in ("embedding", "not finite"):
         assert word in message

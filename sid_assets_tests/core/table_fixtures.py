@@ -12,7 +12,7 @@ from sid_assets.core import schema
 from sid_assets.core.arrow.hashes import text_hash
 from sid_assets.core.embedders import Embedded, Memory, TokenCounts
 from sid_assets.core.embeddings.adopt import VectorFiles
-from sid_assets.core.embeddings.run import Progress, embed_items
+from sid_assets.core.embeddings.run import EmbeddingProgress, embed_items
 from sid_assets.core.refresh import Changes, RefreshPolicy
 from sid_assets.core.schema import EMBEDDING_DIM
 from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
@@ -101,7 +101,7 @@ class Embedding:
 
     version: Version
     changes: Changes
-    progress: Progress
+    progress: EmbeddingProgress
     warnings: list[str]
 
 
@@ -111,7 +111,7 @@ def stage_embeddings(
     embedder: FakeEmbedder,
     policy: RefreshPolicy = ALLOW_ALL,
     files: VectorFiles | None = None,
-) -> tuple[StagedTable, Changes, Progress, list[str]]:
+) -> tuple[StagedTable, Changes, EmbeddingProgress, list[str]]:
     """Embed the texts without a commit."""
     warnings: list[str] = []
     staged, changes, progress = embed_items(

@@ -5,25 +5,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from sid_assets.core import schema
-from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.embedders import Embedded, Embedder, Memory
-from sid_assets.core.embeddings.adopt import ROW, VectorFiles, WantedRows, adopted_already
-from sid_assets.core.embeddings.sources import VectorSources, unfinished_runs
+from sid_assets.core.embeddings.adopt import VectorFiles, adopted_already
+from sid_assets.core.embeddings.survey import Survey, survey_items
 from sid_assets.core.errors import InputError
-from sid_assets.core.refresh import Changes, why_afresh
-from sid_assets.core.schema import EMBEDDING_DIM, Pid
-from sid_assets.core.store.chunks import DamageError
+from sid_assets.core.refresh import Changes
+from sid_assets.core.schema import EMBEDDING_DIM
 from sid_assets.core.store.places import folder_bytes, free_bytes
-from sid_assets.core.store.provenance import Provenance
-from sid_assets.core.store.versions import Staging, Store, Version
-
-SAMPLE_TEXTS = 512
-"""Texts that tokens are counted on, and speed is measured with."""
+from sid_assets.core.store.versions import Store
 
 CALIBRATION_SECONDS = 2.0
 
@@ -55,7 +46,6 @@ class Plan:
         sample: Some of the texts to embed, spread over all of them.
         adopted: New items whose vectors are adopted from files; they are not among the texts to
             embed.
-        wanted: Which rows of the files these are; None without files.
         cut: Texts to embed that are longer than `max_length`; counted or estimated as tokens are.
             None where the server cuts them, and does not say so.
         max_length: Longest text in tokens that the embedder takes (0: no limit, or not known).
@@ -75,7 +65,6 @@ class Plan:
     disk_free: int | None
     sample: tuple[str, ...] = field(repr=False)
     adopted: int = 0
-    wanted: WantedRows | None = field(default=None, repr=False, compare=False)
     cut: int | None = 0
     max_length: int = 0
     unmeasured: str = ""
@@ -160,44 +149,35 @@ def make_plan(
         InputError: The embedder cannot say which vectors it makes, or the files cannot be read.
         StoreError: The texts cannot be read.
     """
-    before = store.current(table)
-    pid_type = schema.pid_type_of(texts.schema)
-    afresh = why_afresh(before, embedder.space, pid_type) if before else ""
-    if before and before.pid_type != pid_type:
-        before = None  # its pids cannot be compared with these
-    unfinished = unfinished_runs(store, table, embedder.space, pid_type)
-    sources = VectorSources.of(before, unfinished)
-    wanted = WantedRows(files.rows) if files else None
-    survey = _Survey(before, sources, log, wanted, afresh=bool(afresh))
-    rows = sources.beside(texts, ["text_hash"], survey.lose)
-    if files:
-        rows = joined(rows, files.sorted_rows(pid_type), ROW)
-    for batch in rows:
-        survey.add(batch)
-    sample = survey.sample.texts
-    counts = embedder.count_tokens(sample)
-    tokens_per_character = int(counts.lengths.sum()) / max(sum(map(len, sample)), 1)
+    survey = survey_items(store, table, texts, embedder.space, files, log)
+    return plan_of(store, table, survey, embedder, calibrate=calibrate)
+
+
+def plan_of(
+    store: Store, table: str, survey: Survey, embedder: Embedder, *, calibrate: bool = False
+) -> Plan:
+    """What a survey amounts to in tokens, time, memory and disk."""
+    counts = embedder.count_tokens(survey.sample)
+    tokens_per_character = int(counts.lengths.sum()) / max(sum(map(len, survey.sample)), 1)
     memory = embedder.memory() if survey.texts else None
     seconds, unmeasured = None, ""
     if calibrate:
-        seconds, unmeasured = _calibrated(survey.characters, embedder, sample, memory)
-    disk = _Disk(store, table, texts.schema)
+        seconds, unmeasured = _calibrated(survey.characters, embedder, survey.sample, memory)
     return Plan(
         changes=survey.changes,
         staged=survey.staged,
-        afresh=afresh,
+        afresh=survey.afresh,
         texts=survey.texts,
         characters=survey.characters,
         tokens=round(tokens_per_character * survey.characters),
-        tokens_counted=len(sample) == survey.texts and not counts.estimated,
+        tokens_counted=len(survey.sample) == survey.texts and not counts.estimated,
         seconds=seconds,
         memory=memory,
-        disk_needed=disk.needed(survey.rows, unfinished) + disk.needed_to_adopt(files, wanted),
+        disk_needed=_disk_needed(store, table, survey),
         disk_free=free_bytes(store.root),
-        sample=tuple(sample),
+        sample=survey.sample,
         adopted=survey.adopted,
-        wanted=survey.wanted,
-        cut=_of_all(counts.truncated, len(sample), survey.texts),
+        cut=_of_all(counts.truncated, len(survey.sample), survey.texts),
         max_length=embedder.space.max_length,
         unmeasured=unmeasured,
     )
@@ -208,30 +188,24 @@ def _of_all(truncated: int | None, sample: int, texts: int) -> int | None:
     return None if truncated is None else round(truncated / max(sample, 1) * texts)
 
 
-class _Disk:
-    """What is still to be written, given what unfinished runs of the very same texts staged."""
+def _disk_needed(store: Store, table: str, survey: Survey) -> int:
+    """Bytes of the new version, and of adopted vectors until the commit.
 
-    def __init__(self, store: Store, table: str, texts: pa.Schema) -> None:
-        provenance = Provenance.of(texts)
-        self._store = store
-        self._table = table
-        self._texts_version = provenance.version if provenance else ""
-
-    def needed(self, rows: int, unfinished: Sequence[Staging]) -> int:
-        """Bytes of the new version. Its run goes on in the folder of an unfinished one."""
-        again = (run for run in unfinished if self._is_of_these_texts(run))
-        return max(0, rows * BYTES_PER_ROW - sum(folder_bytes(run.folder) for run in again))
-
-    def _is_of_these_texts(self, run: Staging) -> bool:
-        return bool(self._texts_version) and run.state.get("texts") == self._texts_version
-
-    def needed_to_adopt(self, files: VectorFiles | None, wanted: WantedRows | None) -> int:
-        """Bytes of adopted vectors until the commit: nothing where they are staged already."""
-        if not files or not wanted or not wanted.count:
-            return 0
-        if adopted_already(self._store, self._table, self._texts_version, files, wanted):
-            return 0
-        return COPIES_OF_ADOPTED * wanted.count * BYTES_PER_ROW
+    Without what lies there already: a run over the same texts goes on in the folder of an
+    unfinished one, and vectors are adopted once.
+    """
+    version = len(survey.origins) * BYTES_PER_ROW
+    for run in survey.unfinished:
+        if survey.texts_version and run.state.get("texts") == survey.texts_version:
+            version -= folder_bytes(run.folder)
+    adopted = 0
+    if (
+        survey.files
+        and survey.wanted
+        and not adopted_already(store, table, survey.texts_version, survey.files, survey.wanted)
+    ):
+        adopted = COPIES_OF_ADOPTED * survey.wanted.count * BYTES_PER_ROW
+    return max(0, version) + adopted
 
 
 def _calibrated(
@@ -244,126 +218,6 @@ def _calibrated(
         return _seconds(characters, embedder, sample), ""
     except InputError as error:
         return None, str(error)
-
-
-class _Survey:
-    """Counts what there is to do, over the rows of `VectorSources.beside`.
-
-    With files of vectors, `ROW` is beside them, and `wanted` is filled. When starting afresh, the
-    version before tells which items are gone, and has no vector that is of use.
-    """
-
-    def __init__(
-        self,
-        before: Version | None,
-        sources: VectorSources,
-        log: Callable[[str], None],
-        wanted: WantedRows | None,
-        *,
-        afresh: bool,
-    ) -> None:
-        self._before = before
-        self._afresh = afresh
-        self._sources = sources
-        self._log = log
-        self._known = self._unchanged = self._lost = 0
-        self._lost_pids: list[tuple[Pid, Pid]] = []
-        self.rows = self.staged = self.adopted = self.texts = self.characters = 0
-        self.wanted = wanted
-        self.sample = _Sample(SAMPLE_TEXTS)
-
-    def lose(self, damage: DamageError) -> None:
-        """Take note of rows of a source that cannot be read."""
-        self._log(embedded_again(damage))
-        if self._before and damage.path.parent == self._before.folder:
-            self._lost += damage.rows
-            if not self._afresh:
-                self._lost_pids.append(damage.pids)
-
-    def add(self, rows: pa.RecordBatch) -> None:
-        """Count the rows of a batch."""
-        same = self._sources.same_text(rows)
-        known = unchanged = np.zeros(rows.num_rows, bool)
-        if self._sources.has_before:
-            known = rows["text_hash_0"].is_valid().to_numpy(zero_copy_only=False)
-            same[0] &= not self._afresh
-            unchanged = same[0]
-        ready = same.any(axis=0)
-        adopted = self._adopt(rows, known & (not self._afresh))
-        self.rows += rows.num_rows
-        self._known += int(known.sum())
-        self._unchanged += int(unchanged.sum())
-        self.staged += int((ready & ~unchanged & ~adopted).sum())
-        self.adopted += int(adopted.sum())
-        ready |= adopted
-        wanted = rows["text"].filter(pa.array(~ready))
-        self.texts += len(wanted)
-        self.characters += pc.sum(pc.utf8_length(wanted)).as_py() or 0
-        self.sample.add(wanted)
-
-    def _adopt(self, rows: pa.RecordBatch, known: np.ndarray) -> np.ndarray:
-        """Want the vectors of items that the version before does not know: bool, shape (n,).
-
-        Those of an unfinished run are among them, so that the next run wants the same. Items that
-        may have been in lost rows are not: what is adopted may be the vector of an older text.
-        """
-        if self.wanted is None:
-            return np.zeros(rows.num_rows, bool)
-        known = known | self._may_be_lost(rows["pid"])
-        there = rows["adopted_row"].is_valid().to_numpy(zero_copy_only=False) & ~known
-        self.wanted.add(rows["adopted_row"].filter(pa.array(there)).to_numpy())
-        return there
-
-    def _may_be_lost(self, pids: pa.Array) -> np.ndarray:
-        """Which pids may be those of lost rows of the version before: bool, shape (n,).
-
-        Damage is told before a row behind it comes, so before any of these pids.
-        """
-        first, last = pids[0].as_py(), pids[-1].as_py()
-        lost = np.zeros(len(pids), bool)
-        for smallest, largest in self._lost_pids:
-            if smallest <= last and largest >= first:
-                within = pc.and_(pc.greater_equal(pids, smallest), pc.less_equal(pids, largest))
-                lost |= within.to_numpy(zero_copy_only=False)
-        return lost
-
-    @property
-    def changes(self) -> Changes:
-        """What became of the items of the version before."""
-        rows_before = self._before.rows if self._before else 0
-        moved = self._known if self._afresh else 0
-        kept = self._known - moved
-        return Changes(
-            new=self.rows - kept,
-            changed=kept - self._unchanged,
-            unchanged=self._unchanged,
-            removed=rows_before - self._known - self._lost,
-            moved=moved,
-        )
-
-
-def embedded_again(damage: DamageError) -> str:
-    """What to say of rows of a source that cannot be read."""
-    return f"{damage} Its items are embedded again."
-
-
-class _Sample:
-    """Some of a stream's texts, every so manieth: the same for the same stream."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._every = 1
-        self._seen = 0
-        self.texts: list[str] = []
-
-    def add(self, texts: pa.Array) -> None:
-        """Offer texts."""
-        first = -self._seen % self._every
-        self._seen += len(texts)
-        self.texts += texts.take(np.arange(first, len(texts), self._every)).to_pylist()
-        while len(self.texts) > self._most:
-            self.texts = self.texts[::2]
-            self._every *= 2
 
 
 def _fits(memory: Memory | None) -> bool:

@@ -1,22 +1,64 @@
-"""Whether adopted vectors are those that the embedder gives: a few items are embedded again.
+"""Proof, before the first item, that the embedder gives the vectors that are there.
 
-What made adopted vectors is declared, and nothing in a vector tells. So the first run that embeds
-something anyway looks.
+The canary compares what it gives for a few probe texts with what it gave. What made adopted
+vectors is declared, and nothing in a vector tells: the first run that embeds something embeds a
+few of their items again and compares.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from sid_assets.core.arrow.vectors import vectors_of
-from sid_assets.core.embedders import Embedder
-from sid_assets.core.embedders.canary import SAME_COSINE
+from sid_assets.core.embedders import Embedded, Embedder
+from sid_assets.core.embedders.canary import SAME_COSINE, check_canary, probe
 from sid_assets.core.errors import InputError
 from sid_assets.core.schema import Pid
 from sid_assets.core.store.chunks import DamageError, SortedParts
 
 COMPARED_ITEMS = 8
+
+
+@dataclass
+class ProvenEmbedder:
+    """An embedder that proves, before its first text, that it gives the vectors it gave.
+
+    Attributes:
+        embedder: The embedder.
+        canary: What it gave for the probe texts when the vectors that are taken over were made.
+            Where there are none yet, what it gives now; None until it is first used.
+    """
+
+    embedder: Embedder
+    canary: dict[str, Any] | None
+    _proven: bool = False
+
+    def embed(self, texts: Sequence[str]) -> Embedded:
+        """Embed a chunk of texts.
+
+        Raises:
+            InputError: Its vectors are no longer those that it gave.
+        """
+        self.prove()
+        return self.embedder.embed(texts)
+
+    def prove(self) -> None:
+        """Compare the vectors of the probe texts, once.
+
+        Raises:
+            InputError: Its vectors are no longer those that it gave.
+        """
+        if self._proven:
+            return
+        now = probe(self.embedder)
+        if self.canary is not None:
+            check_canary(self.canary, now)
+        if self.canary is None or self.canary["texts"] != now["texts"]:
+            self.canary = now  # of the probe texts of today, which cannot be compared
+        self._proven = True
 
 
 def check_adopted(

@@ -228,6 +228,11 @@ class SortedParts:
         """The parts of a committed version."""
         return cls(version.folder, version.parts)
 
+    @property
+    def rows(self) -> int:
+        """Rows of all parts."""
+        return sum(part.rows for part in self._parts)
+
     def all_rows(self, columns: Sequence[str], on_damage: OnDamage) -> Iterator[pa.RecordBatch]:
         """All rows, a row group at a time, but for those that cannot be read."""
         if self._parts:

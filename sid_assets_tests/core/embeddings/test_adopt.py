@@ -15,6 +15,7 @@ from sid_assets.core.arrow.hashes import text_hash
 from sid_assets.core.embedders import Embedded
 from sid_assets.core.embeddings import adopt as adopted_vectors
 from sid_assets.core.embeddings import run as embedding
+from sid_assets.core.embeddings import worker
 from sid_assets.core.embeddings.adopt import VectorFiles, declared_space
 from sid_assets.core.embeddings.plan import make_plan
 from sid_assets.core.embeddings.run import embed_items
@@ -59,7 +60,7 @@ def small_parts(monkeypatch) -> None:
     monkeypatch.setattr(adopted_vectors, "ROWS_PER_PART", 3)
     monkeypatch.setattr(adopted_vectors, "VECTOR_ROW_GROUP", 2)
     monkeypatch.setattr(embedding, "CHUNK_ROWS", 7)
-    monkeypatch.setattr(embedding, "VECTOR_ROW_GROUP", 2)
+    monkeypatch.setattr(worker, "VECTOR_ROW_GROUP", 2)
 
 
 def others_vectors(pids: list) -> np.ndarray:
@@ -270,7 +271,7 @@ def test_an_item_whose_row_is_damaged_does_not_take_the_vector_of_its_old_text(
     tmp_path, monkeypatch, damage
 ):
     monkeypatch.setattr(parts, "VECTOR_ROW_GROUP", 2)  # the first two items are one
-    monkeypatch.setattr(embedding, "COMPARED_ROWS", 1)  # damage shows while the rows stream
+    monkeypatch.setattr(embedding, "SURVEYED_ROWS", 1)  # damage shows while the rows stream
     store = Store(tmp_path / "data")
     files = write_vectors(tmp_path / "vectors.parquet", [1, 2, 3, 4, 9])
     adopt(store, item_texts([1, 2, 3, 4]), files)

@@ -12,6 +12,7 @@ from sid_assets.core.embedders import Embedded, Memory, TokenCounts
 from sid_assets.core.embeddings import plan as planning
 from sid_assets.core.embeddings.plan import Plan, make_plan, measure_speed
 from sid_assets.core.embeddings.run import embed_items
+from sid_assets.core.embeddings.survey import SpreadSample
 from sid_assets.core.errors import InputError
 from sid_assets.core.refresh import Changes, RefreshPolicy
 from sid_assets.core.store.provenance import EmbeddingSpace
@@ -178,7 +179,7 @@ def test_tokens_that_the_embedder_estimates_are_no_counts(store):
 
 @given(sizes=st.lists(st.integers(0, 30), max_size=20))
 def test_a_sample_is_spread_evenly(sizes):
-    sample = planning._Sample(most=16)
+    sample = SpreadSample(most=16)
     start = 0
     for size in sizes:
         sample.add(pa.array([str(n) for n in range(start, start + size)], pa.string()))

@@ -24,19 +24,16 @@ from hypothesis import strategies as st
 from sid_assets.core.embedders.canary import PROBES
 from sid_assets.core.embedders.hashed_words import HashingEmbedder
 from sid_assets.core.embeddings import run as embedding
+from sid_assets.core.embeddings import worker as chunk_worker
 from sid_assets.core.embeddings.adopt import VectorFiles
-from sid_assets.core.embeddings.run import (
-    ChunkEmbedder,
-    ChunkSummary,
-    Progress,
-    ProvenEmbedder,
-    cut_chunks,
-)
-from sid_assets.core.embeddings.sources import VectorSources
+from sid_assets.core.embeddings.proof import ProvenEmbedder
+from sid_assets.core.embeddings.run import EmbeddingProgress, cut_chunks
+from sid_assets.core.embeddings.survey import Survey, survey_items
+from sid_assets.core.embeddings.worker import ChunkEmbedder, ChunkSummary
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.store.chunks import Chunk, SortedParts
-from sid_assets.core.store.versions import Store
+from sid_assets.core.store.versions import Store, Version
 from sid_assets.core.store.write import commit_staged
 from sid_assets_tests.core.disk_fixtures import mounted  # noqa: F401 - a fixture
 from sid_assets_tests.core.embeddings import embedding_run
@@ -68,7 +65,7 @@ def local(tmp_path) -> Store:
 def small_chunks(monkeypatch) -> None:
     """Several chunks and row groups, of few rows."""
     monkeypatch.setattr(embedding, "CHUNK_ROWS", 7)
-    monkeypatch.setattr(embedding, "VECTOR_ROW_GROUP", 2)
+    monkeypatch.setattr(chunk_worker, "VECTOR_ROW_GROUP", 2)
 
 
 def work_of(embedder: FakeEmbedder, texts: dict) -> Counter:
@@ -187,7 +184,7 @@ NUMBERS = itertools.count()
 def test_whatever_the_catalog_does_the_vectors_are_those_of_its_texts(monkeypatch, runs, rows):
     """Catalogs one after the other; some runs end before their commit."""
     monkeypatch.setattr(embedding, "CHUNK_ROWS", rows)
-    monkeypatch.setattr(embedding, "VECTOR_ROW_GROUP", 3)
+    monkeypatch.setattr(chunk_worker, "VECTOR_ROW_GROUP", 3)
     store = Store(f"memory://whatever-{next(NUMBERS)}")
     made: set[tuple[int, str]] = set()  # whose vectors are in the version before, or staged
     for texts, commits in runs:
@@ -624,7 +621,7 @@ EMBED_AND_TELL_PEAK = """
 import sys
 from pathlib import Path
 from sid_assets.core.embedders.hashed_words import HashingEmbedder
-from sid_assets.core.store.versions import Store
+from sid_assets.core.store.versions import Store, Version
 from sid_assets_tests.core.table_fixtures import embed, item_texts
 
 embed(Store(sys.argv[1]), item_texts(range(int(sys.argv[2]))), HashingEmbedder())
@@ -702,20 +699,25 @@ def test_loading_the_weights_does_not_count_as_speed(store):
     assert progress.seconds <= time.monotonic() - again.loaded
 
 
+def survey_of(store: Store, texts: Version) -> Survey:
+    rows = texts.stream(["pid", "text", "text_hash"])
+    return survey_items(store, "item_embeddings", rows, FakeEmbedder().space)
+
+
 def test_chunks_are_cut_by_the_texts_to_embed(local, monkeypatch):
     monkeypatch.setattr(embedding, "CHUNK_ROWS", 50)
     texts = dict.fromkeys(range(100), "x" * 10)
     version = commit_texts(local, texts)
 
-    def rows(sources: VectorSources, characters: float) -> list[int]:
-        return [chunk.rows for chunk in cut_chunks(version, sources, characters)]
+    def rows(counts: np.ndarray, characters: float) -> list[int]:
+        return [chunk.rows for chunk in cut_chunks(version, counts, characters)]
 
-    none = VectorSources()
+    none = survey_of(local, version).not_lasting()
     assert rows(none, 100) == [10] * 10
     assert rows(none, 1) == [1] * 100
     assert rows(none, 10_000) == [50, 50]
-    first = embed(local, {pid: texts[pid] for pid in range(60)}, FakeEmbedder())
-    half = VectorSources.of(first.version, [])
+    embed(local, {pid: texts[pid] for pid in range(60)}, FakeEmbedder())
+    half = survey_of(local, version).not_lasting()
     assert rows(half, 100) == [50, 20, 10, 10, 10]
     monkeypatch.setattr(embedding, "CHUNK_CHARACTERS", 300)
     assert rows(half, 100) == [30, 30, 10, 10, 10, 10]
@@ -729,17 +731,18 @@ def test_the_worker_can_be_sent_to_another_process(local):
     texts = item_texts(range(10))
     run = embed(local, texts, FakeEmbedder())
     version = local.require("item_texts")
-    sources = VectorSources.of(run.version, [])
-    (chunk,) = cut_chunks(version, sources, 1000)
+    survey = survey_of(local, version)
+    (chunk,) = cut_chunks(version, survey.not_lasting(), 1000)
     canary = run.version.provenance.details["canary"]
-    worker = ChunkEmbedder(SortedParts.of(version), sources, ProvenEmbedder(FakeEmbedder(), canary))
+    proven = ProvenEmbedder(FakeEmbedder(), canary)
+    worker = ChunkEmbedder(SortedParts.of(version), survey.sources, (survey.origins,), proven)
     blocks, summary = copy_of(worker)(chunk)
     assert sum(block.num_rows for block in blocks) == 10
     assert summary.embedded == 0
 
 
 def test_progress_says_how_far_it_is():
-    progress = Progress(total_rows=1000, started=time.monotonic() - 10)
+    progress = EmbeddingProgress(total_rows=1000, started=time.monotonic() - 10)
     progress.add(Chunk(0, 100, 0, 99), ChunkSummary(embedded=50), resumed=True)
     summary = ChunkSummary(embedded=150, tokens=9000, seconds=9.0)
     progress.add(Chunk(1, 200, 100, 299), summary, resumed=False)

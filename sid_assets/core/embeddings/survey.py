@@ -1,0 +1,294 @@
+"""The survey: for each item, once, where its vector comes from.
+
+Texts and sources are joined here and nowhere else. The plan counts what the survey says, chunks
+are cut by it, and the workers fill in what it says. Only what turns out to be damaged while
+vectors are read is decided again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sid_assets.core import schema
+from sid_assets.core.arrow.sorted_join import joined
+from sid_assets.core.embeddings.adopt import ROW, Adopted, VectorFiles, WantedRows
+from sid_assets.core.embeddings.sources import EMBED, Source, beside, first_of_same_text
+from sid_assets.core.refresh import Changes, why_afresh
+from sid_assets.core.schema import Pid, PidType
+from sid_assets.core.store.chunks import DamageError, SortedParts
+from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
+from sid_assets.core.store.versions import Staging, Store, Version
+
+SAMPLE_TEXTS = 512
+"""Texts that tokens are counted on, and speed is measured with."""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Where the vector of each item comes from, and what that amounts to.
+
+    Attributes:
+        origins: For each item, in the order of pids, the index of its source, or `EMBED`: int16,
+            shape (items,). Two bytes an item are kept in memory.
+        sources: Where vectors are taken from. That of adopted vectors has no rows before they are
+            adopted.
+        afresh: Why no vector of the version before can be taken; "" where they can.
+        changes: Items that are new, changed, removed and unchanged.
+        staged: New and changed items whose vectors an unfinished run left.
+        adopted: New items whose vectors are adopted from files.
+        texts: Texts to embed.
+        characters: Characters of these texts.
+        sample: Some of these texts, spread over all of them.
+        texts_version: The version of `item_texts`; "" where the texts are of none.
+        files: Vectors that exist already; None where there are none.
+        wanted: Which rows of the files are adopted; None without files.
+        unfinished: The runs that left vectors.
+    """
+
+    origins: np.ndarray = field(repr=False)
+    sources: tuple[Source, ...]
+    afresh: str
+    changes: Changes
+    staged: int
+    adopted: int
+    texts: int
+    characters: int
+    sample: tuple[str, ...] = field(repr=False)
+    texts_version: str
+    files: VectorFiles | None
+    wanted: WantedRows | None = field(repr=False)
+    unfinished: tuple[Staging, ...] = field(repr=False)
+
+    def with_adopted(self, adopted: Adopted) -> "Survey":
+        """The same, now that the vectors to adopt can be read."""
+        there = Source.adopted(adopted)
+        sources = (there if source.kind == "adopted" else source for source in self.sources)
+        return replace(self, sources=tuple(sources))
+
+    def not_lasting(self) -> np.ndarray:
+        """Which items have no vector that outlasts a commit: bool, shape (items,).
+
+        They are embedded, or taken from an unfinished run, and count alike where chunks are cut:
+        so the cut does not depend on how far an earlier run got.
+        """
+        lasts = np.array([source.kind != "unfinished" for source in self.sources], bool)
+        # `EMBED` is the last index, from behind.
+        return ~np.append(lasts, False)[self.origins]
+
+
+def survey_items(
+    store: Store,
+    table: str,
+    texts: pa.RecordBatchReader,
+    space: EmbeddingSpace,
+    files: VectorFiles | None = None,
+    log: Callable[[str], None] = lambda message: None,
+) -> Survey:
+    """Decide where the vector of each item comes from. Nothing is written, no vector is read.
+
+    An item takes the vector that the version before has of its very text; else, where that version
+    does not know the item, the one that the files have for its pid; else one of its very text that
+    an unfinished run left, the latest first. The others are embedded. Texts and hashes are read
+    once, as a stream.
+
+    Args:
+        store: Where the tables are.
+        table: Asset key of `item_embeddings`.
+        texts: Rows of `item_texts`, sorted by pid. Their schema may say which version of the table
+            they are.
+        space: The embedding space of this run.
+        files: Vectors that exist already; only their ids are read.
+        log: Takes warnings, in words.
+
+    Raises:
+        InputError: The files cannot be read.
+        StoreError: The texts cannot be read.
+    """
+    before = store.current(table)
+    pid_type = schema.pid_type_of(texts.schema)
+    afresh = why_afresh(before, space, pid_type) if before else ""
+    if before and before.pid_type != pid_type:
+        before = None  # its pids cannot be compared with these
+    unfinished = unfinished_runs(store, table, space, pid_type)
+    sources = [Source.before(before)] if before else []
+    if files:
+        sources.append(Source("adopted", store.history(table), SortedParts(store.root, ())))
+    sources += [Source.unfinished(run) for run in unfinished]
+    surveyor = _Surveyor(before, sources, log, files, afresh=bool(afresh))
+    rows = beside(texts, sources, ["text_hash"], surveyor.lose)
+    if files:
+        rows = joined(rows, files.sorted_rows(pid_type), ROW)
+    for batch in rows:
+        surveyor.add(batch)
+    provenance = Provenance.of(texts.schema)
+    return surveyor.survey(afresh, provenance.version if provenance else "", unfinished)
+
+
+def decide(
+    texts: pa.RecordBatch,
+    sources: Sequence[Source],
+    after: np.ndarray,
+    on_damage: Callable[[DamageError], None],
+) -> np.ndarray:
+    """Where the vectors of a few items come from, given the sources that failed them.
+
+    Args:
+        texts: Rows of `item_texts`, sorted by pid; at least one.
+        sources: The sources of the survey.
+        after: The index of the source that failed each item: int16, shape (n,).
+        on_damage: Told of what cannot be read, and is as if it were not there.
+
+    Returns:
+        The index of a later source that has the vector of the item's very text, or `EMBED`: int16,
+        shape (n,).
+    """
+    pids = texts["pid"][0].as_py(), texts["pid"][-1].as_py()
+    (rows,) = beside([texts], sources, ["text_hash"], on_damage, pids)
+    return first_of_same_text(rows, len(sources), after)
+
+
+def unfinished_runs(
+    store: Store, table: str, space: EmbeddingSpace, pid_type: PidType
+) -> tuple[Staging, ...]:
+    """The unfinished runs whose vectors fit those of this one, latest first."""
+    wanted = {"space": space.digest, "pid_type": pid_type}
+    return tuple(run for run in store.unfinished(table) if wanted.items() <= run.state.items())
+
+
+def embedded_again(damage: DamageError) -> str:
+    """The warning about damaged rows of a source, whose items are embedded."""
+    return f"{damage} Its items are embedded again."
+
+
+class _Surveyor:
+    """Decides and counts, over the rows of `beside`, `ROW` with them where there are files.
+
+    When starting afresh, the version before tells which items are gone, and has no vector of use.
+    """
+
+    def __init__(
+        self,
+        before: Version | None,
+        sources: Sequence[Source],
+        log: Callable[[str], None],
+        files: VectorFiles | None,
+        *,
+        afresh: bool,
+    ) -> None:
+        self._before = before
+        self._afresh = afresh
+        self._sources = sources
+        self._log = log
+        self._files = files
+        self._wanted = WantedRows(files.rows) if files else None
+        kinds = [source.kind for source in sources]
+        self._adopted = kinds.index("adopted") if files else EMBED
+        self._origins: list[np.ndarray] = []
+        self._known = self._lost = self._texts = self._characters = 0
+        self._lost_pids: list[tuple[Pid, Pid]] = []
+        self._sample = SpreadSample(SAMPLE_TEXTS)
+
+    def lose(self, damage: DamageError) -> None:
+        """Take note of rows of a source that cannot be read."""
+        self._log(embedded_again(damage))
+        if self._before and damage.path.parent == self._before.folder:
+            self._lost += damage.rows
+            if not self._afresh:
+                self._lost_pids.append(damage.pids)
+
+    def add(self, rows: pa.RecordBatch) -> None:
+        """Decide for the rows of a batch."""
+        known = np.zeros(rows.num_rows, bool)
+        passed_over = np.full(rows.num_rows, EMBED, np.int16)
+        if self._before:
+            known = rows["text_hash_0"].is_valid().to_numpy(zero_copy_only=False)
+            passed_over[:] = 0 if self._afresh else EMBED
+        self._known += int(known.sum())
+        origins = first_of_same_text(rows, len(self._sources), passed_over)
+        if self._wanted is not None:
+            adopted = self._adopt(rows, known & (not self._afresh), self._wanted)
+            origins[adopted] = self._adopted
+        self._origins.append(origins)
+        to_embed = rows["text"].filter(pa.array(origins == EMBED))
+        self._texts += len(to_embed)
+        self._characters += pc.sum(pc.utf8_length(to_embed)).as_py() or 0
+        self._sample.add(to_embed)
+
+    def _adopt(self, rows: pa.RecordBatch, known: np.ndarray, wanted: WantedRows) -> np.ndarray:
+        """Want the vectors of items that the version before does not know: bool, shape (n,).
+
+        Those of an unfinished run are among them, so that the next run wants the same. Items that
+        may have been in lost rows are not: what is adopted may be the vector of an older text.
+        """
+        known = known | self._may_be_lost(rows["pid"])
+        there = rows["adopted_row"].is_valid().to_numpy(zero_copy_only=False) & ~known
+        wanted.add(rows["adopted_row"].filter(pa.array(there)).to_numpy())
+        return there
+
+    def _may_be_lost(self, pids: pa.Array) -> np.ndarray:
+        """Which pids may be those of lost rows of the version before: bool, shape (n,).
+
+        Damage is told before a row behind it comes, so before any of these pids.
+        """
+        first, last = pids[0].as_py(), pids[-1].as_py()
+        lost = np.zeros(len(pids), bool)
+        for smallest, largest in self._lost_pids:
+            if smallest <= last and largest >= first:
+                within = pc.and_(pc.greater_equal(pids, smallest), pc.less_equal(pids, largest))
+                lost |= within.to_numpy(zero_copy_only=False)
+        return lost
+
+    def survey(self, afresh: str, texts_version: str, unfinished: tuple[Staging, ...]) -> Survey:
+        """What was decided, once all rows were added."""
+        origins = np.concatenate([np.empty(0, np.int16), *self._origins])
+        items = np.bincount(origins + 1, minlength=len(self._sources) + 1)[1:]
+        by_kind = {"before": 0, "adopted": 0, "unfinished": 0}
+        for source, count in zip(self._sources, items.tolist(), strict=True):
+            by_kind[source.kind] += count
+        moved = self._known if self._afresh else 0
+        kept = self._known - moved
+        changes = Changes(
+            new=len(origins) - kept,
+            changed=kept - by_kind["before"],
+            unchanged=by_kind["before"],
+            removed=(self._before.rows if self._before else 0) - self._known - self._lost,
+            moved=moved,
+        )
+        return Survey(
+            origins=origins,
+            sources=tuple(self._sources),
+            afresh=afresh,
+            changes=changes,
+            staged=by_kind["unfinished"],
+            adopted=by_kind["adopted"],
+            texts=self._texts,
+            characters=self._characters,
+            sample=tuple(self._sample.texts),
+            texts_version=texts_version,
+            files=self._files,
+            wanted=self._wanted,
+            unfinished=unfinished,
+        )
+
+
+class SpreadSample:
+    """At most so many texts of a stream, evenly spread over it: the same for the same stream."""
+
+    def __init__(self, most: int) -> None:
+        """No text was offered yet."""
+        self._most = most
+        self._every = 1
+        self._seen = 0
+        self.texts: list[str] = []
+
+    def add(self, texts: pa.Array) -> None:
+        """Offer texts."""
+        first = -self._seen % self._every
+        self._seen += len(texts)
+        self.texts += texts.take(np.arange(first, len(texts), self._every)).to_pylist()
+        while len(self.texts) > self._most:
+            self.texts = self.texts[::2]
+            self._every *= 2
