@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback with `/v1/embeddings`, and with the faults that servers have."""
+"""A real HTTP server on loopback with `/v1/embeddings` and typical faults."""
 
 import base64
 import json
@@ -21,15 +21,15 @@ STALL_SECONDS = 1.5
 
 
 class EmbeddingServer:
-    """Serves vectors while its block runs.
+    """Serves vectors while its `with` block runs.
 
     Attributes:
-        embed: Makes vectors, float32 (n, d), of the `input` of a request.
+        embed: Turns the `input` of a request into vectors, float32 (n, d).
         faults: What goes wrong with the next requests, one each.
         change: Changes an answer before it is sent.
-        base64: Whether it knows vectors in base64; else it always sends numbers.
-        requests: What it was asked, as JSON.
-        most_at_once: The most requests that it had at one time.
+        base64: Whether it supports base64 vectors; otherwise it always sends numbers.
+        requests: The requests it received, as JSON.
+        most_at_once: The highest number of in-flight requests.
     """
 
     def __init__(
@@ -131,18 +131,18 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def _cut(self) -> None:
-        """Reset the connection: a process that was killed, a cable that was pulled."""
+        """Reset the connection, as when a process is killed or a cable pulled."""
         linger = struct.pack("ii", 1, 0)
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.close_connection = True
         self.connection.close()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _data(vectors: np.ndarray, coded: bool) -> list[dict[str, Any]]:
-    """Answers do not have to come in order."""
+    """The rows of an answer, in reverse: clients must not rely on their order."""
     rows = [
         {
             "object": "embedding",

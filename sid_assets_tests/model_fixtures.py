@@ -1,6 +1,6 @@
 """Small stand-ins for Qwen3-Embedding-8B: the same architecture, width, special tokens and files.
 
-`small_model` is a folder as `save_pretrained` writes it, with one layer and a small vocabulary;
+`small_model` is a folder written by `save_pretrained`, with one layer and a small vocabulary;
 `real_tokenizer` has Qwen's own vocabulary. Import the fixtures you use into your test module.
 """
 
@@ -44,7 +44,7 @@ SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-"""How Qwen's tokenizers cut text before byte pairs are merged."""
+"""How Qwen's tokenizers split text before merging byte pairs."""
 
 WORDS = (
     "Title: The Third Man\nDescription: In Vienna after the war, a writer looks for a friend.",
@@ -56,7 +56,7 @@ WORDS = (
 
 
 def small_tokenizer(texts: Iterable[str] = WORDS, *, merges: int = 300) -> Tokenizer:
-    """A byte-level BPE tokenizer of at most so many merges, trained on the texts."""
+    """A byte-level BPE tokenizer with at most `merges` merges, trained on the texts."""
     tokenizer = Tokenizer(BPE())
     _cut_as_qwen(tokenizer)
     alphabet = pre_tokenizers.ByteLevel.alphabet()
@@ -81,7 +81,7 @@ def qwen_vocabulary() -> Tokenizer:
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path, *, append_endoftext: bool = True) -> Path:
-    """Add Qwen3's special tokens and post-processor to a tokenizer, and save it as its hub does."""
+    """Add Qwen3's special tokens and post-processor to a tokenizer, and save it as on the hub."""
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in SPECIAL_TOKENS])
     tokenizer.add_tokens([AddedToken(token, normalized=False) for token in OTHER_ADDED_TOKENS])
     steps: list = [ByteLevel(trim_offsets=False)]
@@ -113,11 +113,11 @@ def save_model(
     heads: int = 4,
     head_dim: int = 64,
 ) -> Path:
-    """Save a one-layer Qwen3 of seeded random weights into the folder, beside its tokenizer.
+    """Save a one-layer Qwen3 with seeded random weights into the folder of its tokenizer.
 
     Args:
         folder: Where `save_tokenizer` has saved the tokenizer.
-        tokenizer: The tokenizer, which says how many rows the embedding matrix has.
+        tokenizer: The tokenizer. Its vocabulary size is the number of rows of the embedding matrix.
         hidden_size: Width of its vectors.
         intermediate_size: Width of the layer's feed-forward part.
         heads: Attention heads; every two share keys and values.
@@ -168,7 +168,7 @@ def _cut_as_qwen(tokenizer: Tokenizer) -> None:
 
 
 def _save_sentence_transformers_modules(folder: Path, hidden_size: int) -> None:
-    """What tells sentence-transformers to pool the last token and to normalise."""
+    """Write the files that make sentence-transformers pool the last token and normalise."""
     kinds = ("Transformer", "Pooling", "Normalize")
     paths = ("", "1_Pooling", "2_Normalize")
     modules = [

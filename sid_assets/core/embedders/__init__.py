@@ -1,8 +1,8 @@
-"""What turns texts into vectors: the protocol that every embedder of this package follows.
+"""Embedders turn texts into vectors. This is the protocol that all of them follow.
 
-`hashing` needs no model and serves the demo; `qwen3` runs Qwen3-Embedding in this process;
-`openai_server` asks a server that speaks the OpenAI API. `canary` tells whether an embedder still
-gives the vectors it gave.
+`hashed_words` needs no model and serves the demo; `qwen3` runs Qwen3-Embedding in this process;
+`openai_server` asks a server with the OpenAI API. `canary` checks that an embedder still gives the
+same vectors as before.
 """
 
 from collections.abc import Sequence
@@ -16,13 +16,13 @@ from sid_assets.core.store.provenance import EmbeddingSpace
 
 @dataclass(frozen=True)
 class Embedded:
-    """The vectors of a chunk of texts, and what they cost.
+    """The vectors of a chunk of texts, and their cost.
 
     Attributes:
         vectors: float32, shape (n, dimension), C-contiguous, unit norm, in the order of the texts.
-        tokens: Tokens computed, after cutting; identical texts are computed, and counted, once.
-        padded_tokens: The same with the padding of batches.
-        truncated: Texts, of all n, that were longer than the space's `max_length` and were cut.
+        tokens: Tokens computed, after truncation; duplicate texts are computed and counted once.
+        padded_tokens: The same, including the padding of batches.
+        truncated: How many of the n texts exceeded the space's `max_length` and were truncated.
     """
 
     vectors: np.ndarray
@@ -38,12 +38,12 @@ class Embedded:
 
 @dataclass(frozen=True)
 class TokenCounts:
-    """How long texts are in tokens, before they are embedded.
+    """The token counts of texts that are not embedded yet.
 
     Attributes:
-        lengths: int64, shape (n,): tokens of each text, cut to the space's `max_length`.
-        truncated: Texts that would be cut; None where the tokenizer is not at hand.
-        estimated: Whether the lengths are guesses, because the tokenizer is not at hand.
+        lengths: int64, shape (n,): tokens of each text, truncated to the space's `max_length`.
+        truncated: Texts that would be truncated; None if the tokenizer is not available.
+        estimated: Whether the lengths are estimates, because the tokenizer is not available.
     """
 
     lengths: np.ndarray
@@ -53,7 +53,7 @@ class TokenCounts:
 
 @dataclass(frozen=True)
 class Memory:
-    """What an embedder needs against what its device has free, in bytes."""
+    """The memory that an embedder needs and that its device has free, in bytes."""
 
     device: str
     needed: int
@@ -63,34 +63,34 @@ class Memory:
 class Embedder(Protocol):
     """Texts in, unit vectors out.
 
-    An embedder is cheap to make and can be pickled until it is first used: weights are loaded, and
-    servers called, by the first `embed`. A worker in another process loads its own.
+    An embedder is cheap to create and can be pickled before its first use: the first `embed` loads
+    the weights or calls the server. A worker in another process loads its own.
     """
 
     @property
     def space(self) -> EmbeddingSpace:
-        """All that decides which vector a text gets; known without loading weights."""
+        """Everything that decides which vector a text gets; known without loading weights."""
         ...
 
     def embed(self, texts: Sequence[str]) -> Embedded:
         """Embed a chunk of texts, thousands at a time.
 
-        A text's vector depends neither on the texts around it nor on how batches are cut
+        A text's vector does not depend on the other texts or on how they are batched
         (up to rounding).
 
         Raises:
-            InputError: The model, or the server, is not one that can give these vectors.
+            InputError: The model or the server cannot give these vectors.
         """
         ...
 
     def count_tokens(self, texts: Sequence[str]) -> TokenCounts:
-        """How long texts are, without embedding them."""
+        """Count the tokens of texts, without embedding them."""
         ...
 
     def memory(self) -> Memory | None:
-        """What loading and running needs against what is free; None where it does not matter."""
+        """The memory for loading and running, and what is free; None if it does not matter."""
         ...
 
     def close(self) -> None:
-        """Give back memory and connections. The next `embed` takes them again."""
+        """Release memory and connections. The next `embed` acquires them again."""
         ...

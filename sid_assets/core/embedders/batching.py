@@ -1,4 +1,4 @@
-"""Which texts share a batch: each once, those of a length together, batches filled by tokens."""
+"""How texts are batched: without duplicates, sorted by length, within a token budget."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,20 +10,20 @@ from sid_assets.core.embedders.text_tokenizer import Tokenized
 
 WINDOW_TEXTS = 1024
 WINDOW_CHARACTERS = 2_000_000
-"""Texts that are tokenised, and sorted by their tokens, together: at most so many, and so long in
-all (the tokenizer takes some 100 bytes a token for a while)."""
+"""The most texts, and characters in total, that are tokenised and sorted by length together. The
+tokenizer temporarily takes about 100 bytes a token."""
 
 MOST_PADDING = 0.02
 PADDED_TOKENS = 1024
-"""A batch of more tokens than these has no larger share of padding. A smaller one has what it has:
-reading the weights would cost more than the padding that is saved."""
+"""`MOST_PADDING` limits batches of more tokens than this. Smaller batches may have more padding:
+reading the weights once more would cost more than the padding."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 def distinct(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """The different texts in order of appearance, and for each text (int64) which one it is."""
+    """The distinct texts in order of appearance, and the index of each text in them (int64)."""
     first: dict[str, int] = {}
     which = np.fromiter((first.setdefault(t, len(first)) for t in texts), np.int64, len(texts))
     return list(first), which
@@ -32,11 +32,11 @@ def distinct(texts: Sequence[str]) -> tuple[list[str], np.ndarray]:
 def tokenised_windows(
     texts: Sequence[str], tokenise: Callable[[list[str]], Tokenized]
 ) -> Iterator[tuple[np.ndarray, Tokenized]]:
-    """Tokenise texts in windows of like length, the next window while the caller uses this one.
+    """Tokenise texts in windows of similar length, one window ahead of the caller.
 
     Yields:
-        The positions in `texts` (int64) and the tokens of the texts there, most tokens first: what
-        needs the most memory comes first, so that it fails early if it must.
+        The positions in `texts` (int64) and the tokens of the texts there, longest first: the
+        batches that need the most memory come first, so that a lack of it shows early.
     """
     characters = np.fromiter((len(text) for text in texts), np.int64, len(texts))
     order = np.argsort(-characters, kind="stable")
@@ -50,16 +50,16 @@ def tokenised_windows(
 
 
 def rows_that_fit(longest: int, budget: int) -> int:
-    """How many rows of a batch, padded to the longest, stay within a token budget; 1 or more."""
+    """How many rows, padded to the longest, fit into a token budget; at least 1."""
     return max(1, budget // longest)
 
 
 def rows_of_batch(lengths: np.ndarray, budget: int) -> int:
-    """How many texts go into a batch, 1 or more: what the budget and the padding allow.
+    """How many texts go into a batch, given the budget and the padding limit; at least 1.
 
     Args:
-        lengths: Tokens of the texts, int64, most first.
-        budget: Tokens of the batch, padding included.
+        lengths: Tokens of the texts, int64, in descending order.
+        budget: Tokens of the batch, including padding.
     """
     longest = int(lengths[0])
     rows = min(rows_that_fit(longest, budget), len(lengths))
@@ -69,7 +69,7 @@ def rows_of_batch(lengths: np.ndarray, budget: int) -> int:
 
 
 def _windows(order: np.ndarray, characters: np.ndarray) -> Iterator[np.ndarray]:
-    """Cut positions into windows, given how long the text at each is."""
+    """Split positions into windows, given the length of the text at each position."""
     ends = np.cumsum(characters)
     start = 0
     while start < len(order):
@@ -81,7 +81,7 @@ def _windows(order: np.ndarray, characters: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _one_ahead(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """As `map`, with the next result computed in a thread while the caller uses this one."""
+    """Like `map`, but a thread computes the next result while the caller uses this one."""
     with ThreadPoolExecutor(1) as thread:
         pending = None
         for item in items:

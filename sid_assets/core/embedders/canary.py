@@ -1,17 +1,17 @@
-"""Whether an embedder still gives the vectors it gave: fixed texts, embedded again.
+"""Check that an embedder still gives the same vectors: embed fixed texts again and compare.
 
-A name does not pin what answers to it. A server may be started with another model or pooling, a
-model quantised, a tokenizer changed, all under the same name.
+A name does not pin the model behind it. Under the same name, a server can be started with another
+model or pooling, a model can be quantised, a tokenizer can change.
 
-It sees other weights, another pooling or tokenizer, special tokens or an instruction added or left
-out, and weights in 4 bits. It does not see what moves vectors as little as rounding does, as
-weights in 8 bits may; nor what happens only to texts longer than the longest probe, of some 180
-tokens, as where a server that is sent texts begins to cut them shorter. A longer probe would see
-some of that, but make each run on a CPU wait for it.
+The check detects other weights, another pooling or tokenizer, special tokens or an instruction
+added or left out, and 4-bit weights. It does not detect changes as small as rounding, such as some
+8-bit weights. Nor does it detect changes that affect only texts longer than the longest probe
+(about 180 tokens), such as a server that begins to truncate texts earlier. A longer probe would
+detect some of these, but slow down every run on a CPU.
 
-Vectors are kept as sketches: 64 random projections of each, 1.4 kB for all texts. The squared
+Vectors are stored as sketches: 64 random projections of each, 1.4 kB for all texts. The squared
 distance of two sketches estimates that of the vectors with a relative standard deviation of
-sqrt(2 / 64), about 18 % (Johnson-Lindenstrauss, with signs: Achlioptas 2003).
+sqrt(2 / 64), about 18 % (Johnson-Lindenstrauss, with random signs: Achlioptas 2003).
 """
 
 import base64
@@ -34,23 +34,23 @@ PROBES = (
     "1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32",
     " ".join(["A long description says the same thing over and over, in other words."] * 12),
 )
-"""Texts of several scripts and lengths. Changing them makes sketches of before incomparable."""
+"""Texts in several scripts and lengths. If they change, stored sketches cannot be compared."""
 
 SKETCH_WIDTH = 64
 
 SAME_COSINE = 0.998
-"""The least cosine of a text's vectors then and now.
+"""The lowest cosine of a text's vectors, then and now, that counts as unchanged.
 
-The same model in bfloat16 and in float32, or in batches of other shapes, stays above 0.999. Eight
-sketches take 0.999 for less than 0.998 once in 30,000 trials. Other weights, pooling or special
-tokens, or weights in 4 bits, give cosines below; weights in 8 bits may stay above.
+The same model in bfloat16 and in float32, or with other batch shapes, stays above 0.999. Eight
+sketches mistake 0.999 for less than 0.998 once in 30,000 trials. Other weights, pooling or special
+tokens, or 4-bit weights, give lower cosines; 8-bit weights may not.
 """
 
 _log = logging.getLogger(__name__)
 
 
 def probe(embedder: Embedder) -> dict[str, Any]:
-    """Embed the probe texts: what to store with a space, as JSON takes it.
+    """Embed the probe texts. The result is stored with a space, as JSON.
 
     Returns:
         `texts`, a hash of the probe texts; `sketches`, base64 of float16 (texts, 64), row by row.
@@ -64,26 +64,26 @@ def probe(embedder: Embedder) -> dict[str, Any]:
 
 
 def check_canary(stored: dict[str, Any], now: dict[str, Any]) -> None:
-    """Compare what `probe` returned then and now.
+    """Compare a stored result of `probe` with a new one.
 
     Raises:
-        InputError: A probe text gets another vector than it got.
+        InputError: The vector of a probe text has changed.
     """
     if stored["texts"] != now["texts"]:
-        _log.warning("The stored probe vectors are of other texts, and cannot be compared.")
+        _log.warning("The stored probe vectors are of other texts and cannot be compared.")
         return
     distances = ((_sketches(stored) - _sketches(now)) ** 2).sum(axis=1)
     cosines = 1 - distances / 2
     changed = int((cosines < SAME_COSINE).sum())
     if changed:
         raise InputError(
-            f"The embedder no longer gives the vectors it gave: {changed} of {len(PROBES)} probe "
-            f"texts have other ones (cosine down to about {cosines.min():.3f}; the same model "
+            f"The embedder no longer gives the same vectors: those of {changed} of {len(PROBES)} "
+            f"probe texts have changed (cosine down to about {cosines.min():.3f}; the same model "
             f"gives at least {SAME_COSINE}). The model, the server, its pooling or its "
-            "quantisation has changed under the same name. Restore it. Or start afresh, since its "
-            "vectors cannot be mixed with the stored ones: with another SID_DATA_DIR; or with "
-            "new_generation and another SID_EMBEDDING_REVISION, or, of a folder, which has no "
-            "revision, another name of the folder."
+            "quantisation has changed under the same name. Restore it. Or start afresh, because "
+            "the new vectors cannot be mixed with the stored ones: set another SID_DATA_DIR; or "
+            "run with new_generation and another SID_EMBEDDING_REVISION (a model folder has no "
+            "revision: rename it instead)."
         )
 
 

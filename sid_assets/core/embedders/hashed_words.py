@@ -1,4 +1,4 @@
-"""The embedder of the demo: hashed character n-grams. No model, no download, any script."""
+"""The demo's embedder: hashed character n-grams. No model, no download, any script."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,12 +21,12 @@ class HashingEmbedder:
     """Counts of character n-grams, hashed to signed features (scikit-learn's HashingVectorizer).
 
     Texts that share words get similar vectors, so codes and collisions look as they would with a
-    model; what the words mean does not count. Not for OneRec's released tokenizer.
+    model. The meaning of words has no effect. Not suitable for OneRec's released tokenizer.
     """
 
     @property
     def space(self) -> EmbeddingSpace:
-        """The space of hashed n-grams, which nothing but their lengths decides."""
+        """The space of hashed n-grams; only their lengths define it."""
         shortest, longest = NGRAMS
         return EmbeddingSpace(
             embedder=HASHING,
@@ -36,9 +36,9 @@ class HashingEmbedder:
         )
 
     def embed(self, texts: Sequence[str]) -> Embedded:
-        """Embed texts; a token is a word between white space here.
+        """Embed texts. A token is a word delimited by white space here.
 
-        A text without any n-gram (empty or blank) gets the first unit vector.
+        A text without n-grams (empty or blank) gets the first unit vector.
         """
         from sklearn.feature_extraction.text import HashingVectorizer
 
@@ -47,14 +47,14 @@ class HashingEmbedder:
             vectorizer = HashingVectorizer(
                 n_features=EMBEDDING_DIM, analyzer="char_wb", ngram_range=NGRAMS
             )
-            counts: Any = vectorizer.transform(texts)  # a sparse matrix, of L2-normalised rows
+            counts: Any = vectorizer.transform(texts)  # a sparse matrix with L2-normalised rows
             counts.astype(np.float32).toarray(out=vectors)
         vectors[~vectors.any(axis=1), 0] = 1.0
         tokens = int(self.count_tokens(texts).lengths.sum())
         return Embedded(vectors, tokens=tokens, padded_tokens=tokens, truncated=0)
 
     def count_tokens(self, texts: Sequence[str]) -> TokenCounts:
-        """Words between white space."""
+        """Count the words delimited by white space."""
         lengths = np.fromiter((len(text.split()) for text in texts), np.int64, len(texts))
         return TokenCounts(lengths, truncated=0, estimated=False)
 
@@ -63,4 +63,4 @@ class HashingEmbedder:
         return None
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to release."""

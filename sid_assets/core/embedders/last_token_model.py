@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 class LastTokenModel:
-    """Weights, loaded. Padding is on the left, so that a text's last token is the last position.
+    """Loaded weights. Padding is on the left, so that the last position is a text's last token.
 
     Args:
         model: Repository on the Hugging Face hub, or a folder.
         revision: Commit of the repository; None for a folder.
         device: Where it runs.
-        dtype: Name of the type of weights.
-        pad: Id of the token to pad with (masked, so that it does not count).
+        dtype: Name of the weights' dtype.
+        pad: Id of the padding token (masked, so that it has no effect).
     """
 
     def __init__(self, model: str, revision: str | None, device: str, dtype: str, pad: int) -> None:
@@ -57,8 +57,8 @@ class LastTokenModel:
         try:
             return self._embed_padded(torch.from_numpy(ids), torch.from_numpy(mask))
         except torch.OutOfMemoryError:
-            pass  # what the traceback keeps alive is freed with it, before the next try
-        except RuntimeError as error:  # how the allocator for the CPU says it
+            pass  # frees the tensors that the traceback keeps alive, before the next try
+        except RuntimeError as error:  # raised by the CPU allocator
             if "DefaultCPUAllocator" not in str(error):
                 raise
         if self._device.startswith("cuda"):
@@ -76,14 +76,14 @@ class LastTokenModel:
     def _embed_padded(self, ids: "torch.Tensor", mask: "torch.Tensor") -> np.ndarray:
         import torch
 
-        # Without padding no mask is needed, and attention is faster without one.
+        # Without padding, no mask is needed, and attention is faster without one.
         padded = not bool(mask.all())
         mask = mask.to(self._device)
         with torch.inference_mode():
             states = self._model(
                 input_ids=ids.to(self._device),
                 attention_mask=mask if padded else None,
-                # A text's positions count from its own first token, wherever padding puts it.
+                # Positions count from a text's own first token, not from the padding.
                 position_ids=(mask.cumsum(1) - 1).clamp(min=0) if padded else None,
                 use_cache=False,
             ).last_hidden_state

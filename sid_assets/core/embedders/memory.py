@@ -5,7 +5,7 @@ from pathlib import Path
 GIB = 1 << 30
 
 CGROUP = Path("/sys/fs/cgroup")
-"""Where a container finds its own limits (cgroup version 2)."""
+"""Where a container can read its own limits (cgroup version 2)."""
 
 _UNKNOWN = 1 << 62
 
@@ -13,8 +13,8 @@ _UNKNOWN = 1 << 62
 def free_memory(device: str) -> int:
     """Bytes that a device has free.
 
-    For a GPU, as its driver says; else what the system can give without swapping, within the limit
-    of the container where there is one.
+    For a GPU, what its driver reports. Otherwise what the system can give without swapping, within
+    the container's limit if there is one.
     """
     if device.startswith("cuda"):
         import torch
@@ -32,7 +32,7 @@ def _available() -> int:
 
 
 def _left_in_cgroup() -> int:
-    """What a container's limit leaves; page cache counts as free."""
+    """Bytes left within the container's limit; page cache counts as free."""
     limit, current, stat = (CGROUP / f"memory.{name}" for name in ("max", "current", "stat"))
     if not limit.exists() or limit.read_text().strip() == "max":
         return _UNKNOWN

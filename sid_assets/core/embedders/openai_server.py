@@ -1,4 +1,4 @@
-"""A server with the OpenAI API for embeddings: `vllm serve`, SGLang, TEI and others."""
+"""Embeddings from a server with the OpenAI API: `vllm serve`, SGLang, TEI and others."""
 
 import logging
 import random
@@ -27,62 +27,62 @@ if TYPE_CHECKING:
     from openai.types import CreateEmbeddingResponse
 
 KEY_VARIABLE = "OPENAI_API_KEY"
-"""The variable, of the environment or `.env`, with the server's key: read when the client is made,
-and kept nowhere else. Servers of one's own often want none."""
+"""The variable in the environment or `.env` that holds the server's key. The key is read when the
+client is created and stored nowhere else. Self-hosted servers often need none."""
 
 BYTES_PER_TOKEN = 3
-"""Bytes of UTF-8 in a token, for estimates. Counted with Qwen's vocabulary: 2.8 in product titles,
-3.1 in short texts on films, 4.2 in long product descriptions."""
+"""UTF-8 bytes per token, for estimates. Counted with Qwen's vocabulary: 2.8 in product titles, 3.1
+in short texts on films, 4.2 in long product descriptions."""
 
 REQUEST_TOKENS = 16384
-"""Tokens of a request, where nobody says otherwise."""
+"""Tokens per request, by default."""
 
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
-"""Seconds before a request is sent again: doubled each time, with jitter."""
+"""Seconds before a request is retried: doubled each time, with jitter."""
 
 TRIES_BEFORE_SAYING_SO = 4
-"""After so many, about four seconds, the log says that a request is tried again."""
+"""After this many retries, about four seconds, the log says that a request is being retried."""
 
 MESSAGE_SHOWN = 500
-"""Characters shown of what a server says about an error."""
+"""Characters shown of a server's error message."""
 
-REMEDY = "See that the server runs, and start again: finished chunks are kept."
+REMEDY = "Check that the server is running, and start again: finished chunks are kept."
 REMEDIES: dict[int | None, str] = {
-    400: "Texts may be too long or too many for it: set SID_MAX_LENGTH or SID_BATCH_TOKENS lower.",
+    400: "The texts may be too long or too many: lower SID_MAX_LENGTH or SID_BATCH_TOKENS.",
     401: f"Set {KEY_VARIABLE} to the server's key.",
     403: f"Set {KEY_VARIABLE} to a key that may use the model.",
-    404: "Set SID_EMBEDDING_URL with its /v1, and SID_EMBEDDING_MODEL as /v1/models names it.",
-    413: "Set SID_BATCH_TOKENS lower.",
+    404: "Include /v1 in SID_EMBEDDING_URL, and use a name from /v1/models in SID_EMBEDDING_MODEL.",
+    413: "Lower SID_BATCH_TOKENS.",
 }
-"""What to do about an error of the server, by its status."""
+"""What to do about an error of the server, by status code."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass
 class OpenAIServerEmbedder:
-    """Asks a server for vectors, several requests at a time.
+    """Requests vectors from a server, with several requests in flight.
 
-    Texts are tokenised here and sent as token ids, so that the end of each text, its cutting and
-    text that spells special tokens do not depend on the server. A server that takes no token ids,
-    or whose tokenizer is not to be had, gets the texts as they are; how it ends and cuts them is
-    then its own affair.
+    Texts are tokenised here and sent as token ids, so that truncation, the end token, and text that
+    spells special tokens do not depend on the server. If the server does not accept token ids, or
+    its tokenizer is not available, it gets the texts themselves and truncates and ends them in its
+    own way.
 
     Attributes:
-        url: Base URL, with its `/v1`.
-        model: Name of the model at the server.
-        revision: What pins the server's weights, where that is known. A server does not say.
+        url: Base URL, including `/v1`.
+        model: Name of the model on the server.
+        revision: Revision of the server's weights, if known. A server does not report it.
         tokenizer: Model on the hub, or folder, whose tokenizer.json is used; "" sends texts.
-        tokenizer_revision: Branch, tag or commit of it.
-        max_length: Longest text in tokens; longer ones are cut, and counted.
-        batch_tokens: Tokens of a request.
-        batch_texts: Texts of a request; servers have limits (TEI: 32).
-        requests: Requests in flight.
-        timeout: Seconds that an answer may take.
-        patience: Seconds, about, in which a request is sent again after an error that may pass
-            (429, 5xx, no connection, no answer in time), after waiting 0.5 s, 1 s, ... 60 s, or as
-            long as the server says. Loading a model of 8 billion parameters takes minutes.
+        tokenizer_revision: The tokenizer's branch, tag or commit.
+        max_length: Longest text in tokens; longer texts are truncated and counted.
+        batch_tokens: Tokens per request.
+        batch_texts: Texts per request; servers have limits (TEI: 32).
+        requests: Number of in-flight requests.
+        timeout: Seconds to wait for an answer.
+        patience: About how many seconds a request is retried after a temporary error (429, 5xx, no
+            connection, timeout). The waits are 0.5 s, 1 s, ... 60 s, or as long as the server
+            says. Loading a model of 8 billion parameters takes minutes.
     """
 
     url: str
@@ -98,7 +98,7 @@ class OpenAIServerEmbedder:
     patience: float = 600.0
 
     def __post_init__(self) -> None:
-        """Refuse what is no URL, and no requests at all."""
+        """Reject an invalid URL and fewer than one request."""
         if self.requests < 1:
             raise InputError(f"SID_EMBEDDING_REQUESTS={self.requests}: must be 1 or more.")
         if not self.url.startswith(("http://", "https://")):
@@ -109,7 +109,7 @@ class OpenAIServerEmbedder:
 
     @property
     def space(self) -> EmbeddingSpace:
-        """The space, as far as it can be known of a server; where it is does not matter."""
+        """What is known of the server's space. The server's address is not part of it."""
         return self._space
 
     @cached_property
@@ -129,8 +129,8 @@ class OpenAIServerEmbedder:
         """Embed texts.
 
         Raises:
-            InputError: The server does not answer, refuses, or answers with vectors that are too
-                few, too many, of another width, not finite or zero.
+            InputError: The server does not answer, rejects the request, or returns too few or too
+                many vectors, or vectors that are zero, not finite or of another width.
         """
         different, which = distinct(texts)
         vectors = np.empty((len(different), EMBEDDING_DIM), np.float32)
@@ -151,18 +151,18 @@ class OpenAIServerEmbedder:
             for answer in as_completed(answers):
                 vectors[answers[answer]] = answer.result()
         finally:
-            stop.set()  # those that wait to be sent again
+            stop.set()  # requests that wait for a retry
             pool.shutdown(cancel_futures=True)
         return Embedded(vectors[which], tokens, tokens, truncated=int(cut[which].sum()))
 
     def count_tokens(self, texts: Sequence[str]) -> TokenCounts:
-        """Count with the tokenizer, or estimate from bytes where the server tokenises."""
+        """Count with the tokenizer, or estimate from bytes if the server tokenises."""
         tokenized = self._tokenise(texts)
         cut = int(tokenized.cut.sum()) if self.tokenizer else None
         return TokenCounts(tokenized.lengths, truncated=cut, estimated=not self.tokenizer)
 
     def memory(self) -> Memory | None:
-        """None: the memory is the server's."""
+        """None: no memory of this machine is needed."""
         return None
 
     def close(self) -> None:
@@ -174,11 +174,11 @@ class OpenAIServerEmbedder:
         if self._document_tokenizer:
             return self._document_tokenizer.encode(texts)
         sizes = np.fromiter((len(text.encode()) for text in texts), np.int64, len(texts))
-        ids: list[list[int]] = [[] for _ in texts]  # the server's to know
+        ids: list[list[int]] = [[] for _ in texts]  # only the server knows them
         return Tokenized(ids, lengths=sizes // BYTES_PER_TOKEN + 1, cut=np.zeros(len(texts), bool))
 
     def _batches(self, lengths: np.ndarray) -> Iterator[slice]:
-        """Rows of texts, sorted by length, that go into one request."""
+        """The rows of each request, given the lengths of sorted texts."""
         start = 0
         while start < len(lengths):
             rows = rows_that_fit(int(lengths[start]), self.batch_tokens)
@@ -198,19 +198,19 @@ class OpenAIServerEmbedder:
         except OpenAIError as error:
             raise InputError(self._failure(error)) from error
         except (AttributeError, TypeError, ValueError) as error:  # JSON of another shape
-            raise InputError(f"{self.url}: not an answer with vectors: {error}") from error
+            raise InputError(f"{self.url}: the answer contains no vectors: {error}") from error
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not (np.isfinite(norms) & (norms > 0)).all():
             raise InputError(
                 f"{self.url}: {self.model} gives vectors that are zero or not finite. "
-                "Look at the server's log; another dtype may help."
+                "Check the server's log; another dtype may help."
             )
         return vectors / norms
 
     def _patiently(
         self, batch: list[list[int]] | list[str], stop: threading.Event
     ) -> "CreateEmbeddingResponse":
-        """The answer to a batch, asked for again while the error is one that may pass."""
+        """The answer to a batch. Temporary errors are retried."""
         from openai import OpenAIError
 
         give_up = time.monotonic() + self.patience
@@ -226,27 +226,27 @@ class OpenAIServerEmbedder:
                 tries += 1
                 if tries == TRIES_BEFORE_SAYING_SO:
                     _log.warning(
-                        "%s: %s Trying again, for %.0f s.",
+                        "%s: %s Retrying for %.0f s.",
                         *(self.url, str(error)[:MESSAGE_SHOWN], give_up - time.monotonic()),
                     )
 
     def _require_shape(self, texts: int, rows: list[tuple[int, int]]) -> None:
-        """One vector of our width for each text; rows are the index and width of each."""
+        """Require one vector of the right width per text; rows are (index, width) pairs."""
         if [index for index, _ in rows] != list(range(texts)):
             raise InputError(
-                f"{self.url}: {len(rows)} vectors for {texts} texts, or not one for each. "
-                "The server does not follow the OpenAI API; use another."
+                f"{self.url}: returned {len(rows)} vectors for {texts} texts, not exactly one for "
+                "each. The server does not follow the OpenAI API; use another."
             )
         widths = {width for _, width in rows}
         if widths != {EMBEDDING_DIM}:
             raise InputError(
                 f"{self.url}: {self.model} gives vectors {', '.join(map(str, sorted(widths)))} "
-                f"wide, and the tokenizer of semantic IDs wants {EMBEDDING_DIM}. Serve {MODEL}, "
+                f"wide, but the tokenizer of semantic IDs needs {EMBEDDING_DIM}. Serve {MODEL} "
                 "at its full width."
             )
 
     def _failure(self, error: "OpenAIError") -> str:
-        """What happened, and what to do about it."""
+        """What went wrong, and what to do about it."""
         status = getattr(error, "status_code", None)
         said = str(error)[:MESSAGE_SHOWN]
         return f"{self.url}: {said} {REMEDIES.get(status, REMEDY)}"
@@ -259,7 +259,7 @@ class OpenAIServerEmbedder:
             base_url=self.url,
             api_key=merged_environment().get(KEY_VARIABLE) or "none",
             timeout=self.timeout,
-            max_retries=0,  # `_patiently` does that: the client counts, and waits 8 s at most
+            max_retries=0,  # `_patiently` retries; the client limits tries, and waits to 8 s
         )
 
     @cached_property
@@ -274,22 +274,22 @@ class OpenAIServerEmbedder:
 
 
 def _may_pass(error: "OpenAIError") -> bool:
-    """Whether the same request may do later: there was no answer, or the server was not able."""
+    """Whether a retry may succeed: there was no answer, or the server was unable to give one."""
     from openai import APIConnectionError, APIStatusError
 
     if isinstance(error, APIStatusError):
         return error.status_code in (408, 409, 429) or error.status_code >= 500
-    return isinstance(error, APIConnectionError)  # no answer in time is one of these
+    return isinstance(error, APIConnectionError)  # includes timeouts
 
 
 def _retry_after(error: "OpenAIError") -> float:
-    """Seconds that the server asks to wait; 0 where it does not say."""
+    """Seconds that the server asks to wait; 0 if it does not say."""
     from openai import APIStatusError
 
     headers = error.response.headers if isinstance(error, APIStatusError) else {}
     for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
         try:
             return max(float(headers[name]) / unit, 0.0)
-        except (KeyError, ValueError):  # not there; or a date, which no embedding server sends
+        except (KeyError, ValueError):  # missing, or a date, which no embedding server sends
             continue
     return 0.0

@@ -1,4 +1,4 @@
-"""Qwen3-Embedding in this process, as its model card says: left padding, last token, unit norm."""
+"""Qwen3-Embedding in this process, as in its model card: left padding, last-token pooling."""
 
 import json
 import logging
@@ -27,11 +27,11 @@ MAX_LENGTH = 8192
 
 BATCH_TOKENS_ON_GPU = 16384
 BATCH_TOKENS_ON_CPU = 768
-"""On a CPU larger batches are slower: their tensors no longer fit into its caches, and from 32 MB
-on (2048 tokens of 4096 numbers) malloc has the kernel map, and clear, the memory of each anew."""
+"""Larger batches are slower on a CPU: their tensors no longer fit into its caches, and from 32 MB
+(2048 tokens of 4096 numbers) malloc has the kernel map and clear new memory for each."""
 
 SAME_VECTOR = 0.99
-"""Cosine that two computations of one short text reach in any dtype, and not without its mask."""
+"""Two computations of one short text reach this cosine in any dtype, but not without the mask."""
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 
@@ -45,12 +45,12 @@ class Qwen3Embedder:
     Attributes:
         model: Repository on the Hugging Face hub, or a folder.
         revision: Branch, tag or commit of the repository, for model and tokenizer.
-        max_length: Longest text in tokens; longer ones are cut, and counted.
-        device: `cuda`, `cuda:1`, `cpu`, ...; None is the GPU where there is one.
-        dtype: Type of the weights; None is bfloat16 on a GPU that has it, else float32. Pooling and
-            normalisation are in float32.
-        batch_tokens: Tokens of a batch, padding included; None is a default for the device. It is
-            halved, and the batch tried again, when memory runs out.
+        max_length: Longest text in tokens; longer texts are truncated and counted.
+        device: `cuda`, `cuda:1`, `cpu`, ...; None uses the GPU if there is one.
+        dtype: Dtype of the weights; None is bfloat16 on a GPU that supports it, otherwise float32.
+            Pooling and normalisation are in float32.
+        batch_tokens: Tokens of a batch, including padding; None is a default for the device. When
+            memory runs out, it is halved and the batch is retried.
     """
 
     model: str = MODEL
@@ -65,8 +65,8 @@ class Qwen3Embedder:
         """The space. Reads the model's config.json and tokenizer.json, not its weights.
 
         Raises:
-            InputError: The model's files cannot be had, it is no Qwen3 model, or its vectors are
-                not as wide as the tokenizer of semantic IDs wants them.
+            InputError: The model's files cannot be found or downloaded, it is not a Qwen3 model,
+                or its vectors do not have the width that the tokenizer of semantic IDs needs.
         """
         return self._space
 
@@ -75,11 +75,11 @@ class Qwen3Embedder:
         config = json.loads(self._files.path("config.json").read_bytes())
         kind, width = config.get("model_type"), config.get("hidden_size")
         if kind != "qwen3":
-            raise InputError(f"{self.model}: a model of type {kind!r}, and not qwen3. Use {MODEL}.")
+            raise InputError(f"{self.model}: the model type is {kind!r}, not qwen3. Use {MODEL}.")
         if width != EMBEDDING_DIM:
             raise InputError(
-                f"{self.model}: its vectors are {width} wide, and the tokenizer of semantic IDs "
-                f"wants {EMBEDDING_DIM}. Use {MODEL}, or another Qwen3 model of that width."
+                f"{self.model}: its vectors are {width} wide, but the tokenizer of semantic IDs "
+                f"needs {EMBEDDING_DIM}. Use {MODEL}, or another Qwen3 model of that width."
             )
         return EmbeddingSpace(
             embedder="qwen3",
@@ -95,7 +95,7 @@ class Qwen3Embedder:
         """Embed texts.
 
         Raises:
-            InputError: The model does not fit into memory, or is not what it should be.
+            InputError: The model does not fit into memory, or fails a check.
         """
         different, which = distinct(texts)
         vectors = np.empty((len(different), self.space.dimension), np.float32)
@@ -118,19 +118,19 @@ class Qwen3Embedder:
         return Embedded(vectors, tokens, padded_tokens, truncated=int(cut[which].sum()))
 
     def count_tokens(self, texts: Sequence[str]) -> TokenCounts:
-        """Count with the model's own tokenizer; its weights are not read."""
+        """Count with the model's own tokenizer; the weights are not read."""
         tokenized = self._tokenizer.encode(texts)
         return TokenCounts(tokenized.lengths, truncated=int(tokenized.cut.sum()), estimated=False)
 
     def has_weights(self) -> bool:
-        """Whether `embed` finds the weights on this machine; else it downloads them."""
+        """Whether the weights are on this machine; if not, `embed` downloads them."""
         return self._files.has_weights()
 
     def memory(self) -> Memory:
-        """Bytes for the weights and the working memory of a batch, against what is free.
+        """Bytes for the weights and the working memory of a batch, and bytes free.
 
-        On a GPU: those of the host instead, where the weights do not fit into its memory, through
-        which they are loaded.
+        Weights are loaded through the host's memory. If they do not fit there, the figures are
+        those of the host, not of the GPU.
         """
         import torch
         from transformers import AutoConfig, AutoModel
@@ -138,8 +138,8 @@ class Qwen3Embedder:
         config = AutoConfig.from_pretrained(self.model, revision=self._commit)
         with torch.device("meta"):
             parameters = sum(p.numel() for p in AutoModel.from_config(config).parameters())
-        # What is alive at once in a layer: its input twice, queries, keys, values and what comes of
-        # them, and the three parts of its feed-forward network. And the last states in float32.
+        # Alive at once in a layer: its input twice; queries, keys, values and attention output;
+        # and the three parts of its feed-forward network. Plus the last states in float32.
         heads = config.head_dim * 2 * (config.num_attention_heads + config.num_key_value_heads)
         numbers = 2 * config.hidden_size + heads + 3 * config.intermediate_size
         bytes_each = getattr(torch, self._dtype).itemsize
@@ -152,12 +152,12 @@ class Qwen3Embedder:
         return Memory(self._device, needed=weights + batch, free=free_memory(self._device))
 
     def close(self) -> None:
-        """Give the memory of the weights back."""
+        """Free the memory of the weights."""
         if network := self.__dict__.pop("_network", None):
             network.close()
 
     def _batches(self, tokenized: Tokenized) -> Iterator[tuple[slice, np.ndarray]]:
-        """Embed texts that are sorted by length, in batches that fit into the device's memory.
+        """Embed texts sorted by length, in batches that fit into the device's memory.
 
         Yields:
             The rows of a batch and their vectors, float32 (rows, dimension).
@@ -174,13 +174,13 @@ class Qwen3Embedder:
             elif len(batch) > 1:
                 self._budget = len(batch) * longest // 2
                 _log.warning(
-                    "Out of memory on %s at %d texts of %d tokens: trying batches of %d tokens.",
+                    "Out of memory on %s at %d texts of %d tokens: retrying at %d tokens a batch.",
                     *(self._device, len(batch), longest, self._budget),
                 )
             else:
                 raise InputError(
                     f"{self.model}: {self._device} runs out of memory on one text of "
-                    f"{longest} tokens. Set SID_MAX_LENGTH lower than {self.max_length}, or use a "
+                    f"{longest} tokens. Set SID_MAX_LENGTH below {self.max_length}, or use a "
                     "device with more memory."
                 )
 
@@ -190,7 +190,7 @@ class Qwen3Embedder:
 
     @property
     def _commit(self) -> str | None:
-        """The commit whose weights are used; a folder has none."""
+        """The commit whose weights are used; None for a folder."""
         return None if self._files.is_folder else self.space.revision
 
     @cached_property
@@ -217,17 +217,17 @@ class Qwen3Embedder:
 
     @cached_property
     def _budget(self) -> int:
-        """Tokens of a batch; smaller once memory has run out."""
+        """Tokens of a batch; reduced when memory runs out."""
         on_gpu = self._device.startswith("cuda")
         return self.batch_tokens or (BATCH_TOKENS_ON_GPU if on_gpu else BATCH_TOKENS_ON_CPU)
 
     @cached_property
     def _network(self) -> LastTokenModel:
-        """The weights, on the device. Proves itself before it is used.
+        """The weights, on the device. They are checked before use.
 
         Raises:
-            InputError: They do not fit; the tokenizer has ids that the model does not know; a text
-                gets another vector beside a longer one than alone.
+            InputError: They do not fit; the tokenizer has ids that the model does not know; a
+                text's vector changes when a longer text is in its batch.
         """
         memory = self.memory()
         if memory.needed > memory.free:
@@ -241,14 +241,14 @@ class Qwen3Embedder:
         network = LastTokenModel(self.model, self._commit, self._device, self._dtype, pad)
         if self._tokenizer.largest_id >= network.vocabulary:
             raise InputError(
-                f"{self.model}: its tokenizer has ids up to {self._tokenizer.largest_id}, and the "
-                f"model only {network.vocabulary} of them. They do not belong together."
+                f"{self.model}: its tokenizer has ids up to {self._tokenizer.largest_id}, but the "
+                f"model knows only {network.vocabulary}. Use the model's own tokenizer."
             )
         self._prove(network)
         return network
 
     def _prove(self, network: LastTokenModel) -> None:
-        """Padding must not change a vector."""
+        """Check that padding does not change a vector."""
         short, long = self._tokenizer.encode(["test", "test again, and padding beside it"]).ids
         alone, together = network.embed([short]), network.embed([short, long])
         if alone is None or together is None:

@@ -1,7 +1,8 @@
 """The text tokenizer of Qwen3-Embedding: documents to token ids that end with `<|endoftext|>`.
 
-Text is data here: a title that spells a special token gets the tokens of its characters. And the
-end is always there: the vector is read at it, so without it every vector is silently another one.
+Text is data: a title that spells a special token gets the tokens of its characters. The end token
+is always present: the vector is read at its position, so every vector would silently change
+without it.
 """
 
 import logging
@@ -27,9 +28,9 @@ class Tokenized:
     """Token ids of texts.
 
     Attributes:
-        ids: The ids of each text, the last of them that of `<|endoftext|>`.
-        lengths: int64, shape (n,): how many they are.
-        cut: bool, shape (n,): whether the text was longer and its end was cut off.
+        ids: The ids of each text; the last one is that of `<|endoftext|>`.
+        lengths: int64, shape (n,): the number of ids.
+        cut: bool, shape (n,): whether the text was truncated.
     """
 
     ids: list[list[int]]
@@ -37,31 +38,31 @@ class Tokenized:
     cut: np.ndarray
 
     def take(self, rows: np.ndarray) -> "Tokenized":
-        """The same for these rows, in their order."""
+        """The given rows, in the given order."""
         return Tokenized([self.ids[i] for i in rows], self.lengths[rows], self.cut[rows])
 
 
 @dataclass
 class DocumentTokenizer:
-    """Tokenises as the tokenizer.json says, but for two things that it does itself.
+    """Tokenises as tokenizer.json defines, with two exceptions.
 
     No text gets the id of an added token (special tokens, semantic IDs), and `<|endoftext|>` is
-    appended after cutting.
+    appended after truncation.
 
     Attributes:
         path: The tokenizer.json.
-        max_length: Longest sequence in tokens, `<|endoftext|>` among them.
+        max_length: Longest sequence in tokens, including `<|endoftext|>`.
 
     Raises:
-        InputError: The tokenizer does not end a text with `<|endoftext|>`, and not because it adds
-            nothing at all (which is mended here, with a warning).
+        InputError: The tokenizer appends something other than `<|endoftext|>` to a text. If it
+            appends nothing, `<|endoftext|>` is appended here, with a warning.
     """
 
     path: Path
     max_length: int
 
     def encode(self, texts: Sequence[str]) -> Tokenized:
-        """Tokenise texts, on all cores."""
+        """Tokenise texts on all cores."""
         plain, end = self._plain, self.endoftext
         limit = self.max_length - 1
         encodings = plain.encode_batch_fast(list(texts), add_special_tokens=False)
@@ -87,18 +88,18 @@ class DocumentTokenizer:
 
     @cached_property
     def _full(self) -> Tokenizer:
-        """The tokenizer as its file has it."""
+        """The tokenizer as its file defines it."""
         try:
             tokenizer = Tokenizer.from_file(str(self.path))
         except Exception as error:  # the library raises nothing narrower
-            raise InputError(f"{self.path}: not a tokenizer that can be read: {error}") from error
+            raise InputError(f"{self.path}: cannot be read as a tokenizer: {error}") from error
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return tokenizer
 
     @cached_property
     def _plain(self) -> Tokenizer:
-        """The same vocabulary without added tokens: nothing that a text spells is special."""
+        """The same vocabulary without added tokens, so that no text can spell a special token."""
         tokenizer = Tokenizer(self._full.model)
         if self._full.normalizer is not None:
             tokenizer.normalizer = self._full.normalizer
@@ -108,7 +109,7 @@ class DocumentTokenizer:
         return tokenizer
 
     def _prove(self, plain: Tokenizer) -> None:
-        """Compare with the tokenizer's own way, on a text that spells no special token."""
+        """Compare with the tokenizer's own output for a text that spells no special token."""
         if self.max_length < 2:
             raise InputError(f"max_length is {self.max_length}; it must be at least 2 tokens.")
         own = plain.encode(PROBE, add_special_tokens=False).ids
@@ -116,18 +117,18 @@ class DocumentTokenizer:
         if theirs == own:
             _log.warning(
                 "%s does not append %s to a text. It is appended here; other programs that use "
-                "this tokenizer get other vectors.",
+                "this tokenizer get different vectors.",
                 self.path,
                 ENDOFTEXT,
             )
         elif theirs != [*own, self.endoftext]:
             raise InputError(
-                f"{self.path}: tokenises {PROBE!r} as {theirs}, and not as {own} followed by "
+                f"{self.path}: tokenises {PROBE!r} as {theirs}, not as {own} followed by "
                 f"{self.endoftext} ({ENDOFTEXT}). Use the tokenizer of a Qwen3-Embedding model."
             )
         for token_id, token in self._full.get_added_tokens_decoder().items():
             if token.special and token_id in plain.encode(token.content).ids:
                 raise InputError(
                     f"{self.path}: the special token {token.content!r} is part of the plain "
-                    "vocabulary, so that a text could spell it. Use another tokenizer."
+                    "vocabulary, so a text could spell it. Use another tokenizer."
                 )

@@ -1,4 +1,4 @@
-"""Windows and batches: every text once, longest first, the next window ready in time."""
+"""Windows and batches: every text once, longest first, one window ahead of the caller."""
 
 import threading
 
@@ -22,13 +22,13 @@ TEXTS = st.lists(st.text("ab 千🎬", max_size=6), max_size=40)
 
 
 def by_words(texts: list[str]) -> Tokenized:
-    """Tokens that are as many as the words, and one more; the first tells which text it is."""
+    """One token more than there are words; the first token identifies the text."""
     lengths = np.array([len(text.split()) + 1 for text in texts], np.int64)
     return Tokenized([[hash(text)] for text in texts], lengths, lengths > 2)
 
 
 @given(TEXTS)
-def test_distinct_texts_and_which_are_the_same(texts: list[str]) -> None:
+def test_distinct_texts_and_their_indices(texts: list[str]) -> None:
     different, which = distinct(texts)
     assert [different[i] for i in which] == texts
     assert different == list(dict.fromkeys(texts))
@@ -55,7 +55,7 @@ def test_windows_hold_every_text_once_longest_first(
         assert (np.diff(tokenized.lengths) <= 0).all()
 
 
-def test_the_next_window_is_tokenised_while_this_one_is_used(
+def test_the_next_window_is_tokenised_while_the_current_one_is_used(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(batching, "WINDOW_TEXTS", 1)
@@ -69,12 +69,12 @@ def test_the_next_window_is_tokenised_while_this_one_is_used(
     windows = tokenised_windows(["aaa", "bb", "c"], tokenise)
     next(windows)
     assert tokenised[1].wait(timeout=10)
-    assert not tokenised[2].is_set(), "one window ahead, and no more"
+    assert not tokenised[2].is_set(), "no more than one window ahead"
     next(windows)
     assert tokenised[2].wait(timeout=10)
 
 
-def test_an_error_of_the_tokenizer_is_raised_where_it_is_used() -> None:
+def test_an_error_of_the_tokenizer_reaches_the_caller() -> None:
     def tokenise(texts: list[str]) -> Tokenized:
         raise ValueError("no such byte")
 

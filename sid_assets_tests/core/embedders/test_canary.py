@@ -1,4 +1,4 @@
-"""The canary: silent while the embedder is the same, loud when anything behind its name changed."""
+"""The canary: silent while the embedder is the same, loud if anything behind its name changes."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ HASHED = HashingEmbedder().embed(PROBES)
 
 
 class Turned(HashingEmbedder):
-    """The hashing embedder, its vectors turned in a random direction, to a given cosine."""
+    """The hashing embedder with its vectors turned in a random direction, to a given cosine."""
 
     def __init__(self, cosine: float, seed: int) -> None:
         self.cosine, self.seed = cosine, seed
@@ -41,7 +41,7 @@ def stored(small_model: Path) -> dict[str, str]:
     return probe(Qwen3Embedder(str(small_model)))
 
 
-def test_is_small_and_json(stored: dict[str, str]) -> None:
+def test_a_probe_is_small_and_json(stored: dict[str, str]) -> None:
     assert json.loads(json.dumps(stored)) == stored
     assert len(json.dumps(stored)) < 1500
 
@@ -54,23 +54,23 @@ def test_the_same_model_passes_in_other_batches_and_in_bfloat16(
     check_canary(stored, probe(Qwen3Embedder(str(small_model), dtype="bfloat16")))
 
 
-def test_noise_of_rounding_passes_and_more_does_not() -> None:
+def test_rounding_noise_passes_and_more_does_not() -> None:
     before = probe(HashingEmbedder())
     for seed in range(20):
         check_canary(before, probe(Turned(0.999, seed)))
     for seed in range(20):
-        with pytest.raises(InputError, match=r"of 8 probe texts have other ones"):
+        with pytest.raises(InputError, match=r"of 8 probe texts have changed"):
             check_canary(before, probe(Turned(0.995, seed)))
 
 
-def test_another_embedder_is_found(stored: dict[str, str]) -> None:
-    with pytest.raises(InputError, match=r"8 of 8 probe texts have other ones") as stopped:
+def test_another_embedder_is_detected(stored: dict[str, str]) -> None:
+    with pytest.raises(InputError, match=r"8 of 8 probe texts have changed") as stopped:
         check_canary(stored, probe(HashingEmbedder()))
     assert "another SID_EMBEDDING_REVISION" in str(stopped.value)
-    assert "of a folder, which has no revision, another name" in str(stopped.value)
+    assert "a model folder has no revision: rename it" in str(stopped.value)
 
 
-def test_another_pooling_is_found(
+def test_another_pooling_is_detected(
     stored: dict[str, str], small_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def mean_pooling(self: LastTokenModel, ids: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
@@ -82,11 +82,11 @@ def test_another_pooling_is_found(
     embedder = Qwen3Embedder(str(small_model))
     embedder.embed(["a"])
     monkeypatch.setattr(LastTokenModel, "_embed_padded", mean_pooling)
-    with pytest.raises(InputError, match="no longer gives the vectors it gave"):
+    with pytest.raises(InputError, match="no longer gives the same vectors"):
         check_canary(stored, probe(embedder))
 
 
-def test_other_weights_and_coarse_quantisation_are_found(
+def test_other_weights_and_coarse_quantisation_are_detected(
     stored: dict[str, str], small_model: Path, tmp_path: Path
 ) -> None:
     from safetensors.torch import load_file, save_file
@@ -97,7 +97,7 @@ def test_other_weights_and_coarse_quantisation_are_found(
     step = weights[name].abs().max() / 7  # 4 bits, one scale for the whole matrix
     coarse = weights | {name: (weights[name] / step).round() * step}
     save_file(coarse, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(InputError, match="no longer gives the vectors it gave"):
+    with pytest.raises(InputError, match="no longer gives the same vectors"):
         check_canary(stored, probe(Qwen3Embedder(str(folder))))
 
 

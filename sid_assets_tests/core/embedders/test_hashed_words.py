@@ -1,4 +1,4 @@
-"""The hashing embedder: unit vectors for any text, the same whatever is around it."""
+"""The hashing embedder: a unit vector for any text, whatever the texts around it."""
 
 import pickle
 
@@ -10,7 +10,7 @@ from sid_assets.core.schema import EMBEDDING_DIM
 TEXTS = ["The Third Man", "千与千寻", "a", "🎬", "", " \n", "!!!", "<|endoftext|>", "The Third Man"]
 
 
-def test_every_text_gets_a_unit_vector_of_its_own() -> None:
+def test_every_text_gets_a_unit_vector() -> None:
     embedded = HashingEmbedder().embed(TEXTS)
     assert embedded.vectors.shape == (len(TEXTS), EMBEDDING_DIM)
     assert embedded.vectors.dtype == np.float32

@@ -15,19 +15,19 @@ def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_system_has_some_memory_and_not_all_of_it(cgroup: Path) -> None:
+def test_some_of_the_systems_memory_is_free(cgroup: Path) -> None:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     assert 0 < free_memory("cpu") < total
 
 
-def test_a_limit_of_the_container_counts_and_its_page_cache_does_not(cgroup: Path) -> None:
+def test_the_containers_limit_counts_and_its_page_cache_does_not(cgroup: Path) -> None:
     (cgroup / "memory.max").write_text("1000000\n")
     (cgroup / "memory.current").write_text("900000\n")
     (cgroup / "memory.stat").write_text("anon 100000\ninactive_file 150000\nactive_file 50000\n")
     assert free_memory("cpu") == 300_000
 
 
-def test_no_limit_is_no_limit(cgroup: Path) -> None:
+def test_max_means_no_limit(cgroup: Path) -> None:
     without = free_memory("cpu")
     (cgroup / "memory.max").write_text("max\n")
     assert free_memory("cpu") == pytest.approx(without, rel=0.2)

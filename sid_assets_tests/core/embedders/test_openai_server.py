@@ -1,4 +1,4 @@
-"""A server with the OpenAI API gives the vectors of the model in process, whatever happens."""
+"""A server with the OpenAI API gives the same vectors as the model in this process."""
 
 import pickle
 import time
@@ -31,7 +31,7 @@ TEXTS = [
 @pytest.fixture(autouse=True)
 def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
-    monkeypatch.chdir(tmp_path)  # no .env of a developer
+    monkeypatch.chdir(tmp_path)  # not the developer's .env
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def expected(in_process: Qwen3Embedder) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def model(in_process: Qwen3Embedder) -> Callable[[Sequence[Any]], np.ndarray]:
-    """What a server does: embeds texts, or token ids as they are."""
+    """What a server does: embed texts, or token ids as they are."""
 
     def embed(inputs: Sequence[Any]) -> np.ndarray:
         if isinstance(inputs[0], str):
@@ -93,7 +93,7 @@ def test_gives_the_vectors_of_the_model_in_process(
 
 
 @pytest.mark.parametrize("fault", ["429", "500", "cut", "cut in the body", "stall"])
-def test_faults_that_pass_change_nothing(
+def test_temporary_faults_change_nothing(
     small_model: Path,
     model: Callable[[Sequence[Any]], np.ndarray],
     expected: np.ndarray,
@@ -119,21 +119,21 @@ def test_many_faults_of_all_kinds_change_nothing(
     assert cosines(embedded.vectors, expected).min() >= 0.9999
 
 
-def test_a_fault_that_stays_is_an_error(
+def test_a_permanent_fault_is_an_error(
     small_model: Path, model: Callable[[Sequence[Any]], np.ndarray]
 ) -> None:
     with EmbeddingServer(model, faults=["500"] * 1000) as server:
         embedder = client(server, small_model, patience=0.3, requests=2)
-        with pytest.raises(InputError, match=r"127\.0\.0\.1.*worker died.*See that the server"):
+        with pytest.raises(InputError, match=r"127\.0\.0\.1.*worker died.*Check that the server"):
             embedder.embed(TEXTS)
         embedder.close()
     sent = {str(request["input"]) for request in server.requests}
-    assert len(sent) <= 4, "requests that were waiting are not sent after an error"
+    assert len(sent) <= 4, "no request is sent after an error"
     assert len(server.requests) > len(sent)
 
 
 @pytest.mark.parametrize("fault", ["429", "cut"])
-def test_a_fault_may_last_longer_than_a_few_tries(
+def test_a_fault_may_last_longer_than_a_few_retries(
     small_model: Path,
     model: Callable[[Sequence[Any]], np.ndarray],
     monkeypatch: pytest.MonkeyPatch,
@@ -147,22 +147,22 @@ def test_a_fault_may_last_longer_than_a_few_tries(
         assert len(embedder.embed(["pen"]).vectors) == 1
         embedder.close()
     assert len(server.requests) == 21
-    assert caplog.text.count("Trying again") == 1
+    assert caplog.text.count("Retrying for") == 1
 
 
-def test_a_server_that_stalls_is_given_up_in_time(
+def test_retries_of_a_stalling_server_stop_in_time(
     small_model: Path, model: Callable[[Sequence[Any]], np.ndarray]
 ) -> None:
     with EmbeddingServer(model, faults=["stall"] * 20) as server:
         embedder = client(server, small_model, timeout=0.1, patience=0.5)
         started = time.monotonic()
-        with pytest.raises(InputError, match=r"timed out.*See that the server"):
+        with pytest.raises(InputError, match=r"timed out.*Check that the server"):
             embedder.embed(["pen"])
         embedder.close()
         assert time.monotonic() - started < 1.5
 
 
-def test_an_error_that_stays_does_not_wait_for_requests_that_try_again(
+def test_a_permanent_error_does_not_wait_for_retries(
     small_model: Path,
     model: Callable[[Sequence[Any]], np.ndarray],
     monkeypatch: pytest.MonkeyPatch,
@@ -180,7 +180,7 @@ def test_an_error_that_stays_does_not_wait_for_requests_that_try_again(
 def test_no_server_is_an_error(small_model: Path) -> None:
     with EmbeddingServer(lambda texts: np.zeros((0, 4096))) as server:
         embedder = client(server, small_model, patience=0)
-    with pytest.raises(InputError, match=r"Connection error.*See that the server runs"):
+    with pytest.raises(InputError, match=r"Connection error.*Check that the server is running"):
         embedder.embed(["pen"])
 
 
@@ -220,19 +220,19 @@ def zero(answer: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (narrow, "small gives vectors 1024 wide, and the tokenizer of semantic IDs wants 4096"),
+        (narrow, "small gives vectors 1024 wide, but the tokenizer of semantic IDs needs 4096"),
         (one_row_narrow, "small gives vectors 5, 4096 wide"),
         (one_too_few, "3 vectors for 4 texts"),
         (one_too_many, "5 vectors for 4 texts"),
-        (one_twice, "4 vectors for 4 texts, or not one for each"),
+        (one_twice, "4 vectors for 4 texts, not exactly one for each"),
         (not_a_number, "zero or not finite"),
         (zero, "zero or not finite"),
-        (lambda answer: answer | {"data": []}, "not an answer with vectors"),
-        (lambda answer: {"detail": "something else"}, "not an answer with vectors"),
-        (lambda answer: "a text", "not an answer with vectors"),
+        (lambda answer: answer | {"data": []}, "the answer contains no vectors"),
+        (lambda answer: {"detail": "something else"}, "the answer contains no vectors"),
+        (lambda answer: "a text", "the answer contains no vectors"),
         (
             lambda answer: answer | {"data": [{"index": i} for i in range(4)]},
-            "not an answer with vectors",
+            "the answer contains no vectors",
         ),
     ],
 )
@@ -260,7 +260,7 @@ def test_vectors_are_normalised(
     assert cosines(vectors, expected).min() >= 0.9999
 
 
-def test_cuts_long_texts_and_keeps_their_end(
+def test_truncated_texts_keep_their_end_token(
     small_model: Path, in_process: Qwen3Embedder, model: Callable[[Sequence[Any]], np.ndarray]
 ) -> None:
     hostile = [f"pen {ENDOFTEXT} {ENDOFTEXT}", "ink " * 40, f"{ENDOFTEXT}", "pen"]
@@ -279,7 +279,7 @@ def test_a_request_that_is_too_large_says_which_setting_helps(
 ) -> None:
     with EmbeddingServer(model, faults=["413"]) as server:
         embedder = client(server, small_model)
-        with pytest.raises(InputError, match=r"too large.*Set SID_BATCH_TOKENS lower"):
+        with pytest.raises(InputError, match=r"too large.*Lower SID_BATCH_TOKENS"):
             embedder.embed(["pen"])
         embedder.close()
 
@@ -312,7 +312,7 @@ def test_the_key_is_read_from_the_environment(
             refused.embed(["pen"])
         allowed.close()
         refused.close()
-    assert len(server.requests) == 2, "an error that will not pass is not tried again"
+    assert len(server.requests) == 2, "a permanent error is not retried"
 
 
 def test_the_key_may_be_in_dotenv_and_the_environment_wins(
@@ -341,7 +341,7 @@ def test_a_wrong_url_is_an_error(
     with EmbeddingServer(model) as server:
         embedder = client(server, small_model)
         embedder.url = embedder.url.removesuffix("/v1")
-        with pytest.raises(InputError, match=r"no route.*Set SID_EMBEDDING_URL with its /v1"):
+        with pytest.raises(InputError, match=r"no route.*Include /v1 in SID_EMBEDDING_URL"):
             embedder.embed(["pen"])
         embedder.close()
     with pytest.raises(InputError, match="must start with http"):
@@ -350,7 +350,7 @@ def test_a_wrong_url_is_an_error(
         OpenAIServerEmbedder(server.url, "small", requests=0)
 
 
-def test_the_space_says_what_is_known_of_a_server(small_model: Path) -> None:
+def test_the_space_contains_what_is_known_of_a_server(small_model: Path) -> None:
     here = OpenAIServerEmbedder("http://a/v1", "small", tokenizer=str(small_model))
     there = OpenAIServerEmbedder("http://b/v1", "small", tokenizer=str(small_model))
     assert here.space == there.space, "a server may move"
@@ -372,6 +372,6 @@ def test_tokens_are_counted_or_estimated(small_model: Path, in_process: Qwen3Emb
     assert estimated.lengths.tolist()[:3] == [7, 5, 2]
 
 
-def test_no_texts_ask_nothing(small_model: Path) -> None:
+def test_no_texts_need_no_request(small_model: Path) -> None:
     embedder = OpenAIServerEmbedder("http://127.0.0.1:1/v1", "small", tokenizer=str(small_model))
     assert embedder.embed([]).vectors.shape == (0, 4096)

@@ -1,4 +1,4 @@
-"""Qwen3Embedder on a small model: the vectors of sentence-transformers, whatever the batches."""
+"""Qwen3Embedder on a small model gives the vectors of sentence-transformers, in any batches."""
 
 import json
 import os
@@ -31,7 +31,7 @@ SAME = 0.99999
 
 
 def texts_of_mixed_length_and_script() -> list[str]:
-    """200 texts: English, Chinese, emoji, empty; from no to some hundred tokens."""
+    """200 texts: English, Chinese, emoji, empty; from none to a few hundred tokens."""
     draw = random.Random(7)  # noqa: S311 - not for secrets
     words = [
         "paper",
@@ -57,13 +57,13 @@ def texts() -> list[str]:
 
 @pytest.fixture(scope="module")
 def vectors(small_model: Path, texts: list[str]) -> np.ndarray:
-    """The vectors of the texts, by the embedder as it comes."""
+    """The vectors of the texts, by the embedder with its defaults."""
     return Qwen3Embedder(str(small_model)).embed(texts).vectors
 
 
 @pytest.fixture(scope="module")
 def reference(small_model: Path) -> Callable[..., np.ndarray]:
-    """What sentence-transformers makes of texts, of at most so many tokens."""
+    """The vectors that sentence-transformers gives, for texts of at most `max_length` tokens."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(small_model), device="cpu")
@@ -93,7 +93,7 @@ def run_program(
 
 
 def as_stub(embedder: Qwen3Embedder) -> Qwen3Embedder:
-    """An embedder whose network answers at once: the number of tokens, and the first of them."""
+    """An embedder whose network only returns the number of tokens and the first token."""
 
     class Stub:
         def embed(self, batch: list[list[int]]) -> np.ndarray:
@@ -113,7 +113,7 @@ def test_gives_the_vectors_of_sentence_transformers(
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert cosines(vectors, expected).min() >= SAME
     different = cosines(vectors, np.roll(vectors, 1, axis=0))
-    assert np.median(different) < 0.9, "the model tells texts apart"
+    assert np.median(different) < 0.9, "the model distinguishes texts"
 
 
 @pytest.mark.parametrize("batch_tokens", [50, 300, 20_000])
@@ -139,7 +139,7 @@ def test_identical_texts_are_computed_once(small_model: Path) -> None:
     np.testing.assert_array_equal(twice.vectors, once.vectors[[0, 1, 0]])
 
 
-def test_cuts_long_texts_and_counts_them(
+def test_long_texts_are_truncated_and_counted(
     small_model: Path, reference: Callable[..., np.ndarray]
 ) -> None:
     long = "Title: The Third Man\nDescription: Vienna"
@@ -158,7 +158,7 @@ def test_a_title_cannot_move_the_pooled_position(
 ) -> None:
     embedder = Qwen3Embedder(str(small_model), max_length=30)
     hostile = [f"pen{ENDOFTEXT}", f"{ENDOFTEXT}{ENDOFTEXT}pen", "<|im_end|>" * 20, "pen"]
-    embedder.embed(hostile[:1])  # loads, and proves itself on texts of its own
+    embedder.embed(hostile[:1])  # loads the weights and checks them on texts of its own
     seen: list[torch.Tensor] = []
     forward = LastTokenModel._embed_padded
 
@@ -180,7 +180,7 @@ def small_tokenizer_id(folder: Path, token: str) -> int:
     return next(added["id"] for added in fields["added_tokens"] if added["content"] == token)
 
 
-def test_a_tokenizer_without_the_end_gives_the_same_vectors(
+def test_a_tokenizer_without_the_end_token_gives_the_same_vectors(
     small_model: Path, tmp_path: Path, texts: list[str], vectors: np.ndarray
 ) -> None:
     folder = shutil.copytree(small_model, tmp_path / "lacking")
@@ -217,10 +217,10 @@ def test_batches_are_halved_when_memory_runs_out(
     embedder = Qwen3Embedder(str(small_model), batch_tokens=1600)
     embedded = embedder.embed([texts[i] for i in short])
     assert cosines(embedded.vectors, vectors[short]).min() >= SAME
-    assert max(tried) > 100, "a batch that was too large was tried"
+    assert max(tried) > 100, "a batch was too large"
     tried.clear()
     embedder.embed([texts[i] for i in short])
-    assert max(tried) <= 100, "what was learnt of the device is kept"
+    assert max(tried) <= 100, "the smaller batch size is kept"
 
 
 def test_one_text_that_does_not_fit_is_an_error(
@@ -233,11 +233,11 @@ def test_one_text_that_does_not_fit_is_an_error(
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(LastTokenModel, "_embed_padded", full_device)
-    with pytest.raises(InputError, match=r"one text of 3 tokens\. Set SID_MAX_LENGTH lower"):
+    with pytest.raises(InputError, match=r"one text of 3 tokens\. Set SID_MAX_LENGTH below"):
         embedder.embed(["pen", "a", "of"])
 
 
-def test_other_errors_of_the_device_are_not_taken_for_a_lack_of_memory(
+def test_other_device_errors_are_not_mistaken_for_a_lack_of_memory(
     small_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedder = Qwen3Embedder(str(small_model))
@@ -251,7 +251,7 @@ def test_other_errors_of_the_device_are_not_taken_for_a_lack_of_memory(
         embedder.embed(["a"])
 
 
-def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(
+def test_a_model_that_does_not_fit_is_rejected_before_its_weights_are_read(
     small_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def must_not_load(self: LastTokenModel, *args: object) -> None:
@@ -263,7 +263,7 @@ def test_a_model_that_does_not_fit_is_refused_before_its_weights_are_read(
         Qwen3Embedder(str(small_model)).embed(["a"])
 
 
-def test_memory_needed_is_that_of_weights_and_batch(small_model: Path) -> None:
+def test_memory_is_needed_for_weights_and_a_batch(small_model: Path) -> None:
     weights = (small_model / "model.safetensors").stat().st_size
     one: dict[str, Any] = {"batch_tokens": 1, "max_length": 2}
     full = Qwen3Embedder(str(small_model), **one).memory()
@@ -274,7 +274,7 @@ def test_memory_needed_is_that_of_weights_and_batch(small_model: Path) -> None:
     assert full.needed == pytest.approx(weights, rel=0.02)
     assert half.needed == pytest.approx(weights / 2, rel=0.02)
     assert larger.needed > full.needed + 1000 * 4096 * 4
-    assert longer.needed == larger.needed, "a text of so many tokens is a batch of its own"
+    assert longer.needed == larger.needed, "a text of 1000 tokens is a batch of its own"
     assert full.free > 0
 
 
@@ -296,7 +296,7 @@ def test_weights_pass_through_the_hosts_memory_to_a_gpu(
         embedder.embed(["a"])
 
 
-def test_memory_needed_by_the_model_of_8_billion_parameters(tmp_path: Path) -> None:
+def test_memory_needed_by_the_8b_model(tmp_path: Path) -> None:
     Qwen3Config(
         vocab_size=151_665,
         hidden_size=4096,
@@ -318,15 +318,15 @@ def test_another_width_is_an_error_that_names_both(tmp_path: Path) -> None:
     tokenizer = small_tokenizer()
     folder = save_tokenizer(tokenizer, tmp_path / "narrow")
     save_model(folder, tokenizer, hidden_size=1024)
-    with pytest.raises(InputError, match=r"1024 wide.* wants 4096"):
+    with pytest.raises(InputError, match=r"1024 wide.* needs 4096"):
         _ = Qwen3Embedder(str(folder)).space
-    with pytest.raises(InputError, match=r"1024 wide.* wants 4096"):
+    with pytest.raises(InputError, match=r"1024 wide.* needs 4096"):
         Qwen3Embedder(str(folder)).embed(["a"])
 
 
 def test_another_kind_of_model_is_an_error(small_model: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert", "hidden_size": 4096}')
-    with pytest.raises(InputError, match="of type 'bert', and not qwen3"):
+    with pytest.raises(InputError, match="type is 'bert', not qwen3"):
         _ = Qwen3Embedder(str(tmp_path)).space
 
 
@@ -335,11 +335,11 @@ def test_a_tokenizer_of_another_model_is_an_error(
 ) -> None:
     folder = shutil.copytree(small_model, tmp_path / "mixed")
     shutil.copy(real_tokenizer / "tokenizer.json", folder)
-    with pytest.raises(InputError, match=r"ids up to 151643, and the model only \d+"):
+    with pytest.raises(InputError, match=r"ids up to 151643, but the model knows only \d+"):
         Qwen3Embedder(str(folder)).embed(["a"])
 
 
-def test_attention_that_ignores_padding_is_found_at_load(
+def test_attention_that_ignores_padding_is_detected_on_loading(
     small_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forward = LastTokenModel._embed_padded
@@ -364,7 +364,7 @@ def test_vectors_that_are_not_finite_are_an_error(
         embedder.embed(["a", "b"])
 
 
-def test_a_device_that_is_not_there_is_an_error(small_model: Path) -> None:
+def test_a_missing_device_is_an_error(small_model: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(InputError, match="SID_DEVICE=cuda: torch finds no GPU"):
@@ -393,7 +393,7 @@ def test_the_space_is_known_without_torch(small_model: Path) -> None:
     assert run.stdout.split() == [Qwen3Embedder(str(small_model)).space.digest]
 
 
-def test_the_space_of_a_folder_follows_its_files_and_not_its_place(
+def test_the_space_of_a_folder_depends_on_its_files_not_its_path(
     small_model: Path, tmp_path: Path
 ) -> None:
     space = Qwen3Embedder(str(small_model)).space
@@ -406,7 +406,7 @@ def test_the_space_of_a_folder_follows_its_files_and_not_its_place(
     assert Qwen3Embedder(str(moved)).space.tokenizer_revision == space.tokenizer_revision
 
 
-def test_whether_weights_are_here(small_model: Path, tmp_path: Path) -> None:
+def test_whether_weights_are_on_this_machine(small_model: Path, tmp_path: Path) -> None:
     assert Qwen3Embedder(str(small_model)).has_weights()
     shards = {f"layer.{n}": f"model-{n}-of-2.safetensors" for n in (1, 2)}
     shutil.copy(small_model / "config.json", tmp_path)
@@ -426,7 +426,7 @@ def test_a_folder_has_no_revision(small_model: Path) -> None:
 
 @pytest.fixture
 def hub_cache(small_model: Path, tmp_path: Path) -> dict[str, str]:
-    """The environment of a machine without a network, whose hub cache has the model at v1."""
+    """The environment of a machine without a network whose hub cache contains the model at v1."""
     repository = tmp_path / "hub" / "models--org--small"
     commit = "0123456789abcdef0123456789abcdef01234567"
     shutil.copytree(small_model, repository / "snapshots" / commit)
@@ -448,7 +448,7 @@ def test_a_revision_of_a_hub_model_is_resolved_to_its_commit(hub_cache: dict[str
     assert run.stdout.split() == ["org/small", commit, commit, "1"]
 
 
-def test_a_model_that_cannot_be_had_is_an_error(hub_cache: dict[str, str]) -> None:
+def test_a_model_that_cannot_be_downloaded_is_an_error(hub_cache: dict[str, str]) -> None:
     program = (
         "from sid_assets.core.embedders.qwen3 import Qwen3Embedder;"
         "from sid_assets.core.errors import InputError\n"
@@ -456,11 +456,11 @@ def test_a_model_that_cannot_be_had_is_an_error(hub_cache: dict[str, str]) -> No
         "except InputError as error: print(error)"
     )
     run = run_program(program, env=hub_cache)
-    assert run.stdout.startswith("org/small at revision 'v2': config.json can neither be found")
+    assert run.stdout.startswith("org/small at revision 'v2': config.json cannot be found")
 
 
 @pytest.mark.parametrize("batch_tokens", [BATCH_TOKENS_ON_CPU, 2048, BATCH_TOKENS_ON_GPU])
-def test_texts_of_a_length_share_a_batch(small_model: Path, batch_tokens: int) -> None:
+def test_texts_of_similar_length_share_a_batch(small_model: Path, batch_tokens: int) -> None:
     folder = os.environ.get("SID_TEST_DATA")
     if not folder:
         pytest.skip("SID_TEST_DATA does not name the folder with the real catalogs")
@@ -475,7 +475,7 @@ def test_texts_of_a_length_share_a_batch(small_model: Path, batch_tokens: int) -
     assert embedded.tokens == embedder.count_tokens(list(dict.fromkeys(texts))).lengths.sum()
 
 
-def test_order_is_kept_over_many_windows(small_model: Path) -> None:
+def test_order_is_kept_across_windows(small_model: Path) -> None:
     texts = [f"{i} " * (i % 7) for i in range(5000)]
     embedder = as_stub(Qwen3Embedder(str(small_model)))
     lengths = embedder.count_tokens(texts).lengths

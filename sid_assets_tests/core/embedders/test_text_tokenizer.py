@@ -1,4 +1,4 @@
-"""Tokens of documents: the ids Qwen's own tokenizer gives, with an end that nothing can move."""
+"""Tokens of documents: the ids of Qwen's own tokenizer, and an end token that no text can move."""
 
 import json
 import logging
@@ -53,7 +53,7 @@ def qwen(real_tokenizer: Path) -> DocumentTokenizer:
 
 @pytest.fixture(scope="module")
 def with_sids(real_tokenizer: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The vocabulary of OneRec's models, or the start of it."""
+    """A vocabulary like that of OneRec's models, with a few semantic IDs."""
     tokenizer = Tokenizer.from_file(str(real_tokenizer / "tokenizer.json"))
     sids = [f"<s_{layer}_{code}>" for layer in "abc" for code in range(4)]
     tokenizer.add_tokens([*sids, "<|sid_begin|>", "<|sid_end|>"])
@@ -76,7 +76,7 @@ def test_ordinary_text_gets_the_ids_of_the_tokenizer_itself(
 
 
 @pytest.mark.parametrize("vocabulary", ["real_tokenizer", "with_sids"])
-def test_text_that_spells_a_token_is_text(vocabulary: str, request: pytest.FixtureRequest) -> None:
+def test_a_token_in_a_text_is_text(vocabulary: str, request: pytest.FixtureRequest) -> None:
     path = request.getfixturevalue(vocabulary)
     path = path if path.is_file() else path / "tokenizer.json"
     reference = Tokenizer.from_file(str(path))
@@ -87,7 +87,7 @@ def test_text_that_spells_a_token_is_text(vocabulary: str, request: pytest.Fixtu
         assert reference.decode(ids[:-1], skip_special_tokens=False) == text
 
 
-def test_cutting_keeps_the_end(real_tokenizer: Path, qwen: DocumentTokenizer) -> None:
+def test_truncation_keeps_the_end_token(real_tokenizer: Path, qwen: DocumentTokenizer) -> None:
     text = "one two three four five 六七八九十"
     whole = qwen.encode([text]).ids[0]
     for limit in (2, 3, len(whole) - 1, len(whole), len(whole) + 1):
@@ -99,7 +99,7 @@ def test_cutting_keeps_the_end(real_tokenizer: Path, qwen: DocumentTokenizer) ->
         assert tokenized.cut.tolist() == [limit < len(whole), False]
 
 
-def test_an_end_that_the_file_lacks_is_added_with_a_warning(
+def test_a_missing_end_token_is_appended_with_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     save_tokenizer(small_tokenizer(), tmp_path / "good")
@@ -113,7 +113,7 @@ def test_an_end_that_the_file_lacks_is_added_with_a_warning(
     assert "does not append <|endoftext|>" in caplog.text
 
 
-def test_truncation_and_padding_in_the_file_do_not_count(tmp_path: Path) -> None:
+def test_truncation_and_padding_in_the_file_are_ignored(tmp_path: Path) -> None:
     path = save_tokenizer(small_tokenizer(), tmp_path) / "tokenizer.json"
     expected = DocumentTokenizer(path, 100).encode(["a longer text", "a"]).ids
     tokenizer = Tokenizer.from_file(str(path))
@@ -123,7 +123,7 @@ def test_truncation_and_padding_in_the_file_do_not_count(tmp_path: Path) -> None
     assert DocumentTokenizer(path, 100).encode(["a longer text", "a"]).ids == expected
 
 
-def test_another_end_is_an_error(tmp_path: Path) -> None:
+def test_another_end_token_is_an_error(tmp_path: Path) -> None:
     path = save_tokenizer(small_tokenizer(), tmp_path) / "tokenizer.json"
     fields = json.loads(path.read_text())
     template = fields["post_processor"]["processors"][1]
@@ -144,14 +144,14 @@ def test_a_special_token_that_text_can_spell_is_an_error(tmp_path: Path) -> None
         DocumentTokenizer(path, 100).encode(["a"])
 
 
-def test_files_that_are_no_tokenizer_for_this_are_errors(tmp_path: Path) -> None:
+def test_unsuitable_files_are_errors(tmp_path: Path) -> None:
     no_end = tmp_path / "no_end.json"
     small_tokenizer().save(str(no_end))
     with pytest.raises(InputError, match=r"no token <\|endoftext\|>"):
         DocumentTokenizer(no_end, 100).encode(["a"])
     broken = tmp_path / "broken.json"
     broken.write_text("{}")
-    with pytest.raises(InputError, match=r"broken\.json: not a tokenizer"):
+    with pytest.raises(InputError, match=r"broken\.json: cannot be read as a tokenizer"):
         DocumentTokenizer(broken, 100).encode(["a"])
     path = save_tokenizer(small_tokenizer(), tmp_path / "fine") / "tokenizer.json"
     with pytest.raises(InputError, match="max_length is 1"):
