@@ -1,4 +1,4 @@
-"""The graph with an embedder that is not the demo's."""
+"""The graph with embedders other than the demo's."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,7 +70,7 @@ def test_a_server_needs_a_url(tmp_path: Path) -> None:
     assert "SID_EMBEDDING_URL is not set" in failure_message(result)
 
 
-def test_item_texts_tells_the_time_by_the_last_run_where_weights_would_be_loaded(
+def test_item_texts_estimates_the_time_from_the_last_run_instead_of_loading_weights(
     tmp_path: Path,
     small_model: Path,  # noqa: F811 - the fixture
     monkeypatch: pytest.MonkeyPatch,
@@ -112,14 +112,14 @@ def test_the_tokenizer_of_a_server_can_be_pinned(
     assert embedder.revision == values.get("embedding_revision", "main")
 
 
-def test_the_tokenizer_of_the_server_itself_cannot_be_pinned(tmp_path: Path) -> None:
+def test_the_servers_own_tokenizer_cannot_be_pinned(tmp_path: Path) -> None:
     values = {"embedder": "openai", "embedding_url": "http://a/v1", "embedding_tokenizer": "server"}
     make_embedder(settings_for(tmp_path, **values))
     with pytest.raises(InputError, match="SID_EMBEDDING_TOKENIZER_REVISION=b2 pins nothing"):
         make_embedder(settings_for(tmp_path, **values, embedding_tokenizer_revision="b2"))
 
 
-def test_batches_and_requests_are_as_large_and_as_many_as_is_set(tmp_path: Path) -> None:
+def test_settings_decide_the_size_of_batches_and_the_number_of_requests(tmp_path: Path) -> None:
     server = {"embedder": "openai", "embedding_url": "http://a/v1"}
     sizes = {"batch_tokens": "300", "embedding_requests": "3"}
     usual = make_embedder(settings_for(tmp_path, **server))
@@ -135,7 +135,7 @@ def test_batches_and_requests_are_as_large_and_as_many_as_is_set(tmp_path: Path)
     assert (in_process.batch_tokens, device_decides.batch_tokens) == (300, None)
 
 
-def test_an_embedder_that_fails_gives_its_memory_back(
+def test_a_failing_embedder_releases_its_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(self: HashingEmbedder, texts: Sequence[str]) -> None:
@@ -154,7 +154,7 @@ def test_an_embedder_that_fails_gives_its_memory_back(
 
 
 def write_vectors(folder: Path, texts: dict[int, str]) -> np.ndarray:
-    """Vectors of somebody else, one for each pid, close to what the hashing embedder gives."""
+    """Vectors made elsewhere, one for each pid, close to those of the hashing embedder."""
     vectors = HashingEmbedder().embed(list(texts.values())).vectors
     vectors += np.random.default_rng(1).normal(scale=1e-5, size=vectors.shape)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -163,7 +163,7 @@ def write_vectors(folder: Path, texts: dict[int, str]) -> np.ndarray:
     return vectors
 
 
-def test_vectors_that_exist_already_are_adopted(tmp_path: Path) -> None:
+def test_existing_vectors_are_adopted(tmp_path: Path) -> None:
     write_catalog(tmp_path / "catalog.parquet")
     assert materialize(settings_for(tmp_path), "item_texts").success
     texts = table(settings_for(tmp_path), "item_texts").set_index("pid").text
@@ -195,7 +195,7 @@ def test_vectors_that_exist_already_are_adopted(tmp_path: Path) -> None:
         ('{"model": "Qwen/Qwen3-Embedding-8B"}', "another embedding space"),
     ],
 )
-def test_vectors_of_another_space_are_refused(tmp_path: Path, space: str, words: str) -> None:
+def test_vectors_of_another_space_are_rejected(tmp_path: Path, space: str, words: str) -> None:
     write_catalog(tmp_path / "catalog.parquet")
     write_vectors(tmp_path, {1: "one", 2: "two"})
     settings = settings_for(

@@ -1,4 +1,4 @@
-"""What a refresh would do and cost, before it does it."""
+"""The plan: what a refresh would do and cost, before it runs."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -19,10 +19,10 @@ from sid_assets.core.store.versions import Store
 CALIBRATION_SECONDS = 2.0
 
 BYTES_PER_ROW = EMBEDDING_DIM * 4 + 64
-"""Of `item_embeddings` on disk: the vector as it is, pid and hashes."""
+"""Size of a row of `item_embeddings` on disk: the uncompressed vector, pid and hashes."""
 
 COPIES_OF_ADOPTED = 2
-"""Of an adopted vector until the commit: in a sorted run, and staged."""
+"""Copies of an adopted vector before the commit: one in a sorted run, one in the draft."""
 
 
 @dataclass(frozen=True)
@@ -30,26 +30,26 @@ class Plan:
     """What a refresh would do.
 
     Attributes:
-        changes: Items that are new, changed, removed and unchanged. Nothing is known of removed
-            ones where the pids of the version before are of another type.
-        staged: New and changed items whose vectors an unfinished run left; they are taken over.
-        afresh: Why no vector of the version before can be taken over; "" where they can.
+        changes: Items that are new, changed, removed and unchanged. Removed items are unknown if
+            the pids of the previous version are of another type.
+        staged: New and changed items whose vectors are in an unfinished draft; they are reused.
+        afresh: Why no vector of the previous version can be reused; "" if they can.
         texts: Texts to embed.
         characters: Characters of these texts.
-        tokens: Tokens of these texts, each cut to the longest that the embedder takes.
-        tokens_counted: Whether tokens are counted; else they are estimated from `sample`.
-        seconds: Time to embed on this device, from a calibration; None where none was made.
-        memory: What the embedder needs and what its device has free; None where it does not matter.
-        disk_needed: Bytes of the new version of the vectors, and of adopted ones on their way,
-            without what an unfinished run of the same texts has staged of them.
-        disk_free: Bytes free where it goes; None on an object store.
+        tokens: Tokens of these texts, after truncation.
+        tokens_counted: Whether tokens are counted; if not, they are estimated from `sample`.
+        seconds: Time to embed on this device, from a calibration; None without one.
+        memory: What the embedder needs and what its device has free; None if it does not matter.
+        disk_needed: Bytes of the new version of the vectors and of adopted vectors before the
+            commit, less what an unfinished draft for the same texts already contains.
+        disk_free: Bytes free at the destination; None on an object store.
         sample: Some of the texts to embed, spread over all of them.
         adopted: New items whose vectors are adopted from files; they are not among the texts to
             embed.
-        cut: Texts to embed that are longer than `max_length`; counted or estimated as tokens are.
-            None where the server cuts them, and does not say so.
-        max_length: Longest text in tokens that the embedder takes (0: no limit, or not known).
-        unmeasured: Why no time was measured, though somebody wanted to know it; else "".
+        cut: Texts to embed that are longer than `max_length` and get truncated; counted or
+            estimated like tokens. None if the server truncates texts, which it does not report.
+        max_length: Longest text in tokens that the embedder accepts (0: no limit, or unknown).
+        unmeasured: Why the time was not measured although it was requested; otherwise "".
     """
 
     changes: Changes
@@ -71,11 +71,11 @@ class Plan:
 
     @property
     def fits_disk(self) -> bool:
-        """Whether the new version fits beside what is there."""
+        """Whether the new version fits on the disk, beside the current one."""
         return self.disk_free is None or self.disk_needed <= self.disk_free
 
     def describe(self) -> str:
-        """The plan in words, a line for each subject."""
+        """The plan as text, one line per subject."""
         lines = [f"The refresh: {self.changes.describe()}."]
         if self.afresh:
             lines.append(f"Starts afresh: {self.afresh}.")
@@ -90,9 +90,10 @@ class Plan:
         if self.cut:
             about = "" if self.tokens_counted else "about "
             share = f"{self.cut / self.texts:.2%}"
-            lines.append(f"Cut to {self.max_length:,} tokens: {about}{self.cut:,} texts ({share}).")
+            limit = f"{self.max_length:,} tokens"
+            lines.append(f"Truncated to {limit}: {about}{self.cut:,} texts ({share}).")
         elif self.cut is None:
-            lines.append("Which texts are too long is not known here: the server cuts them.")
+            lines.append("Truncated texts: unknown, because the server truncates them.")
         if self.seconds is not None:
             lines.append(f"Time on this device: about {_duration(self.seconds)}.")
         elif self.unmeasured:
@@ -108,7 +109,7 @@ class Plan:
         return "\n".join(lines)
 
     def metadata(self) -> dict[str, Any]:
-        """The figures, for the UI."""
+        """The figures for the UI."""
         figures: dict[str, Any] = {f"plan_items_{k}": n for k, n in asdict(self.changes).items()}
         figures |= {"plan_texts_to_embed": self.texts, "plan_tokens": self.tokens}
         if self.cut is not None:
@@ -130,23 +131,23 @@ def make_plan(
     calibrate: bool = False,
     log: Callable[[str], None] = lambda message: None,
 ) -> Plan:
-    """Find out what embedding these texts would take. Nothing is written.
+    """Estimate what embedding these texts would take. Nothing is written.
 
     Texts and hashes are read once, as a stream; memory does not grow with their number.
 
     Args:
         store: Where the tables are.
         table: Asset key of `item_embeddings`.
-        texts: Rows of `item_texts`, sorted by pid. Where its schema says which version of the
-            table they are, what an unfinished run staged for it need not be written again.
-        embedder: What would embed them. Its weights are loaded only to calibrate.
-        files: Vectors that exist already; only their ids are read.
-        calibrate: Whether to measure the time, which takes a few seconds and loads the weights;
-            where that cannot be done, the plan says why.
-        log: Takes warnings, in words.
+        texts: Rows of `item_texts`, sorted by pid. If their schema names the version of the table,
+            the disk space needed excludes the unfinished draft for that version.
+        embedder: The embedder to plan for. Its weights are loaded only to calibrate.
+        files: Existing vectors to adopt; only their ids are read.
+        calibrate: Whether to measure the time, which takes a few seconds and loads the weights.
+            If that fails, the plan says why.
+        log: Receives warnings.
 
     Raises:
-        InputError: The embedder cannot say which vectors it makes, or the files cannot be read.
+        InputError: The embedding space cannot be determined, or the files cannot be read.
         StoreError: The texts cannot be read.
     """
     survey = survey_items(store, table, texts, embedder.space, files, log)
@@ -156,7 +157,7 @@ def make_plan(
 def plan_of(
     store: Store, table: str, survey: Survey, embedder: Embedder, *, calibrate: bool = False
 ) -> Plan:
-    """What a survey amounts to in tokens, time, memory and disk."""
+    """The plan of a survey: its tokens, time, memory and disk space."""
     counts = embedder.count_tokens(survey.sample)
     tokens_per_character = int(counts.lengths.sum()) / max(sum(map(len, survey.sample)), 1)
     memory = embedder.memory() if survey.texts else None
@@ -184,15 +185,15 @@ def plan_of(
 
 
 def _of_all(truncated: int | None, sample: int, texts: int) -> int | None:
-    """How many of all texts are cut, given how many of a sample are."""
+    """How many of all texts are truncated, estimated from a sample."""
     return None if truncated is None else round(truncated / max(sample, 1) * texts)
 
 
 def _disk_needed(store: Store, table: str, survey: Survey) -> int:
-    """Bytes of the new version, and of adopted vectors until the commit.
+    """Bytes of the new version and of adopted vectors before the commit.
 
-    Without what lies there already: a run over the same texts goes on in the folder of an
-    unfinished one, and vectors are adopted once.
+    What already exists is excluded: a run over the same texts resumes the unfinished draft, and
+    vectors are adopted once.
     """
     version = len(survey.origins) * BYTES_PER_ROW
     for run in survey.unfinished:
@@ -211,7 +212,7 @@ def _disk_needed(store: Store, table: str, survey: Survey) -> int:
 def _calibrated(
     characters: int, embedder: Embedder, sample: Sequence[str], memory: Memory | None
 ) -> tuple[float | None, str]:
-    """The seconds that embedding takes here; or None, and why they cannot be measured."""
+    """The seconds that embedding takes on this device, or None and why they are not measured."""
     if not _fits(memory):
         return None, "the weights do not fit into memory"
     try:
@@ -232,10 +233,11 @@ def _seconds(characters: int, embedder: Embedder, sample: Sequence[str]) -> floa
 
 
 def measure_speed(embed: Callable[[Sequence[str]], Embedded], texts: Sequence[str]) -> float:
-    """Characters a second that the embedder does here, from a calibration of a few seconds.
+    """Characters per second of the embedder on this device, from a calibration of a few seconds.
 
-    It must have embedded something, so that loading weights does not count. Each batch is twice as
-    large as the one before, and the fastest counts: small ones leave a fast device idle.
+    The embedder must have embedded something before, so that loading weights does not count. Each
+    batch is twice as large as the previous one, and the fastest counts: small batches leave a fast
+    device idle.
     """
     started, speed = time.perf_counter(), 1.0
     position, size = 0, 1

@@ -1,8 +1,8 @@
-"""Proof, before the first item, that the embedder gives the vectors that are there.
+"""Proof, before the first item is embedded, that the embedder matches the existing vectors.
 
-The canary compares what it gives for a few probe texts with what it gave. What made adopted
-vectors is declared, and nothing in a vector tells: the first run that embeds something embeds a
-few of their items again and compares.
+The canary compares the vectors of a few probe texts with those stored earlier. The embedder of
+adopted vectors is only declared; a vector does not show what made it. So the first run that embeds
+something embeds a few adopted items again and compares.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,12 +24,12 @@ COMPARED_ITEMS = 8
 
 @dataclass
 class ProvenEmbedder:
-    """An embedder that proves, before its first text, that it gives the vectors it gave.
+    """An embedder that proves, before its first text, that it still gives the same vectors.
 
     Attributes:
         embedder: The embedder.
-        canary: What it gave for the probe texts when the vectors that are taken over were made.
-            Where there are none yet, what it gives now; None until it is first used.
+        canary: The result of `probe` from the time when the reused vectors were made. If there are
+            none yet, the result from now; None until first use.
     """
 
     embedder: Embedder
@@ -40,7 +40,7 @@ class ProvenEmbedder:
         """Embed a chunk of texts.
 
         Raises:
-            InputError: Its vectors are no longer those that it gave.
+            InputError: The embedder no longer gives the same vectors.
         """
         self.prove()
         return self.embedder.embed(texts)
@@ -49,7 +49,7 @@ class ProvenEmbedder:
         """Compare the vectors of the probe texts, once.
 
         Raises:
-            InputError: Its vectors are no longer those that it gave.
+            InputError: The embedder no longer gives the same vectors.
         """
         if self._proven:
             return
@@ -57,23 +57,23 @@ class ProvenEmbedder:
         if self.canary is not None:
             check_canary(self.canary, now)
         if self.canary is None or self.canary["texts"] != now["texts"]:
-            self.canary = now  # of the probe texts of today, which cannot be compared
+            self.canary = now  # nothing stored, or for other probe texts
         self._proven = True
 
 
 def check_adopted(
     vectors: SortedParts, texts: SortedParts, embedder: Embedder, log: Callable[[str], None]
 ) -> None:
-    """Compare a few vectors, spread over the table, with what their items' texts get now.
+    """Compare a few vectors, spread over the table, with those that their items' texts get now.
 
-    A vector may be that of an older text of its item, so a few that differ prove nothing; that all
-    eight do, does.
+    A vector may be that of an older text of its item, so a few differences prove nothing. Eight
+    differences out of eight do.
 
     Args:
         vectors: Rows of `item_embeddings` that were adopted.
         texts: Rows of `item_texts`.
-        embedder: What the vectors are declared to be of.
-        log: Told of some that differ.
+        embedder: The embedder that is declared to have made the vectors.
+        log: Receives a warning if some differ.
 
     Raises:
         InputError: All eight differ.
@@ -89,22 +89,22 @@ def check_adopted(
     if not others:
         return
     found = (
-        f"{len(others)} of {len(rows)} items compared have another adopted vector than "
-        f"{embedder.space.model} gives their texts (cosine, of the same model at least "
-        f"{SAME_COSINE}: {', '.join(f'{pid}: {value:.3f}' for pid, value in others.items())})"
+        f"The adopted vectors of {len(others)} of {len(rows)} compared items differ from those "
+        f"that {embedder.space.model} gives for their texts (cosine, at least {SAME_COSINE} for "
+        f"the same model: {', '.join(f'{pid}: {value:.3f}' for pid, value in others.items())})"
     )
     if len(others) < COMPARED_ITEMS:
-        log(f"{found}. Their texts may have changed since; such vectors are kept.")
+        log(f"{found}. The texts may have changed since then; the vectors are kept.")
         return
     raise InputError(
-        f"{found}. They are of another model, pooling or prompt, or of other texts. Set the "
-        "embedder, or the template of the texts, to what made them. Or embed these items: unset "
-        "SID_EMBEDDINGS, and where they are adopted already, with another SID_DATA_DIR."
+        f"{found}. They were made by another model, pooling or prompt, or from other texts. Set "
+        "the embedder or the text template to what made them. Or embed these items: unset "
+        "SID_EMBEDDINGS and, if the vectors were adopted already, set another SID_DATA_DIR."
     )
 
 
 def _pair_of(pid: Pid, vectors: SortedParts, texts: SortedParts) -> tuple[np.ndarray, str] | None:
-    """An item's vector, float32 (1, 4096), and its text; None where that is another one now."""
+    """An item's vector, float32 (1, 4096), and its text; None if the text has changed."""
     vector = _row(vectors, pid, ["pid", "embedding", "text_hash"])
     text = _row(texts, pid, ["pid", "text", "text_hash"])
     if vector is None or text is None or vector["text_hash"] != text["text_hash"]:
@@ -118,4 +118,4 @@ def _row(table: SortedParts, pid: Pid, columns: list[str]) -> pa.RecordBatch | N
 
 
 def _pass_over(damage: DamageError) -> None:
-    """What cannot be read is not compared; whoever needs it says so."""
+    """Skip what cannot be read. Code that needs it reports the damage."""

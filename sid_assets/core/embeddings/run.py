@@ -1,7 +1,7 @@
-"""The embedding run: only what is new or changed is embedded, and a crash costs one chunk.
+"""The embedding run: only new or changed items are embedded, and a crash costs one chunk.
 
-A survey of the texts says where the vector of each item comes from; the items are cut into chunks
-of about equal work, and a worker makes the rows of one chunk after the other.
+A survey of the texts decides where the vector of each item comes from. The items are cut into
+chunks of about equal work, and a worker makes the rows of one chunk after another.
 """
 
 import time
@@ -32,35 +32,35 @@ from sid_assets.core.store.provenance import Provenance, derive
 from sid_assets.core.store.versions import StagedTable, Staging, Store, Version
 
 CHUNK_SECONDS = 120.0
-"""How long the embedding of a chunk should take: what a crash costs."""
+"""How long embedding a chunk should take. A crash loses about this much work."""
 
 CHUNK_ROWS = 8192
-"""The most rows of a chunk, however little is to be embedded: 128 MB of vectors. The embedder gets
-all its texts at once, to sort them by length."""
+"""The most rows of a chunk, however few are embedded: 128 MB of vectors. The embedder gets all
+texts of a chunk at once, to sort them by length."""
 
 CHUNK_CHARACTERS = 50_000_000
 """The most characters of a chunk, whose texts are in memory at once."""
 
 SURVEYED_ROWS = 16_384
-"""Texts that are surveyed at once."""
+"""Texts that are read at once."""
 
 
 @dataclass
 class EmbeddingProgress:
-    """How far a run is; `rows` grows to `total_rows`.
+    """The progress of a run; `rows` grows to `total_rows`.
 
     Attributes:
         total_rows: Items of the table.
-        rows: Items done, one way or another.
-        embedded: Items that were embedded by this run.
-        reused: Items whose vector was taken over from the store.
-        adopted: Items whose vector was taken over from files that somebody else made.
-        resumed: Items in parts that an unfinished run of the same work had done.
+        rows: Items done, from any source.
+        embedded: Items that this run embedded.
+        reused: Items whose vectors were reused from the store.
+        adopted: Items whose vectors were adopted from files.
+        resumed: Items in parts that an unfinished run of the same work had finished.
         tokens: Tokens computed by this run.
-        padded_tokens: The same with padding.
-        truncated: Texts that were cut, those of resumed parts included.
+        padded_tokens: The same, including padding.
+        truncated: Truncated texts, including those of resumed parts.
         seconds: Time spent embedding.
-        started: When the first chunk was begun, by the monotonic clock.
+        started: When the first chunk was started, by the monotonic clock.
     """
 
     total_rows: int
@@ -76,7 +76,7 @@ class EmbeddingProgress:
     started: float = field(default_factory=time.monotonic)
 
     def add(self, chunk: Chunk, summary: "ChunkSummary", resumed: bool) -> None:
-        """Count a chunk, which an earlier run may have done."""
+        """Count a chunk, made by this run or resumed from an earlier one."""
         self.rows += chunk.rows
         self.truncated += summary.truncated
         if resumed:
@@ -111,26 +111,26 @@ def embed_items(
     on_progress: Callable[[EmbeddingProgress], None],
     files: VectorFiles | None = None,
 ) -> tuple[StagedTable, Changes, EmbeddingProgress]:
-    """Make the version of `item_embeddings` for these texts, and leave its commit to the caller.
+    """Make the version of `item_embeddings` for these texts. The caller commits it.
 
     Args:
         store: Where the tables are.
         table: Asset key of `item_embeddings`.
         texts: The version of `item_texts`.
-        embedder: Embeds what cannot be taken over.
+        embedder: Embeds the items whose vectors cannot be reused.
         policy: What the refresh may do.
-        log: Takes warnings, in words.
-        on_progress: Told after every chunk.
-        files: Vectors of the same space that exist already, for items that have none yet.
+        log: Receives warnings.
+        on_progress: Called after every chunk.
+        files: Existing vectors of the same space, for items that have none yet.
 
     Raises:
-        InputError: The refresh would do what the policy forbids, the embedder does not give the
-            vectors it gave, or the files are not as they have to be.
-        StoreError: Another run is at it, or the disk is full.
+        InputError: The policy forbids the refresh, the embedder no longer gives the same vectors,
+            or the files are invalid.
+        StoreError: Another run is writing the table, or the disk is full.
     """
     if not texts.rows:
         raise InputError(f"{texts.folder}: has no items; there is nothing to embed.")
-    # Whoever looks at what is there must be the only one who can change it.
+    # Locked before the survey, so that nobody changes what it reads.
     lock = store.lock(table)
     try:
         plan, run = _prepare(store, table, texts, embedder, policy, _once(log), files)
@@ -152,7 +152,7 @@ def _prepare(
     log: Callable[[str], None],
     files: VectorFiles | None,
 ) -> tuple[Plan, "_Run"]:
-    """See what is to be done and whether it may be done; have a place for it."""
+    """Plan the run, check that it is allowed, and open its draft."""
     rows = texts.stream(["pid", "text", "text_hash"], SURVEYED_ROWS)
     survey = survey_items(store, table, rows, embedder.space, files, log)
     plan = plan_of(store, table, survey, embedder)
@@ -178,15 +178,15 @@ def _prepare(
 
 @dataclass(frozen=True)
 class _Run:
-    """A run that has seen that it may begin.
+    """A run that has passed all checks.
 
     Attributes:
         staging: Where its parts go. The caller holds the lock.
         texts: What to embed.
         survey: Where the vector of each item comes from.
         embedder: Embeds what no source has.
-        provenance: Of what it makes.
-        log: Takes warnings, in words.
+        provenance: Provenance of the new version.
+        log: Receives warnings.
     """
 
     staging: Staging
@@ -199,7 +199,7 @@ class _Run:
     def embed(
         self, on_progress: Callable[[EmbeddingProgress], None]
     ) -> tuple[tuple[Part, ...], EmbeddingProgress]:
-        """Do all chunks that are not done yet."""
+        """Make all chunks that are not finished yet."""
         progress = EmbeddingProgress(total_rows=self.texts.rows)
         state = self.staging.state["chunks"]
         chunks = [Chunk(number, *chunk) for number, chunk in enumerate(state)]
@@ -221,10 +221,10 @@ class _Run:
         return parts, progress
 
     def _worker(self, chunks: Iterable[Chunk]) -> ChunkEmbedder:
-        """What makes the rows of a chunk.
+        """The worker that makes the rows of a chunk.
 
-        Parts that this very draft holds are used whole, chunk by chunk, or made again: the draft
-        is no source any more.
+        A part in this run's own draft is either resumed as a whole or made again, so the draft is
+        no longer a source.
         """
         sources = tuple(
             source.emptied() if source.folder == self.staging.folder else source
@@ -236,7 +236,7 @@ class _Run:
 
 
 def _once(log: Callable[[str], None]) -> Callable[[str], None]:
-    """The log, which is told the same thing once."""
+    """The same log, without repeated messages."""
     told: set[str] = set()
 
     def tell(message: str) -> None:
@@ -255,10 +255,10 @@ def _stage(
     embedder: ProvenEmbedder,
     adopted_key: str,
 ) -> Staging:
-    """A folder for these texts and this embedding space: that of an unfinished run, or a new one.
+    """The draft for these texts and this embedding space: an unfinished one, or a new one.
 
-    How the chunks are cut is kept with it, so that the next run finds its parts again, whatever
-    became of the sources. What unfinished runs left does not count for the cut.
+    It stores how the chunks are cut, so that the next run finds its parts again even if the
+    sources have changed. What unfinished runs left does not affect the cut.
     """
     space = embedder.embedder.space
     return store.stage(
@@ -281,9 +281,10 @@ def _stage(
 
 
 def _canary(before: Version | None, unfinished: Iterable[Staging]) -> dict[str, Any] | None:
-    """What the embedder gave for the probe texts when the vectors that are there were made.
+    """The result of `probe` from the time when the existing vectors were made.
 
-    A version all of whose vectors were adopted has none, nor has a run that had yet to embed.
+    A version whose vectors were all adopted has none, and neither does a run that did not get as
+    far as embedding.
     """
     known = [before.provenance.details.get("canary")] if before else []
     known += [run.state["canary"] for run in unfinished]
@@ -295,24 +296,24 @@ def _vouched(before: Version | None, survey: Survey) -> SortedParts | None:
     if adopted := next((s for s in survey.sources if s.kind == "adopted" and s.parts.rows), None):
         return adopted.parts
     if before and not before.provenance.details.get("canary"):
-        return SortedParts.of(before)  # all of it was adopted, and nothing embedded since
+        return SortedParts.of(before)  # all vectors were adopted, and none embedded since
     return None
 
 
 def _characters_per_chunk(survey: Survey, embedder: ProvenEmbedder) -> float:
-    """How much to embed for a chunk. Where there is nothing to embed, no weights are loaded."""
+    """Characters to embed per chunk. If there is nothing to embed, no weights are loaded."""
     if not survey.sample:
         return CHUNK_CHARACTERS
-    few = survey.sample[: max(1, survey.texts // 100)]  # they are embedded twice
+    few = survey.sample[: max(1, survey.texts // 100)]  # these are embedded twice
     return measure_speed(embedder.embed, few) * CHUNK_SECONDS
 
 
 def cut_chunks(texts: Version, counts: np.ndarray, characters_per_chunk: float) -> list[Chunk]:
-    """Cut the texts into ranges of pids by work.
+    """Cut the texts into ranges of pids of about equal work.
 
     Args:
         texts: The version of `item_texts`.
-        counts: Which texts count as work: bool, shape (rows of the version,).
+        counts: Whether each text counts as work: bool, shape (rows of the version,).
         characters_per_chunk: The most characters of such texts in a chunk.
     """
     chunks: list[Chunk] = []

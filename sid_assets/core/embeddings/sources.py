@@ -1,6 +1,6 @@
-"""Where vectors can be taken from: three kinds of source, in the order in which they are asked.
+"""The sources that vectors are reused from: three kinds, in order of precedence.
 
-The version before, then vectors that somebody else made, then what unfinished runs left.
+The previous version, then vectors made elsewhere, then the drafts of unfinished runs.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,16 +20,16 @@ from sid_assets.core.store.chunks import OnDamage, SortedParts, finished_parts
 from sid_assets.core.store.versions import Staging, Version
 
 EMBED = -1
-"""The origin of a vector that no source has: the item is embedded."""
+"""The origin of an item that no source has a vector for: the item is embedded."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A table like `item_embeddings`, of the embedding space and the type of pids of this run.
+    """A table like `item_embeddings`, with this run's embedding space and pid type.
 
     Attributes:
-        kind: `before`: the version that readers see; `adopted`: vectors that somebody else made;
-            `unfinished`: what a run left that did not end.
+        kind: `before`: the version that readers see; `adopted`: vectors made elsewhere;
+            `unfinished`: the draft of an unfinished run.
         folder: Where it is.
         parts: Its rows.
     """
@@ -45,16 +45,16 @@ class Source:
 
     @classmethod
     def adopted(cls, adopted: Adopted) -> "Source":
-        """Adopted vectors, once they lie beside the versions of the table."""
+        """Adopted vectors, once they are stored beside the versions of the table."""
         return cls("adopted", adopted.folder, adopted.sorted_parts)
 
     @classmethod
     def unfinished(cls, run: Staging) -> "Source":
-        """What a run left that did not end."""
+        """The draft of an unfinished run."""
         return cls("unfinished", run.folder, SortedParts(run.folder, finished_parts(run)))
 
     def emptied(self) -> "Source":
-        """The same without rows: whoever asks it for one decides again."""
+        """The same source without rows. Items that refer to it are decided again."""
         return replace(self, parts=SortedParts(self.folder, ()))
 
 
@@ -65,15 +65,15 @@ def beside(
     on_damage: OnDamage,
     pids: tuple[Pid, Pid] | None = None,
 ) -> Iterator[pa.RecordBatch]:
-    """Rows of `item_texts`, and beside them what each source has for the same pid.
+    """Rows of `item_texts`, joined with what each source has for the same pid.
 
     Args:
         texts: Batches sorted by pid.
         sources: Where to look.
-        columns: Columns of the sources. That of the first is appended as `<column>_0`, that of the
-            second as `<column>_1`, ...; null where a source does not hold the pid.
-        on_damage: Told of what cannot be read, and is as if it were not there.
-        pids: Smallest and largest pid of the texts, where only these are to be looked for.
+        columns: Columns of the sources. Those of the first are appended as `<column>_0`, those of
+            the second as `<column>_1`, ...; null if a source does not contain the pid.
+        on_damage: Called for what cannot be read, which counts as missing.
+        pids: Smallest and largest pid of the texts, to read only this range of the sources.
     """
     rows = iter(texts)
     for number, source in enumerate(sources):
@@ -88,12 +88,12 @@ def beside(
 
 
 def first_of_same_text(rows: pa.RecordBatch, sources: int, after: np.ndarray) -> np.ndarray:
-    """The first source that has the vector of an item's very text, or `EMBED`: int16, shape (n,).
+    """The first source with a vector for the same text, or `EMBED`: int16, shape (n,).
 
     Args:
-        rows: Of `beside`, with `text_hash` among the columns.
-        sources: How many sources are beside them.
-        after: Sources up to this one are passed over: int16, shape (n,).
+        rows: Rows of `beside`, with `text_hash` among the columns.
+        sources: How many sources the rows are joined with.
+        after: Sources up to and including this one are skipped: int16, shape (n,).
     """
     origins = np.full(rows.num_rows, EMBED, np.int16)
     for number in reversed(range(sources)):
@@ -107,6 +107,6 @@ _TABLE = schema.item_embeddings("int")
 
 
 def _renamed(batches: Iterable[pa.RecordBatch], names: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    # In a function of its own: a generator expression would see the variables of a later loop.
+    # A separate function: a generator expression would see the variables of a later iteration.
     for batch in batches:
         yield batch.rename_columns(list(names))

@@ -1,8 +1,8 @@
-"""The survey: for each item, once, where its vector comes from.
+"""The survey decides, once for each item, where its vector comes from.
 
-Texts and sources are joined here and nowhere else. The plan counts what the survey says, chunks
-are cut by it, and the workers fill in what it says. Only what turns out to be damaged while
-vectors are read is decided again.
+Texts and sources are joined only here. The plan counts these decisions, chunks are cut by them, and
+the workers carry them out. An item is decided again only if its source turns out to be damaged
+while vectors are read.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,29 +23,29 @@ from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
 from sid_assets.core.store.versions import Staging, Store, Version
 
 SAMPLE_TEXTS = 512
-"""Texts that tokens are counted on, and speed is measured with."""
+"""Texts for counting tokens and measuring speed."""
 
 
 @dataclass(frozen=True)
 class Survey:
-    """Where the vector of each item comes from, and what that amounts to.
+    """Where the vector of each item comes from, and the totals.
 
     Attributes:
-        origins: For each item, in the order of pids, the index of its source, or `EMBED`: int16,
-            shape (items,). Two bytes an item are kept in memory.
-        sources: Where vectors are taken from. That of adopted vectors has no rows before they are
-            adopted.
-        afresh: Why no vector of the version before can be taken; "" where they can.
+        origins: For each item, in pid order, the index of its source, or `EMBED`: int16, shape
+            (items,). It takes two bytes of memory per item.
+        sources: Where vectors are reused from. The source of adopted vectors is empty until they
+            are adopted.
+        afresh: Why no vector of the previous version can be reused; "" if they can.
         changes: Items that are new, changed, removed and unchanged.
-        staged: New and changed items whose vectors an unfinished run left.
+        staged: New and changed items whose vectors are in an unfinished draft.
         adopted: New items whose vectors are adopted from files.
         texts: Texts to embed.
         characters: Characters of these texts.
         sample: Some of these texts, spread over all of them.
-        texts_version: The version of `item_texts`; "" where the texts are of none.
-        files: Vectors that exist already; None where there are none.
+        texts_version: The version of `item_texts`; "" if the texts do not come from a version.
+        files: Existing vectors to adopt; None if there are none.
         wanted: Which rows of the files are adopted; None without files.
-        unfinished: The runs that left vectors.
+        unfinished: The unfinished runs that left vectors.
     """
 
     origins: np.ndarray = field(repr=False)
@@ -63,7 +63,7 @@ class Survey:
     unfinished: tuple[Staging, ...] = field(repr=False)
 
     def with_adopted(self, adopted: Adopted) -> "Survey":
-        """The same, now that the vectors to adopt can be read."""
+        """The same survey, now that the adopted vectors can be read."""
         there = Source.adopted(adopted)
         sources = (there if source.kind == "adopted" else source for source in self.sources)
         return replace(self, sources=tuple(sources))
@@ -71,11 +71,11 @@ class Survey:
     def not_lasting(self) -> np.ndarray:
         """Which items have no vector that outlasts a commit: bool, shape (items,).
 
-        They are embedded, or taken from an unfinished run, and count alike where chunks are cut:
-        so the cut does not depend on how far an earlier run got.
+        They are embedded, or reused from an unfinished draft. Both count as work when chunks are
+        cut, so the cut does not depend on how far an earlier run got.
         """
         lasts = np.array([source.kind != "unfinished" for source in self.sources], bool)
-        # `EMBED` is the last index, from behind.
+        # `EMBED` is -1 and selects the last element.
         return ~np.append(lasts, False)[self.origins]
 
 
@@ -89,19 +89,18 @@ def survey_items(
 ) -> Survey:
     """Decide where the vector of each item comes from. Nothing is written, no vector is read.
 
-    An item takes the vector that the version before has of its very text; else, where that version
-    does not know the item, the one that the files have for its pid; else one of its very text that
-    an unfinished run left, the latest first. The others are embedded. Texts and hashes are read
-    once, as a stream.
+    An item reuses the vector that the previous version has for the same text. If that version does
+    not contain the item, it adopts the vector that the files have for its pid. Otherwise it reuses
+    the vector that an unfinished run left for the same text, the latest run first. All other items
+    are embedded. Texts and hashes are read once, as a stream.
 
     Args:
         store: Where the tables are.
         table: Asset key of `item_embeddings`.
-        texts: Rows of `item_texts`, sorted by pid. Their schema may say which version of the table
-            they are.
+        texts: Rows of `item_texts`, sorted by pid. Their schema may name the version of the table.
         space: The embedding space of this run.
-        files: Vectors that exist already; only their ids are read.
-        log: Takes warnings, in words.
+        files: Existing vectors to adopt; only their ids are read.
+        log: Receives warnings.
 
     Raises:
         InputError: The files cannot be read.
@@ -133,17 +132,16 @@ def decide(
     after: np.ndarray,
     on_damage: Callable[[DamageError], None],
 ) -> np.ndarray:
-    """Where the vectors of a few items come from, given the sources that failed them.
+    """Decide again where the vectors of a few items come from, after their sources failed.
 
     Args:
         texts: Rows of `item_texts`, sorted by pid; at least one.
         sources: The sources of the survey.
         after: The index of the source that failed each item: int16, shape (n,).
-        on_damage: Told of what cannot be read, and is as if it were not there.
+        on_damage: Called for what cannot be read, which counts as missing.
 
     Returns:
-        The index of a later source that has the vector of the item's very text, or `EMBED`: int16,
-        shape (n,).
+        The index of a later source with a vector for the same text, or `EMBED`: int16, shape (n,).
     """
     pids = texts["pid"][0].as_py(), texts["pid"][-1].as_py()
     (rows,) = beside([texts], sources, ["text_hash"], on_damage, pids)
@@ -153,20 +151,21 @@ def decide(
 def unfinished_runs(
     store: Store, table: str, space: EmbeddingSpace, pid_type: PidType
 ) -> tuple[Staging, ...]:
-    """The unfinished runs whose vectors fit those of this one, latest first."""
+    """The unfinished runs whose vectors this run can reuse, latest first."""
     wanted = {"space": space.digest, "pid_type": pid_type}
     return tuple(run for run in store.unfinished(table) if wanted.items() <= run.state.items())
 
 
 def embedded_again(damage: DamageError) -> str:
-    """The warning about damaged rows of a source, whose items are embedded."""
+    """The warning about damaged rows of a source."""
     return f"{damage} Its items are embedded again."
 
 
 class _Surveyor:
-    """Decides and counts, over the rows of `beside`, `ROW` with them where there are files.
+    """Decides and counts, given the rows of `beside`, joined with `ROW` if there are files.
 
-    When starting afresh, the version before tells which items are gone, and has no vector of use.
+    When a run starts afresh, the previous version shows which items are gone, but its vectors are
+    not used.
     """
 
     def __init__(
@@ -192,7 +191,7 @@ class _Surveyor:
         self._sample = SpreadSample(SAMPLE_TEXTS)
 
     def lose(self, damage: DamageError) -> None:
-        """Take note of rows of a source that cannot be read."""
+        """Note rows of a source that cannot be read."""
         self._log(embedded_again(damage))
         if self._before and damage.path.parent == self._before.folder:
             self._lost += damage.rows
@@ -218,10 +217,11 @@ class _Surveyor:
         self._sample.add(to_embed)
 
     def _adopt(self, rows: pa.RecordBatch, known: np.ndarray, wanted: WantedRows) -> np.ndarray:
-        """Want the vectors of items that the version before does not know: bool, shape (n,).
+        """Select the items whose vectors are adopted: bool, shape (n,).
 
-        Those of an unfinished run are among them, so that the next run wants the same. Items that
-        may have been in lost rows are not: what is adopted may be the vector of an older text.
+        These are the items that the previous version does not contain. Items of an unfinished run
+        are included, so that the next run selects the same ones. Items that may have been in lost
+        rows are excluded, because an adopted vector may be that of an older text.
         """
         known = known | self._may_be_lost(rows["pid"])
         there = rows["adopted_row"].is_valid().to_numpy(zero_copy_only=False) & ~known
@@ -229,9 +229,9 @@ class _Surveyor:
         return there
 
     def _may_be_lost(self, pids: pa.Array) -> np.ndarray:
-        """Which pids may be those of lost rows of the version before: bool, shape (n,).
+        """Which pids may belong to lost rows of the previous version: bool, shape (n,).
 
-        Damage is told before a row behind it comes, so before any of these pids.
+        Damage is reported before any row that follows it, so before any of these pids.
         """
         first, last = pids[0].as_py(), pids[-1].as_py()
         lost = np.zeros(len(pids), bool)
@@ -242,7 +242,7 @@ class _Surveyor:
         return lost
 
     def survey(self, afresh: str, texts_version: str, unfinished: tuple[Staging, ...]) -> Survey:
-        """What was decided, once all rows were added."""
+        """The decisions, after all rows were added."""
         origins = np.concatenate([np.empty(0, np.int16), *self._origins])
         items = np.bincount(origins + 1, minlength=len(self._sources) + 1)[1:]
         by_kind = {"before": 0, "adopted": 0, "unfinished": 0}
@@ -275,17 +275,17 @@ class _Surveyor:
 
 
 class SpreadSample:
-    """At most so many texts of a stream, evenly spread over it: the same for the same stream."""
+    """At most `most` texts of a stream, evenly spread over it; the same for the same stream."""
 
     def __init__(self, most: int) -> None:
-        """No text was offered yet."""
+        """Start without texts."""
         self._most = most
         self._every = 1
         self._seen = 0
         self.texts: list[str] = []
 
     def add(self, texts: pa.Array) -> None:
-        """Offer texts."""
+        """Offer texts to the sample."""
         first = -self._seen % self._every
         self._seen += len(texts)
         self.texts += texts.take(np.arange(first, len(texts), self._every)).to_pylist()

@@ -1,4 +1,4 @@
-"""The worker of the embedding run: it makes the rows of a chunk as the survey decided."""
+"""The worker of the embedding run: it makes the rows of a chunk, as decided by the survey."""
 
 import time
 from collections.abc import Iterator
@@ -20,16 +20,16 @@ from sid_assets.core.store.parts import VECTOR_ROW_GROUP
 
 @dataclass
 class ChunkSummary:
-    """What a chunk took, complete when its rows are used up.
+    """The work done for a chunk; complete when all its rows have been consumed.
 
     Attributes:
-        embedded: Items that were embedded; the others' vectors were taken from a source.
-        adopted: Items whose vectors were taken from files that somebody else made.
+        embedded: Items that were embedded; the other vectors come from a source.
+        adopted: Items whose vectors were adopted from files.
         tokens: Tokens computed.
-        padded_tokens: The same with padding.
-        truncated: Texts that were cut.
+        padded_tokens: The same, including padding.
+        truncated: Texts that were truncated.
         seconds: Time spent embedding.
-        damage: What could not be read of the sources, in words; its items were decided again.
+        damage: Messages about what could not be read; the affected items were decided again.
     """
 
     embedded: int = 0
@@ -45,11 +45,11 @@ class ChunkSummary:
 class ChunkEmbedder:
     """The worker: the rows of `item_embeddings` for a chunk of `item_texts`.
 
-    It can be pickled as long as the embedder is not loaded, so another process can run it.
+    It can be pickled before the embedder is loaded, so another process can run it.
 
     Attributes:
         texts: The new texts.
-        sources: Where vectors are taken from.
+        sources: Where vectors are reused from.
         origins: For each chunk, the source of each of its items, or `EMBED`: int16, shape (rows,).
         embedder: Embeds the rest.
     """
@@ -60,7 +60,7 @@ class ChunkEmbedder:
     embedder: ProvenEmbedder
 
     def __call__(self, chunk: Chunk) -> tuple[Iterator[pa.RecordBatch], ChunkSummary]:
-        """Take and embed the vectors of a chunk."""
+        """Reuse or embed the vectors of a chunk."""
         summary = ChunkSummary()
         return self._rows(chunk, summary), summary
 
@@ -91,9 +91,9 @@ class ChunkEmbedder:
     def _without_emptied(
         self, texts: pa.RecordBatch, origins: np.ndarray, summary: ChunkSummary
     ) -> np.ndarray:
-        """The origins, decided again where a source was emptied since the survey.
+        """The origins, with items decided again if their source was emptied since the survey.
 
-        So is the draft of this very run: where a chunk is to be made, its part there is damaged.
+        This run's own draft is always emptied: its parts were either resumed or are damaged.
         """
         emptied = np.array([*(source.parts.rows == 0 for source in self.sources), False])
         lost = emptied[origins]
@@ -110,7 +110,7 @@ class ChunkEmbedder:
     def _with_vectors(
         self, texts: pa.RecordBatch, asked: list[int], summary: ChunkSummary
     ) -> Iterator[pa.RecordBatch]:
-        """Texts in blocks, and beside them the vectors of some sources."""
+        """Texts in blocks, joined with the vectors of the given sources."""
         starts = range(0, texts.num_rows, VECTOR_ROW_GROUP)
         return beside(
             (texts.slice(start, VECTOR_ROW_GROUP) for start in starts),
@@ -139,14 +139,14 @@ class ChunkEmbedder:
             lost |= (origins == number) & ~there
             if self.sources[number].kind == "adopted":
                 summary.adopted += int(there.sum())
-        if lost.any():  # by damage that shows only now that vectors are read
+        if lost.any():  # through damage that shows only when vectors are read
             texts = block.filter(pa.array(lost)).select(["pid", "text", "text_hash"])
             vectors.put(lost, self._again(texts, origins[lost], summary))
 
     def _again(
         self, texts: pa.RecordBatch, failed: np.ndarray, summary: ChunkSummary
     ) -> "_Vectors":
-        """The vectors of a few texts whose source failed them: from a later source, or embedded."""
+        """The vectors of a few texts whose source failed: from a later source, or embedded."""
         origins = self._decide(texts, failed, summary)
         vectors = _Vectors.empty(texts.num_rows)
         to_embed = origins == EMBED
@@ -172,7 +172,7 @@ class ChunkEmbedder:
 
 
 def _asked(origins: np.ndarray) -> list[int]:
-    """The sources that some items take their vectors from."""
+    """The sources that at least one item uses."""
     return np.unique(origins[origins != EMBED]).tolist()
 
 
@@ -198,12 +198,12 @@ class _Vectors:
         return _Vectors(self.vectors[start : start + rows], self.hashes[start : start + rows])
 
     def put(self, rows: np.ndarray, others: "_Vectors") -> None:
-        """Set those of some rows: bool, shape (n,)."""
+        """Set the vectors and hashes of some rows: bool, shape (n,)."""
         self.vectors[rows] = others.vectors
         self.hashes[rows] = others.hashes
 
     def rows(self, texts: pa.RecordBatch) -> pa.RecordBatch:
-        """The rows of `item_embeddings`, given those of `item_texts`."""
+        """The rows of `item_embeddings` for these rows of `item_texts`."""
         hashes = pa.py_buffer(self.hashes)
         return pa.RecordBatch.from_pydict(
             {

@@ -1,4 +1,4 @@
-"""An embedding run that is killed, in a process of its own."""
+"""An embedding run in a separate process that is killed."""
 
 import multiprocessing
 import os
@@ -28,8 +28,8 @@ class Moment:
     """When to kill the run.
 
     Attributes:
-        event: Before this change of a file or folder (from 1; 0: never).
-        seconds: So long after its start (0: never).
+        event: Before this change to a file or folder (counted from 1; 0: never).
+        seconds: This many seconds after its start (0: never).
     """
 
     event: int = 0
@@ -37,7 +37,7 @@ class Moment:
 
 
 class SlowEmbedder(FakeEmbedder):
-    """Takes a moment for each call, as a model does."""
+    """Takes some time for each call, like a model."""
 
     def embed(self, texts: Sequence[str]) -> Embedded:
         time.sleep(0.005)
@@ -45,10 +45,10 @@ class SlowEmbedder(FakeEmbedder):
 
 
 def run(folder: Path, log: Path, moment: Moment) -> int | None:
-    """Embed the `item_texts` of a folder and commit, in chunks of `ROWS`, until the moment comes.
+    """Embed the `item_texts` of a folder in chunks of `ROWS` and commit, until killed.
 
-    The process is killed with SIGKILL, from within. The log gets a line for each text that was
-    embedded; below, how many file events there were before the commit and in all.
+    The process kills itself with SIGKILL. The log gets a line for each embedded text. A file beside
+    it gets the number of file events, before the commit and in total.
 
     Returns:
         The exit status of the process.
@@ -62,7 +62,7 @@ def run(folder: Path, log: Path, moment: Moment) -> int | None:
 
 
 def events_of(log: Path) -> tuple[int, int]:
-    """File events of a run that was not killed: before its commit, and in all."""
+    """File events of a run that was not killed: before its commit, and in total."""
     before, in_all = map(int, log.with_suffix(".events").read_text().split())
     return before, in_all
 
@@ -88,4 +88,4 @@ def _run(folder: Path, log: Path, moment: Moment) -> None:
     commit_staged(store, staged)
     log.with_suffix(".events").write_text(f"{before_commit} {events}")
     if moment.seconds:
-        signal.pause()  # a quick machine is done before the clock: that moment counts too
+        signal.pause()  # a fast machine finishes first: being killed then is a valid case too

@@ -130,7 +130,7 @@ def test_vectors_that_are_not_what_the_embedder_gives_are_refused_before_the_fir
 ):
     files = write_vectors(tmp_path / "vectors.parquet", list(range(1, 31)))
     embedder = FakeEmbedder()
-    with pytest.raises(InputError, match=r"8 of 8 items.*1: -?0\.0.*30: -?0\.0.*model, pooling"):
+    with pytest.raises(InputError, match=r"8 of 8 compared.*1: -?0\.0.*30: -?0\.0.*model, pooling"):
         adopt(store, item_texts(range(1, 32)), files, embedder)
     assert store.current("item_embeddings") is None
     assert "Title: film 31" not in embedder.embedded
@@ -139,7 +139,7 @@ def test_vectors_that_are_not_what_the_embedder_gives_are_refused_before_the_fir
 def test_they_are_compared_by_the_first_run_that_embeds_something(store, tmp_path):
     files = write_vectors(tmp_path / "vectors.parquet", list(range(1, 31)))
     adopt(store, item_texts(range(1, 31)), files, NoEmbedder())
-    with pytest.raises(InputError, match=r"8 of 8 items.*another SID_DATA_DIR"):
+    with pytest.raises(InputError, match=r"8 of 8 compared items.*another SID_DATA_DIR"):
         adopt(store, item_texts(range(1, 32)), None)
 
 
@@ -150,7 +150,7 @@ def test_a_vector_of_an_older_text_is_kept_and_that_is_said(store, tmp_path):
     files = write_vectors(tmp_path / "vectors.parquet", list(range(1, 31)), vectors)
     run = adopt(store, texts, files)
     assert vectors_by_pid(run.version)[1] == vectors[0].tobytes()
-    assert any("1 of 8 items compared" in line for line in run.warnings)
+    assert any("1 of 8 compared items" in line for line in run.warnings)
     later = adopt(store, item_texts(range(1, 33)), files)
     assert not later.warnings  # from then on the canary stands for all vectors
 

@@ -87,20 +87,20 @@ def test_what_an_unfinished_run_left_is_counted(store):
     assert "An unfinished run left the vectors of 1 of them." in plan.describe()
 
 
-def test_another_space_is_told(store):
+def test_another_space_is_reported(store):
     texts = item_texts(range(10))
     embed(store, texts, FakeEmbedder())
     plan = plan_for(store, texts, FakeEmbedder(model="other"))
     assert plan.changes == Changes(new=10, changed=0, unchanged=0, removed=0, moved=10)
     assert plan.texts == 10
     assert plan.describe().startswith(
-        "The refresh: 10 new (10 of them from the generation before), 0 changed, 0 removed, "
+        "The refresh: 10 new (10 of them from the previous generation), 0 changed, 0 removed, "
     )
     assert "Starts afresh: the vectors in" in plan.describe()
     assert "model: 'fake' -> 'other'" in plan.describe()
 
 
-def test_what_is_staged_for_the_same_texts_needs_no_more_room(store):
+def test_the_unfinished_draft_for_the_same_texts_needs_no_more_disk_space(store):
     texts = commit_texts(store, item_texts(range(10)))
     columns = ["pid", "text", "text_hash"]
     first = make_plan(store, "item_embeddings", texts.stream(columns), FakeEmbedder())
@@ -113,12 +113,12 @@ def test_what_is_staged_for_the_same_texts_needs_no_more_room(store):
     assert again.disk_needed < 16_384
     other = commit_texts(store, item_texts(range(11)))
     plan = make_plan(store, "item_embeddings", other.stream(columns), FakeEmbedder())
-    assert plan.disk_needed > 11 * 16_384  # it only takes over what is staged
+    assert plan.disk_needed > 11 * 16_384  # vectors of the draft are reused, but copied
 
 
-def test_texts_that_are_cut_are_told(store):
+def test_truncated_texts_are_reported(store):
     class Short(FakeEmbedder):
-        """Takes two words."""
+        """Truncates texts to two words."""
 
         @property
         def space(self) -> EmbeddingSpace:
@@ -129,15 +129,15 @@ def test_texts_that_are_cut_are_told(store):
             return TokenCounts(np.minimum(lengths, 2), int((lengths > 2).sum()), estimated=False)
 
     plan = plan_for(store, {1: "one", 2: "one two three", 3: "one", 4: "one"}, Short())
-    assert "Cut to 2 tokens: 1 texts (25.00%)." in plan.describe()
+    assert "Truncated to 2 tokens: 1 texts (25.00%)." in plan.describe()
     assert plan.metadata()["plan_texts_cut"] == 1
     many = {pid: "one" if pid < 3000 else "one two three" for pid in range(4000)}
     plan = plan_for(store, many, Short())
     assert plan.cut == pytest.approx(1000, rel=0.02)
-    assert "Cut to 2 tokens: about " in plan.describe()
+    assert "Truncated to 2 tokens: about " in plan.describe()
 
 
-def test_a_calibration_that_fails_leaves_the_plan(store):
+def test_a_failed_calibration_leaves_the_rest_of_the_plan(store):
     class Down(FakeEmbedder):
         def embed(self, texts) -> Embedded:
             raise InputError("the server does not answer")
@@ -158,7 +158,7 @@ def test_a_new_generation_knows_which_items_are_gone(store):
 
 
 def test_tokens_of_many_texts_are_estimated_from_a_sample_spread_over_them(store):
-    """Later texts are ten times as long; a sample of the first ones would not know."""
+    """Later texts are ten times as long; a sample of the first ones would miss that."""
     texts = {pid: "word " * (1 if pid < 2000 else 10) for pid in range(4000)}
     plan = plan_for(store, texts, FakeEmbedder())
     assert plan.tokens == pytest.approx(22_000, rel=0.02)
@@ -169,7 +169,7 @@ def test_tokens_of_many_texts_are_estimated_from_a_sample_spread_over_them(store
     )
 
 
-def test_tokens_that_the_embedder_estimates_are_no_counts(store):
+def test_tokens_that_the_embedder_estimates_are_not_counts(store):
     class Estimates(FakeEmbedder):
         def count_tokens(self, texts) -> TokenCounts:
             return replace(super().count_tokens(texts), estimated=True)
@@ -197,7 +197,7 @@ def test_a_sample_is_spread_evenly(sizes):
 
 
 class Clock:
-    """Stands still until it is told to go on."""
+    """A clock that moves only when a test moves it."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -213,12 +213,12 @@ def clock(monkeypatch) -> Clock:
     return clock
 
 
-def test_time_is_measured_where_the_weights_fit(store, clock):
+def test_time_is_measured_if_the_weights_fit(store, clock):
     class Slow(FakeEmbedder):
         fits = True
 
         def embed(self, texts) -> Embedded:
-            clock.now += 0.01 * len(texts) if self.calls else 100.0  # the weights are loaded first
+            clock.now += 0.01 * len(texts) if self.calls else 100.0  # first call: loads weights
             return super().embed(texts)
 
         def memory(self) -> Memory:
@@ -227,7 +227,7 @@ def test_time_is_measured_where_the_weights_fit(store, clock):
     embedder = Slow()
     plan = plan_for(store, item_texts(range(1000)), embedder, calibrate=True)
     assert plan.seconds == pytest.approx(10, rel=0.05)
-    assert len(embedder.embedded) == 1 + 255  # two seconds, and what was begun
+    assert len(embedder.embedded) == 1 + 255  # two seconds, and the batch started by then
     assert "Memory: 16.00 GB needed, cuda:0 has 20.00 GB free." in plan.describe()
     embedder = Slow()
     embedder.fits = False
@@ -238,7 +238,7 @@ def test_time_is_measured_where_the_weights_fit(store, clock):
 
 
 def test_speed_is_that_of_large_batches(clock):
-    """A device that takes as long for one text as for many."""
+    """The device takes as long for one text as for many."""
 
     def embed_batch(texts) -> Embedded:
         clock.now += 0.01
@@ -273,11 +273,11 @@ PLAN = Plan(
         (864_000, "10.0 days"),
     ],
 )
-def test_time_in_words(seconds, words):
+def test_time_as_text(seconds, words):
     assert f"Time on this device: about {words}.\n" in replace(PLAN, seconds=seconds).describe()
 
 
-def test_disk_in_words():
+def test_disk_space_as_text():
     assert PLAN.describe().endswith("Disk: 1.50 GB for the new version of the vectors.")
     tight = replace(PLAN, disk_free=1_000_000_000)
     assert tight.describe().endswith("vectors, 1.00 GB free. It does not fit.")

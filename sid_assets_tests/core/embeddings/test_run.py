@@ -1,4 +1,4 @@
-"""The embedding run: what is unchanged is taken over, and nothing is lost or done twice."""
+"""The embedding run: unchanged vectors are reused, and nothing is lost or done twice."""
 
 import itertools
 import pickle
@@ -63,13 +63,13 @@ def local(tmp_path) -> Store:
 
 @pytest.fixture
 def small_chunks(monkeypatch) -> None:
-    """Several chunks and row groups, of few rows."""
+    """Several chunks and row groups with few rows."""
     monkeypatch.setattr(embedding, "CHUNK_ROWS", 7)
     monkeypatch.setattr(chunk_worker, "VECTOR_ROW_GROUP", 2)
 
 
 def work_of(embedder: FakeEmbedder, texts: dict) -> Counter:
-    """How often each item's text was embedded, calibration and probes aside."""
+    """How often each item's text was embedded, including calibration but not probes."""
     return Counter(text for text in embedder.embedded if text in set(texts.values()))
 
 
@@ -96,7 +96,7 @@ def test_the_first_run_embeds_all(store):
 
 
 @pytest.mark.usefixtures("small_chunks")
-def test_a_refresh_embeds_only_what_is_new_or_changed(store):
+def test_a_refresh_embeds_only_new_or_changed_items(store):
     texts = item_texts(range(0, 60, 2))
     embed(store, texts, FakeEmbedder())
     later = {pid: text for pid, text in texts.items() if pid not in (0, 24, 58)}
@@ -113,16 +113,16 @@ def test_a_refresh_embeds_only_what_is_new_or_changed(store):
 
 @pytest.mark.usefixtures("small_chunks")
 def test_vectors_are_copied_bit_for_bit(store):
-    """The embedder would now give others, which are as near as rounding."""
+    """The embedder would now give vectors that differ by rounding."""
     texts = item_texts(range(20))
     embed(store, texts, FakeEmbedder())
     before = vectors_by_pid(store.require("item_embeddings"))
 
-    class RoundsOtherwise(FakeEmbedder):
+    class RoundsDifferently(FakeEmbedder):
         def vector(self, text: str) -> np.ndarray:
             return np.nextafter(super().vector(text), 1, dtype=np.float32)
 
-    run = embed(store, texts | {3: "changed"}, RoundsOtherwise(), RefreshPolicy())
+    run = embed(store, texts | {3: "changed"}, RoundsDifferently(), RefreshPolicy())
     after = vectors_by_pid(run.version)
     assert {pid for pid in texts if before[pid] != after[pid]} == {3}
 
@@ -146,7 +146,7 @@ def test_string_pids_and_texts_of_any_script(store):
     assert run.progress.reused == 4
 
 
-def test_the_real_embedder_of_the_demo(store):
+def test_the_demos_real_embedder(store):
     texts = item_texts(range(20))
     warnings: list[str] = []
     staged, *_ = embedding.embed_items(
@@ -181,12 +181,12 @@ NUMBERS = itertools.count()
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(runs=RUNS, rows=st.integers(1, 9))
-def test_whatever_the_catalog_does_the_vectors_are_those_of_its_texts(monkeypatch, runs, rows):
-    """Catalogs one after the other; some runs end before their commit."""
+def test_however_the_catalog_changes_the_vectors_match_its_texts(monkeypatch, runs, rows):
+    """One catalog after another; some runs end before their commit."""
     monkeypatch.setattr(embedding, "CHUNK_ROWS", rows)
     monkeypatch.setattr(chunk_worker, "VECTOR_ROW_GROUP", 3)
     store = Store(f"memory://whatever-{next(NUMBERS)}")
-    made: set[tuple[int, str]] = set()  # whose vectors are in the version before, or staged
+    made: set[tuple[int, str]] = set()  # their vectors are in the previous version or a draft
     for texts, commits in runs:
         embedder = FakeEmbedder()
         staged, _, progress, _ = stage_embeddings(store, commit_texts(store, texts), embedder)
@@ -216,7 +216,7 @@ def test_a_large_change_stops_with_the_plan_and_changes_nothing(store):
     stage_embeddings(store, later, embedder, RefreshPolicy(allow_large_change=True))
 
 
-def test_another_space_starts_afresh_only_when_asked_for(store):
+def test_another_space_starts_afresh_only_on_request(store):
     texts = item_texts(range(5))
     embed(store, texts, FakeEmbedder())
     other = FakeEmbedder(model="other")
@@ -232,7 +232,7 @@ def test_another_space_starts_afresh_only_when_asked_for(store):
     assert "model: 'fake' -> 'other'" in said
 
 
-def test_ids_that_became_text_start_afresh_only_when_asked_for(store):
+def test_ids_that_became_strings_start_afresh_only_on_request(store):
     embed(store, item_texts(range(5)), FakeEmbedder())
     texts = {str(pid): text for pid, text in item_texts(range(5)).items()}
     with pytest.raises(InputError, match="are of type int, these are string"):
@@ -241,30 +241,30 @@ def test_ids_that_became_text_start_afresh_only_when_asked_for(store):
     assert vectors_by_pid(run.version) == expected_vectors(texts, FakeEmbedder())
 
 
-def test_a_model_that_changed_under_its_name_embeds_nothing(store):
+def test_a_model_that_changed_under_the_same_name_embeds_nothing(store):
     texts = item_texts(range(10))
     first = embed(store, texts, FakeEmbedder())
     changed = FakeEmbedder(actual="something else")
-    with pytest.raises(InputError, match="no longer gives the vectors it gave"):
+    with pytest.raises(InputError, match="no longer gives the same vectors"):
         stage_embeddings(store, commit_texts(store, texts | {50: "new"}), changed)
     assert set(changed.embedded) == set(PROBES)
     assert store.require("item_embeddings") == first.version
 
 
 @pytest.mark.usefixtures("small_chunks")
-def test_a_model_that_changed_while_a_first_run_was_down_embeds_nothing(store):
+def test_a_model_that_changed_after_an_unfinished_first_run_embeds_nothing(store):
     texts = commit_texts(store, item_texts(range(20)))
     with pytest.raises(ZeroDivisionError):
         stage_embeddings(store, texts, FailingEmbedder(fails_at="Title: film 10"))
     changed = FakeEmbedder(actual="something else")
-    with pytest.raises(InputError, match="no longer gives the vectors it gave"):
+    with pytest.raises(InputError, match="no longer gives the same vectors"):
         stage_embeddings(store, texts, changed)
     assert set(changed.embedded) == set(PROBES)
 
 
 @pytest.mark.usefixtures("small_chunks")
-def test_a_model_that_changed_after_all_was_adopted_is_found_out(store, tmp_path):
-    """Adopted vectors tell nothing of the embedder; those that it made since do."""
+def test_a_model_that_changed_after_all_vectors_were_adopted_is_detected(store, tmp_path):
+    """Adopted vectors reveal nothing about the embedder; vectors it made since then do."""
     old, new = item_texts(range(10)), item_texts(range(40))
     vectors = {"pid": list(old), "embedding": [FakeEmbedder().vector(t) for t in old.values()]}
     pq.write_table(pa.table(vectors), tmp_path / "vectors.parquet")
@@ -274,11 +274,11 @@ def test_a_model_that_changed_after_all_was_adopted_is_found_out(store, tmp_path
     texts = commit_texts(store, new)
     with pytest.raises(ZeroDivisionError):
         stage_embeddings(store, texts, FailingEmbedder(fails_at="Title: film 30"))
-    with pytest.raises(InputError, match="no longer gives the vectors it gave"):
+    with pytest.raises(InputError, match="no longer gives the same vectors"):
         stage_embeddings(store, texts, FakeEmbedder(actual="something else"))
 
 
-def test_vectors_that_are_no_unit_vectors_are_refused(store):
+def test_vectors_that_are_not_unit_vectors_are_rejected(store):
     class Bad(FakeEmbedder):
         def vector(self, text: str) -> np.ndarray:
             return np.full(4096, np.nan, np.float32) if text == "bad" else super().vector(text)
@@ -305,14 +305,14 @@ def test_damaged_texts_are_an_error(local):
 
 
 class FailingEmbedder(FakeEmbedder):
-    """Raises when a text comes."""
+    """Raises when it gets a certain text."""
 
     def __init__(self, fails_at: str) -> None:
         super().__init__()
         self.fails_at = fails_at
 
     def embed(self, texts):
-        if self.fails_at in texts and len(self.calls) > 2:  # after probes and calibration
+        if self.fails_at in texts and len(self.calls) > 2:  # not for probes and calibration
             raise ZeroDivisionError
         return super().embed(texts)
 
@@ -333,8 +333,8 @@ def test_finished_chunks_are_not_embedded_again(store):
 
 
 @pytest.mark.usefixtures("small_chunks")
-def test_finished_chunks_are_kept_though_a_source_is_lost(local):
-    """With more to embed, the chunks would be cut elsewhere."""
+def test_finished_chunks_are_kept_even_if_a_source_is_lost(local):
+    """Otherwise there would be more to embed, and chunks would be cut elsewhere."""
     old = item_texts(range(14))
     first = embed(local, old, FakeEmbedder())
     items = item_texts(range(60))
@@ -350,21 +350,21 @@ def test_finished_chunks_are_kept_though_a_source_is_lost(local):
 
 
 @pytest.mark.usefixtures("small_chunks")
-def test_texts_that_were_cut_are_counted_over_all_runs_of_the_work(store):
-    class Cutting(FailingEmbedder):
+def test_truncated_texts_are_counted_over_all_runs_of_the_same_work(store):
+    class Truncating(FailingEmbedder):
         def embed(self, texts):
             return replace(super().embed(texts), truncated=sum("0" in text for text in texts))
 
     texts = commit_texts(store, item_texts(range(40)))
     with pytest.raises(ZeroDivisionError):
-        stage_embeddings(store, texts, Cutting(fails_at="Title: film 30"))
-    _, _, progress, _ = stage_embeddings(store, texts, Cutting(fails_at=""))
+        stage_embeddings(store, texts, Truncating(fails_at="Title: film 30"))
+    _, _, progress, _ = stage_embeddings(store, texts, Truncating(fails_at=""))
     assert progress.resumed == 28
     assert progress.truncated == 4  # 0, 10, 20 and 30
 
 
-def test_each_text_of_a_chunk_is_handed_over_once_and_all_together(store):
-    """The embedder sorts them by length, and embeds those that are the same once."""
+def test_the_embedder_gets_all_texts_of_a_chunk_at_once(store):
+    """It sorts them by length and embeds duplicates once."""
     texts = commit_texts(store, {pid: f"Text {pid % 7}" for pid in range(3000)})
     embedder = FakeEmbedder()
     stage_embeddings(store, texts, embedder)
@@ -372,7 +372,7 @@ def test_each_text_of_a_chunk_is_handed_over_once_and_all_together(store):
 
 
 @pytest.mark.usefixtures("small_chunks")
-def test_staged_rows_are_used_though_the_catalog_changed_since(store):
+def test_rows_of_an_unfinished_draft_are_reused_after_the_catalog_changed(store):
     items = item_texts(range(0, 80, 2))
     with pytest.raises(ZeroDivisionError):
         stage_embeddings(store, commit_texts(store, items), FailingEmbedder("Title: film 60"))
@@ -388,7 +388,7 @@ def test_staged_rows_are_used_though_the_catalog_changed_since(store):
 
 
 @pytest.mark.usefixtures("small_chunks")
-def test_staged_rows_of_another_space_are_not_used(store):
+def test_rows_of_an_unfinished_draft_in_another_space_are_not_reused(store):
     texts = commit_texts(store, item_texts(range(40)))
     with pytest.raises(ZeroDivisionError):
         stage_embeddings(store, texts, FailingEmbedder("Title: film 30"))
@@ -399,14 +399,14 @@ def test_staged_rows_of_another_space_are_not_used(store):
 
 @pytest.mark.usefixtures("small_chunks")
 @pytest.mark.parametrize("place", [0.02, 0.3, 0.6, 0.999])
-def test_a_part_that_an_unfinished_run_left_damaged_is_made_again(local, place):
+def test_a_damaged_part_of_an_unfinished_draft_is_made_again(local, place):
     texts = item_texts(range(40))
     version = commit_texts(local, texts)
     with pytest.raises(ZeroDivisionError):
         stage_embeddings(local, version, FailingEmbedder("Title: film 30"))
     (run,) = local.unfinished("item_embeddings")
     flip_a_bit(Path(run.folder.path, "part-00001-of-00006.parquet"), place)
-    for changed in (texts, texts | {0: "so that the parts are read, and not resumed"}):
+    for changed in (texts, texts | {0: "so that the parts are read and not resumed"}):
         staged, _, progress, _ = stage_embeddings(
             local, commit_texts(local, changed), FakeEmbedder()
         )
@@ -417,8 +417,8 @@ def test_a_part_that_an_unfinished_run_left_damaged_is_made_again(local, place):
 
 
 @pytest.mark.parametrize("where", ["vectors", "hashes", "footer", "gone"])
-def test_a_damaged_version_is_mended_by_the_next_run(local, where):
-    """Only what cannot be read is embedded again, and the log says so."""
+def test_the_next_run_repairs_a_damaged_version(local, where):
+    """Only items that cannot be read are embedded again, and the log says so."""
     texts = item_texts(range(1500))  # two row groups
     first = embed(local, texts, FakeEmbedder())
     path = Path(first.version.paths[0].path)
@@ -450,11 +450,11 @@ def test_a_new_generation_over_a_truncated_export_stops(local):
 
 
 def test_a_damaged_version_still_knows_its_model(local):
-    """What is embedded to mend it comes from the same model, or from none."""
+    """Only the same model may repair it."""
     texts = item_texts(range(10))
     first = embed(local, texts, FakeEmbedder())
     Path(first.version.paths[0].path).unlink()
-    with pytest.raises(InputError, match="no longer gives the vectors it gave"):
+    with pytest.raises(InputError, match="no longer gives the same vectors"):
         stage_embeddings(local, commit_texts(local, texts), FakeEmbedder(actual="other"))
 
 
@@ -476,7 +476,7 @@ def test_a_full_disk(mounted):  # noqa: F811
     assert vectors_by_pid(run.version) == expected_vectors(later, FakeEmbedder())
 
 
-def test_a_plan_that_does_not_fit_the_disk_is_told_first(mounted):  # noqa: F811
+def test_a_plan_that_does_not_fit_the_disk_is_logged_first(mounted):  # noqa: F811
     folder, mount = mounted
     mount("size=1m")
     store = Store(folder)
@@ -519,13 +519,13 @@ NEW = {pid: OLD[pid] if pid % 4 == 0 and pid in OLD else f"Another text of {pid}
 
 @dataclass(frozen=True)
 class Prepared:
-    """A store with old vectors and new texts, and what an uninterrupted run makes of it.
+    """A store with old vectors and new texts, and the result of an uninterrupted run.
 
     Attributes:
         folder: The store.
-        result: The rows that are to come.
+        result: The expected rows.
         events_before_commit: File events of the run before its commit.
-        events: And in all.
+        events: File events in total.
     """
 
     folder: Path
@@ -554,7 +554,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def embedded_pids(texts: Iterable[str]) -> Counter:
-    """How often each item was embedded, given the texts that were; probes aside."""
+    """How often each item was embedded, given the embedded texts, without probes."""
     pids = {text: pid for pid, text in NEW.items()}
     return Counter(pids[text] for text in texts if text in pids)
 
@@ -567,7 +567,7 @@ MOMENTS = [
 
 
 @pytest.mark.parametrize(("number", "when"), MOMENTS)
-def test_killed_at_any_moment_nothing_is_lost_or_done_twice(prepared, tmp_path, number, when):
+def test_a_run_killed_at_any_moment_loses_nothing(prepared, tmp_path, number, when):
     draw = random.Random(f"{when} {number}")  # noqa: S311 - nothing secret is drawn
     if when == "while embedding":
         moment = Moment(event=draw.randint(1, prepared.events_before_commit))
@@ -597,14 +597,14 @@ def test_killed_at_any_moment_nothing_is_lost_or_done_twice(prepared, tmp_path, 
         staged, *_ = stage_embeddings(store, store.require("item_texts"), again)
         version = commit_staged(store, staged)
     twice = set(done) & set(embedded_pids(again.embedded))
-    assert len({pid // embedding_run.ROWS for pid in twice}) <= 1  # the chunk that was in work
+    assert len({pid // embedding_run.ROWS for pid in twice}) <= 1  # only the chunk in progress
     if when == "in the commit":
         assert not twice
     assert version.stream().read_all().equals(prepared.result)
     assert len(pd.read_parquet(folder / "item_embeddings.parquet")) == len(NEW)
 
 
-def test_a_second_run_fails_while_one_is_at_it(prepared, tmp_path):
+def test_a_second_run_fails_while_one_is_running(prepared, tmp_path):
     folder = tmp_path / "data"
     shutil.copytree(prepared.folder, folder, symlinks=True)
     store = Store(folder)
@@ -617,7 +617,7 @@ def test_a_second_run_fails_while_one_is_at_it(prepared, tmp_path):
 
 # --- size
 
-EMBED_AND_TELL_PEAK = """
+EMBED_AND_PRINT_PEAK = """
 import sys
 from pathlib import Path
 from sid_assets.core.embedders.hashed_words import HashingEmbedder
@@ -632,9 +632,9 @@ print(int(status["VmHWM"].split()[0]) / 1024)
 
 
 def peak_mb(folder: Path, items: int) -> float:
-    """The most memory of a process that embeds so many short texts."""
+    """The peak memory of a process that embeds this many short texts."""
     done = subprocess.run(
-        [sys.executable, "-c", EMBED_AND_TELL_PEAK, str(folder), str(items)],
+        [sys.executable, "-c", EMBED_AND_PRINT_PEAK, str(folder), str(items)],
         capture_output=True,
         text=True,
     )
@@ -653,8 +653,8 @@ def test_memory_does_not_grow_with_items(tmp_path):
 # --- pieces
 
 
-def test_nobody_changes_the_vectors_between_the_look_at_them_and_the_work(local):
-    """A second run comes while the first one has just looked at what there is to do."""
+def test_nobody_changes_the_vectors_between_the_survey_and_the_work(local):
+    """A second run starts when the first one has just surveyed the vectors."""
     embed(local, item_texts(range(10)), FakeEmbedder())
     texts = commit_texts(local, item_texts(range(12)))
 
@@ -678,7 +678,7 @@ def test_a_run_that_stops_early_lets_others_write(local):
 
 
 @pytest.mark.usefixtures("small_chunks")
-def test_loading_the_weights_does_not_count_as_speed(store):
+def test_loading_the_weights_does_not_affect_the_speed(store):
     class Loading(FakeEmbedder):
         loaded = 0.0
 
@@ -741,7 +741,7 @@ def test_the_worker_can_be_sent_to_another_process(local):
     assert summary.embedded == 0
 
 
-def test_progress_says_how_far_it_is():
+def test_progress_is_described_in_one_line():
     progress = EmbeddingProgress(total_rows=1000, started=time.monotonic() - 10)
     progress.add(Chunk(0, 100, 0, 99), ChunkSummary(embedded=50), resumed=True)
     summary = ChunkSummary(embedded=150, tokens=9000, seconds=9.0)
@@ -752,12 +752,12 @@ def test_progress_says_how_far_it_is():
     )
 
 
-def test_probe_texts_of_an_older_version_are_replaced(store, monkeypatch):
+def test_probe_texts_of_an_older_release_are_replaced(store, monkeypatch):
     texts = item_texts(range(5))
     with monkeypatch.context() as patch:
         patch.setattr("sid_assets.core.embedders.canary.PROBES", ("another", "text"))
         embed(store, texts, FakeEmbedder())
     run = embed(store, texts | {9: "new"}, FakeEmbedder())
-    with pytest.raises(InputError, match="no longer gives the vectors it gave"):
+    with pytest.raises(InputError, match="no longer gives the same vectors"):
         embed(store, texts | {9: "newer"}, FakeEmbedder(actual="other"))
     assert run.progress.reused == 5

@@ -1,4 +1,4 @@
-"""The survey: where the vector of each item comes from, decided once."""
+"""The survey decides once where the vector of each item comes from."""
 
 import itertools
 from pathlib import Path
@@ -34,13 +34,13 @@ def survey(store: Store, texts: dict, files: VectorFiles | None = None) -> Surve
 
 
 def leave_unfinished(store: Store, texts: dict) -> None:
-    """A run over these texts that ends before its commit."""
+    """Run over these texts and stop before the commit."""
     staged, *_ = stage_embeddings(store, commit_texts(store, texts), FakeEmbedder())
     staged.staging.close()
 
 
 def kinds(found: Survey) -> list[str]:
-    """For each item the kind of its source, or `embed`."""
+    """For each item, the kind of its source, or `embed`."""
     names = [*(source.kind for source in found.sources), "embed"]
     return [names[origin] for origin in found.origins]
 
@@ -52,7 +52,7 @@ def kinds(found: Survey) -> list[str]:
     vectors=st.none() | st.sets(st.integers(0, 9), min_size=1),
     now=CATALOG,
 )
-def test_each_item_is_decided_as_one_by_one(tmp_path_factory, before, unfinished, vectors, now):
+def test_all_items_are_decided_as_if_one_by_one(tmp_path_factory, before, unfinished, vectors, now):
     store = Store(f"memory://survey-{next(NUMBERS)}")
     if before:
         embed(store, before, FakeEmbedder())
@@ -89,7 +89,7 @@ def test_each_item_is_decided_as_one_by_one(tmp_path_factory, before, unfinished
     assert found.not_lasting().tolist() == [kind in ("unfinished", "embed") for kind in expected]
 
 
-def test_who_starts_afresh_takes_nothing_of_the_version_before():
+def test_a_run_that_starts_afresh_reuses_nothing_from_the_previous_version():
     store = Store(f"memory://survey-{next(NUMBERS)}")
     embed(store, item_texts(range(5)), FakeEmbedder(model="other"))
     found = survey(store, item_texts(range(5)))
@@ -98,7 +98,7 @@ def test_who_starts_afresh_takes_nothing_of_the_version_before():
     assert found.changes.moved == 5
 
 
-def test_an_item_that_a_source_failed_is_decided_again_among_the_later_ones():
+def test_an_item_whose_source_failed_is_decided_again_among_later_sources():
     store = Store(f"memory://survey-{next(NUMBERS)}")
     embed(store, item_texts(range(6)), FakeEmbedder())
     leave_unfinished(store, item_texts(range(3, 9)))
@@ -111,8 +111,8 @@ def test_an_item_that_a_source_failed_is_decided_again_among_the_later_ones():
 
 
 @pytest.mark.parametrize("column", ["embedding", "vector_hash"])
-def test_damage_that_shows_when_vectors_are_read_falls_to_the_next_source(tmp_path, column):
-    """The unfinished run has the vectors: nothing is embedded."""
+def test_damage_found_when_vectors_are_read_falls_back_to_the_next_source(tmp_path, column):
+    """The unfinished run has the vectors, so nothing is embedded."""
     store, texts = Store(tmp_path), item_texts(range(1500))  # two row groups
     first = embed(store, texts, FakeEmbedder())
     leave_unfinished(store, texts | {2000: "one more"})
