@@ -10,7 +10,7 @@
   const number = (value) => value.toLocaleString("en-US");
   const counted = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
 
-  // Texts of the catalog reach the page through textContent only: here, and nowhere else.
+  // Catalog texts enter the page only here, and only as text.
   function element(tag, className, ...children) {
     const node = document.createElement(tag);
     if (className) node.className = className;
@@ -23,7 +23,7 @@
     return element("span", "sid", ...chips);
   }
 
-  // The words of the query are set off where they stand in the text.
+  // Highlights the words of the query in the text.
   function marked(text, words) {
     const lower = text.toLowerCase();
     const parts = [];
@@ -63,8 +63,8 @@
 
   const withPrefix = (prefix) => byPrefix[prefix.length - 1].get(prefix.join(" ")) || [];
 
-  // The codes of the first SID in the query, or of its beginning: those of layers a, b, c in this
-  // order. Empty if there is no first code; null if the query spells no codes.
+  // The codes of the first SID, or SID prefix, in the query: layers a, b, c in this order. Empty if
+  // the first code is missing; null if the query spells no codes.
   function prefixOfQuery(query) {
     const tokens = [...query.matchAll(/(?<![\p{L}\p{N}_])s_([abc])_(\d+)/gu)];
     if (!tokens.length) return null;
@@ -72,7 +72,7 @@
     return tokens.slice(0, end < 0 ? 3 : end).map(([, , code]) => Number(code));
   }
 
-  // Ids first, then texts that begin a word with the query, then any that contain its words.
+  // Ids first, then texts in which the query begins a word, then texts that contain its words.
   function find(query) {
     const prefix = prefixOfQuery(query);
     if (prefix) return { places: prefix.length ? withPrefix(prefix) : [], words: [], prefix };
@@ -93,7 +93,7 @@
     return { places: ranked.flat(), words };
   }
 
-  // Some of the places, spread evenly: ids often follow the order of entry.
+  // Some of the places, spread evenly, since ids often follow the order of entry.
   function spread(places, wanted) {
     const all = [...places];
     const step = Math.max(1, Math.floor(all.length / wanted));
@@ -109,7 +109,7 @@
     results.replaceChildren(...places.slice(0, RESULTS).map((place) => itemButton(place, words)));
     results.scrollTop = 0;
     matches.dataset.query = query;
-    matches.textContent = !query ? "Some items to begin with" : !places.length ? nothingFound(prefix) :
+    matches.textContent = !query ? "Some items to start with" : !places.length ? nothingFound(prefix) :
       places.length <= RESULTS ? `${number(places.length)} found` :
       `${number(places.length)} found, the first ${RESULTS} are shown`;
     byId("detail").hidden = !places.length;
@@ -170,7 +170,7 @@
     if (!byId("search").contains(button)) byId("search").scrollIntoView();
   });
 
-  // ---- Charts: no text of the catalog goes into them, plotly reads some markup in labels ----
+  // ---- Charts: without texts of the catalog, since plotly interprets some markup in labels ----
 
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const layerColours = () => [1, 2, 3].map((layer) => css(`--layer-${layer}`));
@@ -213,7 +213,7 @@
   }
 
   function drawPrefixes() {
-    const names = ["distinct, % of items", "items alone with theirs, %"];
+    const names = ["distinct, % of items", "items with a unique one, %"];
     const colours = layerColours();
     draw("prefixes", names.map((name, index) => ({
       type: "bar", name, x: ["first code", "first two", "whole SID"],
@@ -273,7 +273,7 @@
 
   const nodeId = (prefix) => prefix.join(" ");
 
-  // The branches as plotly's nodes, and after each the smaller branches below it as one.
+  // The branches as plotly's nodes; the smaller branches below a node are merged into one.
   function treeNodes() {
     const branches = data.branches.map(([prefix, items, distinct]) => ({
       id: nodeId(prefix), parent: nodeId(prefix.slice(0, -1)) || "root", depth: prefix.length,
@@ -297,7 +297,7 @@
     return [root, ...branches, ...smaller];
   }
 
-  // The classes of the legend beside the chart.
+  // The classes of the legend.
   function crowdingColour(crowding) {
     if (crowding === null) return css("--gap");
     const limits = [1, 1.2, 1.5, 3];
@@ -321,7 +321,7 @@
   }
 
   // Plotly shrinks the label of a narrow slice until it fits. Its `uniformtext`, which hides small
-  // ones, does nothing before the first click.
+  // labels, has no effect before the first click.
   function hideSmallLabels() {
     for (const label of byId("tree-chart").querySelectorAll("g.slicetext text")) {
       const { a, b } = label.getCTM();

@@ -1,4 +1,4 @@
-"""Pictures of the quality of SIDs, small enough to travel in the metadata of a materialisation."""
+"""Charts of the quality of SIDs, small enough for the metadata of a materialisation."""
 
 import base64
 import io
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 SIZE_INCHES = (6.6, 3.6)
 DPI = 100
 LAYER_COLOURS = ("#2f5d8a", "#3a9188", "#c27d2c")
-"""One a layer, told apart by colour-blind eyes too."""
+"""One per layer, distinguishable for colour-blind readers."""
 
 INK, FAINT = "#26303a", "#d5dade"
 
 FEW_CODES = 40
-"""So many codes are drawn as points too, since a line through them may be too short to see."""
+"""Up to this many codes are also drawn as points: a line through them may be too short to see."""
 
 GROUP_SIZES = ((1, 1), (2, 2), (3, 5), (6, 10), (11, 100), (101, None))
-"""Sizes of SID groups, first and last, that are shown together; None: no end."""
+"""Ranges of SID group sizes, first and last, that are shown together; None: no upper limit."""
 
 
 def pictures(quality: SidQuality) -> dict[str, bytes]:
-    """The pictures by name, as PNG of below 60 kB."""
+    """The charts by name, as PNGs below 60 kB."""
     return {
         "code_usage": code_usage_png(quality),
         "group_sizes": group_sizes_png(quality),
@@ -36,12 +36,12 @@ def pictures(quality: SidQuality) -> dict[str, bytes]:
 
 
 def markdown_image(alt: str, png: bytes) -> str:
-    """A picture as Markdown that holds it, as a data-URI. `alt` is taken as it is: no brackets."""
+    """A picture as Markdown with a data URI. `alt` is not escaped and must have no brackets."""
     return f"![{alt}](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
 def items_by_group_size(distributions: Distributions) -> dict[str, int]:
-    """How many items are in SID groups of some sizes, by label: `1`, `2`, `3–5`, ..."""
+    """How many items are in SID groups of each range of sizes, by label: `1`, `2`, `3–5`, ..."""
     items = distributions.group_sizes * distributions.group_counts
     counted = {}
     for first, last in GROUP_SIZES:
@@ -54,7 +54,7 @@ def items_by_group_size(distributions: Distributions) -> dict[str, int]:
 
 
 def code_usage_png(quality: SidQuality) -> bytes:
-    """Items of each code in use, by layer, the most used first; even usage is a flat line."""
+    """Items per code in use, by layer, most used first; even usage is a flat line."""
 
     def draw(axes: "Axes") -> None:
         from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
@@ -84,18 +84,18 @@ def code_usage_png(quality: SidQuality) -> bytes:
         axes.set_xlabel(f"codes of a layer, most used first (of {quality.codebook_size:,}{rest})")
         axes.set_ylabel("items")
         axes.legend(frameon=False, fontsize=8.5, loc="upper right")
-        _title(axes, "Items by code (dashed: if all codes were used alike)")
+        _title(axes, "Items per code (dashed: if all codes were used equally)")
 
     return _png(draw)
 
 
 def even_use(quality: SidQuality) -> float:
-    """Items of a code if all codes in use were used alike, and as many were as could be."""
+    """Items per code if as many codes as possible were in use, all of them equally."""
     return max(1.0, quality.items / quality.codebook_size)
 
 
 def group_sizes_png(quality: SidQuality) -> bytes:
-    """Share of the items by how many items have their SID."""
+    """Share of the items by the size of their SID group."""
 
     def draw(axes: "Axes") -> None:
         counted = items_by_group_size(quality.distributions)
@@ -107,13 +107,13 @@ def group_sizes_png(quality: SidQuality) -> bytes:
         axes.set_ylim(0, 108)
         axes.set_xlabel("items with the same SID")
         axes.set_ylabel("% of items")
-        _title(axes, "Items by the size of their SID group (1: a SID of their own)")
+        _title(axes, "Items by the size of their SID group (1: a unique SID)")
 
     return _png(draw)
 
 
 def reconstruction_error_png(quality: SidQuality) -> bytes:
-    """Share of the items whose error is at most x, after each layer."""
+    """Share of the items with an error of at most x, after each layer."""
 
     def draw(axes: "Axes") -> None:
         curves = quality.distributions.error_quantiles
@@ -125,8 +125,8 @@ def reconstruction_error_png(quality: SidQuality) -> bytes:
             axes.plot(curve, share, color=colour, linewidth=1.8, label=label)
         axes.set_xlim(left=0)
         axes.set_ylim(0, 100)
-        axes.set_xlabel("relative reconstruction error (0: exact, 1: as good as no codes)")
-        axes.set_ylabel("% of items with at most this")
+        axes.set_xlabel("relative reconstruction error (0: exact, 1: no better than no codes)")
+        axes.set_ylabel("% of items with at most this error")
         axes.legend(frameon=False, fontsize=8.5, loc="upper left")
         _title(axes, "Reconstruction error after each layer")
 
@@ -134,13 +134,13 @@ def reconstruction_error_png(quality: SidQuality) -> bytes:
 
 
 def uniqueness_by_prefix_png(quality: SidQuality) -> bytes:
-    """How far one, two and three codes tell items apart."""
+    """How well one, two and three codes distinguish items."""
 
     def draw(axes: "Axes") -> None:
         places = np.arange(len(quality.prefixes))
         series = {
             "distinct prefixes, % of items": [100 * p.distinct_share for p in quality.prefixes],
-            "items with a prefix of their own, %": [
+            "items with a unique prefix, %": [
                 100 * (1 - p.colliding_share) for p in quality.prefixes
             ],
         }
@@ -163,7 +163,7 @@ def _title(axes: "Axes", text: str) -> None:
 
 
 def _png(draw) -> bytes:
-    # Without pyplot, which keeps figures in a global list and is not made for threads.
+    # Without pyplot, which keeps figures in a global list and is not thread-safe.
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=SIZE_INCHES, dpi=DPI, layout="constrained", facecolor="white")

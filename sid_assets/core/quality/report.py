@@ -1,8 +1,8 @@
-"""`sid_report.html`: the quality of SIDs as one page to open, search and send on.
+"""`sid_report.html`: the quality of SIDs as one page to open, search and share.
 
-The page holds all it needs (plotly's JavaScript too) and its content security policy forbids it to
-load anything, or to run any script but its own two. Texts of the catalog are data: Jinja escapes
-them in the page, `tojson` in the JSON beside it, and the page's script sets them as text only.
+The page contains everything it needs, including plotly's JavaScript. Its content security policy
+forbids loading anything and running any scripts but its own two. Catalog texts are data: Jinja
+escapes them in the page, `tojson` in the JSON, and the page's script inserts them only as text.
 """
 
 import base64
@@ -25,10 +25,10 @@ from sid_assets.core.schema import CODE_LAYERS
 from sid_assets.core.sids.spelling import BEGIN, END, LAYER_PREFIXES, pack
 
 SAMPLE_ITEMS = 50_000
-"""Items the page holds at most, beside those its lists name."""
+"""The most items on the page, besides those named in its lists."""
 
 TEXT_CHARACTERS = 240
-"""Characters of an item's text the page keeps."""
+"""The most characters of an item's text on the page."""
 
 GROUPS_SHOWN = 10
 GROUP_MEMBERS = 6
@@ -37,10 +37,10 @@ WORST_SHOWN = 10
 
 @dataclass(frozen=True)
 class ReportItem:
-    """An item as the page shows it.
+    """An item as shown on the page.
 
     Attributes:
-        pid: Its id, as text: JavaScript has no integers of 64 bits.
+        pid: Its id, as text: JavaScript has no 64-bit integers.
         codes: Its SID.
         text: The beginning of its text.
         error: Relative reconstruction error after the last layer; None for a zero vector.
@@ -58,14 +58,14 @@ def report_items(
     quality: SidQuality,
     seed: int = 0,
 ) -> list[ReportItem]:
-    """The items of the page, by pid: all, or a seeded sample where they are over 50,000.
+    """The items of the page, sorted by pid: all, or a seeded sample of more than 50,000.
 
-    The first items of the largest SID groups and the worst reconstructed items are always there.
+    The first items of the largest SID groups and the worst reconstructed items are always included.
 
     Args:
-        codes: What `measure_sids` read, from the start again.
+        codes: The same batches that `measure_sids` read, from the start.
         item_texts: Batches with the columns `pid` and `text`, sorted by pid.
-        quality: What `measure_sids` found.
+        quality: The result of `measure_sids`.
         seed: Seed of the sample.
     """
     wanted = _Wanted(quality, seed)
@@ -77,7 +77,7 @@ def report_items(
 
 
 class _Wanted:
-    """Which rows of the codes go into the page; batches must come in order."""
+    """Selects the rows of the codes that go on the page; batches must come in order."""
 
     def __init__(self, quality: SidQuality, seed: int) -> None:
         self._sample = sample_rows(quality.items, seed)
@@ -134,11 +134,11 @@ def render_report(
     """The page, as HTML.
 
     Args:
-        quality: What `measure_sids` found.
-        items: What `report_items` chose.
-        interactions: What `measure_interactions` found, where there are interactions.
+        quality: The result of `measure_sids`.
+        items: The result of `report_items`.
+        interactions: The result of `measure_interactions`, if there are interactions.
         title: Heading of the page.
-        made_from: What else to say of the catalog and the tokenizer, by name.
+        made_from: More facts about the catalog and the tokenizer, by name.
     """
     import jinja2
     from plotly.offline import get_plotlyjs
@@ -180,7 +180,7 @@ def render_report(
 def _groups_with_members(
     groups: Iterable[SidGroup], items: list[ReportItem]
 ) -> list[tuple[SidGroup, list[tuple[int, ReportItem]]]]:
-    """Each group with its first items on the page, and their places there."""
+    """Each group with its first items, and their positions on the page."""
     members = defaultdict(list)
     for place, item in enumerate(items):
         members[item.codes].append((place, item))
@@ -188,14 +188,14 @@ def _groups_with_members(
 
 
 def _worst_with_rows(quality: SidQuality, items: list[ReportItem]) -> list[tuple[int, ReportItem]]:
-    """The worst reconstructed items, and their places on the page."""
+    """The worst reconstructed items, and their positions on the page."""
     places = {item.pid: place for place, item in enumerate(items)}
     found = [places[str(worst.pid)] for worst in quality.worst_items[:WORST_SHOWN]]
     return [(place, items[place]) for place in found]
 
 
 def _page_data(quality: SidQuality, items: list[ReportItem]) -> dict[str, Any]:
-    """What the page's script draws and searches."""
+    """The data that the page's script draws and searches."""
     codes = np.array([item.codes for item in items], np.int64).reshape(-1, CODE_LAYERS)
     curves = quality.distributions.error_quantiles
     used = [-np.sort(-counts[counts > 0]) for counts in quality.distributions.code_counts]
@@ -220,18 +220,18 @@ def _page_data(quality: SidQuality, items: list[ReportItem]) -> dict[str, Any]:
 
 
 def _csp_hash(script: str) -> str:
-    """The name by which a content security policy allows an inline script."""
+    """The hash by which a content security policy allows an inline script."""
     digest = hashlib.sha256(script.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
 
 
 def count_text(number: float) -> str:
-    """A count for the eye: 17,472."""
+    """Format a count: 17,472."""
     return f"{number:,.0f}"
 
 
 def percent_text(share: float) -> str:
-    """A share for the eye; what is not all or nothing does not read as such: 80.8%, >99.9%."""
+    """Format a share: 80.8%. Only exact shares read 0.0% or 100%; others <0.1% or >99.9%."""
     if 0 < share < 0.0005:
         return "<0.1%"
     if 0.9995 <= share < 1:
@@ -240,5 +240,5 @@ def percent_text(share: float) -> str:
 
 
 def decimal_text(number: float) -> str:
-    """A figure for the eye: 0.503."""
+    """Format a figure: 0.503."""
     return f"{number:.3f}"

@@ -1,4 +1,4 @@
-"""Small tables of codes, texts and interactions for the tests of quality."""
+"""Small tables of codes, texts and interactions for the quality tests."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ def codes_table(
     pids: Sequence[int] | Sequence[str] | None = None,
     vectors: Sequence[str] | None = None,
 ) -> pa.Table:
-    """The table `codes`: pids 0, 1, 2 .. and norms 1, 0.5, 0.25, 0.125 unless told otherwise."""
+    """The table `codes`, by default with pids 0, 1, 2 ... and norms 1, 0.5, 0.25, 0.125."""
     count = len(codes)
     pids = pids if pids is not None else range(count)
     if norms is None:
@@ -41,7 +41,7 @@ def codes_table(
 def texts_table(
     texts: Sequence[str], pids: Sequence[int] | Sequence[str] | None = None
 ) -> pa.Table:
-    """The table `item_texts`: pids 0, 1, 2 .. unless told otherwise."""
+    """The table `item_texts`, by default with pids 0, 1, 2 ..."""
     pids = pids if pids is not None else range(len(texts))
     table_schema = schema.item_texts("string" if len(pids) and isinstance(pids[0], str) else "int")
     return pa.table(
@@ -55,7 +55,7 @@ def texts_table(
 
 
 def batches(table: pa.Table, rows: int = 3) -> list[pa.RecordBatch]:
-    """The table in small batches, so that everything crosses their borders."""
+    """The table in small batches, so that everything crosses batch boundaries."""
     return table.to_batches(max_chunksize=rows)
 
 
@@ -65,7 +65,7 @@ def reader(table: pa.Table) -> pa.RecordBatchReader:
 
 
 def interactions_in(folder: Path, *files: pa.Table) -> ParquetInput:
-    """Interactions, each table a file of its own."""
+    """Interactions, with one file for each table."""
     for number, table in enumerate(files):
         pq.write_table(table, folder / f"{number}.parquet")
     return ParquetInput(str(folder))

@@ -41,11 +41,11 @@ def test_pictures_are_small_and_show_something():
     [([(1, 2, 3)], None), ([(1, 2, 3)] * 2, [(0, 0, 0, 0)] * 2), ([(1, 2, 3)] * 500, None)],
     ids=["one item", "zero vectors", "one group"],
 )
-def test_odd_catalogs_are_drawn_too(codes, norms):
+def test_unusual_catalogs_are_drawn(codes, norms):
     assert pictures(quality_of(codes, norms)).keys() == NAMES
 
 
-def test_one_code_of_many_is_seen():
+def test_a_single_code_of_many_is_visible():
     drawn = imread(io.BytesIO(pictures(quality_of([(1, 2, 3)] * 60, None, 8192))["code_usage"]))
     beside_the_legend = drawn[:, 50 : int(0.6 * drawn.shape[1]), :3]
     orange = np.array([int(LAYER_COLOURS[2][at : at + 2], 16) for at in (1, 3, 5)]) / 255
@@ -58,7 +58,7 @@ def test_items_are_counted_by_the_size_of_their_group():
     assert counted == {"1": 2, "2": 2, "3–5": 5, "6–10": 0, "11–100": 0, ">100": 101}
 
 
-def test_markdown_holds_the_picture():
+def test_markdown_contains_the_picture():
     png = pictures(quality_of([(1, 2, 3)]))["group_sizes"]
     head, _, encoded = markdown_image("Group sizes", png).partition("base64,")
     assert head == "![Group sizes](data:image/png;"

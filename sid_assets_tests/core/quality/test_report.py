@@ -1,4 +1,4 @@
-"""What the page holds, read as text; `test_report_in_browser` opens it."""
+"""The contents of the page, read as text; `test_report_in_browser` opens it."""
 
 import base64
 import hashlib
@@ -39,7 +39,7 @@ HOSTILE = [
 
 
 class Page(HTMLParser):
-    """The tags of a page, and the text of its scripts."""
+    """The tags of a page, the text of its scripts, and the rest of its text."""
 
     def __init__(self, html):
         super().__init__()
@@ -117,7 +117,7 @@ def test_nothing_is_loaded_from_elsewhere():
     assert all(link.startswith(("#", "data:,")) for link in links)
 
 
-def test_the_page_says_the_figures(tmp_path):
+def test_the_page_shows_the_figures(tmp_path):
     codes = [(0, 0, 0)] * 3 + [(0, 1, code) for code in range(7)]
     texts = ["same", "same", "other", *(f"text {code}" for code in range(7))]
     watched = interactions_in(tmp_path, pa.table({"hist_video_pid": [[0, 1]]}))
@@ -126,14 +126,14 @@ def test_the_page_says_the_figures(tmp_path):
     words = " ".join(" ".join(Page(html).texts).split())
     for said in (
         "10 items, each with a SID of 3 codes of 16. 30.0% of the items share their SID",
-        "Items with a SID of their own 70.0% 7 of 10",
+        "Items with a unique SID 70.0% 7 of 10",
         "Distinct SIDs 8 80.0% of the items",
         "Codes in use 6.2% / 12.5% / 43.8%",
-        "the catalog has 2: 1 with a text that another item of its group has too",
-        "1 with a text of its own",
+        "The catalog has 2: 1 with the same text as another item of the group",
+        "1 with a different text but the same codes",
         "3 items 2 distinct texts",
         "Ambiguous interactions 100%",
-        "Perplexity codes 1 1 1 So many codes, met equally often",
+        "Perplexity codes 1 1 1 This many codes, met equally often",
         "Mean relative error 0.500 0.250 0.125 Over all interactions",
         "Tokenizer trained here",
     ):
@@ -146,12 +146,12 @@ def test_the_page_says_the_figures(tmp_path):
     [([(1, 2, 3)], None), ([(1, 2, 3)] * 2, [(0, 0, 0, 0)] * 2)],
     ids=["one item", "zero vectors"],
 )
-def test_odd_catalogs(codes, norms):
+def test_unusual_catalogs(codes, norms):
     page = Page(build(codes, norms=norms))
     assert len(page.data["items"]["pid"]) == len(codes)
 
 
-def test_without_texts_of_their_own_collisions_are_only_counted():
+def test_without_texts_collisions_are_only_counted():
     table, texts = codes_table([(1, 2, 3)] * 2), texts_table(["a", "b"])
     quality = measure_sids(batches(table), K)
     html = render_report(quality, report_items(batches(table), batches(texts), quality))
@@ -171,7 +171,7 @@ def test_a_large_catalog_is_sampled_and_the_page_says_so():
     items = report_items(batches(table, 10_000), batches(texts, 7_000), quality)
     assert items == report_items(batches(table, 999), batches(texts, 10_000), quality)
     assert SAMPLE_ITEMS <= len(items) < SAMPLE_ITEMS + 200
-    assert items[-1].pid == str(count - 1), "the worst item is on the page, drawn or not"
+    assert items[-1].pid == str(count - 1), "the worst item is always on the page"
     for group in quality.largest_groups[:10]:
         members = [item.pid for item in items if item.codes == group.codes]
         first = np.flatnonzero((codes == group.codes).all(axis=1))[:6]
@@ -182,17 +182,17 @@ def test_a_large_catalog_is_sampled_and_the_page_says_so():
     assert "a sample of 50,000 of the 52,000 items" in words
 
 
-def test_samples_are_sorted_and_hold_no_row_twice():
+def test_samples_are_sorted_and_contain_no_row_twice():
     rows = sample_rows(1_000_000, seed=7)
     assert len(rows) == SAMPLE_ITEMS
     assert (np.diff(rows) > 0).all()
     assert sample_rows(3, seed=7).tolist() == [0, 1, 2]
 
 
-def test_the_share_of_the_items_in_the_tree_is_said():
+def test_the_page_states_the_share_of_items_in_the_tree():
     codes = [(code, 0, row) for code in range(K) for row in range(9)]
     assert "first codes hold" not in build(codes)
-    assert "Only the largest branches" in build(codes), "the tree holds 8 SIDs of a first code"
+    assert "Only the largest branches" in build(codes), "the tree has 8 SIDs of a first code"
     wide = [(code, 0, 0) for code in range(K)] * 3 + [(code, 0, 0) for code in range(K, 2 * K)]
     table, texts = codes_table(wide), texts_table(["x"] * len(wide))
     quality = measure_sids(batches(table), 2 * K)
@@ -200,27 +200,27 @@ def test_the_share_of_the_items_in_the_tree_is_said():
     assert "the 16 largest of the 32 first codes hold 75.0% of the items" in html
 
 
-def test_a_tree_that_is_drawn_whole_is_not_called_a_part():
+def test_a_complete_tree_is_not_called_a_part():
     assert "Only the largest branches" not in build([(1, 2, 3), (1, 3, 3), (2, 2, 3)])
 
 
-def test_long_texts_are_cut():
+def test_long_texts_are_shortened():
     page = Page(build([(1, 2, 3)], texts=["长" * 1000]))
     assert page.data["items"]["text"] == ["长" * TEXT_CHARACTERS + "…"]
 
 
-def test_ids_of_64_bits_are_kept():
+def test_64_bit_ids_are_kept():
     page = Page(build([(1, 2, 3)], pids=[2**63 - 1]))
     assert page.data["items"]["pid"] == ["9223372036854775807"]
 
 
-def test_shares_for_the_eye():
+def test_shares_are_formatted():
     shares = [0, 0.0001, 0.8084, 0.9999, 1]
     assert [percent_text(share) for share in shares] == ["0.0%", "<0.1%", "80.8%", ">99.9%", "100%"]
     assert decimal_text(0.50312) == "0.503"
 
 
-def test_numbers_are_json_for_browsers():
+def test_numbers_are_json_that_browsers_can_read():
     html = build([(1, 2, 3)] * 2, norms=[(0, 0, 0, 0), (1, 1, 1, 0.5)])
     assert Page(html).data["items"]["error"] == [None, 0.5]
     assert re.search(r"\b(NaN|Infinity)\b", Page(html).scripts[0]) is None

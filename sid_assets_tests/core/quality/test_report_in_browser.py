@@ -1,6 +1,6 @@
 """`sid_report.html` opened from disk in a real browser.
 
-With `PICTURE_OF_REPORT` naming a report of the demo, its picture for the README is taken too:
+If `PICTURE_OF_REPORT` names a report of the demo, its picture for the README is taken too:
 
     PICTURE_OF_REPORT=data/sid_report.html pytest -k report_in_browser
 """
@@ -45,7 +45,7 @@ pytestmark = needs_chromium
 
 @dataclass
 class Opened:
-    """A page, and what it said and asked for so far."""
+    """A page, with its console messages, errors and requests so far."""
 
     page: object
     complaints: list[str] = field(default_factory=list)
@@ -82,7 +82,7 @@ def open_page(browser):
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory):
-    """A report of films, and of items whose texts and ids try to be more than text."""
+    """A report of films and of items with HTML in their texts and ids."""
     catalog = pq.read_table(sample.CATALOG, columns=["pid", "title", "description"])
     rows = [*catalog.slice(0, FILMS - 1).to_pylist(), *_godfather(catalog)]
     texts = {str(r["pid"]): f"Title: {r['title']}\nDescription: {r['description']}" for r in rows}
@@ -119,7 +119,7 @@ def search(page, words):
     )
 
 
-def test_the_page_is_quiet_and_loads_nothing(films, open_page):
+def test_the_page_logs_nothing_and_loads_nothing(films, open_page):
     opened = open_page(films)
     for chart in ("group-sizes", "prefixes", "code-usage", "errors", "tree-chart"):
         assert opened.page.locator(f"#{chart} .main-svg").first.is_visible()
@@ -151,13 +151,13 @@ def test_items_are_found_by_id_and_by_sid(films, open_page):
     spelled = page.locator("#detail .spelled").inner_text()
     search(page, spelled)
     assert pid in page.locator("#results .item .pid").all_inner_texts()
-    search(page, "no film is called so")
+    search(page, "no such film exists")
     assert page.locator("#matches").inner_text() == "No item found."
     assert page.locator("#results .item").count() == 0
-    assert not page.locator("#detail").is_visible(), "the card would be of the item before"
+    assert not page.locator("#detail").is_visible(), "the card would show the previous item"
 
 
-def test_a_sid_is_looked_up_by_its_codes_in_order(films, open_page):
+def test_a_sid_is_found_by_its_codes_in_order(films, open_page):
     page = open_page(films).page
     first, second = (
         page.locator("#results .item").nth(place).locator(".pid").inner_text() for place in (0, 1)
@@ -180,7 +180,7 @@ def test_a_sid_is_looked_up_by_its_codes_in_order(films, open_page):
         )
 
 
-def test_html_in_texts_and_ids_shows_as_text(films, open_page):
+def test_html_in_texts_and_ids_is_shown_as_text(films, open_page):
     opened = open_page(films)
     search(opened.page, "zanzibar")
     shown = opened.page.locator("#results .item .text").all_inner_texts()
@@ -223,7 +223,7 @@ def test_a_branch_of_the_tree_shows_its_items(films, open_page):
 
 
 def labels_drawn(page):
-    """The height in pixels of each label of the code tree that shows."""
+    """The height in pixels of each visible label of the code tree."""
     return page.evaluate(
         """() => [...document.querySelectorAll("#tree-chart g.slicetext text")]
             .filter((label) => getComputedStyle(label).visibility !== "hidden")
@@ -258,7 +258,7 @@ def test_it_fits_a_phone_in_light_and_dark(films, open_page, scheme):
 @pytest.mark.parametrize(
     "norms", [(1, 0.5, 0.2, 0.1), (0, 0, 0, 0)], ids=["one item", "zero vector"]
 )
-def test_the_smallest_catalogs_are_quiet_too(tmp_path, open_page, norms):
+def test_the_smallest_catalogs_work_too(tmp_path, open_page, norms):
     path = tmp_path / "sid_report.html"
     path.write_text(_report(codes_table([(1, 2, 3)], [norms]), texts_table(["The only one"])))
     opened = open_page(path)
@@ -269,7 +269,7 @@ def test_the_smallest_catalogs_are_quiet_too(tmp_path, open_page, norms):
 
 
 @pytest.mark.parametrize("layout", ["each its own", "all one"])
-def test_the_usage_of_few_codes_of_many_is_seen(tmp_path, open_page, layout):
+def test_the_usage_of_a_few_codes_of_many_is_visible(tmp_path, open_page, layout):
     rng = np.random.default_rng(0)
     draws = rng.permuted(np.tile(np.arange(8192), (3, 1)), axis=1)[:, :60].T
     codes = codes_table(draws if layout == "each its own" else np.tile(draws[0], (60, 1)))
@@ -290,7 +290,7 @@ def test_the_usage_of_few_codes_of_many_is_seen(tmp_path, open_page, layout):
     assert points == 3 if used == 1 else min(widths) > 500
 
 
-def test_a_page_of_many_items_answers(tmp_path, open_page):
+def test_a_page_with_many_items_responds(tmp_path, open_page):
     rng = np.random.default_rng(0)
     count = 50_500
     codes = codes_table(rng.integers(0, CODEBOOK_SIZE, (count, 3)))
@@ -301,7 +301,7 @@ def test_a_page_of_many_items_answers(tmp_path, open_page):
     search(opened.page, "word")
     assert opened.page.locator("#matches").inner_text().endswith("found, the first 40 are shown")
     assert "a sample of 50,000 of the 50,500 items" in opened.page.locator("#search").inner_text()
-    search(opened.page, "no item is called so")
+    search(opened.page, "no such item exists")
     assert re.fullmatch(
         r"No item found among the 50,0\d\d on this page\.",
         opened.page.locator("#matches").inner_text(),
