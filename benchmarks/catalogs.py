@@ -1,4 +1,4 @@
-"""Texts of real catalogs, to measure on."""
+"""Texts of real catalogs for the benchmarks."""
 
 import random
 import tempfile
@@ -7,7 +7,7 @@ from sid_assets.core.catalog.item_texts import CatalogSource, read_item_texts
 
 
 def read_texts(catalog: str, template: str, items: int) -> list[str]:
-    """The texts of a catalog's items; so many of them, drawn by a seed."""
+    """The texts of a catalog; at most `items` of them, drawn with a seed."""
     with tempfile.TemporaryDirectory() as scratch:
         source = CatalogSource(catalog, template, on_bad_rows="drop")
         reader = read_item_texts(source, scratch_dir=scratch).reader

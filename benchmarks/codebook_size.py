@@ -1,7 +1,7 @@
-"""How many items share their SID with others, by the number of centroids a layer of the tokenizer.
+"""How many items share their SID, by the number of centroids per layer of the tokenizer.
 
-Embeds items with hashed words, as the demo does, trains residual k-means of several sizes on them,
-and quantises the same items. The sample's films by default.
+Embeds items with hashed words, like the demo, trains residual k-means of several sizes on them, and
+quantises the same items. By default, the items are the sample's films.
 
     python -m benchmarks.codebook_size
     python -m benchmarks.codebook_size --catalog FILE --template TEXT --items 2000
@@ -25,7 +25,7 @@ SIZES = (32, 64, 128, 256, 512, 1024, 2048)
 
 
 def measure(vectors: np.ndarray, codebook_size: int) -> dict[str, Any]:
-    """Train a tokenizer, quantise the same vectors, and count."""
+    """Train a tokenizer, quantise the same vectors, and count collisions."""
     settings = TrainingSettings(codebook_size=codebook_size, iterations=10, restarts=3)
     trained = train([vectors], settings)
     codes = Encoder(trained.centroids).encode(vectors).codes
@@ -50,7 +50,7 @@ def main() -> None:
     texts = read_texts(arguments.catalog, template, arguments.items)
     vectors = HashingEmbedder().embed(texts).vectors
     print(f"{len(vectors):,} items of {arguments.catalog}, hashed words, three layers")
-    print("| centroids a layer | items that share their SID | codes in use | error, held out |")
+    print("| centroids per layer | items that share their SID | codes in use | error, held out |")
     print("|---|---|---|---|")
     found = {}
     for size in SIZES:

@@ -1,11 +1,11 @@
-"""Embedding texts with Qwen3Embedder and with sentence-transformers: items a second, padding.
+"""Embedding texts with Qwen3Embedder and with sentence-transformers: items per second, padding.
 
     python -m benchmarks.embed [--catalog FILE] [--template TEXT] [--items N]
 
-The model is small: one layer of Qwen3 of the width of Qwen3-Embedding-8B, with seeded random
-weights and a vocabulary of 8,000 merges trained on the texts, which cuts them as finely as Qwen's
-does. The reference is `SentenceTransformer.encode` as anyone would call it, on the same texts and
-threads, at its best batch size and at its default. Both give the same vectors, which is checked.
+The model is small: one layer of Qwen3 with the width of Qwen3-Embedding-8B, seeded random weights,
+and a vocabulary of 8,000 merges trained on the texts, which splits them about as finely as Qwen's.
+The reference is a plain call of `SentenceTransformer.encode` on the same texts and threads, with
+its best batch size and with its default. The benchmark reports how close their vectors are.
 """
 
 import argparse
@@ -43,7 +43,7 @@ class Reference:
 
 
 def save_small_model(folder: Path, texts: list[str]) -> None:
-    """The model, with a vocabulary of the texts."""
+    """Save the model, with a vocabulary trained on the texts."""
     tokenizer = small_tokenizer(texts, merges=MERGES)
     save_tokenizer(tokenizer, folder)
     save_model(folder, tokenizer)
@@ -68,10 +68,10 @@ def padding_of(model: SentenceTransformer, texts: list[str], batch_size: int) ->
 def measure(
     embedder: Qwen3Embedder, model: SentenceTransformer, texts: list[str]
 ) -> tuple[float, list[Reference]]:
-    """Median seconds of the embedder, and those of the reference at each batch size.
+    """Median seconds of the embedder, and of the reference at each batch size.
 
-    All take turns, so that a machine that is slower for a while is so for each of them. Counting
-    the padding warms the reference.
+    They take turns, so that a temporary slowdown of the machine affects all of them. Counting the
+    padding warms up the reference.
     """
     padding = {size: padding_of(model, texts, size) for size in BATCH_SIZES}
     runs: dict[int, Callable[[], object]] = {0: lambda: embedder.embed(texts)}
@@ -83,14 +83,14 @@ def measure(
 
 
 def embed_alone(folder: str, texts: list[str]) -> Embedded:
-    """Load the model and embed texts, for a process of its own."""
+    """Load the model and embed texts, in a separate process."""
     return Qwen3Embedder(folder, device="cpu").embed(texts)
 
 
 def main() -> None:
-    """Measure, say what was measured, and print one JSON object."""
+    """Measure, print the results as text, and print one JSON object."""
     parser = argparse.ArgumentParser(
-        description="Speed and padding of embedding, beside sentence-transformers."
+        description="Speed and padding of embedding, compared with sentence-transformers."
     )
     parser.add_argument("--catalog", default=str(sample.CATALOG))
     parser.add_argument("--template", default=TEMPLATE)
@@ -104,7 +104,7 @@ def main() -> None:
         folder = Path(temporary) / "small-qwen3"
         save_small_model(folder, texts)
         embedder = Qwen3Embedder(str(folder), device="cpu")
-        embedded = embedder.embed(texts)  # warms it, too
+        embedded = embedder.embed(texts)  # also warms it up
         model = SentenceTransformer(str(folder), device="cpu")
         model.max_seq_length = MAX_LENGTH
         expected = model.encode(texts[:100])
@@ -121,8 +121,8 @@ def main() -> None:
     items_per_s = len(texts) / seconds
     print(
         f"{len(texts):,} texts of {Path(arguments.catalog).name}, {embedded.tokens:,} tokens "
-        f"({embedded.tokens / len(texts):.0f} a text), on {torch.get_num_threads()} threads, in "
-        f"float32. Medians of three. Least cosine of the two programs' vectors: {cosine:.6f}."
+        f"({embedded.tokens / len(texts):.0f} per text), on {torch.get_num_threads()} threads, in "
+        f"float32. Medians of three. Lowest cosine of the two programs' vectors: {cosine:.6f}."
     )
     print(
         f"Qwen3Embedder: {items_per_s:.1f} items/s, {embedded.tokens / seconds:,.0f} tokens/s, "
@@ -134,7 +134,7 @@ def main() -> None:
             f"items/s, {embedded.tokens / r.seconds:,.0f} tokens/s, padding {r.padding:.1%}."
         )
     print(
-        f"{best.seconds / seconds:.2f} times as fast as its best (batch size {best.batch_size}), "
+        f"{best.seconds / seconds:.2f} times as fast as its best batch size ({best.batch_size}), "
         f"{default.seconds / seconds:.2f} times as fast as its default ({DEFAULT_BATCH_SIZE})."
     )
     figures = {

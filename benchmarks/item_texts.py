@@ -1,9 +1,9 @@
-"""Catalog rows to item texts: rows a second and peak memory as the catalog grows.
+"""Catalog rows to item texts: rows per second and peak memory as the catalog grows.
 
     python benchmarks/item_texts.py [rows ...]      (default: 1000000 4000000)
 
-The reference is what a short script does: pandas reads the whole file, Python makes the texts and
-sorts them. It runs on the smallest catalog, and both must give the same rows.
+The reference is a short script: pandas reads the whole file and sorts it, Python makes the texts.
+It runs only on the smallest catalog. Both must give the same rows.
 """
 
 import hashlib
@@ -27,7 +27,7 @@ BATCH = 100_000
 
 
 def generate(path: str, rows: int, seed: int = 0) -> float:
-    """Write a catalog with shuffled ids and texts of 300 to 600 letters; returns its megabytes."""
+    """Write a catalog with shuffled ids and texts of 300 to 600 letters; return its size in MB."""
     rng = np.random.default_rng(seed)
     vocabulary = [f"{word:x}" for word in rng.integers(16, 2**24, 20_000)]
     prose = " ".join(rng.choice(vocabulary, 500_000))
@@ -55,7 +55,7 @@ def _catalog(pids: np.ndarray, prose: str, rng: np.random.Generator) -> pa.Table
 
 
 def with_duckdb(path: str) -> str:
-    """This project's way; returns a hash of all ids and texts in their order."""
+    """Make the texts with this package; return a hash of all ids and texts in their order."""
     pids, hashes = hashlib.sha256(), hashlib.sha256()
     with tempfile.TemporaryDirectory() as scratch:
         source = CatalogSource(path, TEMPLATE)
@@ -67,7 +67,7 @@ def with_duckdb(path: str) -> str:
 
 
 def with_pandas(path: str) -> str:
-    """The reference; returns the same hash."""
+    """Make the texts with the reference; return the same hash."""
     catalog = pd.read_parquet(path).sort_values("pid")
     texts = []
     for values in catalog[list(FIELDS)].itertuples(index=False):
@@ -82,7 +82,7 @@ def with_pandas(path: str) -> str:
 
 
 def main(sizes: list[int]) -> None:
-    """Measure each size, in a process of its own, and print the figures."""
+    """Measure each size in a separate process, and print the figures."""
     figures = []
     with tempfile.TemporaryDirectory() as folder:
         for rows in sizes:
@@ -93,7 +93,7 @@ def main(sizes: list[int]) -> None:
             if rows == min(sizes):
                 reference = in_own_process(with_pandas, path)
                 figures.append(_figures("pandas", rows, megabytes, reference))
-                assert ours.result == reference.result, "the two give other rows"
+                assert ours.result == reference.result, "the two give different rows"
     print(json.dumps({"memory_mb": MEMORY_MB, "runs": figures}))
 
 

@@ -1,9 +1,9 @@
-"""How long the metrics of a catalog take, and what memory, beside pandas on the same files.
+"""Time and memory of the metrics of a catalog, compared with pandas on the same files.
 
-Simulates catalogs of one and ten million items whose SIDs collide for about half of them, with
-texts (a tenth of them repeated) and a million rows of interactions, and measures them from parquet.
+Simulates catalogs of one and ten million items, about half of which share their SIDs, with texts (a
+tenth of them repeated) and a million rows of interactions, and measures them from parquet.
 
-    python benchmarks/quality.py            # or with a number of millions instead of 10
+    python benchmarks/quality.py            # an argument replaces the 10 (in millions)
 """
 
 import json
@@ -50,7 +50,7 @@ def simulate(folder: Path, items: int) -> None:
 
 
 def write(table: pa.Table, path: Path) -> None:
-    """Write a part as the graph does."""
+    """Write a part in the same way as the graph."""
     pq.write_table(table, path, row_group_size=ROW_GROUP, compression="zstd")
 
 
@@ -73,12 +73,12 @@ def simulated_codes(pids: np.ndarray, items: int) -> pa.Table:
 
 
 def simulated_texts(pids: np.ndarray) -> pa.Table:
-    """One text in ten repeats the one before it."""
+    """One text in ten repeats the previous one."""
     return pa.table({"pid": pids, "text_hash": hashes(pids - (pids % 10 == 1))})
 
 
 def hashes(numbers: np.ndarray) -> pa.Array:
-    """16 bytes a number, different for different numbers."""
+    """16 bytes per number, different for different numbers."""
     halves = np.stack([numbers, numbers], axis=1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     return pa.FixedSizeBinaryArray.from_buffers(
         schema.HASH, len(numbers), [None, pa.py_buffer(halves.tobytes())]
@@ -86,7 +86,7 @@ def hashes(numbers: np.ndarray) -> pa.Array:
 
 
 def read(folder: Path, columns: list[str]) -> Iterator[pa.RecordBatch]:
-    """The rows of a table, a batch at a time, as the graph reads them."""
+    """The rows of a table, one batch at a time, as the graph reads them."""
     for part in sorted(folder.iterdir()):
         with pq.ParquetFile(part) as file:
             yield from file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
@@ -136,7 +136,7 @@ def by_pandas(folder: Path) -> dict[str, float]:
 
 
 def measure(items: int) -> dict[str, float]:
-    """Times and peak memory for a catalog of some size; asserts that pandas finds the same."""
+    """Times and peak memory for a catalog of this size; asserts that pandas finds the same."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         simulate(folder, items)
@@ -151,8 +151,8 @@ def measure(items: int) -> dict[str, float]:
     print(
         f"{items:,} items, {figures['sid_colliding_share']:.0%} of them colliding: all metrics in "
         f"{seconds:.1f} s and {peak:,.0f} MB (median of 3, each in a fresh process); pandas, for "
-        f"six of them, {reference.seconds:.1f} s and {reference.peak_rss_mb:,.0f} MB, the same "
-        f"figures. Weighted by {HISTORIES * HISTORY_LENGTH:,} interactions: "
+        f"six of them: {reference.seconds:.1f} s and {reference.peak_rss_mb:,.0f} MB, with the "
+        f"same figures. Weighted by {HISTORIES * HISTORY_LENGTH:,} interactions: "
         f"{weighted.seconds:.1f} s, {weighted.peak_rss_mb:,.0f} MB."
     )
     return {
@@ -166,7 +166,7 @@ def measure(items: int) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measure one million and, unless told otherwise, ten million items."""
+    """Measure one million and, by default, ten million items."""
     millions = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     small, large = measure(1_000_000), measure(millions * 1_000_000)
     print(

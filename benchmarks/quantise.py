@@ -1,8 +1,8 @@
-"""How fast and how exact codes are computed, beside a plain float32 program on the same files.
+"""Speed and exactness of quantising, compared with a plain float32 program on the same files.
 
 Simulates vectors and a tokenizer, then goes from parquet to parquet twice: with this package, and
-with a reference that does the same in the plainest way (the whole file through pandas, `addmm` and
-`argmin` in float32). Times the three float32 matrix products alone as well.
+with a straightforward reference (the whole file through pandas, `addmm` and `argmin` in float32).
+Also times the three float32 matrix products alone.
 
     python -m benchmarks.quantise
     python -m benchmarks.quantise --rows 100000 --spectrum isotropic
@@ -30,8 +30,8 @@ from sid_assets.infer_res_kmeans import infer
 LAYER_NORMS = (0.7, 0.4, 0.25)
 REFERENCE_BATCH = 10_000
 NOISE = {"clustered": 0.45, "power-law": 1.35, "isotropic": 1.35}
-"""Norm of what a vector has beside one centroid of each layer. With much of it few vectors have a
-centroid that is clearly nearest. The variances of all but `isotropic` fall as 1 / column."""
+"""Norm of the noise that is added to one centroid of each layer. With much noise, few vectors have
+a clearly nearest centroid. The variances fall as 1 / column, except for `isotropic`."""
 
 
 def simulate(folder: Path, rows: int, codebook: int, dim: int, spectrum: str) -> None:
@@ -71,7 +71,7 @@ def by_reference(folder: Path) -> None:
     for residual in vectors.split(REFERENCE_BATCH):
         of_batch = []
         for layer, norm in zip(centroids, norms, strict=True):
-            distances = torch.addmm(norm, residual, layer.T, alpha=-2)  # less |x|^2, alike for all
+            distances = torch.addmm(norm, residual, layer.T, alpha=-2)  # no |x|^2: the same for all
             code = distances.argmin(1)
             residual = residual - layer[code]
             of_batch.append(code)
@@ -81,7 +81,7 @@ def by_reference(folder: Path) -> None:
 
 
 def float32_products(vectors: np.ndarray, centroids: np.ndarray) -> None:
-    """The matrix products of the reference, and nothing else."""
+    """Only the matrix products of the reference."""
     for batch in torch.from_numpy(vectors).split(REFERENCE_BATCH):
         for layer in centroids:
             torch.mm(batch, torch.from_numpy(layer).T)
@@ -90,10 +90,10 @@ def float32_products(vectors: np.ndarray, centroids: np.ndarray) -> None:
 def differences(
     ours: np.ndarray, theirs: np.ndarray, vectors: np.ndarray, centroids: np.ndarray
 ) -> tuple[int, int]:
-    """Vectors whose codes differ, and those of them where ours is the farther one.
+    """How many vectors have different codes, and for how many of them ours is farther.
 
-    Compared in exact arithmetic, in the first layer where they differ: after it the residuals
-    are others.
+    Compared in exact arithmetic, in the first layer that differs: after it, the residuals are not
+    the same.
     """
     rows = np.flatnonzero((ours != theirs).any(axis=1))
     unexplained = 0
@@ -128,7 +128,7 @@ def main() -> None:
     print(f"{options.rows:,} vectors ({options.spectrum}), tokenizer {size}, float32 on disk")
     print(f"{torch.get_num_threads()} threads, coarse product in {coarse_dtype('cpu')}")
     print(
-        f"this package: {figures['seconds']:.2f} s from parquet to parquet, of it "
+        f"this package: {figures['seconds']:.2f} s from parquet to parquet, including "
         f"{figures['compute_seconds']:.2f} s computing; {figures['peak_rss_mb']:.0f} MB\n"
         f"reference: {figures['reference_seconds']:.2f} s ({figures['speedup']:.2f} times as "
         f"long), {figures['reference_peak_rss_mb']:.0f} MB\n"
@@ -141,7 +141,7 @@ def main() -> None:
 
 
 def measure(folder: Path) -> dict[str, float]:
-    """All figures; medians of three in turns, files warm."""
+    """All figures: medians of three runs that take turns, with warm files."""
     centroids = load_checkpoint(folder / "tokenizer.pt").centroids
     vectors = vectors_of(pq.read_table(folder / "embeddings.parquet")["embedding"]).copy()
     encoder = Encoder(centroids, "cpu")

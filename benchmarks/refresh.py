@@ -2,9 +2,9 @@
 
     python -m benchmarks.refresh
 
-A full run, and a refresh in which 1 % of the items change, come or go. The embedder draws vectors:
-what matters is what the run does and holds beside a model. `benchmarks.embed` tells what a refresh
-costs with a model, as a share of the full run.
+Measures a full run, and a refresh in which 1 % of the items are changed, added or removed. The
+embedder draws random vectors, so that only the run itself counts, not a model. `benchmarks.embed`
+measures the cost of a refresh with a model, as a share of the full run.
 """
 
 import json
@@ -28,7 +28,7 @@ FEW, MANY = 2_000, 20_000
 def run(
     store: Store, texts: Mapping[int, str], embedder: Embedder
 ) -> tuple[float, EmbeddingProgress]:
-    """Embed and commit; the seconds that this takes, without the writing of the texts."""
+    """Embed and commit; the seconds do not include writing the texts."""
     version = commit_texts(store, dict(texts))
     started = time.perf_counter()
     staged, _, progress = embed_items(
@@ -39,7 +39,7 @@ def run(
 
 
 def one_percent_changed(texts: Mapping[int, str]) -> dict[int, str]:
-    """The catalog later: of 1 % of the items, half have another text, the others came or went."""
+    """The next catalog: of 1 % of the items, half have another text, the rest came or went."""
     draw = random.Random(0)  # noqa: S311 - nothing secret is drawn
     later = dict(texts)
     pids = draw.sample(sorted(texts), max(4, len(texts) // 100))
@@ -54,13 +54,13 @@ def one_percent_changed(texts: Mapping[int, str]) -> dict[int, str]:
 
 
 def refresh_share(embedder: Embedder, texts: Sequence[str]) -> float:
-    """What a refresh with 1 % of the items changed costs, as a share of the full run.
+    """The cost of a refresh with 1 % of the items changed, as a share of the full run.
 
-    The median of three: there, back and there again.
+    The median of three refreshes: to the changed catalog, back, and there again.
 
     Args:
-        embedder: Warm: the time to load a model does not count.
-        texts: Of the items.
+        embedder: A warm embedder, since loading a model does not count.
+        texts: Texts of the items.
     """
     items = {2 * number: text for number, text in enumerate(texts)}
     later = one_percent_changed(items)
@@ -71,14 +71,14 @@ def refresh_share(embedder: Embedder, texts: Sequence[str]) -> float:
     embedded = [progress.embedded for _, progress in refreshes]
     print(
         f"{len(texts):,} items: the full run took {full:.1f} s, a refresh {refresh:.2f} s "
-        f"({refresh / full:.1%}; the median of three that embedded {embedded} items and took the "
-        "others' vectors over)."
+        f"({refresh / full:.1%}; the median of three that embedded {embedded} items and reused the "
+        "other vectors)."
     )
     return refresh / full
 
 
 def full_then_refresh(items: int) -> tuple[float, float]:
-    """Seconds of a full run and of a refresh; for a process of its own."""
+    """Seconds of a full run and of a refresh, in a separate process."""
     texts = {2 * pid: text for pid, text in item_texts(range(items)).items()}
     with tempfile.TemporaryDirectory() as data:
         full, _ = run(Store(data), texts, FakeEmbedder())
@@ -87,15 +87,15 @@ def full_then_refresh(items: int) -> tuple[float, float]:
 
 
 def main() -> None:
-    """Measure, say what was measured, and print one JSON object."""
+    """Measure, print the results as text, and print one JSON object."""
     few = in_own_process(full_then_refresh, FEW)
     many = in_own_process(full_then_refresh, MANY)
     growth = many.peak_rss_mb - few.peak_rss_mb
     seconds = many.result[1]
     print(
         f"Peak memory of a full run and a refresh: {few.peak_rss_mb:,.0f} MB with {FEW:,} items, "
-        f"{many.peak_rss_mb:,.0f} MB with {MANY:,}: {growth:,.0f} MB more. The refresh of the "
-        f"{MANY:,} took {seconds:.1f} s: {MANY / seconds:,.0f} items/s."
+        f"{many.peak_rss_mb:,.0f} MB with {MANY:,}: {growth:,.0f} MB more. The refresh of "
+        f"{MANY:,} items took {seconds:.1f} s: {MANY / seconds:,.0f} items/s."
     )
     figures = {
         "peak_rss_mb_few": few.peak_rss_mb,

@@ -1,12 +1,13 @@
-"""Training data made here, beside a plain pandas program that loops over rows.
+"""Making training data, compared with a plain pandas program that loops over rows.
 
     python benchmarks/training_data.py [--rows 20000]
 
-It makes interactions of users with 20 to 700 videos each, over a catalog of a million, and from
-these and pid2sid the part files of two data sets, once with this package and once the plain way
-(`sid_assets_tests/core/recif/reference.py`). Both read pid2sid and the interactions from parquet
-and write parquet. The files are warm; times are medians of three; peak memory is of a process that
-does only that. The rows of both are compared. The last line is one JSON object.
+It simulates interactions of users with 20 to 700 videos each, over a catalog of a million items.
+From these and pid2sid it makes the part files of two data sets, once with this package and once
+with plain pandas (`sid_assets_tests/core/training/reference.py`). Both read pid2sid and the
+interactions from parquet and write parquet. The files are warm; times are medians of three; peak
+memory is that of a separate process. The rows of both are compared. The last line is one JSON
+object.
 """
 
 import argparse
@@ -38,7 +39,7 @@ ROWS_PER_FILE = 1000
 
 
 def make_catalog(folder: Path) -> np.ndarray:
-    """Write pid2sid; gives back the pids, which lie far apart as hashes do."""
+    """Write pid2sid and return the pids, which are far apart, like hashes."""
     rng = np.random.default_rng(0)
     pids = np.unique(rng.integers(1, 2**62, CATALOG + CATALOG // 100))[:CATALOG]
     codes = rng.integers(0, 8192, 3 * CATALOG)
@@ -48,7 +49,7 @@ def make_catalog(folder: Path) -> np.ndarray:
 
 
 def make_interactions(folder: Path, pids: np.ndarray, rows: int) -> None:
-    """Write interactions: popular items more often, one in twenty not in the catalog."""
+    """Write interactions: popular items occur more often, one in twenty is not in the catalog."""
     rng = np.random.default_rng(1)
     history = rng.integers(SHORTEST, LONGEST + 1, rows)
     columns: dict[str, pa.Array] = {
@@ -117,7 +118,7 @@ def _wording(name: str) -> str:
 
 
 def _one_wording() -> str:
-    """Prompts without a choice, so that the rows of both can be compared."""
+    """Prompts with one choice each, so that the rows of both can be compared."""
     groups: dict[str, dict[str, list[str]]] = {}
     for name, slots in SLOTS.items():
         group, key = name.split(".")
@@ -134,9 +135,9 @@ def _emptied(folder: str, name: str) -> Path:
 
 
 def same_rows(folder: str, rows: int, name: str) -> bool:
-    """Whether both made the same rows; where a label is drawn, those that both have.
+    """Whether both made the same rows. If a label is drawn, only rows that both have are compared.
 
-    Of rows with another label, all but what depends on it is compared.
+    If the labels differ, everything except what depends on the label is compared.
     """
     mine, theirs = (
         pq.read_table(Path(folder, f"{who}_{name}_{rows}")).drop_columns(
@@ -165,8 +166,8 @@ def _but_the_label(row: dict[str, str]) -> list[str]:
 
 
 def main() -> None:
-    """Measure, print in words, and end with one JSON object."""
-    parser = argparse.ArgumentParser(description="Training data, beside pandas")
+    """Measure, print the results as text, and end with one JSON object."""
+    parser = argparse.ArgumentParser(description="Making training data, compared with pandas.")
     parser.add_argument("--rows", type=int, default=20_000)
     rows = parser.parse_args().rows
     figures: dict[str, float | bool] = {"equal": True}
