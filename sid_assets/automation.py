@@ -1,4 +1,4 @@
-"""Refreshing without a person: a job, a schedule and a sensor, both off until switched on."""
+"""Automatic refreshes: a job, and a schedule and a sensor that are off until switched on."""
 
 import json
 import urllib.request
@@ -16,7 +16,7 @@ from sid_assets.settings import Settings
 JOB_NAME = "refresh_semantic_ids"
 SENSOR_SECONDS = 60
 STAGES = ("item_texts", "item_embeddings", "codes", "pid2sid")
-"""From the catalog to the SIDs, each made from the one before."""
+"""From the catalog to the SIDs, each made from the previous one."""
 
 WEBHOOK_TIMEOUT_SECONDS = 10
 
@@ -31,7 +31,7 @@ ACTIVE = [
 
 @dg.failure_hook
 def post_failure(context: dg.HookContext) -> None:
-    """Tell the webhook, where one is set, which step failed and why."""
+    """Post to the webhook, if one is set, which step failed and why."""
     settings = Settings.from_environment()
     if not settings.failure_webhook:
         return
@@ -49,7 +49,7 @@ def post_failure(context: dg.HookContext) -> None:
     )
     try:
         urllib.request.urlopen(request, timeout=WEBHOOK_TIMEOUT_SECONDS).close()  # noqa: S310
-    except (OSError, ValueError) as failure:  # the address may hold a secret: it is not logged
+    except (OSError, ValueError) as failure:  # the address is not logged: it may hold a secret
         context.log.warning(f"SID_FAILURE_WEBHOOK: the failure could not be posted: {failure}")
 
 
@@ -57,7 +57,7 @@ refresh_semantic_ids = dg.define_asset_job(
     JOB_NAME,
     selection=dg.AssetSelection.all(),
     hooks={post_failure},
-    description="Refreshes all assets: only what changed is embedded and quantised again.",
+    description="Refreshes all assets. Only changed items are embedded and quantised again.",
 )
 
 
@@ -69,7 +69,7 @@ def refresh_schedule(settings: Settings) -> dg.ScheduleDefinition:
         cron_schedule=settings.schedule,
         execution_timezone=settings.timezone,
         name="refresh_on_schedule",
-        description="Refreshes the semantic IDs at the times of SID_SCHEDULE.",
+        description="Refreshes the semantic IDs at the times set in SID_SCHEDULE.",
     )
     def refresh_on_schedule(context: dg.ScheduleEvaluationContext):
         if running := _active_refreshes(context.instance):
@@ -82,14 +82,14 @@ def refresh_schedule(settings: Settings) -> dg.ScheduleDefinition:
 @dg.sensor(
     job=refresh_semantic_ids,
     minimum_interval_seconds=SENSOR_SECONDS,
-    description="Refreshes the semantic IDs when the files of the catalog (and of that of goods) "
-    "are others than those of the last refresh, and looked the same at two looks in a row.",
+    description="Refreshes the semantic IDs when the files of the catalog (or of the goods "
+    "catalog) have changed since the last refresh and were the same in two checks in a row.",
 )
 def refresh_on_new_catalog(context: dg.SensorEvaluationContext, settings: Settings):
     """Compare the files of the catalogs with those of the last refresh.
 
-    The cursor keeps what the last look saw, so that a half-uploaded catalog is not read, and what
-    was asked for last, so that a refresh that failed is not asked for again and again.
+    The cursor stores what the last check saw, so that a half-uploaded catalog is not read, and what
+    was requested last, so that a failed refresh is not requested again and again.
     """
     try:
         now = " ".join(fingerprint(domain.catalog(settings)) for domain in domains_of(settings))
@@ -102,12 +102,12 @@ def refresh_on_new_catalog(context: dg.SensorEvaluationContext, settings: Settin
     if now == done:
         cursor["asked"] = ""
         context.update_cursor(json.dumps(cursor))
-        return dg.SkipReason("The files are those of the last refresh.")
+        return dg.SkipReason("The files have not changed since the last refresh.")
     if not settled:
         context.update_cursor(json.dumps(cursor))
-        return dg.SkipReason("The files have changed; waiting to see them unchanged once more.")
+        return dg.SkipReason("The files have changed; waiting for two checks that see the same.")
     if now == cursor["asked"]:
-        return dg.SkipReason("A refresh of these files was asked for already; see its run.")
+        return dg.SkipReason("A refresh of these files was already requested; see its run.")
     if running := _active_refreshes(context.instance):
         return dg.SkipReason(f"Refresh {running[0].run_id} is still running.")
     cursor["asked"] = now
@@ -116,10 +116,10 @@ def refresh_on_new_catalog(context: dg.SensorEvaluationContext, settings: Settin
 
 
 def last_refreshed(settings: Settings) -> str:
-    """Fingerprints of the catalogs that the SIDs that are there were made from.
+    """Fingerprints of the catalogs that the current SIDs were made from.
 
-    Of each domain one, separated by blanks; empty where SIDs were not made yet. A refresh that
-    stopped on the way renewed `item_texts`, but not what is made from it.
+    One per domain, separated by spaces. A fingerprint is empty if there are no SIDs yet, or if a
+    refresh stopped halfway: it made new `item_texts`, but not the tables that depend on them.
     """
     store = settings.store()
     return " ".join(_made_from(store, domain) for domain in domains_of(settings))

@@ -1,8 +1,8 @@
 """Runs whose process was killed, or whose machine went down.
 
-Dagster goes on counting such a run as running: the next one waits for its slot in the pool `gpu`,
-or in the queue, for ever. So each run holds a lock on a file as long as its process lives. The next
-run, and a sensor, mark those whose lock is free as failed, and free their slots.
+Dagster still counts such a run as running, so the next run waits forever for its slot in the pool
+`gpu`, or in the queue. Therefore each run holds a lock on a file while its process is alive. The
+next run, and a sensor, mark runs whose lock is free as failed and free their slots.
 """
 
 import fcntl
@@ -28,13 +28,13 @@ ENDED = [
 ]
 
 DEAD = (
-    "The process of this run is gone: it was killed, or its machine went down. What it had done is "
-    "kept; the next run goes on from there."
+    "The process of this run is gone: it was killed, or its machine went down. Its finished work "
+    "is kept; the next run resumes from there."
 )
 
 
 def watched(executor: dg.ExecutorDefinition) -> dg.ExecutorDefinition:
-    """The same executor; its runs can be told from dead ones, and end those."""
+    """The same executor, whose runs show that they are alive and end dead runs."""
     create: Any = executor.executor_creation_fn
     config_schema: Any = executor.config_schema
     return dg.ExecutorDefinition(
@@ -52,16 +52,15 @@ def watched(executor: dg.ExecutorDefinition) -> dg.ExecutorDefinition:
     description="Marks runs whose process is gone as failed, so that nothing waits for them.",
 )
 def end_runs_that_were_killed(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Starts nothing."""
+    """End dead runs. No run is started."""
     ended = end_dead_runs(context.instance)
     return dg.SkipReason(f"Ended: {', '.join(ended)}." if ended else "No run was killed.")
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs whose process is gone as failed, free the slots of all ended runs; ids of the dead.
+    """Mark runs whose process is gone as failed and return their ids; free slots of all ended runs.
 
-    Runs of other machines are left alone, if they do not share the folder of the instance's
-    artifacts.
+    Runs on other machines are left alone unless they share the folder of the instance's artifacts.
     """
     dead = [
         run
@@ -81,7 +80,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
 
 @contextmanager
 def alive(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
-    """Hold the lock that says that this run's process lives."""
+    """Hold the lock that shows that this run's process is alive."""
     path = _lock_file(instance, run_id)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as file:
@@ -89,7 +88,7 @@ def alive(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
         try:
             yield
         finally:
-            path.unlink(missing_ok=True)  # before it is free: a run that ends is not a dead one
+            path.unlink(missing_ok=True)  # while locked, so that an ending run does not look dead
 
 
 class _WatchedExecutor(dg.Executor):
@@ -116,7 +115,7 @@ def _lock_file(instance: dg.DagsterInstance, run_id: str) -> Path:
 
 
 def _is_dead(path: Path) -> bool:
-    """Whether a process took the lock, and is gone without having removed it."""
+    """Whether the process that took the lock is gone without having removed the file."""
     try:
         with path.open() as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""How refusals reach the person who runs the graph: one message, no stack of library frames."""
+"""How errors reach the person who runs the graph: as one message, without a stack trace."""
 
 import functools
 import inspect
@@ -12,7 +12,7 @@ from sid_assets.core.errors import SidAssetsError
 
 
 def clear_failures(body: Callable[..., Any]) -> Callable[..., Any]:
-    """Let an asset end with the message of what it refused, which no retry would mend."""
+    """Make an asset fail with the message of its `SidAssetsError`. A retry would not help."""
     if inspect.isgeneratorfunction(body):
 
         @functools.wraps(body)

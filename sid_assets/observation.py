@@ -1,4 +1,4 @@
-"""Progress that one can see while an asset is being made."""
+"""Progress that is visible while an asset is being made."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +10,7 @@ SECONDS_BETWEEN_OBSERVATIONS = 30.0
 
 
 class Progress(Protocol):
-    """How far a run is: the rows that are done, and a line for the log."""
+    """The progress of a run: the rows done, and a line for the log."""
 
     rows: int
 
@@ -20,9 +20,9 @@ class Progress(Protocol):
 
 
 def observer(context: dg.AssetExecutionContext) -> Callable[[Progress], None]:
-    """Logs progress and records it, at most twice a minute.
+    """Log and record progress, at most twice a minute.
 
-    An observation is seen at once, survives a failure, and draws a line over time.
+    An observation is visible at once, survives a failure, and is plotted over time.
     """
     last = time.monotonic()
 

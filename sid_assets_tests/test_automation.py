@@ -1,4 +1,4 @@
-"""Schedule, sensor and failure hook, by evaluating them."""
+"""Evaluates the schedule, the sensor and the failure hook."""
 
 import datetime as dt
 import json
@@ -52,7 +52,7 @@ CATALOG_B = "pid,title\n1,One\n2,Two\n"
 
 @dataclass
 class Watched:
-    """A catalog, the sensor that watches it, and its cursor from look to look."""
+    """A catalog, the sensor that watches it, and the cursor between checks."""
 
     catalog: Path
     settings: Settings
@@ -62,13 +62,13 @@ class Watched:
     looks: list[dg.SensorResult] = field(default_factory=list)
 
     def write(self, text: str) -> None:
-        """Write the catalog; A written twice is the same file, mtime included."""
+        """Write the catalog; the same text gives the same file, including its mtime."""
         self.catalog.write_text(text)
         moment = 1_700_000_000 + len(text)
         os.utime(self.catalog, (moment, moment))
 
     def look(self) -> int:
-        """Let the sensor look once; how many runs it asks for."""
+        """Evaluate the sensor once and return how many runs it requests."""
         context = dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, resources={"settings": self.settings}
         )
@@ -77,7 +77,7 @@ class Watched:
         return len(execution.run_requests or [])
 
     def refreshed(self, stages: Sequence[str] = STAGES) -> None:
-        """What a refresh leaves that came as far as this: tables that name what they come from."""
+        """Write the tables of a refresh that made these stages; each names its inputs."""
         store = self.settings.store()
         for domain in domains_of(self.settings):
             details = {"fingerprint": fingerprint(domain.catalog(self.settings))}
@@ -105,7 +105,7 @@ def test_both_are_off_until_somebody_switches_them_on():
     assert refresh_on_new_catalog.default_status == dg.DefaultSensorStatus.STOPPED
 
 
-def test_the_sensor_fires_once_the_catalog_looked_the_same_twice(watched):
+def test_the_sensor_fires_after_two_checks_that_see_the_same_catalog(watched):
     watched.write(CATALOG_A)
     assert [watched.look() for _ in range(4)] == [0, 1, 0, 0]
 
@@ -117,7 +117,7 @@ def test_a_catalog_that_still_grows_is_not_read(watched):
     assert watched.look() == 1
 
 
-def test_a_catalog_that_goes_a_b_a_fires_again(watched):
+def test_a_catalog_that_changes_back_fires_again(watched):
     fired = []
     for text in (CATALOG_A, CATALOG_B, CATALOG_A):
         watched.write(text)
@@ -127,7 +127,7 @@ def test_a_catalog_that_goes_a_b_a_fires_again(watched):
     assert fired == [1, 1, 1]
 
 
-def test_a_refresh_that_failed_is_not_asked_for_again_until_the_catalog_changes(watched):
+def test_a_failed_refresh_is_not_requested_again_until_the_catalog_changes(watched):
     watched.write(CATALOG_A)
     watched.look()
     assert watched.look() == 1
@@ -136,21 +136,21 @@ def test_a_refresh_that_failed_is_not_asked_for_again_until_the_catalog_changes(
     assert [watched.look(), watched.look()] == [0, 1]
 
 
-def test_a_refresh_that_stopped_on_the_way_is_not_taken_for_done(watched):
+def test_a_refresh_that_stopped_halfway_does_not_count_as_done(watched):
     watched.write(CATALOG_A)
     watched.look()
     watched.look()
     watched.refreshed()
     watched.write(CATALOG_B)
     assert [watched.look(), watched.look()] == [0, 1]
-    watched.refreshed(stages=("item_texts",))  # as where the large change was refused
+    watched.refreshed(stages=("item_texts",))  # as when a large change was rejected
     assert watched.look() == 0
     assert last_refreshed(watched.settings) == ""
     watched.write(CATALOG_A)
     assert [watched.look(), watched.look()] == [0, 1]
 
 
-def test_goods_that_changed_are_a_reason_to_refresh_too(watched, tmp_path):
+def test_changed_goods_are_a_reason_to_refresh(watched, tmp_path):
     goods = tmp_path / "goods.csv"
     watched.settings = Settings.from_environment(
         {
@@ -168,7 +168,7 @@ def test_goods_that_changed_are_a_reason_to_refresh_too(watched, tmp_path):
     assert [watched.look(), watched.look()] == [0, 1]
 
 
-def test_no_catalog_is_a_reason_to_skip(watched):
+def test_a_missing_catalog_is_a_reason_to_skip(watched):
     assert watched.look() == 0
 
 
@@ -200,7 +200,7 @@ def test_there_is_never_a_second_refresh(watched):
     assert watched.look() == 1
 
 
-def test_the_schedule_asks_for_a_run_at_its_hour():
+def test_the_schedule_requests_a_run_at_its_time():
     settings = Settings.from_environment(
         {"SID_SCHEDULE": "30 4 * * *", "SID_TIMEZONE": "Asia/Shanghai"}
     )

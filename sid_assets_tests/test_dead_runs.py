@@ -1,4 +1,4 @@
-"""Runs that were killed, in real processes: they are told from living ones, and not waited for."""
+"""Killed runs, in real processes: they are told apart from running ones and not waited for."""
 
 import os
 import signal
@@ -67,7 +67,7 @@ def _kill(process: subprocess.Popen) -> None:
 
 @contextmanager
 def silent_server() -> Iterator[str]:
-    """The address of a server that takes requests and never answers."""
+    """The address of a server that accepts requests and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"http://127.0.0.1:{server.getsockname()[1]}/v1"
 
@@ -89,7 +89,7 @@ def _wait_for_slot(instance: dg.DagsterInstance, process: subprocess.Popen) -> s
 
 @pytest.fixture
 def killed(home: Path) -> Iterator[tuple[dg.DagsterInstance, str]]:
-    """An instance in which a run was killed while it had the slot; its id."""
+    """An instance in which a run was killed while it had the slot, and the id of the run."""
     with dg.DagsterInstance.from_config(str(home)) as instance, silent_server() as url:
         hanging = {
             "SID_EMBEDDER": "openai",

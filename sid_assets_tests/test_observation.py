@@ -1,4 +1,4 @@
-"""Progress that one can see while an asset is being made."""
+"""Progress that is visible while an asset is being made."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from sid_assets import observation
 
 @dataclass
 class Progress:
-    """So many rows are done."""
+    """A number of rows done."""
 
     rows: int
 
@@ -20,14 +20,14 @@ class Progress:
 
 @dg.asset
 def slow(context: dg.AssetExecutionContext) -> None:
-    """Tells of its progress three times."""
-    tell = observation.observer(context)
+    """Reports progress three times."""
+    report = observation.observer(context)
     for rows in (10, 20, 30):
-        tell(Progress(rows))
+        report(Progress(rows))
 
 
 def observed(instance: dg.DagsterInstance) -> list[object]:
-    """The rows that observations name, oldest first."""
+    """The row counts in the observations, oldest first."""
     records = instance.fetch_observations(dg.AssetKey("slow"), limit=10).records
     observations = [record.asset_observation for record in records]
     return [one.metadata["rows_done"].value for one in reversed(observations) if one]
@@ -42,7 +42,7 @@ def test_progress_is_observed_and_logged(monkeypatch: pytest.MonkeyPatch) -> Non
     assert {"10 rows are done", "20 rows are done", "30 rows are done"} <= set(logged)
 
 
-def test_it_is_not_told_more_often_than_twice_a_minute() -> None:
+def test_progress_is_reported_at_most_twice_a_minute() -> None:
     with dg.instance_for_test() as instance:
         dg.materialize([slow], instance=instance)
         assert observed(instance) == []

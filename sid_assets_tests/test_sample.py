@@ -1,4 +1,4 @@
-"""The built-in sample keeps the promises of its README, and its script makes it again."""
+"""The built-in sample is as its README says, and its script makes it again."""
 
 import json
 import re
@@ -78,7 +78,7 @@ def test_catalog_texts_are_one_line_and_tell_films_apart(catalog):
     assert not catalog.duplicated(["title", "description", "category"]).any()
 
 
-def test_catalog_facts_are_what_is_known_of_a_film(catalog):
+def test_catalog_facts_of_a_film_are_correct(catalog):
     film = catalog.set_index("title").loc["Pan's Labyrinth"]
     assert film["description"] == (
         "War, Drama, Fantasy. Spain, 2006 (2000s). In Spanish. Directed by Guillermo del Toro. "
@@ -138,7 +138,7 @@ def test_longview_list_is_the_history_under_its_mask(interactions):
         assert watched.tolist() == row.hist_longview_video_list.tolist()
 
 
-def test_longview_goes_with_good_reviews(interactions, catalog):
+def test_longview_is_more_likely_with_good_reviews(interactions, catalog):
     score = catalog.set_index("pid")["critics_score"]
     targets = interactions[["target_video_pid", "target_video_longview"]].explode(
         ["target_video_pid", "target_video_longview"]
@@ -149,7 +149,7 @@ def test_longview_goes_with_good_reviews(interactions, catalog):
     assert mean.mean()[1] > mean.mean()[0] + 5
 
 
-def test_histories_reach_past_the_cut_and_are_missing_for_newcomers(interactions):
+def test_histories_exceed_512_films_and_are_missing_for_newcomers(interactions):
     history = interactions["hist_video_pid"]
     lengths = history.dropna().map(len)
     assert history.isna().any()
@@ -163,7 +163,7 @@ def test_histories_reach_past_the_cut_and_are_missing_for_newcomers(interactions
     assert interactions["hist_ad_pid"].dropna().map(len).max() > 200
 
 
-def test_history_of_a_later_row_starts_with_that_of_an_earlier_one(interactions):
+def test_history_of_a_later_row_starts_with_that_of_the_earlier_row(interactions):
     rows = interactions.dropna(subset="hist_video_pid")
     for _, of_user in rows[rows["hist_video_pid"].map(len) > 0].groupby("uid"):
         for (_, earlier), (_, later) in zip(
@@ -174,7 +174,7 @@ def test_history_of_a_later_row_starts_with_that_of_an_earlier_one(interactions)
 
 
 @pytest.mark.parametrize("column", PID_LISTS)
-def test_all_but_a_small_share_of_references_are_in_the_catalog(interactions, catalog, column):
+def test_nearly_all_references_are_in_the_catalog(interactions, catalog, column):
     pids = pd.Series(list(chain.from_iterable(interactions[column].dropna())))
     known = pids.isin(catalog["pid"]).mean()
     assert 0.97 < known < 1
@@ -201,7 +201,7 @@ def test_reasons_are_about_the_first_target(interactions, captions):
     assert rows["reco_cot"].str.strip().ne("").all()
 
 
-def test_profiles_are_mostly_there(interactions):
+def test_most_rows_have_a_profile(interactions):
     profiles = interactions["inter_user_profile_with_sid"]
     assert 0.05 < profiles.isna().mean() < 0.12
     assert (profiles == "").any()

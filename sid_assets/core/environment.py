@@ -1,4 +1,4 @@
-"""The environment: its variables, and those of a file `.env` in the working folder."""
+"""Environment variables, including those in a file `.env` in the working folder."""
 
 import os
 
@@ -6,6 +6,6 @@ from dotenv import dotenv_values
 
 
 def merged_environment() -> dict[str, str]:
-    """All variables; where `.env` has one, too, that of the environment counts."""
+    """All variables. The environment takes precedence over `.env`."""
     lines = dotenv_values(".env").items()
     return {name: value for name, value in lines if value is not None} | dict(os.environ)

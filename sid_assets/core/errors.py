@@ -8,11 +8,11 @@ IDS_SHOWN = 5
 
 
 class SidAssetsError(Exception):
-    """Anything this package refuses to do, with a message that says what to do about it."""
+    """An error of this package, with a message that says what to do about it."""
 
 
 class InputError(SidAssetsError):
-    """An input (a catalog, interactions, vectors, a checkpoint) that does not hold what it must."""
+    """An invalid input: a catalog, interactions, vectors, a checkpoint or a setting."""
 
 
 class StoreError(SidAssetsError):
@@ -28,13 +28,13 @@ def offending_rows(
     ids: Iterable[Any] = (),
     remedy: str,
 ) -> InputError:
-    """The error for rows that may not go on.
+    """The error for invalid rows.
 
     Args:
         problem: What is wrong with the rows, e.g. "the text is empty".
-        source: The file, folder or table they are in.
-        column: The column they are wrong in.
-        rows: How many they are.
+        source: The file, folder or table that contains them.
+        column: The column with the problem.
+        rows: The number of rows.
         ids: Their ids, in the order of the source; the first five are shown.
         remedy: What the reader can do.
     """

@@ -1,8 +1,8 @@
-"""What a refresh may do: published SIDs must not move unless somebody asked for it.
+"""What a refresh may do: published SIDs must not move unless somebody asks for it.
 
-A generation is one embedding space and one tokenizer. Within it an item's SID changes only when
-its text does. A refresh never leaves its generation by itself: the guards here stop it before the
-first item is embedded.
+A generation is one embedding space and one tokenizer. Within a generation, an item's SID changes
+only if its text does. A refresh never leaves its generation by itself: the guards here stop it
+before the first item is embedded.
 """
 
 from collections.abc import Mapping
@@ -29,17 +29,17 @@ REVISION_SETTINGS = {
     "revision": "SID_EMBEDDING_REVISION",
     "tokenizer_revision": "SID_EMBEDDING_TOKENIZER_REVISION",
 }
-"""What pins each commit of an embedding space."""
+"""The settings that pin the commits of an embedding space."""
 
 
 @dataclass(frozen=True)
 class RefreshPolicy:
-    """What somebody allowed this run to do.
+    """What this run is allowed to do.
 
     Attributes:
         new_generation: Whether the embedding space or the tokenizer may change.
-        allow_large_change: Whether more items than `max_changed_share` may change or vanish.
-        max_changed_share: The share of the items before that may change or vanish, 0 to 1.
+        allow_large_change: Whether more items than `max_changed_share` may change or disappear.
+        max_changed_share: The share of previous items that may change or disappear, 0 to 1.
     """
 
     new_generation: bool = False
@@ -53,10 +53,10 @@ class Changes:
 
     Attributes:
         new: Items that had no vector of this generation.
-        changed: Items whose text is another one.
-        unchanged: Items whose vectors are taken over.
-        removed: Items that had a vector, of whichever generation, and are gone.
-        moved: How many of the new ones had a vector of the generation before; 0 within one.
+        changed: Items whose text has changed.
+        unchanged: Items whose vectors are reused.
+        removed: Items that had a vector, of any generation, and are gone.
+        moved: New items that had a vector of the previous generation; 0 within a generation.
     """
 
     new: int
@@ -67,16 +67,16 @@ class Changes:
 
     @property
     def share(self) -> float:
-        """The share of the items before that change or vanish, 0 to 1.
+        """The share of previous items that change or disappear, 0 to 1.
 
-        Those that move to a new generation do not count: somebody asked for that.
+        Items that move to a new generation do not count: somebody asked for that.
         """
         before = self.changed + self.unchanged + self.removed + self.moved
         return (self.changed + self.removed) / before if before else 0.0
 
     def describe(self) -> str:
         """One line for the log."""
-        moved = f" ({self.moved:,} of them from the generation before)" if self.moved else ""
+        moved = f" ({self.moved:,} of them from the previous generation)" if self.moved else ""
         return (
             f"{self.new:,} new{moved}, {self.changed:,} changed, {self.removed:,} removed, "
             f"{self.unchanged:,} unchanged items"
@@ -84,28 +84,28 @@ class Changes:
 
 
 def require_small_change(changes: Changes, policy: RefreshPolicy, plan: str = "") -> None:
-    """Stop a refresh that an edited template or a truncated export may have caused.
+    """Stop a large change, which an edited template or a truncated export may have caused.
 
     Args:
         changes: What the refresh changes.
         policy: What it may do.
-        plan: What it would do and cost, in words, to say so in the message.
+        plan: The plan as text, for the message.
 
     Raises:
-        InputError: More items change or vanish than the policy allows.
+        InputError: More items change or disappear than the policy allows.
     """
     if changes.share > policy.max_changed_share and not policy.allow_large_change:
         raise InputError(
             f"This refresh would change or remove {changes.share:.0%} of the items; "
             f"{policy.max_changed_share:.0%} is the limit. Was the template edited, or the "
-            "catalog cut short? If it is meant, run with the run config "
+            "catalog truncated? If this is intended, run with the run config "
             '{"resources": {"refresh": {"config": {"allow_large_change": true}}}}, or raise '
             f"SID_MAX_CHANGED_SHARE.\n{plan}"
         )
 
 
 def why_afresh(before: Version, space: EmbeddingSpace, pid_type: PidType) -> str:
-    """Why no vector of a version can be taken over, in words; "" where they can."""
+    """Why no vector of a version can be reused, as text; "" if they can."""
     earlier = before.provenance.space
     if earlier != space:
         differences = earlier.differences(space) if earlier else "the earlier one is not known"
@@ -120,7 +120,7 @@ def why_afresh(before: Version, space: EmbeddingSpace, pid_type: PidType) -> str
 
 
 def _how_to_stay(earlier: EmbeddingSpace, space: EmbeddingSpace) -> str:
-    """What to set where only commits moved (as `main` does with any commit on the hub); else ""."""
+    """What to set if only commits moved (as `main` does with each commit on the hub), or ""."""
     moved = {
         name: getattr(earlier, name)
         for name in REVISION_SETTINGS
@@ -131,16 +131,16 @@ def _how_to_stay(earlier: EmbeddingSpace, space: EmbeddingSpace) -> str:
     if earlier.embedder != "openai":  # the tokenizer is at the commit of the model
         moved = {"revision": earlier.revision}
     if any(not value or value.startswith(FINGERPRINT) for value in moved.values()):
-        return ""  # no commit that could be set
+        return ""  # there is no commit to set
     settings = " and ".join(f"{REVISION_SETTINGS[name]}={value}" for name, value in moved.items())
     return f"To stay in the earlier embedding space, set {settings}"
 
 
 def require_same_generation(reason: str, policy: RefreshPolicy) -> None:
-    """Stop a refresh that would start afresh, unless somebody asked for that.
+    """Stop a refresh that would start afresh, unless somebody asked for it.
 
     Args:
-        reason: What `why_afresh` says.
+        reason: The result of `why_afresh`.
         policy: What the refresh may do.
 
     Raises:
@@ -152,11 +152,11 @@ def require_same_generation(reason: str, policy: RefreshPolicy) -> None:
 
 @dataclass(frozen=True)
 class TokenizerSource:
-    """Which tokenizer is wanted. Two sources are the same tokenizer if all fields are equal.
+    """The requested tokenizer. Two sources are the same tokenizer if all fields are equal.
 
     Attributes:
         kind: `train`, `path` or `hub`.
-        location: The hub's repository id; "" for the other kinds, since a file may move.
+        location: The repository id on the hub; "" for the other kinds, since a file may be moved.
         revision: The pinned revision of the repository ("" for its default branch).
         digest: SHA-256 of the file at a path.
         settings: What training depends on.
@@ -169,15 +169,15 @@ class TokenizerSource:
     settings: Mapping[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields, as JSON takes them."""
+        """The fields, for JSON."""
         return asdict(self)
 
 
 def tokenizer_source(tokenizer: str, revision: str, training: Mapping[str, Any]) -> TokenizerSource:
-    """What the setting `SID_TOKENIZER` names: `train`, a file, or a repository on the hub.
+    """The tokenizer that `SID_TOKENIZER` names: `train`, a file, or a repository on the hub.
 
     Raises:
-        InputError: It looks like a path, and there is no such file.
+        InputError: It looks like a path, but there is no such file.
     """
     if tokenizer == "train":
         return TokenizerSource("train", settings=dict(training))
@@ -186,8 +186,8 @@ def tokenizer_source(tokenizer: str, revision: str, training: Mapping[str, Any])
         return TokenizerSource("path", digest=file_digest(UPath(path)))
     if path.suffix in (".pt", ".pth") or path.is_absolute() or tokenizer.count("/") != 1:
         raise InputError(
-            f"SID_TOKENIZER={tokenizer}: there is no such file. Name a .pt file, a repository of "
-            "the Hugging Face hub (owner/name), or train."
+            f"SID_TOKENIZER={tokenizer}: there is no such file. Set it to a .pt file, a "
+            "repository on the Hugging Face hub (owner/name), or train."
         )
     return TokenizerSource("hub", location=tokenizer, revision=revision)
 
@@ -195,11 +195,11 @@ def tokenizer_source(tokenizer: str, revision: str, training: Mapping[str, Any])
 def keeps_tokenizer(
     before: Version | None, wanted: TokenizerSource, space: EmbeddingSpace, policy: RefreshPolicy
 ) -> bool:
-    """Whether the tokenizer that is there is kept. A refresh never retrains by itself.
+    """Whether the current tokenizer is kept. A refresh never retrains by itself.
 
     Args:
-        before: The version of `tokenizer_checkpoint` that is there.
-        wanted: What the settings ask for.
+        before: The current version of `tokenizer_checkpoint`, if any.
+        wanted: The tokenizer that the settings request.
         space: The embedding space of this run.
         policy: What the refresh may do.
 
@@ -207,7 +207,8 @@ def keeps_tokenizer(
         True to keep it; False to make one, because there is none or the policy asks for it.
 
     Raises:
-        InputError: What is there is another one than is wanted, or for another embedding space.
+        InputError: The current tokenizer is not the requested one, or is for another embedding
+            space.
     """
     if before is None or policy.new_generation:
         return False

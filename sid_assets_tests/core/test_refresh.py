@@ -1,4 +1,4 @@
-"""The guards: what a refresh may do by itself, and what somebody has to ask for."""
+"""The guards: what a refresh may do by itself, and what needs a request."""
 
 from dataclasses import replace
 
@@ -46,7 +46,7 @@ def version(table: str, space: EmbeddingSpace | None = SPACE, first_pid=1, **det
         (Changes(new=3, changed=0, unchanged=0, removed=97, moved=3), 0.97),
     ],
 )
-def test_the_share_of_items_that_change_or_vanish(changes, share):
+def test_the_share_of_items_that_change_or_disappear(changes, share):
     assert changes.share == pytest.approx(share)
     if share <= 0.3:
         require_small_change(changes, DENY)
@@ -57,12 +57,12 @@ def test_the_share_of_items_that_change_or_vanish(changes, share):
     require_small_change(changes, RefreshPolicy(max_changed_share=1.0))
 
 
-def test_the_message_holds_the_plan():
+def test_the_message_contains_the_plan():
     with pytest.raises(InputError, match=r"SID_MAX_CHANGED_SHARE\.\nfirst line\nsecond"):
         require_small_change(Changes(0, 0, 0, 1), DENY, "first line\nsecond")
 
 
-def test_the_same_space_and_type_of_pids_go_on():
+def test_the_same_space_and_pid_type_stay_in_the_generation():
     assert why_afresh(version("v"), SPACE, "int") == ""
     assert why_afresh(version("v", first_pid="a"), SPACE, "string") == ""
     require_same_generation("", DENY)
@@ -102,7 +102,7 @@ OF_SERVER = {"embedder": "openai", "revision": "main", "tokenizer_revision": "a1
         ({"revision": ""}, {"revision": "b2"}, ""),
     ],
 )
-def test_where_only_the_revision_moved_staying_is_offered_first(earlier, now, advice):
+def test_if_only_the_revision_moved_staying_is_offered_first(earlier, now, advice):
     before = replace(SPACE, **earlier)
     space = replace(before, **now)
     checkpoint = version("tokenizer_checkpoint", before, source=TRAIN.to_dict())
@@ -119,7 +119,7 @@ def test_where_only_the_revision_moved_staying_is_offered_first(earlier, now, ad
             assert "o stay" not in said
 
 
-def test_a_version_that_does_not_say_its_space_is_not_used():
+def test_a_version_with_an_unknown_space_is_not_reused():
     assert "the earlier one is not known" in why_afresh(version("v", space=None), SPACE, "int")
 
 
@@ -131,7 +131,7 @@ def test_pids_of_another_type_start_afresh():
 # --- the tokenizer
 
 
-def test_what_the_setting_names(tmp_path):
+def test_the_setting_names_a_tokenizer(tmp_path):
     path = tmp_path / "mine.pt"
     path.write_bytes(b"weights")
     training = {"seed": 1}
@@ -148,7 +148,7 @@ def test_what_the_setting_names(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["gone.pt", "/no/such/file", "a/b/c", "name", ""])
-def test_a_setting_that_names_nothing(name):
+def test_a_setting_that_names_no_tokenizer_is_an_error(name):
     with pytest.raises(InputError, match="there is no such file"):
         tokenizer_source(name, "main", {})
 
@@ -157,7 +157,7 @@ TRAIN = TokenizerSource("train", settings={"codebook_size": 256, "seed": 0})
 MADE = version("tokenizer_checkpoint", source=TRAIN.to_dict())
 
 
-def test_a_refresh_never_trains_again_by_itself():
+def test_a_refresh_never_retrains_by_itself():
     assert keeps_tokenizer(MADE, TRAIN, SPACE, DENY)
     assert not keeps_tokenizer(None, TRAIN, SPACE, DENY)
     assert not keeps_tokenizer(MADE, TRAIN, SPACE, NEW)
