@@ -1,4 +1,4 @@
-"""Settings: what the environment says reaches the assets, and the README says the same."""
+"""Settings: what the environment says reaches the assets, and the docs say the same."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from sid_assets.core.errors import InputError
 from sid_assets.definitions import defs, resources
 from sid_assets.settings import Refresh, Settings, table
 
-README = Path(__file__).parents[1] / "README.md"
+DOCS = Path(__file__).parents[1] / "docs" / "settings.md"
 
 
 def test_the_defaults_are_those_of_the_deployment():
@@ -109,4 +109,4 @@ def test_new_generation_is_no_environment_variable():
 
 
 def test_the_table_in_the_readme_is_the_one_made_from_the_code():
-    assert table() in README.read_text(encoding="utf-8")
+    assert table() in DOCS.read_text(encoding="utf-8")

@@ -40,10 +40,9 @@ def file_map() -> str:
     for path in sorted(package.rglob("*.py")):
         folder = path.parent.relative_to(package).as_posix().removeprefix(".")
         modules.setdefault(folder, []).append(path)
-    known = [folder for folder in FOLDERS if folder in modules]
-    return "\n\n".join(
-        _folder(folder, modules[folder]) for folder in [*known, *sorted(modules.keys() - set(known))]
-    )
+    folders = [folder for folder in FOLDERS if folder in modules]
+    folders += sorted(modules.keys() - set(folders))
+    return "\n\n".join(_folder(folder, modules[folder]) for folder in folders)
 
 
 def _folder(name: str, paths: list[Path]) -> str:
