@@ -1,6 +1,6 @@
 """The map of the package's files in the architecture page, made from the modules' docstrings.
 
-    python tools/file_map.py
+    python -m tools.file_map
 
 It writes the map between the marks in `docs/architecture.md`. A module's line is the first sentence
 of its docstring, so that is where to change it.
