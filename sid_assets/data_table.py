@@ -1,0 +1,121 @@
+"""A table of a data folder: opened, and read when its rows are asked for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+from upath import UPath
+
+from sid_assets.core.errors import InputError
+from sid_assets.core.schema import VECTOR
+from sid_assets.core.store.parts import VECTOR_ROW_GROUP, readable
+from sid_assets.core.store.places import arrow_filesystem, is_local
+from sid_assets.core.store.provenance import Provenance
+from sid_assets.core.store.versions import Store, Version
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BATCH_ROWS = 65_536
+
+
+class DataTable:
+    """The rows of a table as they were when it was opened, whatever a refresh does meanwhile.
+
+    Attributes:
+        name: The table, e.g. "pid2sid" or "goods/pid2sid".
+        schema: Its columns.
+        provenance: Where it comes from; None where the file does not say.
+    """
+
+    def __init__(self, name: str, rows: Version | pads.Dataset) -> None:
+        """Made by `open_table`."""
+        self.name = name
+        self._rows = rows
+        if isinstance(rows, Version):
+            self.schema = rows.schema()
+            self.provenance: Provenance | None = rows.provenance
+        else:
+            self.schema = rows.schema
+            self.provenance = Provenance.of(rows.schema, name)
+
+    def __len__(self) -> int:
+        """Rows of the table; none is read."""
+        return self._rows.rows if isinstance(self._rows, Version) else self._rows.count_rows()
+
+    def __repr__(self) -> str:
+        """One line: name, rows and columns."""
+        columns = ", ".join(f"{field.name} {field.type}" for field in self.schema)
+        return f"<table {self.name}: {len(self):,} rows; {columns}>"
+
+    def to_batches(
+        self, columns: Sequence[str] | None = None, batch_rows: int | None = None
+    ) -> pa.RecordBatchReader:
+        """The rows in their order, a batch at a time; memory does not grow with their number.
+
+        Args:
+            columns: Those to read; all by default.
+            batch_rows: The most rows of a batch; by default few where rows hold vectors.
+
+        Raises:
+            InputError: There is no such column.
+            StoreError: When it comes to a part that is missing or damaged.
+        """
+        if unknown := [name for name in columns or () if name not in self.schema.names]:
+            raise InputError(
+                f"{self.name}: has no column {', '.join(unknown)}. "
+                f"There are {', '.join(self.schema.names)}."
+            )
+        wanted = columns if columns is None else list(columns)
+        if batch_rows is None:
+            kinds = [self.schema.field(name).type for name in wanted or self.schema.names]
+            batch_rows = VECTOR_ROW_GROUP if VECTOR in kinds else BATCH_ROWS
+        if isinstance(self._rows, Version):
+            return self._rows.stream(wanted, batch_rows)
+        return self._rows.scanner(
+            columns=wanted, batch_size=batch_rows, batch_readahead=1, fragment_readahead=1
+        ).to_reader()
+
+    def to_table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """All rows, or some columns of them, in memory."""
+        return self.to_batches(columns).read_all()
+
+    def to_pandas(self, columns: Sequence[str] | None = None) -> "pd.DataFrame":
+        """All rows, or some columns of them, as pandas has them."""
+        return self.to_table(columns).to_pandas()
+
+    def to_dataset(self) -> pads.Dataset:
+        """The table as a pyarrow data set, for filters and for engines that read those."""
+        return self._rows.dataset() if isinstance(self._rows, Version) else self._rows
+
+
+def open_table(store: Store, name: str) -> DataTable | None:
+    """A table of a store, or a copy of one that stands in its place; None where there is none.
+
+    Raises:
+        StoreError: What is there cannot be read.
+        InputError: A newer version of this package wrote it.
+    """
+    path = _parquet(store, name)
+    if not (is_local(path) and path.exists() and not Path(path.path).is_symlink()):
+        version = store.current(name)
+        if version and version.paths[0].suffix == path.suffix:
+            return DataTable(name, version)
+    if not path.exists():
+        return None
+    with readable(path):
+        found = Path(path.path).resolve().as_posix() if is_local(path) else path.path
+        rows = pads.dataset(found, filesystem=arrow_filesystem(path), format="parquet")
+        return DataTable(name, rows)
+
+
+def has_table(store: Store, name: str) -> bool:
+    """Whether a table is there, whole or damaged."""
+    path = _parquet(store, name)
+    return path.exists() or (not is_local(path) and open_table(store, name) is not None)
+
+
+def _parquet(store: Store, name: str) -> UPath:
+    return store.root / f"{name}.parquet"
