@@ -332,7 +332,7 @@ def small(tmp_path: Path) -> Settings:
 def test_a_url_and_a_refresh_while_it_is_open(small: Settings, tmp_path: Path):
     make(small, *STAGES)
     data = sid_assets.load(small.data_dir)
-    assert f"memory:///{tmp_path.name}: 30 items, " in repr(data)
+    assert f"{tmp_path.name}: 30 items, " in repr(data)
     assert data.tables == ["item_texts", "item_embeddings", "codes", "pid2sid", "sid2pid"]
     codes = data.codes_of(range(1, 31))
     assert data.encode_texts(data["item_texts"].to_pandas().text.tolist()) == codes
