@@ -1,4 +1,4 @@
-"""What the graph made in a folder, to work with in a notebook: tables, SIDs, and the way back."""
+"""What the graph made in a folder, for notebooks: tables, SIDs of items, and items of SIDs."""
 
 import os
 import tempfile
@@ -159,7 +159,7 @@ class DataFolder:
             sids: One SID or many, as text or as codes.
 
         Raises:
-            InputError: Some are no SIDs; the first five are named.
+            InputError: Some are not SIDs; the first five are named.
         """
         column = given(sids, "SIDs", is_one_sid)
         found = sids_of_any(column.values)
@@ -369,10 +369,10 @@ def _whole_texts(values: pa.Array) -> list[str]:
     """Texts that can be embedded.
 
     Raises:
-        InputError: They are no texts, or one is missing or blank.
+        InputError: They are not strings, or one is missing or blank.
     """
     if len(values) and values.type not in (pa.string(), pa.large_string(), pa.string_view()):
-        raise InputError(f"Texts to encode are text; these are of type {values.type}.")
+        raise InputError(f"Texts must be strings; these are of type {values.type}.")
     texts = values.cast(pa.string())
     blank = pc.equal(pc.utf8_trim_whitespace(texts.fill_null("")), "").to_numpy(
         zero_copy_only=False
@@ -380,7 +380,7 @@ def _whole_texts(values: pa.Array) -> list[str]:
     if blank.any():
         first = ", ".join(map(str, np.flatnonzero(blank)[:IDS_SHOWN].tolist()))
         raise InputError(
-            f"{int(blank.sum()):,} of {len(blank):,} texts are empty; their positions begin "
-            f"with {first}. Leave them out: nothing can be said of them."
+            f"{int(blank.sum()):,} of {len(blank):,} texts are empty (the first at positions "
+            f"{first}). Leave them out."
         )
     return texts.to_pylist()

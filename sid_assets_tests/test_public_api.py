@@ -209,7 +209,7 @@ def test_items_of_sids(films: Path, prefix: str):
     assert [found.tolist() for found in data.items_of(matrix)] == pids
     assert data.items_of(pa.array(rows.sid)).to_pylist() == pids
     assert [found.tolist() for found in data.items_of(rows.sid)] == pids
-    with pytest.raises(InputError, match="1 of 1 values is no SID; the first: 'no SID'"):
+    with pytest.raises(InputError, match="1 of 1 values is not a SID; the first: 'no SID'"):
         data.items_of("no SID")
 
 
@@ -261,7 +261,7 @@ def test_new_texts_get_the_codes_that_the_graph_gives(films: Path, data: Any, go
 @pytest.mark.parametrize(
     ("texts", "words"),
     [
-        (["a", " ", None], r"2 of 3 texts are empty; their positions begin with 1, 2"),
+        (["a", " ", None], r"2 of 3 texts are empty \(the first at positions 1, 2\)"),
         ([1], "these are of type int64"),
     ],
 )
@@ -284,7 +284,7 @@ class OtherWords(HashingEmbedder):
 
 
 def test_an_embedder_that_gives_other_vectors_is_refused(data: Any):
-    with pytest.raises(InputError, match="no longer gives the vectors it gave"):
+    with pytest.raises(InputError, match="no longer gives the same vectors"):
         data.encode_texts(["a"], embedder=OtherWords())
 
 

@@ -1,4 +1,4 @@
-"""Whole arrays of SIDs from codes to text and back, and what is wrong with those that are none."""
+"""Whole arrays of SIDs, from codes to text and back; values that are not SIDs are named."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -62,7 +62,7 @@ def to_text(codes: Any) -> Any:
         Arrow array; or one text.
 
     Raises:
-        InputError: Some are no three codes in 0..8191; the first five are named.
+        InputError: Some are not three codes in 0..8191; the first five are named.
     """
     column = given(codes, "codes", _is_one_of_codes)
     return column.answer(sids_of_codes(column.values).texts())
@@ -80,7 +80,7 @@ def to_codes(texts: Any) -> Any:
         Arrow array; of an array of numpy int64 of shape (n, 3), with -1 where a text is missing.
 
     Raises:
-        InputError: Some are no SID; the first five are named.
+        InputError: Some are not SIDs; the first five are named.
     """
     column = given(texts, "texts", lambda value: isinstance(value, str))
     return column.answer(sids_of_texts(column.values).lists())
@@ -90,7 +90,7 @@ def sids_of_any(values: pa.Array) -> Sids:
     """A column of SIDs, as text or as codes.
 
     Raises:
-        InputError: Some are no SID; the first five are named.
+        InputError: Some are not SIDs; the first five are named.
     """
     return sids_of_texts(values) if _is_text(values.type) else sids_of_codes(values)
 
@@ -104,7 +104,7 @@ def sids_of_codes(values: pa.Array) -> Sids:
     """A column of SIDs as lists of codes.
 
     Raises:
-        InputError: It holds something else, or some are no three codes in 0..8191.
+        InputError: It holds something else, or some are not three codes in 0..8191.
     """
     valid = is_valid(values)
     if pa.types.is_null(values.type):
@@ -131,7 +131,9 @@ def sids_of_texts(values: pa.Array) -> Sids:
     """
     valid = is_valid(values)
     if not _is_text(values.type) and not pa.types.is_null(values.type):
-        raise InputError(f"A SID as text is spelled {SPELLING}; these are of type {values.type}.")
+        raise InputError(
+            f"SIDs as text are strings such as {SPELLING}; these are of type {values.type}."
+        )
     there = values.drop_null().cast(pa.string())
     found = spelled_sids(there)
     bad: np.ndarray = found.counts != 1
@@ -140,7 +142,7 @@ def sids_of_texts(values: pa.Array) -> Sids:
     respelled = sid_text(np.where(beyond[:, None], 0, codes))
     # What lies around a SID makes the text another one than the SID's.
     bad[~bad] = beyond | as_bool(pc.not_equal(respelled, there.filter(pa.array(~bad))))
-    _refuse(bad, there, f"One SID, and nothing around it, is spelled {SPELLING}.")
+    _refuse(bad, there, f"As text a SID is {SPELLING}, with nothing around it.")
     return Sids(codes, valid)
 
 
@@ -150,7 +152,7 @@ def _refuse(bad: np.ndarray, values: pa.Array, remedy: str) -> None:
         return
     first = values.filter(pa.array(bad))[:IDS_SHOWN].to_pylist()
     shown = ", ".join(map(repr, first))
-    what = "is no SID" if count == 1 else "are no SIDs"
+    what = "is not a SID" if count == 1 else "are not SIDs"
     raise InputError(f"{count:,} of {len(bad):,} values {what}; the first: {shown}. {remedy}")
 
 

@@ -84,19 +84,19 @@ def test_arrow():
 def test_a_text_that_is_not_one_sid_is_named(bad: str):
     with pytest.raises(InputError) as error:
         to_codes([SID, bad, None, OTHER])
-    assert f"1 of 3 values is no SID; the first: {bad!r}." in str(error.value)
+    assert f"1 of 3 values is not a SID; the first: {bad!r}." in str(error.value)
 
 
 @pytest.mark.parametrize("bad", [[], [1], [1, 2, 3, 4], [1, 2, 8192], [1, -2, 3], [1, None, 3]])
-def test_codes_that_are_no_sid_are_named(bad: list):
+def test_codes_that_are_not_a_sid_are_named(bad: list):
     with pytest.raises(InputError) as error:
         to_text([[1, 2, 3], bad, None])
-    assert f"1 of 2 values is no SID; the first: {bad!r}." in str(error.value)
+    assert f"1 of 2 values is not a SID; the first: {bad!r}." in str(error.value)
 
 
 def test_five_of_many_bad_values_are_named():
     with pytest.raises(
-        InputError, match="8 of 9 values are no SIDs; the first: '0', '1', '2', '3', '4'"
+        InputError, match="8 of 9 values are not SIDs; the first: '0', '1', '2', '3', '4'"
     ):
         to_codes([SID, *map(str, range(8))])
 
@@ -111,6 +111,6 @@ def test_five_of_many_bad_values_are_named():
         (to_text, 5, "These codes cannot be read"),
     ],
 )
-def test_what_is_no_column_of_sids_is_refused(convert: Any, values: Any, words: str):
+def test_what_is_not_a_column_of_sids_is_refused(convert: Any, values: Any, words: str):
     with pytest.raises(InputError, match=words):
         convert(values)
