@@ -7,10 +7,43 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sid_assets.definitions import defs
+from sid_assets.definitions import definitions, defs
+from sid_assets.settings import Settings
 
 DEFINED = defs.get_repository_def()  # here, before a test's own Dagster instance is about
 REPOSITORY = Path(__file__).parents[1]
+TRAINING_SETS = (
+    *("video_rec", "user_profile", "item_understand", "sft_video_rec", "sft_interactive_rec"),
+    *("sft_label_cond_rec", "sft_label_pred", "sft_ad_rec", "sft_product_rec"),
+    *("sft_item_understand", "sft_rec_reason"),
+)
+CHECKS_OF_A_DOMAIN = {
+    "item_texts": "files rows pids texts text_hashes pid_zero rejected",
+    "item_embeddings": "files width finite unit_norm vector_hashes pids same_pids same_text_hash",
+    "codes": "files three_codes codes_in_range pids same_pids same_vector_hash unmoved",
+    "pid_map": "files pids numbers",
+    "pid2sid": "files pids equal_to_codes",
+    "sid2pid": "files sids_in_order inverts_pid2sid json_file",
+    "sid_prefixes": "only_the_catalog",
+    "sid_quality": "collisions utilisation reconstruction",
+}
+CHECKS = {
+    **CHECKS_OF_A_DOMAIN,
+    **{f"goods/{table}": names for table, names in CHECKS_OF_A_DOMAIN.items()},
+    "tokenizer_checkpoint": "shape finite embedding_space scale",
+    "sid_vocabulary": "files tokens ids",
+    **{
+        f"{name}_dataset": "files contract free_texts rows_add_up coverage not_empty"
+        for name in TRAINING_SETS
+    },
+}
+"""The checks of every asset, as dashboards and alerts of users name them."""
+
+CHECKS_THAT_WARN = {
+    *("pid_zero", "rejected", "free_texts", "coverage", "not_empty"),
+    *("collisions", "utilisation", "reconstruction"),
+}
+
 HEAVY = ("torch", "transformers", "faiss", "ray", "sklearn", "matplotlib", "plotly", "openai")
 
 
@@ -50,6 +83,18 @@ def test_every_asset_says_what_it_is_and_has_checks():
         assert node.kinds, key
         assert not node.is_partitioned, key
         assert key in checked, key
+
+
+def test_the_names_of_the_checks_and_which_of_them_warn():
+    settings = Settings.from_environment({"SID_GOODS_CATALOG": "goods.parquet"})
+    graph = definitions(settings).resolve_asset_graph()
+    found = {key.to_user_string(): set() for key in graph.materializable_asset_keys}
+    for key in graph.asset_check_keys:
+        found[key.asset_key.to_user_string()].add(key.name)
+        spec = graph.get_check_spec(key)
+        assert spec.description, key
+        assert spec.blocking == (key.name not in CHECKS_THAT_WARN), key
+    assert found == {asset: set(names.split()) for asset, names in CHECKS.items()}
 
 
 def test_steps_that_use_a_gpu_take_turns():
