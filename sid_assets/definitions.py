@@ -62,7 +62,7 @@ def definitions(settings: Settings) -> dg.Definitions:
         ],
         asset_checks=[
             *(checks for domain in domains for checks in contract_checks(domain)),
-            tokenizer_checks,
+            tokenizer_checks(),
             vocabulary_checks(),
             *training_checks(),
         ],

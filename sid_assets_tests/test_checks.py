@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sid_assets.checks import WARNINGS
 from sid_assets.core.schema import PRETRAIN_ROWS
 from sid_assets.core.store.write import commit_staged, stage_rows
 from sid_assets.definitions import defs
@@ -25,6 +24,8 @@ from sid_assets_tests.graph import (
     write_interactions,
 )
 
+WARNINGS = {"pid_zero", "rejected", "free_texts", "coverage", "not_empty"}
+
 
 @pytest.fixture
 def settings(tmp_path):
@@ -35,11 +36,11 @@ def settings(tmp_path):
     return made
 
 
-def _check(settings, table: str) -> dg.ExecuteInProcessResult:
-    """Run the checks of a table alone."""
+def _check(settings, *tables: str) -> dg.ExecuteInProcessResult:
+    """Run the checks of tables alone."""
     return dg.materialize(
         [*defs.assets, *defs.asset_checks],
-        selection=dg.AssetSelection.checks_for_assets(dg.AssetKey(table)),
+        selection=dg.AssetSelection.checks_for_assets(*map(dg.AssetKey, tables)),
         resources={
             "settings": settings,
             "refresh": Refresh(),
@@ -67,6 +68,17 @@ def test_a_check_that_fails_is_told_in_the_log(tmp_path, capfd):
     assert not _check(made, "item_texts").success
     told = capfd.readouterr().err
     assert "item_texts: check files: " in told
+
+
+def test_every_declared_check_has_a_finding_of_its_own(settings):
+    tables = {
+        *("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid"),
+        *("sid2pid", "sid_prefixes", "sid_vocabulary", "video_rec_dataset"),
+    }
+    found = _check(settings, *tables).get_asset_check_evaluations()
+    declared = {key for key in GRAPH.asset_check_keys if key.asset_key.to_user_string() in tables}
+    assert {check.asset_check_key for check in found} == declared
+    assert not [check for check in found if "not looked at" in (check.description or "")]
 
 
 @pytest.mark.parametrize("table", ["item_texts", "item_embeddings", "codes", "pid2sid"])

@@ -4,10 +4,12 @@ from typing import Any, get_args
 
 import dagster as dg
 
+from sid_assets.assets.check_results import check_results, check_specs
 from sid_assets.assets.domains import Domain
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
 from sid_assets.core.quality.charts import markdown_image, pictures
 from sid_assets.core.quality.interactions import InteractionQuality, measure_interactions
+from sid_assets.core.quality.limits import Limits, check_limits
 from sid_assets.core.quality.measure import SidQuality, measure_sids
 from sid_assets.core.quality.report import render_report, report_items
 from sid_assets.core.quantise.tokenizer import require_tokenizer, training_error
@@ -17,18 +19,6 @@ from sid_assets.core.store.versions import Version
 from sid_assets.core.training.inputs import ParquetInput
 from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
-
-COLLISIONS = "collisions"
-UTILISATION = "utilisation"
-RECONSTRUCTION = "reconstruction"
-
-CHECKS = {
-    COLLISIONS: "Few enough items share their SID.",
-    UTILISATION: "Enough codes of each layer are used.",
-    RECONSTRUCTION: "Vectors are reconstructed about as well as those of the training.",
-}
-"""The checks of `sid_quality`, and what each says. All warn; `unmoved` is a check of `codes`, so
-that it stops moved SIDs before they are published."""
 
 REPORT = "sid_report.html"
 MEASURED_ROWS = 65_536
@@ -49,9 +39,7 @@ def sid_quality_asset(domain: Domain) -> dg.AssetsDefinition:
         description="How many items collide, which codes are used, how well vectors are "
         f"reconstructed: figures and pictures here, and a page `{REPORT}` to open and send on. "
         "Read by people.",
-        check_specs=[
-            dg.AssetCheckSpec(name, asset=key, description=text) for name, text in CHECKS.items()
-        ],
+        check_specs=check_specs(key, check_limits.checks),
     )
     @clear_failures
     def sid_quality(
@@ -68,19 +56,21 @@ def sid_quality_asset(domain: Domain) -> dg.AssetsDefinition:
         report = store.root / f"{domain.table(REPORT)}"
         write_text(report, _report(settings, codes, item_texts, quality, interactions))
         context.log.info(f"{domain.table('sid_quality')}: the page is {report}")
-        results = [
-            _collisions(settings, quality),
-            _utilisation(settings, quality),
-            _reconstruction(settings, quality, tokenizer),
-        ]
-        for result in results:
-            if not result.passed:
-                context.log.warning(f"{domain.table('sid_quality')}: {result.description}.")
+        findings = check_limits(quality, training_error(tokenizer), _limits(settings))
+        results = check_results(key, check_limits.checks, findings, context.log)
         return dg.MaterializeResult(
-            metadata=_metadata(quality, interactions, str(report)), check_results=results
+            metadata=_metadata(quality, interactions, str(report)), check_results=list(results)
         )
 
     return sid_quality
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        collision_share=settings.max_collision_share,
+        utilisation=settings.min_utilisation,
+        error_ratio=settings.max_error_ratio,
+    )
 
 
 def _interactions(
@@ -135,60 +125,3 @@ def _metadata(
         **quality.figures(),
         **(interactions.figures() if interactions else {}),
     }
-
-
-def _warning(name: str, passed: bool, description: str, **metadata: Any) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        check_name=name,
-        passed=passed,
-        severity=dg.AssetCheckSeverity.WARN,
-        description=description,
-        metadata=metadata,
-    )
-
-
-def _collisions(settings: Settings, quality: SidQuality) -> dg.AssetCheckResult:
-    share = quality.sids.colliding_share
-    return _warning(
-        COLLISIONS,
-        share <= settings.max_collision_share,
-        f"{share:.1%} of the items share their SID; {100 * settings.max_collision_share:g}% is the "
-        "limit (SID_MAX_COLLISION_SHARE)",
-        share=share,
-    )
-
-
-def _utilisation(settings: Settings, quality: SidQuality) -> dg.AssetCheckResult:
-    """A layer cannot use more codes than there are items, so it is measured by what it could."""
-    reachable = min(quality.codebook_size, quality.items)
-    used = min(usage.used for usage in quality.layers) / reachable
-    return _warning(
-        UTILISATION,
-        used >= settings.min_utilisation,
-        f"the layer that uses least uses {used:.1%} of the {reachable:,} codes it could; "
-        f"{100 * settings.min_utilisation:g}% is the limit (SID_MIN_UTILISATION)",
-        utilisation=used,
-    )
-
-
-def _reconstruction(
-    settings: Settings, quality: SidQuality, tokenizer: Version
-) -> dg.AssetCheckResult:
-    """An embedding that the tokenizer does not know shows here first."""
-    error = quality.layers[-1].error
-    trained = training_error(tokenizer)
-    if error is None or trained is None:
-        return _warning(
-            RECONSTRUCTION,
-            True,
-            "not compared: the tokenizer does not say how well it fitted its training",
-        )
-    ratio = error.mean / trained
-    return _warning(
-        RECONSTRUCTION,
-        ratio <= settings.max_error_ratio,
-        f"the mean relative error after the last layer is {error.mean:.3f}, {ratio:.2f} times "
-        f"that of the training; {settings.max_error_ratio:g} is the limit (SID_MAX_ERROR_RATIO)",
-        error=error.mean,
-        ratio=ratio,
-    )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from upath import UPath
 
-from sid_assets.core.contracts.tables import Finding, Findings
+from sid_assets.core.contracts.findings import Check, Finding, Findings, contract
 from sid_assets.core.contracts.training import known_sids
 from sid_assets.core.schema import CODE_LAYERS
 from sid_assets.core.sids.prefixes import SidPrefixes, check_prefixes
@@ -16,6 +16,15 @@ from sid_assets.core.store.versions import Version
 BATCH_ROWS = 65_536
 
 
+@contract(
+    Check("sids_in_order", "SIDs are sorted by their codes, and unique."),
+    Check(
+        "inverts_pid2sid",
+        "Its pairs of item and SID are exactly those of pid2sid, the items that users interact "
+        "with most first.",
+    ),
+    Check("json_file", "The JSON file says the same as the table."),
+)
 def check_sid2pid(version: Version, pid2sid: Version, json_file: UPath, id_name: str) -> Findings:
     """Every SID is there once, with the items that `pid2sid` gives it; the JSON says the same.
 
@@ -34,6 +43,7 @@ def check_sid2pid(version: Version, pid2sid: Version, json_file: UPath, id_name:
     }
 
 
+@contract(Check("only_the_catalog", "Every SID of the catalog is accepted, and no other."))
 def check_sid_prefixes(prefixes: SidPrefixes, pid2sid: Version) -> Findings:
     """The prefixes lead to the SIDs of the catalog and to no other.
 
@@ -45,6 +55,10 @@ def check_sid_prefixes(prefixes: SidPrefixes, pid2sid: Version) -> Findings:
     return {"only_the_catalog": _finding(wrong, f"{len(prefixes):,} SIDs, those of the catalog")}
 
 
+@contract(
+    Check("tokens", "The tokens are OneRec's, in their order."),
+    Check("ids", "The ids are those of OneRec's models."),
+)
 def check_sid_vocabulary(version: Version) -> Findings:
     """The tokens and ids are those of OneRec's models: layer after layer, then begin and end."""
     rows = version.stream().read_all()

@@ -1,13 +1,11 @@
 """The contracts of the tables, checked on what is on disk, independently of who wrote it.
 
-Each function reads its table once, as a stream, and returns a finding for every contract. Nothing
-is taken from the writers but the schemas and constants that both state.
+Each contract reads its table once, as a stream, and gives a finding for every check. Nothing is
+taken from the writers but the schemas and constants that both state.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +15,8 @@ from sid_assets.core import schema
 from sid_assets.core.arrow.hashes import text_hash, vector_hashes
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.arrow.vectors import NORM_TOLERANCE, vectors_of
-from sid_assets.core.errors import IDS_SHOWN, SidAssetsError
+from sid_assets.core.contracts.findings import Check, Finding, Findings, Offenders, contract
+from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.quantise.scale_fit import scale_fit
 from sid_assets.core.schema import CODE_LAYERS, EMBEDDING_DIM, MAX_CODEBOOK_SIZE
 from sid_assets.core.store.parts import rebatched
@@ -34,48 +33,14 @@ MOST_ERROR = 1.5
 no relation to them leave about 1.1 to 1.4."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """What one contract was found to be.
+FILES = Check(
+    "files", "The files have the columns of the table and the sizes they were committed with."
+)
+"""What `check_files` looks at, of every table."""
 
-    Attributes:
-        passed: Whether it holds.
-        description: What was found, in words.
-        metadata: Counts and first ids.
-    """
-
-    passed: bool
-    description: str
-    metadata: dict[str, Any] = field(default_factory=dict)
-
-
-Findings = dict[str, Finding]
-
-
-@dataclass
-class Offenders:
-    """Counts the rows that break a contract, and keeps the first five ids."""
-
-    rows: int = 0
-    ids: list[Any] = field(default_factory=list)
-
-    def add(self, bad: np.ndarray, pids: pa.Array) -> None:
-        """Count the rows of a batch that are bad: bool, shape (n,)."""
-        places = np.flatnonzero(bad)
-        self.rows += places.size
-        for place in places[: IDS_SHOWN - len(self.ids)]:
-            self.ids.append(pids[int(place)].as_py())
-
-    def finding(self, holds: str, broken: str) -> Finding:
-        """The finding: `holds` in words where no row is bad, else `broken`, rows and first ids."""
-        if not self.rows:
-            return Finding(True, holds, {"rows_offending": 0})
-        first = ", ".join(map(repr, self.ids))
-        return Finding(
-            False,
-            f"{broken} ({self.rows:,} rows; first ids: {first})",
-            {"rows_offending": self.rows, "first_ids": first},
-        )
+PIDS = Check("pids", "Pids are sorted, unique and not null.")
+SAME_PIDS = Check("same_pids", "The pids are those of the table this one is made from.")
+FINITE = Check("finite", "Every number is finite.")
 
 
 def check_files(version: Version, wanted: pa.Schema) -> Finding:
@@ -94,6 +59,18 @@ def check_files(version: Version, wanted: pa.Schema) -> Finding:
     return Finding(True, f"{len(version.parts):,} files as committed", {"bytes": version.bytes})
 
 
+@contract(
+    Check("rows", "There are rows."),
+    PIDS,
+    Check("texts", "No text is empty."),
+    Check("text_hashes", "Every hash is that of its text."),
+    Check(
+        "pid_zero",
+        "No item has pid 0, which OneRec's evaluation takes for 'not found'.",
+        warns=True,
+    ),
+    Check("rejected", "No row of the catalog was rejected.", warns=True),
+)
 def check_item_texts(version: Version, rejected: Version | None) -> Findings:
     """Rows are there; pids are sorted and unique; no text is empty or of another hash.
 
@@ -125,6 +102,15 @@ def check_item_texts(version: Version, rejected: Version | None) -> Findings:
     }
 
 
+@contract(
+    Check("width", "Every vector is 4096 wide."),
+    FINITE,
+    Check("unit_norm", "Every vector has unit norm."),
+    Check("vector_hashes", "Every hash is that of its vector."),
+    PIDS,
+    SAME_PIDS,
+    Check("same_text_hash", "Every vector was made from the text that the item has now."),
+)
 def check_item_embeddings(version: Version, texts: Version) -> Findings:
     """Vectors are 4096 wide, finite, of unit norm and of their hash; rows are the items'."""
     order, infinite, norm, other_hash = _Order(), Offenders(), Offenders(), Offenders()
@@ -151,6 +137,13 @@ def check_item_embeddings(version: Version, texts: Version) -> Findings:
     }
 
 
+@contract(
+    Check("three_codes", "Every item has exactly three codes."),
+    Check("codes_in_range", "Every code is one of the codebook."),
+    PIDS,
+    SAME_PIDS,
+    Check("same_vector_hash", "Every item's codes were made from the vector that it has now."),
+)
 def check_codes(version: Version, embeddings: Version, codebook_size: int) -> Findings:
     """Every item has exactly three codes, each of the codebook; rows are those of the vectors."""
     order, length, outside = _Order(), Offenders(), Offenders()
@@ -165,6 +158,7 @@ def check_codes(version: Version, embeddings: Version, codebook_size: int) -> Fi
     }
 
 
+@contract(PIDS, Check("equal_to_codes", "Every SID is the item's codes."))
 def check_pid2sid(version: Version, codes: Version) -> Findings:
     """Pids are unique, and every SID is the item's codes."""
     order, other = _Order(), Offenders()
@@ -190,6 +184,7 @@ def check_pid2sid(version: Version, codes: Version) -> Findings:
     return {"pids": order.finding(), "equal_to_codes": equal}
 
 
+@contract(PIDS, Check("numbers", "Numbers start at 1 and are unique, and every item has one."))
 def check_pid_map(version: Version, sids: Version) -> Findings:
     """Ids are sorted and unique; numbers are 1 to the number of ids; every item has one."""
     order, numbers, known = _Order(), Offenders(), 0
@@ -213,6 +208,12 @@ def check_pid_map(version: Version, sids: Version) -> Findings:
     return {"pids": order.finding(), "numbers": found}
 
 
+@contract(
+    Check("shape", "Three layers, 4096 wide, at most 8192 centroids each."),
+    FINITE,
+    Check("embedding_space", "Made for the space of the vectors, as far as is known."),
+    Check("scale", "The centroids are of the scale of the vectors and come near them."),
+)
 def check_tokenizer(
     centroids: np.ndarray, tokenizer: Version, embeddings: Version, sample: np.ndarray
 ) -> Findings:

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 
-from sid_assets.core.contracts.tables import Finding, Findings
+from sid_assets.core.contracts.findings import Check, Finding, Findings, contract
 from sid_assets.core.contracts.training_rows import check_rows
 from sid_assets.core.schema import CODE_LAYERS
 from sid_assets.core.sids.spelling import pack
@@ -20,6 +20,17 @@ SEVERAL_A_ROW = ("sft_interactive_rec", "sft_label_pred")
 """Data sets in which a row of the input can become several: one a keyword, one a target."""
 
 
+@contract(
+    Check("contract", "Columns, JSON, roles, uuids and SIDs are as OneRec's trainer reads them."),
+    Check(
+        "free_texts",
+        "Texts of the user's spell no SID of an item that the catalog has not.",
+        warns=True,
+    ),
+    Check("rows_add_up", "Rows that could be written = rows written + rows dropped."),
+    Check("coverage", "Of each column of pids at least 95 % have a SID.", warns=True),
+    Check("not_empty", "The data set has rows.", warns=True),
+)
 def check_data_set(
     version: Version, data_set: DataSet, items: np.ndarray, goods: np.ndarray | None
 ) -> Findings:

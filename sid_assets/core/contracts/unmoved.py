@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core.arrow.sorted_join import joined
-from sid_assets.core.contracts.tables import COMPARED_ROWS, Finding
+from sid_assets.core.contracts.findings import Check, Finding, Findings, contract
+from sid_assets.core.contracts.tables import COMPARED_ROWS
 from sid_assets.core.errors import IDS_SHOWN
 from sid_assets.core.schema import CODE_LAYERS, CODES, HASH
 from sid_assets.core.store.versions import Version
@@ -101,7 +102,13 @@ def sid_changes(
     )
 
 
-def check_unmoved(codes: Version, published: Version | None, vectors: Version) -> Finding:
+@contract(
+    Check(
+        "unmoved",
+        "No item whose text is the same has another SID than the one published in pid2sid.",
+    )
+)
+def check_unmoved(codes: Version, published: Version | None, vectors: Version) -> Findings:
     """No item whose text is the same has another SID than the published one.
 
     Args:
@@ -110,9 +117,9 @@ def check_unmoved(codes: Version, published: Version | None, vectors: Version) -
         vectors: The table `item_embeddings` that the codes were made from.
     """
     if published is None or not _comparable(codes, published):
-        return Finding(True, "nothing to compare with: no SIDs of this generation are published")
+        return _unmoved("nothing to compare with: no SIDs of this generation are published")
     if published.provenance.inputs[codes.provenance.asset] == codes.provenance.version:
-        return Finding(True, "the published SIDs were made from these codes")
+        return _unmoved("the published SIDs were made from these codes")
     changes, known = _changes(codes, published, vectors)
     found = f"{changes.moved:,} of {changes.unchanged:,} items with unchanged text have another SID"
     if not known:
@@ -128,7 +135,11 @@ def check_unmoved(codes: Version, published: Version | None, vectors: Version) -
         )
     counts = {"moved": changes.moved, "unchanged": changes.unchanged, "edited": changes.edited}
     counts |= {"added": changes.added, "removed": changes.removed}
-    return Finding(changes.moved == 0, found, counts)
+    return {"unmoved": Finding(changes.moved == 0, found, counts)}
+
+
+def _unmoved(why: str) -> Findings:
+    return {"unmoved": Finding(True, why)}
 
 
 def _comparable(codes: Version, published: Version) -> bool:

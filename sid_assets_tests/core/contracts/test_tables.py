@@ -15,7 +15,7 @@ from sid_assets.core import schema
 from sid_assets.core.arrow.hashes import text_hash
 from sid_assets.core.arrow.vectors import vector_array, vectors_of
 from sid_assets.core.contracts import tables as contracts
-from sid_assets.core.contracts.tables import Finding
+from sid_assets.core.contracts.findings import Finding
 from sid_assets.core.errors import StoreError
 from sid_assets.core.store.parts import Part
 from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
@@ -353,3 +353,4 @@ def test_numbers_for_string_ids(tmp_path, rows, contract):
     version = rewritten(commit(store, "pid_map", table), table)
     findings = contracts.check_pid_map(version, commit(store, "pid2sid", sids))
     assert broken(findings) == contract
+    assert findings.keys() == {check.name for check in contracts.check_pid_map.checks}
