@@ -29,7 +29,8 @@ from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.store.parts import write_parts
 from sid_assets.core.training.datasets import training_rows
 from sid_assets.core.training.inputs import IdSpace, ParquetInput, TrainingInputs
-from sid_assets.core.training.prompts import LABELS, SLOTS, load_prompts
+from sid_assets.core.training.prompts import SLOTS, load_prompts
+from sid_assets.core.training_sets import LABELS
 from sid_assets_tests.core.training import reference
 
 CATALOG = 1_000_000

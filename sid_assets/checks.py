@@ -38,7 +38,7 @@ from sid_assets.core.quantise.tokenizer import load_tokenizer, require_tokenizer
 from sid_assets.core.sids.prefixes import SidPrefixes
 from sid_assets.core.store.single_files import read_file
 from sid_assets.core.store.versions import Store, Version
-from sid_assets.core.training.datasets import DATA_SETS, DataSet
+from sid_assets.core.training_sets import DATA_SETS, DataSet
 from sid_assets.settings import Settings
 
 SCALE_SAMPLE = 1024

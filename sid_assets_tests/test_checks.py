@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sid_assets.core.schema import PRETRAIN_ROWS
 from sid_assets.core.store.write import commit_staged, stage_rows
+from sid_assets.core.training_sets import PRETRAIN_ROWS
 from sid_assets.definitions import defs
 from sid_assets.io_managers import ParquetIOManager
 from sid_assets.settings import Refresh

@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
+from sid_assets.core.training_sets import DATA_SETS, PRETRAIN_ROWS, SFT_ROWS
+
 EMBEDDING_DIM = 4096
 """Width of a Qwen3-Embedding-8B vector, which OneRec's tokenizer was trained on."""
 
@@ -102,33 +104,12 @@ PID_MAP = pa.schema([pa.field("pid", pa.string(), False), pa.field("number", pa.
 VOCABULARY = pa.schema([pa.field("token", pa.string(), False), pa.field("id", pa.int64(), False)])
 """`sid_vocabulary`: the tokens that OneRec adds to Qwen3's, and their ids."""
 
-PRETRAIN_ROWS = pa.schema(
-    [(name, pa.string()) for name in ("source", "uuid", "segments", "metadata")]
-)
-"""A pretraining data set of RecIF: all columns are strings, two of them JSON."""
-
-SFT_ROWS = pa.schema([(name, pa.string()) for name in ("source", "uuid", "messages", "metadata")])
-"""A fine-tuning data set of RecIF: as the pretraining ones, with `messages` for `segments`."""
-
 
 def _required(name: str, kind: pa.DataType) -> pa.Field:
     return pa.field(name, kind, nullable=False)
 
 
 _HASH_OF_TEXT = _required("text_hash", HASH)
-
-
-PRETRAIN_DATA_SETS = ("video_rec_dataset", "user_profile_dataset", "item_understand_dataset")
-SFT_DATA_SETS = (
-    "sft_video_rec_dataset",
-    "sft_interactive_rec_dataset",
-    "sft_label_cond_rec_dataset",
-    "sft_label_pred_dataset",
-    "sft_ad_rec_dataset",
-    "sft_product_rec_dataset",
-    "sft_item_understand_dataset",
-    "sft_rec_reason_dataset",
-)
 
 
 @dataclass(frozen=True)
@@ -154,8 +135,10 @@ TABLES: dict[str, Table] = {
     "pid_map": Table(lambda pid: PID_MAP, "file"),
     "sid2pid": Table(sid2pid, "file"),
     "sid_vocabulary": Table(lambda pid: VOCABULARY, "file"),
-    **{name: Table(lambda pid: PRETRAIN_ROWS, "parts") for name in PRETRAIN_DATA_SETS},
-    **{name: Table(lambda pid: SFT_ROWS, "parts") for name in SFT_DATA_SETS},
+    **{
+        made.table: Table(lambda pid, made=made: made.schema, "parts")
+        for made in DATA_SETS.values()
+    },
     "pretrain_shuffled": Table(lambda pid: PRETRAIN_ROWS, "parts"),
     "sft_shuffled": Table(lambda pid: SFT_ROWS, "parts"),
 }

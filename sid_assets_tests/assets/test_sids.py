@@ -110,7 +110,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_the_shuffled_rows_of_a_stage_are_what_the_loader_gets(folder):
+def test_the_shuffled_rows_of_a_phase_are_what_the_loader_gets(folder):
     interactions = str(folder / "interactions.parquet")
     settings = settings_for(folder, interactions=interactions)
     assert materialize(settings).success

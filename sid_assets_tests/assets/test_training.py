@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from upath import UPath
 
-from sid_assets.core.training.datasets import DATA_SETS
+from sid_assets.core.training_sets import DATA_SETS
 from sid_assets.settings import Settings
 from sid_assets_tests.graph import (
     failed_checks,
@@ -57,9 +57,9 @@ def _settings(folder: Path, **values: str) -> Settings:
     return settings_for(folder, **given | values)
 
 
-def _listed(settings: Settings, stage: str = "pretrain") -> dict[str, int]:
+def _listed(settings: Settings, phase: str = "pretrain") -> dict[str, int]:
     """How many files of each data set are listed; each of them has to be there."""
-    paths = json.loads(UPath(settings.data_dir, f"{stage}_file_list.json").read_text())
+    paths = json.loads(UPath(settings.data_dir, f"{phase}_file_list.json").read_text())
     assert all(UPath(path).exists() for path in paths)
     tables = [Path(name).stem for path in paths for name in path.split("/") if "_dataset" in name]
     return {name: tables.count(name) for name in dict.fromkeys(tables)}

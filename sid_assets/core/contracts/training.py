@@ -9,15 +9,13 @@ from sid_assets.core.contracts.training_rows import check_rows
 from sid_assets.core.schema import CODE_LAYERS
 from sid_assets.core.sids.spelling import pack
 from sid_assets.core.store.versions import Version
-from sid_assets.core.training.datasets import DataSet
+from sid_assets.core.training.counts import RowCounts
+from sid_assets.core.training_sets import DataSet
 
 LEAST_COVERAGE = 0.95
 """Share of pids that should have a SID."""
 
 ROWS = 1024
-
-SEVERAL_A_ROW = ("sft_interactive_rec", "sft_label_pred")
-"""Data sets in which a row of the input can become several: one a keyword, one a target."""
 
 
 @contract(
@@ -42,6 +40,7 @@ def check_data_set(
         items: int64, sorted: the packed SIDs of the catalog.
         goods: The same of the goods, where there are any.
     """
+    counts = RowCounts.of(version.provenance)
     found = check_rows(version.stream(batch_rows=ROWS), data_set, items, goods)
     return {
         "contract": Finding(
@@ -52,8 +51,8 @@ def check_data_set(
         "free_texts": Finding(
             not found.doubtful, _listed(found.doubtful) or "nothing to tell of the user's texts"
         ),
-        "rows_add_up": _check_counts(version, data_set),
-        "coverage": _check_coverage(version),
+        "rows_add_up": _check_counts(counts, version, data_set),
+        "coverage": _check_coverage(counts),
         "not_empty": Finding(version.rows > 0, f"{version.rows:,} rows"),
     }
 
@@ -71,34 +70,31 @@ def _listed(rows_by_problem: Counter[str]) -> str:
     return "; ".join(f"{problem} ({rows:,} rows)" for problem, rows in rows_by_problem.items())
 
 
-def _check_counts(version: Version, data_set: DataSet) -> Finding:
+def _check_counts(counts: RowCounts | None, version: Version, data_set: DataSet) -> Finding:
     """Rows of the input = rows written + rows dropped by reason.
 
     Where a row of the input can become several, what adds up are these candidates.
     """
-    counts = version.provenance.details.get("counts")
     if counts is None:
         return Finding(False, "the table does not say what became of the rows of its input")
-    dropped = sum(counts["dropped"].values())
-    used = counts["rows"] - sum(counts["dropped_rows"].values())
-    several = data_set.name in SEVERAL_A_ROW
-    adds_up = counts["candidates"] == counts["written"] + dropped
-    adds_up &= counts["candidates"] >= used if several else counts["candidates"] == used
+    dropped = sum(counts.dropped.values())
+    used = counts.rows - sum(counts.dropped_rows.values())
+    adds_up = counts.candidates == counts.written + dropped
+    adds_up &= counts.candidates >= used if data_set.several_a_row else counts.candidates == used
     return Finding(
-        adds_up and counts["written"] == version.rows,
-        f"{counts['rows']:,} rows read, {counts['candidates']:,} candidates, {version.rows:,} rows "
+        adds_up and counts.written == version.rows,
+        f"{counts.rows:,} rows read, {counts.candidates:,} candidates, {version.rows:,} rows "
         f"written, {dropped:,} dropped",
-        {"candidates": counts["candidates"], "written": version.rows, "dropped": dropped},
+        {"candidates": counts.candidates, "written": version.rows, "dropped": dropped},
     )
 
 
-def _check_coverage(version: Version) -> Finding:
+def _check_coverage(counts: RowCounts | None) -> Finding:
     """The share of pids that have a SID, by column."""
-    counts = version.provenance.details.get("counts", {}).get("pids", {})
     shares = {
-        column: count["with_sid"] / count["pids"]
-        for column, count in counts.items()
-        if count["pids"]
+        column: count.with_sid / count.pids
+        for column, count in (counts.pids if counts else {}).items()
+        if count.pids
     }
     shown = ", ".join(f"{column}: {share:.2%}" for column, share in shares.items())
     return Finding(

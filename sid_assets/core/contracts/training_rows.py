@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from sid_assets.core.schema import MAX_CODEBOOK_SIZE
 from sid_assets.core.sids.spelling import pack, spelled_sids
-from sid_assets.core.training.datasets import DataSet
+from sid_assets.core.training_sets import DataSet
 
 MEMORY_LIMIT = "512MB"
 """What DuckDB may hold of the uuids before it spills to disk."""
@@ -30,8 +30,8 @@ CHAT_MARKERS = r"<\|(endoftext|im_start|im_end)\|>"
 
 
 @dataclass
-class Findings:
-    """What is the matter with the rows of a data set.
+class CheckedRows:
+    """What was found of the rows of a data set.
 
     Attributes:
         rows: Rows read.
@@ -51,7 +51,7 @@ def check_rows(
     data_set: DataSet,
     items: np.ndarray,
     goods: np.ndarray | None = None,
-) -> Findings:
+) -> CheckedRows:
     """Check a data set, in one stream; memory does not grow with its rows.
 
     Args:
@@ -60,20 +60,20 @@ def check_rows(
         items: The SIDs of the catalog, packed and sorted (`SidIndex.packed_sids`).
         goods: The same of goods.
     """
-    findings = Findings()
+    checked = CheckedRows()
     if not rows.schema.remove_metadata().equals(data_set.schema):
-        findings.broken[f"columns are not those of {data_set.name}"] += 1
-        return findings
+        checked.broken[f"columns are not those of {data_set.name}"] += 1
+        return checked
     known = _known_sids(data_set, items, goods)
     with _uuids() as uuids:
         for batch in rows:
-            findings.rows += batch.num_rows
-            _check_columns(batch, data_set, findings)
+            checked.rows += batch.num_rows
+            _check_columns(batch, data_set, checked)
             uuids.append(batch["uuid"])
-            _check_texts(batch, data_set, known, findings)
+            _check_texts(batch, data_set, known, checked)
         if twice := uuids.repeated():
-            findings.broken["uuid is that of another row too"] = twice
-    return findings
+            checked.broken["uuid is that of another row too"] = twice
+    return checked
 
 
 def _known_sids(
@@ -86,19 +86,19 @@ def _known_sids(
     return known
 
 
-def _check_columns(batch: pa.RecordBatch, data_set: DataSet, findings: Findings) -> None:
+def _check_columns(batch: pa.RecordBatch, data_set: DataSet, checked: CheckedRows) -> None:
     for name in batch.schema.names:
-        findings.broken[f"{name} is null"] += batch[name].null_count
+        checked.broken[f"{name} is null"] += batch[name].null_count
     other = pc.not_equal(batch["source"], data_set.source)
-    findings.broken[f"source is not {data_set.source}"] += other.true_count
+    checked.broken[f"source is not {data_set.source}"] += other.true_count
     valid = pc.match_substring_regex(batch["uuid"], UUID5)
-    findings.broken["uuid is not one of version 5"] += valid.false_count
+    checked.broken["uuid is not one of version 5"] += valid.false_count
     # A counter keeps zeros; only what was found is of interest.
-    findings.broken = +findings.broken
+    checked.broken = +checked.broken
 
 
 def _check_texts(
-    batch: pa.RecordBatch, data_set: DataSet, known: dict[str, np.ndarray], findings: Findings
+    batch: pa.RecordBatch, data_set: DataSet, known: dict[str, np.ndarray], checked: CheckedRows
 ) -> None:
     """Check the JSON of a batch, and the SIDs of its texts."""
     body, metadata = batch.column(2).to_pylist(), batch["metadata"].to_pylist()
@@ -107,36 +107,36 @@ def _check_texts(
     body_name = batch.schema.names[2]
     for texts, meta in zip(said, about, strict=True):
         if texts is None:
-            findings.broken[f"{body_name} are not JSON of {', '.join(data_set.roles)}"] += 1
+            checked.broken[f"{body_name} are not JSON of {', '.join(data_set.roles)}"] += 1
         if not isinstance(meta, dict) or tuple(meta) != data_set.metadata:
-            findings.broken[f"metadata is not JSON of {', '.join(data_set.metadata)}"] += 1
+            checked.broken[f"metadata is not JSON of {', '.join(data_set.metadata)}"] += 1
     for number, role in enumerate(data_set.roles):
         column = pa.array([texts[number] for texts in said if texts is not None], pa.string())
         free = role in data_set.free_texts
-        _check_sids(column, known[role], findings, free=free)
+        _check_sids(column, known[role], checked, free=free)
     if "sid" in data_set.metadata:
         sids = [str(meta.get("sid")) for meta in about if isinstance(meta, dict)]
-        _check_sids(pa.array(sids, pa.string()), known[data_set.roles[0]], findings, free=False)
+        _check_sids(pa.array(sids, pa.string()), known[data_set.roles[0]], checked, free=False)
 
 
 def _check_sids(
-    texts: pa.StringArray, known: np.ndarray, findings: Findings, *, free: bool
+    texts: pa.StringArray, known: np.ndarray, checked: CheckedRows, *, free: bool
 ) -> None:
     """Check the SIDs of one text of each row; in free texts what is wrong is only doubtful."""
     found = spelled_sids(texts)
-    findings.sids += len(found.codes)
+    checked.sids += len(found.codes)
     packed, inverse = np.unique(pack(found.codes), return_inverse=True)
     in_range = (found.codes < MAX_CODEBOOK_SIZE).all(axis=1)
     is_known = _among(packed, known)[inverse] & in_range
     row = np.repeat(np.arange(len(texts)), found.counts)
     unknown = len(np.unique(row[~is_known]))
-    where = findings.doubtful if free else findings.broken
+    where = checked.doubtful if free else checked.broken
     if unknown:
         where["a SID that no item has" + (" in a text of the input" if free else "")] += unknown
     if broken := int(found.broken.sum()):
         where["a part of a SID" + (" in a text of the input" if free else "")] += broken
     if free and (control := pc.match_substring_regex(texts, CHAT_MARKERS).true_count):
-        findings.doubtful["a control token in a text of the input"] += control
+        checked.doubtful["a control token in a text of the input"] += control
 
 
 def _among(values: np.ndarray, known: np.ndarray) -> np.ndarray:

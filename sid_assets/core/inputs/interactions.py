@@ -6,7 +6,7 @@ import pyarrow as pa
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.training.inputs import ParquetInput
-from sid_assets.core.training.prompts import LABELS
+from sid_assets.core.training_sets import LABELS
 
 Holds = Callable[[pa.DataType], bool]
 

@@ -1,5 +1,6 @@
-"""A stretch of rows of the input, read column by column as the data sets need them."""
+"""A block of rows of the input, read column by column as the data sets need them."""
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,16 +10,17 @@ import pyarrow.compute as pc
 from sid_assets.core.arrow import json_text
 from sid_assets.core.arrow.columns import as_bool, is_valid, list_bounds, spans
 from sid_assets.core.inputs.ids import convert_pids, stored_as
+from sid_assets.core.training.counts import PidCount, RowCounts
+from sid_assets.core.training.identity import RowIds
 from sid_assets.core.training.inputs import IdSpace, ParquetInput
-from sid_assets.core.training.rows import Counts, RowIds
 from sid_assets.core.training.sid_lists import SidLists, sids_where
 
-Checks = dict[str, np.ndarray]
+Conditions = dict[str, np.ndarray]
 """bool, shape (n,), by the reason for which a row is dropped where it is false."""
 
 
 @dataclass(frozen=True)
-class Draft:
+class Samples:
     """Rows of a data set that lack only their uuid.
 
     Attributes:
@@ -32,23 +34,23 @@ class Draft:
     metadata: pa.StringArray
 
 
-@dataclass(frozen=True)
-class Stretch:
+@dataclass
+class Block:
     """Some rows of interactions or captions.
 
     Attributes:
         rows: The columns that a data set reads.
         source: Where they are from.
-        counts: What is counted of these rows.
+        counts: What became of these rows, as far as they are worked on.
     """
 
     rows: pa.RecordBatch
     source: ParquetInput
-    counts: Counts = field(default_factory=Counts)
+    counts: RowCounts = field(init=False)
 
     def __post_init__(self) -> None:
         """Count the rows."""
-        self.counts.rows += len(self)
+        self.counts = RowCounts(rows=len(self))
 
     def __len__(self) -> int:
         """Rows."""
@@ -132,43 +134,64 @@ class Stretch:
             items: Whose ids they are.
         """
         found = items.find(pids.take(pa.array(positions)), self.source, column)
-        self.counts.count_pids(column, found.found)
+        self.counts += RowCounts(pids={column: PidCount.of(found.found)})
         return sids_where(found.found, found.fragments, bounds)
 
-    def filled(self, column: str, sids: SidLists) -> Checks:
-        """The checks of a list of pids without which there is no row."""
+    def filled(self, column: str, sids: SidLists) -> Conditions:
+        """The conditions of a list of pids without which there is no row."""
         return {
             f"{column} is null": is_valid(self.rows[column]),
             f"no pid of {column} has a SID": sids.filled(),
         }
 
-    def not_null(self, column: str) -> Checks:
-        """The check of a value without which there is no row."""
+    def not_null(self, column: str) -> Conditions:
+        """The condition of a value without which there is no row."""
         return {f"{column} is null": is_valid(self.rows[column])}
 
-    def has_id(self, column: str) -> Checks:
-        """The check of an id without which there is no row: NaN and 1.5 are none."""
+    def has_id(self, column: str) -> Conditions:
+        """The condition of an id without which there is no row: NaN and 1.5 are none."""
         return {f"{column} is null or no id": is_valid(self.id_json(column))}
 
-    def not_empty(self, column: str) -> Checks:
-        """The checks of a text without which there is no row."""
+    def not_empty(self, column: str) -> Conditions:
+        """The conditions of a text without which there is no row."""
         filled = pc.greater(pc.binary_length(self.text(column)), 0).fill_null(False)
         return self.not_null(column) | {f"{column} is empty": as_bool(filled)}
 
-    def not_blank(self, column: str) -> Checks:
-        """The checks of a text without which there is no row, nor with only spaces in it."""
+    def not_blank(self, column: str) -> Conditions:
+        """The conditions of a text without which there is no row, nor with only spaces in it."""
         blank = {f"{column} is empty or blank": as_bool(not_blank(self.text(column)))}
         return self.not_null(column) | blank
 
-    def keep_rows(self, checks: Checks) -> np.ndarray:
-        """The rows that pass, where each row of the input can become one row."""
-        self.counts.candidates += len(self)
-        return self.counts.keep(checks, self.counts.dropped)
+    def keep_rows(self, conditions: Conditions) -> np.ndarray:
+        """The rows that have candidates, where a row can have any number of them.
 
-    def keep_candidates(self, checks: Checks) -> np.ndarray:
-        """The candidates that pass, where a row of the input has any number of them."""
-        self.counts.candidates += len(next(iter(checks.values())))
-        return self.counts.keep(checks, self.counts.dropped)
+        Returns:
+            bool, shape (n,).
+        """
+        kept, dropped = sifted(conditions)
+        self.counts += RowCounts(dropped_rows=dropped)
+        return kept
+
+    def keep_candidates(self, conditions: Conditions) -> np.ndarray:
+        """The candidates that become a row of the data set: rows, or what `keep_rows` left of them.
+
+        Returns:
+            bool, shape (n,).
+        """
+        kept, dropped = sifted(conditions)
+        self.counts += RowCounts(candidates=len(kept), dropped=dropped)
+        return kept
+
+
+def sifted(conditions: Conditions) -> tuple[np.ndarray, Counter[str]]:
+    """Which rows meet all conditions; the others are counted by the first that they do not meet."""
+    kept = np.ones_like(next(iter(conditions.values())))
+    dropped: Counter[str] = Counter()
+    for reason, met in conditions.items():
+        if fails := int((kept & ~met).sum()):
+            dropped[reason] += fails
+        kept = kept & met
+    return kept, dropped
 
 
 def not_blank(texts: pa.StringArray) -> pa.BooleanArray:

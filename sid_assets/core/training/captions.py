@@ -8,7 +8,7 @@ import pyarrow as pa
 from sid_assets.core.arrow import json_text
 from sid_assets.core.arrow.columns import only
 from sid_assets.core.arrow.json_text import json_object, quoted
-from sid_assets.core.training.block import Stretch
+from sid_assets.core.training.block import Block
 from sid_assets.core.training.inputs import TrainingInputs
 
 
@@ -27,12 +27,12 @@ class Captions:
     caption: pa.StringArray
 
     @classmethod
-    def of(cls, rows: Stretch, inputs: TrainingInputs) -> "Captions":
-        """The captions of a stretch; the others are counted as dropped."""
+    def of(cls, rows: Block, inputs: TrainingInputs) -> "Captions":
+        """The captions of a block; the others are counted as dropped."""
         pids = inputs.items.converted(rows.rows["pid"], rows.source, "pid")
         one_each = np.arange(len(rows) + 1)
         sids = rows.sids_at(pids, one_each[:-1], one_each, "pid", inputs.items)
-        kept = rows.keep_rows(
+        kept = rows.keep_candidates(
             rows.not_null("pid")
             | {"pid has no SID": sids.filled()}
             | rows.not_empty("dense_caption")

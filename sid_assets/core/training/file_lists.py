@@ -1,26 +1,81 @@
-"""All data sets of a training stage together: the list of their files, and their rows shuffled.
+"""All data sets of a phase together: the list of their files, and their rows shuffled.
 
 OneRec's loader gives whole files to its workers and does not shuffle across them.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+import logging
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
 
 import pyarrow as pa
+from upath import UPath
 
 from sid_assets.core.arrow.duck import computed
 from sid_assets.core.arrow.external_sort import sort_batches
+from sid_assets.core.store.places import is_local, write_text
+from sid_assets.core.store.provenance import derive
+from sid_assets.core.store.versions import Store, Version
+from sid_assets.core.store.write import commit_staged, stage_rows
+from sid_assets.core.training_sets import ROWS, Phase
 
 RUN_BYTES = 256 << 20
 """Rows that are sorted in memory at a time while rows are shuffled."""
+
+
+def list_files(store: Store, phase: Phase, versions: Iterable[Version]) -> None:
+    """Write `<phase>_file_list.json`: the files to train on."""
+    paths = [path for version in versions for path in _paths(store, version)]
+    write_text(store.root / f"{phase}_file_list.json", file_list(map(str, paths)))
+
+
+def _paths(store: Store, version: Version) -> list[UPath]:
+    """The files of a data set: by the name that readers see where there is one, on a local disk."""
+    if not is_local(store.root):
+        return version.paths
+    return [store.path(version.provenance.asset) / part.name for part in version.parts]
 
 
 def file_list(files: Iterable[str | PathLike[str]]) -> str:
     """The JSON array of absolute paths that the loader calls `sources`; URLs stay as they are."""
     paths = [str(file) for file in files]
     return json.dumps([p if "://" in p else str(Path(p).absolute()) for p in paths], indent=1)
+
+
+def shuffle(store: Store, phase: Phase, versions: Sequence[Version], seed: int) -> Version:
+    """Commit all rows of a phase in one order, as the table `<phase>_shuffled`.
+
+    Raises:
+        StoreError: A file is damaged, another run writes the table, or it cannot be written.
+    """
+    table = _shuffled_table(phase)
+    rows = (
+        batch.replace_schema_metadata(None)
+        for version in versions
+        for batch in version.stream(batch_rows=1024)
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        mixed = shuffled(rows, seed, Path(scratch, "runs"))
+        reader = pa.RecordBatchReader.from_batches(ROWS[phase], mixed)
+        provenance = derive(table, *(version.provenance for version in versions))
+        return commit_staged(store, stage_rows(store, table, reader, provenance))
+
+
+def withdraw_shuffled(store: Store, phase: Phase, log: logging.Logger) -> None:
+    """Take away what an earlier run shuffled: it would look current, and nothing renews it."""
+    table = _shuffled_table(phase)
+    if store.current(table):
+        store.forget(table)
+        log.warning(
+            f"{store.path(table)} is withdrawn: it was made of earlier rows, and is not made again "
+            "now. `python -m sid_assets.purge --yes` removes its files."
+        )
+
+
+def _shuffled_table(phase: Phase) -> str:
+    return f"{phase}_shuffled"
 
 
 def shuffled(
@@ -32,7 +87,7 @@ def shuffled(
     the others' order.
 
     Args:
-        rows: Rows with a `uuid`, of one schema: those of all data sets of a stage.
+        rows: Rows with a `uuid`, of one schema: those of all data sets of a phase.
         seed: SID_SEED.
         folder: Where rows are kept meanwhile; it is made, and has to be new.
         run_bytes: What is sorted in memory at a time.

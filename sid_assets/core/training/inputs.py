@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,8 +22,7 @@ from sid_assets.core.inputs.ids import (
 from sid_assets.core.sids.index import FoundSids, SidIndex
 from sid_assets.core.store.places import arrow_filesystem
 from sid_assets.core.training.prompts import Prompts, load_prompts
-
-InputName = Literal["interactions", "captions"]
+from sid_assets.core.training_sets import InputName
 
 ROWS_AT_A_TIME = 1024
 """Rows read at a time: of 500 items each they become 28 MB of text."""

@@ -51,9 +51,9 @@ def read_keywords(column: pa.Array, length: int, written_as: Stored = "untyped")
 
 
 def ids_of_catalog(ids: pa.Array, source: ParquetInput, space: IdSpace, length: int) -> pa.Array:
-    """Ids of a stretch of the column as the catalog has them, as `IdSpace.parsed`.
+    """Ids of a block of the column as the catalog has them, as `IdSpace.parsed`.
 
-    Where all of the stretch are of the other kind, they are null, as single ones are, if the
+    Where all of the block are of the other kind, they are null, as single ones are, if the
     column has ids as the catalog's elsewhere: what a row becomes is not to depend on its place.
 
     Args:

@@ -1,5 +1,6 @@
 """Label masks: lists of 0 and 1 beside lists of pids, one for each kind of interaction."""
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,10 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core.arrow.columns import as_bool, is_valid, list_bounds, spans
-from sid_assets.core.training.block import Stretch
+from sid_assets.core.training.block import Block
+from sid_assets.core.training.counts import RowCounts
 from sid_assets.core.training.inputs import IdSpace
-from sid_assets.core.training.prompts import LABELS
 from sid_assets.core.training.sid_lists import SidLists
+from sid_assets.core.training_sets import LABELS
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ class Labelled:
 
 
 def labelled(
-    rows: Stretch,
+    rows: Block,
     side: Literal["hist", "target"],
     items: IdSpace,
     *,
@@ -59,7 +61,7 @@ def labelled(
 
 
 def _ones(
-    rows: Stretch, pids: pa.ListArray, column: str
+    rows: Block, pids: pa.ListArray, column: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where a mask is 1: positions in `pids.values`, and the bounds of each row in these.
 
@@ -71,7 +73,8 @@ def _ones(
         return none[:0], none, none
     mask = rows.lists(column)
     fits = aligned(pids, mask)
-    rows.counts.mask_lines[column] += int((~fits & is_valid(pids) & is_valid(mask)).sum())
+    other_length = int((~fits & is_valid(pids) & is_valid(mask)).sum())
+    rows.counts += RowCounts(mask_lines=Counter({column: other_length}))
     starts, ends = list_bounds(mask)
     ones = np.flatnonzero(is_one(mask.values))
     low, high = np.searchsorted(ones, starts), np.searchsorted(ones, np.where(fits, ends, starts))

@@ -14,32 +14,19 @@ import yaml
 from sid_assets.core.arrow.json_text import escaped
 from sid_assets.core.arrow.strings import join_runs
 from sid_assets.core.errors import InputError
-from sid_assets.core.training.rows import draw
+from sid_assets.core.training.identity import draw
+from sid_assets.core.training_sets import DATA_SETS, LABELS
 
-LABELS = ("longview", "like", "follow", "forward", "not_interested")
+LINES = (*LABELS, "video", "ad", "goods")
+"""What the lines of a history are introduced by; they are worded alike in all data sets."""
 
 SLOTS: dict[str, frozenset[str]] = {
-    name: frozenset(slots.split())
-    for name, slots in {
-        **{f"lines.{line}": "" for line in (*LABELS, "video", "ad", "goods")},
-        "item_understand.text": "sid caption",
-        "sft_video_rec.system": "",
-        "sft_video_rec.user": "history",
-        "sft_interactive_rec.system": "",
-        "sft_interactive_rec.user": "profile keyword",
-        "sft_label_cond_rec.system": "",
-        **{f"sft_label_cond_rec.task_{label}": "" for label in LABELS},
-        "sft_label_pred.system": "",
-        "sft_label_pred.question": "sid",
-        "sft_ad_rec.system": "",
-        "sft_ad_rec.task": "",
-        "sft_product_rec.system": "",
-        "sft_product_rec.task": "",
-        "sft_item_understand.system": "",
-        "sft_item_understand.user": "sid",
-        "sft_rec_reason.user": "profile history target",
-        "sft_rec_reason.user_without_history": "profile target",
-    }.items()
+    **{f"lines.{line}": frozenset[str]() for line in LINES},
+    **{
+        f"{data_set.name}.{wording}": frozenset(slots)
+        for data_set in DATA_SETS.values()
+        for wording, slots in data_set.wordings.items()
+    },
 }
 """The lists of wordings, and the slots that each wording of a list has, once each."""
 
@@ -65,7 +52,7 @@ class Wordings:
     """A list of wordings of which one is drawn for each row."""
 
     def __init__(self, name: str, wordings: Iterable[tuple[Piece, ...]]) -> None:
-        """Take wordings as `parse` gives them; `name` is what is drawn, see `rows.draw`."""
+        """Take wordings as `parse` gives them; `name` is what is drawn, see `identity.draw`."""
         self._name = name
         pieces = [tuple(w) for w in wordings]
         self._slots = sorted({p for w in pieces for p in w if isinstance(p, Slot)}, key=str)

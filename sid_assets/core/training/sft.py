@@ -10,14 +10,15 @@ from sid_assets.core.arrow.columns import as_bool, is_valid, list_bounds, only, 
 from sid_assets.core.arrow.json_text import concatenated, escaped, json_object, quoted
 from sid_assets.core.inputs.ids import convert_pids
 from sid_assets.core.training import keywords
-from sid_assets.core.training.block import Draft, Stretch, not_blank
+from sid_assets.core.training.block import Block, Samples, not_blank
 from sid_assets.core.training.captions import Captions
+from sid_assets.core.training.identity import Identifier, draw
 from sid_assets.core.training.inputs import TrainingInputs
 from sid_assets.core.training.labels import aligned, as_numbers, labelled
 from sid_assets.core.training.pretrain import HISTORY_LENGTH, TARGET_LENGTH
-from sid_assets.core.training.prompts import LABELS, Prompts
-from sid_assets.core.training.rows import Identifier, draw
+from sid_assets.core.training.prompts import Prompts
 from sid_assets.core.training.sid_lists import SidLists
+from sid_assets.core.training_sets import LABELS
 
 LABELLED_LENGTH = 10
 LONGVIEW_LENGTH = 100
@@ -27,11 +28,11 @@ GOODS_LENGTH = 100
 YES, NO = "是", "否"
 
 
-def video_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
+def video_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
     """A history; the answer are its targets."""
     history = rows.sids("hist_video_pid", inputs.items, last=HISTORY_LENGTH)
     targets = rows.sids("target_video_pid", inputs.items, first=TARGET_LENGTH)
-    kept = rows.keep_rows(
+    kept = rows.keep_candidates(
         rows.has_id("uid")
         | rows.filled("hist_video_pid", history)
         | rows.filled("target_video_pid", targets)
@@ -42,23 +43,22 @@ def video_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> 
     prompts = inputs.prompts
     system = prompts["sft_video_rec.system"].fill(ids.keys)
     user = prompts["sft_video_rec.user"].fill(ids.keys, history=history_text)
-    return Draft(ids, messages(system, [user], answer), json_object(uid=uid))
+    return Samples(ids, messages(system, [user], answer), json_object(uid=uid))
 
 
-def interactive_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
+def interactive_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
     """A profile and a keyword; the answer are the items chosen after searching for it."""
     column, written_as = rows.rows[keywords.COLUMN], inputs.items.written_as
     found = keywords.read_keywords(column, TARGET_LENGTH, written_as)
     has_keyword = np.bincount(found.row, minlength=len(rows)) > 0
-    passed = rows.counts.keep(
+    passed = rows.keep_rows(
         rows.has_id("uid")
         | rows.not_empty("inter_user_profile_with_sid")
         | rows.not_null(keywords.COLUMN)
         | {
             f"{keywords.COLUMN} is no JSON object": found.readable,
             f"{keywords.COLUMN} has no keyword": has_keyword,
-        },
-        rows.counts.dropped_rows,
+        }
     )
     row, keyword, items = found.row, found.keyword, found.items
     if not passed.all():
@@ -88,10 +88,10 @@ def interactive_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifie
         ids.keys, profile=escaped(profile), keyword=escaped(keyword)
     )
     metadata = json_object(uid=uid, keyword=quoted(keyword))
-    return Draft(ids, messages(system, [user], answer), metadata)
+    return Samples(ids, messages(system, [user], answer), metadata)
 
 
-def label_cond_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
+def label_cond_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
     """Histories by label and a label to predict; the answer are the targets that have it."""
     histories = labelled(rows, "hist", inputs.items, last=LABELLED_LENGTH).sids
     targets = labelled(rows, "target", inputs.items, first=TARGET_LENGTH)
@@ -100,7 +100,7 @@ def label_cond_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier
     ids = identifier.identify(uid, *_contents(histories), *_contents(targets.sids))
     label = _draw_available(ids.keys, available)
     answered = np.choose(label, [sids.filled() for sids in targets.sids])
-    kept = rows.keep_rows(
+    kept = rows.keep_candidates(
         rows.has_id("uid")
         | rows.not_null("hist_video_pid")
         | rows.not_null("target_video_pid")
@@ -110,7 +110,7 @@ def label_cond_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier
             "no target of the drawn label has a SID": answered,
         }
     )
-    ids, label = ids.only(kept), pa.array(label[kept])
+    ids, label = ids.filter(kept), pa.array(label[kept])
     prompts = inputs.prompts
     lines = _lines(LABELS, only(kept, *_texts(histories)), ids.keys, prompts)
     tasks = [prompts[f"sft_label_cond_rec.task_{name}"].fill(ids.keys) for name in LABELS]
@@ -122,15 +122,15 @@ def label_cond_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier
     )
     (uid,) = only(kept, uid)
     interaction = quoted(pa.array(LABELS).take(label))
-    return Draft(ids, body, json_object(uid=uid, target_interaction=interaction))
+    return Samples(ids, body, json_object(uid=uid, target_interaction=interaction))
 
 
-def label_pred(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
+def label_pred(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
     """Histories by label and one target; the answer is whether the user watched it for long."""
     targets, mask = rows.lists("target_video_pid"), rows.lists("target_video_longview")
     histories = labelled(rows, "hist", inputs.items, last=LABELLED_LENGTH).sids
     starts, ends = list_bounds(targets)
-    passed = rows.counts.keep(
+    passed = rows.keep_rows(
         rows.has_id("uid")
         | rows.not_null("hist_video_pid")
         | rows.not_null("target_video_pid")
@@ -139,8 +139,7 @@ def label_pred(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) ->
             "target_video_pid is empty": ends > starts,
             "target_video_longview is not as long as target_video_pid": aligned(targets, mask),
             "no labelled pid of hist_video_pid has a SID": _any_filled(histories),
-        },
-        rows.counts.dropped_rows,
+        }
     )
     ends = np.where(passed, np.minimum(ends, starts + TARGET_LENGTH), starts)
     positions, _ = spans(starts, ends)
@@ -167,10 +166,10 @@ def label_pred(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) ->
         [*lines, prompts["sft_label_pred.question"].fill(ids.keys, sid=sid)],
         pc.if_else(pc.equal(label, "1"), YES, NO),
     )
-    return Draft(ids, body, json_object(uid=uid, label=label))
+    return Samples(ids, body, json_object(uid=uid, label=label))
 
 
-def ad_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
+def ad_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
     """Videos watched for long and ads; the answer are the ads clicked next."""
     videos = rows.sids("hist_longview_video_list", inputs.items, last=LONGVIEW_LENGTH)
     ads = rows.sids("hist_ad_pid", inputs.items, last=AD_LENGTH)
@@ -181,7 +180,7 @@ def ad_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Dra
     )
 
 
-def product_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
+def product_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
     """Videos watched for long and goods; the answer are the goods clicked next."""
     if inputs.goods is None:
         raise ValueError("product_rec needs goods")
@@ -193,21 +192,21 @@ def product_rec(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -
     return _across_domains("sft_product_rec", rows, histories, column, targets, inputs, identifier)
 
 
-def item_understand(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
+def item_understand(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
     """A SID; the answer is the caption of its item."""
     captions = Captions.of(rows, inputs)
     ids = identifier.identify(captions.pid, captions.sid, captions.caption)
     system = inputs.prompts["sft_item_understand.system"].fill(ids.keys)
     user = inputs.prompts["sft_item_understand.user"].fill(ids.keys, sid=captions.sid)
     body = messages(system, [user], escaped(captions.caption))
-    return Draft(ids, body, captions.metadata())
+    return Samples(ids, body, captions.metadata())
 
 
-def rec_reason(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) -> Draft:
+def rec_reason(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
     """A profile, captions of watched videos and of the next one; the answer is the reasoning."""
     columns = ("inter_user_profile_with_sid", "reco_target_caption", "reco_cot")
-    checks = {k: v for column in columns for k, v in rows.not_blank(column).items()}
-    kept = rows.keep_rows(checks)
+    conditions = {k: v for column in columns for k, v in rows.not_blank(column).items()}
+    kept = rows.keep_candidates(conditions)
     identity = (rows.id_json_or_null("uid"), rows.id_json_or_null("target_pid"))
     uid, target_pid = only(kept, *identity)
     profile, target, reasoning = only(kept, *(rows.text(column) for column in columns))
@@ -222,7 +221,7 @@ def rec_reason(rows: Stretch, inputs: TrainingInputs, identifier: Identifier) ->
         prompts["sft_rec_reason.user_without_history"].fill(ids.keys, **values),
     )
     body = messages(None, [user], escaped(reasoning))
-    return Draft(ids, body, json_object(uid=uid, target_pid=target_pid))
+    return Samples(ids, body, json_object(uid=uid, target_pid=target_pid))
 
 
 def messages(
@@ -249,16 +248,16 @@ def messages(
 
 def _across_domains(
     name: str,
-    rows: Stretch,
+    rows: Block,
     histories: dict[str, SidLists],
     target_column: str,
     targets: SidLists,
     inputs: TrainingInputs,
     identifier: Identifier,
-) -> Draft:
+) -> Samples:
     """Histories of which a row needs one; the answer are targets of the second one's domain."""
     lists = list(histories.values())
-    kept = rows.keep_rows(
+    kept = rows.keep_candidates(
         rows.has_id("uid")
         | {"no pid of a history has a SID": _any_filled(lists)}
         | rows.filled(target_column, targets)
@@ -269,7 +268,7 @@ def _across_domains(
     lines = _lines(histories, texts, ids.keys, inputs.prompts)
     task = inputs.prompts[f"{name}.task"].fill(ids.keys)
     system = inputs.prompts[f"{name}.system"].fill(ids.keys)
-    return Draft(ids, messages(system, [*lines, task], answer), json_object(uid=uid))
+    return Samples(ids, messages(system, [*lines, task], answer), json_object(uid=uid))
 
 
 def _draw_available(keys: np.ndarray, available: np.ndarray) -> np.ndarray:
@@ -294,7 +293,7 @@ def _lines(
     ]
 
 
-def _watched(rows: Stretch, kept: np.ndarray) -> tuple[pa.StringArray, pa.BooleanArray]:
+def _watched(rows: Block, kept: np.ndarray) -> tuple[pa.StringArray, pa.BooleanArray]:
     """The captions of watched videos of the rows kept, empty where missing; and where they are."""
     column = "reco_gsu_caption"
     if not rows.has(column):

@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 
 from sid_assets.core.contracts.training import check_data_set
-from sid_assets.core.schema import PRETRAIN_ROWS
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.versions import Store
 from sid_assets.core.store.write import commit_staged, stage_rows
-from sid_assets.core.training.datasets import DATA_SETS
+from sid_assets.core.training_sets import DATA_SETS, PRETRAIN_ROWS
 
 GOOD = {
     "rows": 3,

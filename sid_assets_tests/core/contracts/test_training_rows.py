@@ -5,9 +5,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sid_assets.core.contracts.training_rows import Findings, check_rows
+from sid_assets.core.contracts.training_rows import CheckedRows, check_rows
 from sid_assets.core.sids.spelling import pack
-from sid_assets.core.training.datasets import DATA_SETS
+from sid_assets.core.training_sets import DATA_SETS
 
 KNOWN = "<|sid_begin|><s_a_1><s_b_2><s_c_3><|sid_end|>"
 UNKNOWN = "<|sid_begin|><s_a_1><s_b_2><s_c_4><|sid_end|>"
@@ -33,7 +33,7 @@ def messages(*texts: str, roles: tuple[str, ...] = ROLES) -> str:
     )
 
 
-def check(name: str, body: str, metadata: str = '{"uid": 1}', **other: str | None) -> Findings:
+def check(name: str, body: str, metadata: str = '{"uid": 1}', **other: str | None) -> CheckedRows:
     """Check two rows: a good one of pretrain or SFT video_rec's kind, and this one."""
     data_set = DATA_SETS[name]
     row = dict(zip(data_set.schema.names, (data_set.source, UUIDS[0], body, metadata), strict=True))

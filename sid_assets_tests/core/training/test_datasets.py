@@ -21,13 +21,15 @@ from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import PidColumn
 from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.training import sft
-from sid_assets.core.training.datasets import DATA_SETS, lacking, training_rows
+from sid_assets.core.training.datasets import MAKERS, lacking, training_data_table, training_rows
+from sid_assets.core.training.identity import draw
 from sid_assets.core.training.inputs import IdSpace, ParquetInput, TrainingInputs
 from sid_assets.core.training.prompts import Prompts, load_prompts
-from sid_assets.core.training.rows import draw
+from sid_assets.core.training_sets import DATA_SETS
 from sid_assets_tests.core.training import generated, reference
 from sid_assets_tests.core.training.generated import wording
 
+PAGE = Path(__file__).parents[3] / "docs" / "training_data.md"
 KINDS = ("int", "string")
 SEEDS = st.integers(0, 2**32)
 
@@ -457,6 +459,24 @@ def test_masks_of_another_length_are_counted(folder: Path) -> None:
     assert pred.counts.dropped_rows == {
         "target_video_longview is not as long as target_video_pid": 1
     }
+
+
+def test_every_data_set_that_is_described_can_be_made() -> None:
+    assert MAKERS.keys() == DATA_SETS.keys()
+
+
+def test_the_table_of_the_documentation_has_a_line_for_each() -> None:
+    _, _, *lines = training_data_table().splitlines()
+    assert [line.split("`")[1] for line in lines] == [made.table for made in DATA_SETS.values()]
+    assert "| captions: `pid`, `dense_caption` |" in training_data_table()
+    assert "one of `hist_longview_video_list`, `hist_goods_pid`; `SID_GOODS_CATALOG` |" in (
+        training_data_table()
+    )
+
+
+@pytest.mark.skipif(not PAGE.exists(), reason="outside the repository there is no documentation")
+def test_the_documentation_shows_that_table() -> None:
+    assert training_data_table() in PAGE.read_text("utf-8")
 
 
 def test_what_is_lacking_is_said(folder: Path) -> None:

@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 from upath import UPath
 
-from sid_assets.core.schema import SFT_ROWS
 from sid_assets.core.store.parts import write_parts
 from sid_assets.core.training.file_lists import file_list, shuffled
+from sid_assets.core.training_sets import SFT_ROWS
 
 
 def rows(names: range) -> pa.Table:

@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sid_assets.core.training.rows import NAMESPACE, Counts, Identifier, Occurrences
+from sid_assets.core.training.identity import NAMESPACE, Identifier, Occurrences
 
 
 def test_ids_are_those_of_the_standard_library() -> None:
@@ -27,7 +27,7 @@ def test_ids_are_those_of_the_standard_library() -> None:
         expected(digest, occurrence)
         for digest, occurrence in zip(digests, (0, 0, 0, 1), strict=True)
     ]
-    first = rows.only(np.array([True, False, False, False]))
+    first = rows.filter(np.array([True, False, False, False]))
     assert identifier.distinct_uuids(first).to_pylist() == [expected(digests[0], 2)]
     other = identifier.identify(pa.array(["new"]))
     assert identifier.distinct_uuids(other) == other.uuids
@@ -59,18 +59,3 @@ def test_many_keys_are_numbered() -> None:
     order = np.argsort(keys, kind="stable")
     starts = np.searchsorted(keys[order], keys[order])
     assert (found[order] == np.arange(len(keys)) - starts).all()
-
-
-def test_counts_of_two_stretches() -> None:
-    first, second = Counts(rows=2, candidates=2), Counts(rows=1, candidates=3, written=1)
-    kept = first.keep({"a": np.array([True, False]), "b": np.array([False, False])}, first.dropped)
-    assert kept.tolist() == [False, False]
-    assert first.dropped == {"a": 1, "b": 1}
-    first.count_pids("hist", np.array([True, False, True]))
-    second.count_pids("hist", np.array([False]))
-    second.dropped["b"] += 2
-    first.add(second)
-    assert first.rows == 3
-    assert first.adds_up()
-    assert first.dropped == {"a": 1, "b": 3}
-    assert first.pids["hist"].share == 0.5

@@ -1,4 +1,4 @@
-"""Rows of a training data set: what they are counted by, and the ids they have.
+"""The ids of a training data set's rows, and what is drawn for them.
 
 A row's uuid and the wordings drawn for it depend on the data set, on what the row says and on the
 seed, never on where it stands. So a new user changes no other user's rows, and the same input
@@ -7,8 +7,7 @@ gives the same bytes.
 
 import hashlib
 import uuid
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -18,91 +17,13 @@ from sid_assets.core.arrow.duck import computed
 
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_OID, "sid_assets training data")
 
-
-UUID5 = (
+SQL_OF_UUID5 = (
     "concat_ws('-', h[1:8], h[9:12], '5' || h[14:16], "
     "substr('89ab89ab89ab89ab', strpos('0123456789abcdef', h[17]), 1) || h[18:20], h[21:32]) "
     "AS uuid"
 )
 """The SQL of a uuid of version 5 (RFC 9562): 128 bits of a SHA-1 `h` in hex digits, of which four
 give way to the version and two to the variant."""
-
-
-@dataclass
-class PidCount:
-    """Pids of a column that were looked up, and how many of them have a SID."""
-
-    pids: int = 0
-    with_sid: int = 0
-
-    @property
-    def share(self) -> float:
-        """Share of the pids with a SID; 1 if there are none."""
-        return self.with_sid / self.pids if self.pids else 1.0
-
-
-@dataclass
-class Counts:
-    """What became of the rows of the input; complete once all rows are read.
-
-    Attributes:
-        rows: Rows of split 0, or captions.
-        candidates: What could become a row of the data set: one for each row of the input, but
-            one for each keyword in interactive_rec and for each target in label_pred.
-        written: Rows of the data set.
-        dropped_rows: Rows of the input that have no candidate, by reason.
-        dropped: Candidates that are not written, by reason.
-        mask_lines: Lines left out because a label mask is not as long as its list, by column.
-        pids: Pids by column.
-    """
-
-    rows: int = 0
-    candidates: int = 0
-    written: int = 0
-    dropped_rows: Counter[str] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
-    mask_lines: Counter[str] = field(default_factory=Counter)
-    pids: dict[str, PidCount] = field(default_factory=dict)
-
-    def count_pids(self, column: str, found: np.ndarray) -> None:
-        """Count pids of a column; `found`: bool, which of them have a SID."""
-        count = self.pids.setdefault(column, PidCount())
-        count.pids += len(found)
-        count.with_sid += int(found.sum())
-
-    def add(self, other: "Counts") -> None:
-        """Add the counts of further rows."""
-        self.rows += other.rows
-        self.candidates += other.candidates
-        self.written += other.written
-        self.dropped_rows += other.dropped_rows
-        self.dropped += other.dropped
-        self.mask_lines += other.mask_lines
-        for column, count in other.pids.items():
-            mine = self.pids.setdefault(column, PidCount())
-            mine.pids += count.pids
-            mine.with_sid += count.with_sid
-
-    def adds_up(self) -> bool:
-        """Whether every candidate was written or counted as dropped."""
-        return self.candidates == self.written + self.dropped.total()
-
-    def keep(self, checks: dict[str, np.ndarray], dropped: Counter[str]) -> np.ndarray:
-        """Which rows pass all checks; the others are counted by the first that they fail.
-
-        Args:
-            checks: bool, shape (n,), by the reason for which a row is dropped where it is false.
-            dropped: Where to count: `self.dropped` or `self.dropped_rows`.
-
-        Returns:
-            bool, shape (n,).
-        """
-        kept = np.ones_like(next(iter(checks.values())))
-        for reason, passed in checks.items():
-            if fails := int((kept & ~passed).sum()):
-                dropped[reason] += fails
-            kept = kept & passed
-        return kept
 
 
 @dataclass(frozen=True)
@@ -119,7 +40,7 @@ class RowIds:
     keys: np.ndarray
     uuids: pa.StringArray
 
-    def only(self, kept: np.ndarray) -> "RowIds":
+    def filter(self, kept: np.ndarray) -> "RowIds":
         """Those of some of the rows; `kept`: bool, shape (n,)."""
         digests, uuids = only(kept, self.digests, self.uuids)
         return RowIds(digests, self.keys[kept], uuids)
@@ -146,7 +67,7 @@ class Identifier:
             table,
             f"sha1('{self._name}/'::BLOB || {said}) AS digest",
             f"digest, unhex(digest[1:16]) AS key, {self._sha1_of_name('0')}",
-            f"digest, key, {UUID5}",
+            f"digest, key, {SQL_OF_UUID5}",
         )
         digests, keys, uuids = (found[name].combine_chunks() for name in ("digest", "key", "uuid"))
         first_bytes = np.frombuffer(keys.cast(pa.binary(8)).buffers()[1], ">u8")
@@ -161,7 +82,7 @@ class Identifier:
         if not occurrences.any():
             return rows.uuids
         table = pa.table({"digest": rows.digests, "occurrence": occurrences})
-        uuids = computed(table, self._sha1_of_name("occurrence"), UUID5)
+        uuids = computed(table, self._sha1_of_name("occurrence"), SQL_OF_UUID5)
         return uuids["uuid"].combine_chunks()
 
     def _sha1_of_name(self, occurrence: str) -> str:

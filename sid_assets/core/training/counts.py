@@ -1,0 +1,113 @@
+"""What became of the rows of the input that a training data set is made of.
+
+Blocks of rows are counted one by one and added up. The sum is kept with the table, for its metadata
+and its checks.
+"""
+
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sid_assets.core.store.provenance import Provenance
+
+
+@dataclass(frozen=True)
+class PidCount:
+    """Pids of a column that were looked up, and how many of them have a SID."""
+
+    pids: int = 0
+    with_sid: int = 0
+
+    @classmethod
+    def of(cls, found: np.ndarray) -> "PidCount":
+        """The count of some pids; `found`: bool, which of them have a SID."""
+        return cls(len(found), int(found.sum()))
+
+    def __add__(self, other: "PidCount") -> "PidCount":
+        """The count of both."""
+        return PidCount(self.pids + other.pids, self.with_sid + other.with_sid)
+
+    @property
+    def share(self) -> float:
+        """Share of the pids with a SID; 1 if there are none."""
+        return self.with_sid / self.pids if self.pids else 1.0
+
+
+@dataclass(frozen=True)
+class RowCounts:
+    """What became of some rows of the input.
+
+    Attributes:
+        rows: Rows of split 0, or captions.
+        candidates: What could become a row of the data set: one for each row of the input, but
+            one for each keyword in interactive_rec and for each target in label_pred.
+        written: Rows of the data set.
+        dropped_rows: Rows of the input that have no candidate, by reason.
+        dropped: Candidates that are not written, by reason.
+        mask_lines: Lines left out because a label mask is not as long as its list, by column.
+        pids: Pids by column.
+    """
+
+    rows: int = 0
+    candidates: int = 0
+    written: int = 0
+    dropped_rows: Counter[str] = field(default_factory=Counter)
+    dropped: Counter[str] = field(default_factory=Counter)
+    mask_lines: Counter[str] = field(default_factory=Counter)
+    pids: dict[str, PidCount] = field(default_factory=dict)
+
+    def __add__(self, other: "RowCounts") -> "RowCounts":
+        """The counts of both."""
+        pids = dict(self.pids)
+        for column, count in other.pids.items():
+            pids[column] = pids.get(column, PidCount()) + count
+        return RowCounts(
+            rows=self.rows + other.rows,
+            candidates=self.candidates + other.candidates,
+            written=self.written + other.written,
+            dropped_rows=self.dropped_rows + other.dropped_rows,
+            dropped=self.dropped + other.dropped,
+            mask_lines=self.mask_lines + other.mask_lines,
+            pids=pids,
+        )
+
+    def adds_up(self) -> bool:
+        """Whether every candidate was written or counted as dropped."""
+        return self.candidates == self.written + self.dropped.total()
+
+    def lost(self) -> Counter[str]:
+        """Rows and candidates that became no row, by reason."""
+        return self.dropped_rows + self.dropped
+
+    def to_json(self) -> dict[str, Any]:
+        """The counts as JSON takes them."""
+        return {
+            "rows": self.rows,
+            "candidates": self.candidates,
+            "written": self.written,
+            "dropped_rows": dict(self.dropped_rows),
+            "dropped": dict(self.dropped),
+            "mask_lines": dict(self.mask_lines),
+            "pids": {column: asdict(count) for column, count in self.pids.items()},
+        }
+
+    @classmethod
+    def from_json(cls, found: dict[str, Any]) -> "RowCounts":
+        """Read what `to_json` gave."""
+        return cls(
+            rows=found["rows"],
+            candidates=found["candidates"],
+            written=found["written"],
+            dropped_rows=Counter(found["dropped_rows"]),
+            dropped=Counter(found["dropped"]),
+            mask_lines=Counter(found["mask_lines"]),
+            pids={column: PidCount(**count) for column, count in found["pids"].items()},
+        )
+
+    @classmethod
+    def of(cls, provenance: Provenance) -> "RowCounts | None":
+        """The counts that a training data set keeps; None where it has none."""
+        found = provenance.details.get("counts")
+        return cls.from_json(found) if found is not None else None

@@ -1,0 +1,84 @@
+"""Making one data set, and finding those on disk that were made of the current SIDs."""
+
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sid_assets.core.errors import InputError
+from sid_assets.core.store.provenance import Provenance, derive
+from sid_assets.core.store.versions import StagedTable, Store, Version
+from sid_assets.core.store.write import stage_rows
+from sid_assets.core.training.counts import RowCounts
+from sid_assets.core.training.datasets import lacking, training_rows
+from sid_assets.core.training.inputs import ParquetInput, TrainingInputs
+from sid_assets.core.training_sets import DataSet
+
+
+@dataclass(frozen=True)
+class Sids:
+    """The SIDs that training data is made of: `pid2sid` of the items, and of goods if any."""
+
+    items: Version
+    goods: Version | None = None
+
+    def behind(self, data_set: DataSet) -> list[Provenance]:
+        """Where a data set comes from."""
+        goods = [self.goods.provenance] if self.goods and data_set.goods else []
+        return [self.items.provenance, *goods]
+
+
+def make_data_set(
+    data_set: DataSet, inputs: TrainingInputs, sids: Sids, store: Store, log: logging.Logger
+) -> tuple[StagedTable, RowCounts] | None:
+    """Stage the rows of a data set; None, and a line in the log, where its input is lacking.
+
+    Raises:
+        InputError: As `training_rows`; or a data set that is required lacks columns of the
+            interactions, or has no row.
+        StoreError: As `stage_rows`.
+    """
+    if data_set.required and inputs.interactions:
+        _require_columns(inputs.interactions, data_set)
+    if lacks := lacking(data_set, inputs):
+        log.info(f"{data_set.table} is skipped: {'; '.join(lacks)}.")
+        return None
+    rows = training_rows(data_set.name, inputs)
+    provenance = derive(data_set.table, *sids.behind(data_set))
+    staged = stage_rows(store, data_set.table, rows.reader, provenance)
+    if not rows.counts.written:
+        message = _no_rows(data_set, inputs, rows.counts)
+        if data_set.required:
+            staged.staging.close()
+            raise InputError(message)
+        log.warning(message)
+    return staged.with_details({"counts": rows.counts.to_json()}), rows.counts
+
+
+def up_to_date(sids: Sids, data_sets: Iterable[DataSet], store: Store) -> list[Version]:
+    """The versions of data sets that were made of these SIDs, as far as they have rows."""
+    found = []
+    for data_set in data_sets:
+        version = store.current(data_set.table)
+        inputs = {source.asset: source.version for source in sids.behind(data_set)}
+        if version and version.rows and version.provenance.inputs == inputs:
+            found.append(version)
+    return found
+
+
+def _require_columns(interactions: ParquetInput, data_set: DataSet) -> None:
+    if missing := interactions.missing(data_set.columns):
+        raise InputError(
+            f"{interactions.path}: there is no column {', '.join(map(repr, missing))}. There are: "
+            f"{', '.join(interactions.columns)}. Name the columns so, or unset SID_INTERACTIONS."
+        )
+
+
+def _no_rows(data_set: DataSet, inputs: TrainingInputs, counts: RowCounts) -> str:
+    source, lost = inputs.of(data_set.made_of), counts.lost()
+    reasons = ", ".join(f"{reason}: {rows:,}" for reason, rows in lost.items())
+    of_split = " of split 0" if data_set.made_of == "interactions" else ""
+    ask = " Are its ids those of this catalog?" if any("SID" in reason for reason in lost) else ""
+    return (
+        f"{source.path if source else data_set.table}: none of the {counts.rows:,} rows{of_split} "
+        f"became a row of {data_set.table} ({reasons or 'there are none'}).{ask}"
+    )
