@@ -75,7 +75,7 @@ def training_assets(phase: Phase, *, goods: bool = False) -> dg.AssetsDefinition
             # Dagster has committed what was yielded: what is listed must be there, even if the
             # rest failed.
             _tell_what_is_stale(context, store, [d for d in data_sets if d.name in stale])
-            versions = up_to_date(sids, [d for d in data_sets if d.name not in stale], store)
+            versions = up_to_date([d for d in data_sets if d.name not in stale], sids, store)
             list_files(store, phase, versions)
         if settings.shuffle and versions:
             list_files(store, phase, [shuffle(store, phase, versions, settings.seed)])

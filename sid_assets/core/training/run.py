@@ -54,7 +54,7 @@ def make_data_set(
     return staged.with_details({"counts": rows.counts.to_json()}), rows.counts
 
 
-def up_to_date(sids: Sids, data_sets: Iterable[DataSet], store: Store) -> list[Version]:
+def up_to_date(data_sets: Iterable[DataSet], sids: Sids, store: Store) -> list[Version]:
     """The versions of data sets that were made of these SIDs, as far as they have rows."""
     found = []
     for data_set in data_sets:

@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sid_assets.core.training.identity import NAMESPACE, Identifier, Occurrences
@@ -41,6 +41,7 @@ def test_texts_that_run_into_the_same_are_told_apart() -> None:
     assert first != second
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 9) | st.integers(2**64 - 9, 2**64 - 1))))
 def test_equal_keys_are_numbered(batches: list[list[int]]) -> None:
     occurrences, seen = Occurrences(), Counter()
