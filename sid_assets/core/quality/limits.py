@@ -1,4 +1,4 @@
-"""The limits of a catalog's quality. Past one of them a check of `sid_quality` warns."""
+"""The limits of a catalog's quality, past which a check of `sid_quality` warns."""
 
 from dataclasses import dataclass
 

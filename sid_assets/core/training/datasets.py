@@ -154,7 +154,7 @@ def training_data_table() -> str:
 
     The columns it needs are those beside `uid` and `split`.
     """
-    lines = ["| data set | read in | what its rows are | needs |", "|---|---|---|---|"]
+    lines = ["| asset | read in | what its rows are | needs |", "|---|---|---|---|"]
     for data_set in DATA_SETS.values():
         training, needed = TRAINING[data_set.phase], _needed(data_set)
         lines.append(f"| `{data_set.table}` | {training} | {data_set.holds} | {needed} |")
