@@ -18,8 +18,7 @@ from benchmarks.measure import in_own_process
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embeddings.run import EmbeddingProgress, embed_items
 from sid_assets.core.refresh import RefreshPolicy
-from sid_assets.core.store.versions import Store
-from sid_assets.core.store.write import commit_staged
+from sid_assets.core.store.store import Store
 from sid_assets_tests.core.table_fixtures import FakeEmbedder, commit_texts, item_texts
 
 FEW, MANY = 2_000, 20_000
@@ -31,10 +30,10 @@ def run(
     """Embed and commit; the seconds do not include writing the texts."""
     version = commit_texts(store, dict(texts))
     started = time.perf_counter()
-    staged, _, progress = embed_items(
+    draft, _, progress = embed_items(
         store, "item_embeddings", version, embedder, RefreshPolicy(), print, lambda progress: None
     )
-    commit_staged(store, staged)
+    store.commit(draft)
     return time.perf_counter() - started, progress
 
 

@@ -8,9 +8,10 @@ from itertools import pairwise
 import dagster as dg
 
 from sid_assets.assets.domains import Domain, domains_of
+from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.inputs.files import fingerprint
-from sid_assets.core.store.versions import Store
+from sid_assets.core.store.store import Store
 from sid_assets.settings import Settings
 
 JOB_NAME = "refresh_semantic_ids"
@@ -131,7 +132,7 @@ def _made_from(store: Store, domain: Domain) -> str:
     follows = all(earlier.version in later.inputs.values() for earlier, later in pairwise(made))
     if len(made) < len(versions) or not follows:
         return ""
-    return made[0].details.get("fingerprint", "")
+    return TextsMaking.of(made[0]).fingerprint
 
 
 def _active_refreshes(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:

@@ -11,7 +11,6 @@ import pyarrow as pa
 
 from sid_assets.assets.check_results import check_results, check_specs
 from sid_assets.assets.domains import GOODS, ITEMS, Domain
-from sid_assets.assets.sids import PREFIXES_SUFFIX
 from sid_assets.assets.tokenizer import TABLE as TOKENIZER
 from sid_assets.core import schema
 from sid_assets.core.arrow.vectors import vectors_of
@@ -34,10 +33,14 @@ from sid_assets.core.contracts.tables import (
 from sid_assets.core.contracts.training import check_data_set, known_sids
 from sid_assets.core.contracts.unmoved import check_unmoved
 from sid_assets.core.errors import SidAssetsError
-from sid_assets.core.quantise.tokenizer import load_tokenizer, require_tokenizer
+from sid_assets.core.quantise.tokenizer import (
+    TokenizerMaking,
+    load_tokenizer,
+    require_tokenizer,
+)
 from sid_assets.core.sids.prefixes import SidPrefixes
-from sid_assets.core.store.single_files import read_file
-from sid_assets.core.store.versions import Store, Version
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
 from sid_assets.core.training_sets import DATA_SETS, DataSet
 from sid_assets.settings import Settings
 
@@ -171,7 +174,7 @@ def _checks(
 
 def _find_codes(domain: Domain, store: Store, version: Version) -> Findings:
     vectors = store.require(domain.table("item_embeddings"))
-    codebook_size = require_tokenizer(store).provenance.details["shape"][1]
+    codebook_size = TokenizerMaking.of(require_tokenizer(store).provenance).codebook_size
     return {
         **check_codes(version, vectors, codebook_size),
         **check_unmoved(version, store.current(domain.table("pid2sid")), vectors),
@@ -179,8 +182,7 @@ def _find_codes(domain: Domain, store: Store, version: Version) -> Findings:
 
 
 def _find_prefixes(domain: Domain, store: Store) -> Findings:
-    version = store.require(domain.table("sid_prefixes"), PREFIXES_SUFFIX)
-    prefixes = read_file(version, SidPrefixes.load)
+    prefixes = store.require(domain.table("sid_prefixes")).load_file(SidPrefixes.load)
     return check_sid_prefixes(prefixes, store.require(domain.table("pid2sid")))
 
 

@@ -12,9 +12,11 @@ from upath import UPath
 
 from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.schema import VECTOR
+from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.provenance import Provenance
-from sid_assets.core.store.versions import StagedTable, Store, Version
-from sid_assets.core.store.write import commit_staged, stage_rows
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
+from sid_assets.core.store.write import draft_rows
 from sid_assets.settings import Settings
 
 PREVIEW_ROWS = 5
@@ -25,14 +27,14 @@ class ParquetIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
     """Stores every table of the graph as parquet at `<SID_DATA_DIR>/<asset key>.parquet`.
 
     Features:
-        - takes a `pa.Table`, a `pa.RecordBatchReader`, a `pd.DataFrame`, or a `StagedTable` whose
-          parts workers wrote already
+        - takes a `pa.Table`, a `pa.RecordBatchReader`, a `pd.DataFrame`, or a `Draft` whose parts
+          are written already
         - gives a `pa.Table`, a `pa.RecordBatchReader`, a `pyarrow.dataset.Dataset`, a
           `pd.DataFrame` or a `Version`, as the input's annotation says
-        - streams: memory does not grow with the rows of a reader or of a staged table
+        - streams: memory does not grow with the rows of a reader or of a draft
         - readers see the version before or the new one, never a part of one; whatever goes wrong
           leaves the version before in place
-        - keeps where the rows come from in the schema's metadata (`core.provenance`)
+        - keeps where the rows come from in the schema's metadata (`core.store.provenance`)
 
     For an output Dagster calls `dump_to_path`, then `get_metadata`; for an input, `load_from_path`.
 
@@ -64,9 +66,7 @@ class ParquetIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
         table = context.asset_key.to_user_string()
         started = time.perf_counter()
         store = self.settings.store()
-        version = commit_staged(
-            store, obj if isinstance(obj, StagedTable) else _stage(store, table, obj)
-        )
+        version = store.commit(obj if isinstance(obj, Draft) else _drafted(store, table, obj))
         context.add_output_metadata(_metadata(version, path, time.perf_counter() - started))
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
@@ -91,15 +91,15 @@ LOADERS: dict[Any, Callable[[Version], Any]] = {
 }
 
 
-def _stage(store: Store, table: str, obj: Any) -> StagedTable:
+def _drafted(store: Store, table: str, obj: Any) -> Draft:
     if isinstance(obj, pd.DataFrame):
         obj = pa.Table.from_pandas(obj, preserve_index=False)
     if isinstance(obj, pa.Table):
         obj = obj.to_reader()
     if isinstance(obj, pa.RecordBatchReader):
-        return stage_rows(store, table, obj, Provenance.of(obj.schema) or Provenance(table))
+        return draft_rows(store, table, obj, Provenance.of(obj.schema) or Provenance(table))
     raise SidAssetsError(
-        f"A table must be a pa.Table, a pa.RecordBatchReader, a pd.DataFrame or a StagedTable, "
+        f"A table must be a pa.Table, a pa.RecordBatchReader, a pd.DataFrame or a Draft, "
         f"not {type(obj).__name__}."
     )
 

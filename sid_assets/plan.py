@@ -20,7 +20,7 @@ from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.refresh import RefreshPolicy, require_same_generation, require_small_change
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.scratch import scratch_folder
-from sid_assets.core.store.versions import Store
+from sid_assets.core.store.store import Store
 from sid_assets.resources import planning_embedder, vector_files
 from sid_assets.settings import Settings
 

@@ -8,7 +8,6 @@ writing.
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from upath import UPath
@@ -16,7 +15,7 @@ from upath import UPath
 from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.store.places import folder_bytes, is_local, remove_folder
 from sid_assets.core.store.scratch import abandoned_folders
-from sid_assets.core.store.versions import Store
+from sid_assets.core.store.store import Store
 from sid_assets.settings import Settings
 
 REJECTED = "item_texts_rejected"
@@ -71,7 +70,7 @@ def purge(store: Store, remove: bool) -> tuple[list[Removable], list[str]]:
     problems: list[str] = []
     for table in store.tables():
         try:
-            with _held(store, table):
+            with store.lock(table):
                 removable = list(_removable(store, table))
                 if remove:
                     _remove(store, table, removable)
@@ -87,21 +86,6 @@ def _purge_scratch(store: Store, remove: bool) -> list[Removable]:
     for folder in folders if remove else ():
         remove_folder(folder)
     return found
-
-
-@contextmanager
-def _held(store: Store, table: str) -> Iterator[None]:
-    """Keep runs from writing a table.
-
-    Raises:
-        StoreError: One is at it.
-    """
-    lock = store.lock(table)
-    try:
-        yield
-    finally:
-        if lock:
-            lock.release()
 
 
 def _removable(store: Store, table: str) -> Iterator[Removable]:

@@ -11,8 +11,9 @@ from sid_assets.core.embedders.qwen3 import Dtype, Qwen3Embedder
 from sid_assets.core.embeddings.adopt import VectorFiles, declared_space
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import PidTypeSetting
+from sid_assets.core.quantise.tokenizer import TokenizerSource, tokenizer_source
 from sid_assets.core.quantise.train import TrainingSettings
-from sid_assets.core.refresh import RefreshPolicy, TokenizerSource, tokenizer_source
+from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.store.provenance import EmbeddingSpace
 from sid_assets.settings import Refresh, Settings
 

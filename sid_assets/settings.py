@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from sid_assets import sample
 from sid_assets.core.environment import merged_environment
 from sid_assets.core.errors import InputError
-from sid_assets.core.store.versions import Store
+from sid_assets.core.store.store import Store
 
 PREFIX = "SID_"
 DEPLOYMENTS = ("demo", "onerec")

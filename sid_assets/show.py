@@ -13,9 +13,9 @@ import numpy as np
 import pyarrow as pa
 
 from sid_assets.core.errors import SidAssetsError
-from sid_assets.core.quantise.tokenizer import SUFFIX, TABLE, current_tokenizer
+from sid_assets.core.quantise.tokenizer import TABLE, TokenizerMaking, current_tokenizer
 from sid_assets.core.schema import TABLES
-from sid_assets.core.store.versions import Store
+from sid_assets.core.store.store import Store
 from sid_assets.settings import Settings
 
 ITEMS_SHOWN = 10
@@ -48,14 +48,14 @@ def main() -> int:
 def _files(store: Store) -> str:
     lines = [f"\nWhat was made, in {store.root}:"]
     for table in TABLES:
-        if version := store.current(table):
+        if TABLES[table].has_rows and (version := store.current(table)):
             lines.append(
                 f"  {store.path(table).name:<36} {version.rows:>12,} rows "
                 f"{version.bytes / 1e6:>10,.1f} MB"
             )
     if tokenizer := current_tokenizer(store):
-        shape = " x ".join(map(str, tokenizer.provenance.details["shape"]))
-        lines.append(f"  {store.path(TABLE, SUFFIX).name:<36} {shape:>17} ")
+        shape = " x ".join(map(str, TokenizerMaking.of(tokenizer.provenance).shape))
+        lines.append(f"  {store.path(TABLE).name:<36} {shape:>17} ")
     return "\n".join(lines)
 
 

@@ -28,7 +28,7 @@ from sid_assets.core import schema
 from sid_assets.core.arrow.hashes import text_hash
 from sid_assets.core.inputs.files import fingerprint
 from sid_assets.core.store.provenance import Provenance, derive
-from sid_assets.core.store.write import commit_staged, stage_rows
+from sid_assets.core.store.write import draft_rows
 from sid_assets.settings import Settings
 
 HASH = text_hash("One")
@@ -85,8 +85,8 @@ class Watched:
             for stage in stages:
                 rows = ROWS.select(schema.TABLES[stage].schema("int").names)
                 reader = rows.cast(schema.TABLES[stage].schema("int")).to_reader()
-                staged = stage_rows(store, domain.table(stage), reader, provenance)
-                provenance = derive("next", commit_staged(store, staged).provenance)
+                draft = draft_rows(store, domain.table(stage), reader, provenance)
+                provenance = derive("next", store.commit(draft).provenance)
 
 
 @pytest.fixture

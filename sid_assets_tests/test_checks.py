@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sid_assets.core.store.write import commit_staged, stage_rows
+from sid_assets.core.store.write import draft_rows
 from sid_assets.core.training_sets import PRETRAIN_ROWS
 from sid_assets.definitions import defs
 from sid_assets.io_managers import ParquetIOManager
@@ -104,8 +104,9 @@ def _commit_again(settings, edit: Callable[[pd.DataFrame, dict[str, Any]], None]
     rows, counts = version.stream().read_pandas(), version.provenance.details["counts"]
     edit(rows, counts)
     reader = pa.Table.from_pandas(rows, PRETRAIN_ROWS, preserve_index=False).to_reader()
-    staged = stage_rows(store, name, reader, version.provenance)
-    commit_staged(store, staged.with_details({"counts": counts}))
+    draft = draft_rows(store, name, reader, version.provenance)
+    draft.add_details({"counts": counts})
+    store.commit(draft)
 
 
 def _spell_an_unknown_sid(rows: pd.DataFrame, counts: dict[str, Any]) -> None:
@@ -138,7 +139,7 @@ def test_each_check_of_a_training_set_sees_what_is_wrong(settings, edit, check):
 
 
 def test_a_tampered_tokenizer_fails_its_checks(settings):
-    path = settings.store().require("tokenizer_checkpoint", ".pt").paths[0].path
+    path = settings.store().require("tokenizer_checkpoint").paths[0].path
     with open(path, "r+b") as file:  # noqa: PTH123 - a plain path string
         file.truncate(1000)
     assert not _check(settings, "tokenizer_checkpoint").success
@@ -152,8 +153,8 @@ def _move_two_sids(settings) -> None:
     codes = rows["codes"].to_pylist()
     codes[:2] = [[7 - code for code in sid] for sid in codes[:2]]
     moved = rows.set_column(1, rows.schema.field("codes"), pa.array(codes, rows["codes"].type))
-    staged = stage_rows(store, "codes", moved.to_reader(), version.provenance)
-    commit_staged(store, staged)
+    draft = draft_rows(store, "codes", moved.to_reader(), version.provenance)
+    store.commit(draft)
 
 
 def test_moved_sids_are_not_published_until_a_person_does_so(settings):

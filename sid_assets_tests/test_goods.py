@@ -157,7 +157,7 @@ def test_the_file_list_names_what_was_made_of_goods(made, settings):
 def test_other_goods_leave_the_items_as_they_are(made, folder, settings):
     """Last, since it changes what the others look at."""
     before = table(settings, "pid2sid")
-    earlier = settings.store().require("tokenizer_checkpoint", ".pt").provenance.tokenizer
+    earlier = settings.store().require("tokenizer_checkpoint").provenance.tokenizer
     more = write_catalog(folder / "more.parquet", items=45, seed=1, pids=range(41, 86))
     changed = settings_for(
         folder,
@@ -169,7 +169,7 @@ def test_other_goods_leave_the_items_as_they_are(made, folder, settings):
     assert result.success, failure_message(result)
     assert table(changed, "goods/pid2sid").pid.tolist() == more.pid.tolist()
     pd.testing.assert_frame_equal(before, table(changed, "pid2sid"))
-    tokenizer = changed.store().require("tokenizer_checkpoint", ".pt").provenance.tokenizer
+    tokenizer = changed.store().require("tokenizer_checkpoint").provenance.tokenizer
     assert tokenizer == earlier
 
 

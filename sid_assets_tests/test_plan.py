@@ -14,8 +14,7 @@ from sid_assets.core.embedders.hashed_words import HashingEmbedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.embeddings.run import embed_items
 from sid_assets.core.refresh import RefreshPolicy
-from sid_assets.core.store.versions import Store
-from sid_assets.core.store.write import commit_staged
+from sid_assets.core.store.store import Store
 from sid_assets.definitions import resources
 from sid_assets.settings import Settings
 from sid_assets_tests.core.table_fixtures import commit_texts
@@ -61,10 +60,10 @@ def test_what_is_wrong_is_told(catalog, monkeypatch, capsys):
 def test_a_refresh_that_would_stop_is_told_with_its_plan(catalog, monkeypatch, capsys):
     store = Store(catalog.parent / "data")
     texts = commit_texts(store, {1: "one two", 2: "other", 9: "x"})
-    staged, *_ = embed_items(
+    draft, *_ = embed_items(
         store, "item_embeddings", texts, HashingEmbedder(), RefreshPolicy(), print, print
     )
-    commit_staged(store, staged)
+    store.commit(draft)
     assert plan.main() == 1
     said = capsys.readouterr()
     assert "0 new, 1 changed, 1 removed, 1 unchanged" in said.out
@@ -111,22 +110,22 @@ def test_no_weights_are_downloaded_for_a_plan(catalog, small_model, tmp_path, mo
 
 
 def test_a_run_that_was_killed_needs_no_more_room_for_what_it_staged(catalog, capsys):
-    staged = materialize_texts_and_stage(catalog)
-    assert plan.plan_refresh(staged, ITEMS, HashingEmbedder())[0].disk_needed < 16_384
+    settings = materialize_texts_and_leave_a_draft(catalog)
+    assert plan.plan_refresh(settings, ITEMS, HashingEmbedder())[0].disk_needed < 16_384
     catalog.write_text(catalog.read_text() + "4,four\n")
-    assert plan.plan_refresh(staged, ITEMS, HashingEmbedder())[0].disk_needed > 3 * 16_384
+    assert plan.plan_refresh(settings, ITEMS, HashingEmbedder())[0].disk_needed > 3 * 16_384
 
 
-def materialize_texts_and_stage(catalog: Path) -> Settings:
-    """Commit the catalog's texts as the asset does, and stage their vectors without a commit."""
+def materialize_texts_and_leave_a_draft(catalog: Path) -> Settings:
+    """Commit the catalog's texts as the asset does, and leave their vectors uncommitted."""
     catalog.write_text("pid,title\n1,one two\n2,three\n")
     settings = Settings.from_environment()
     item_texts = item_texts_asset(ITEMS)
     assert dg.materialize([item_texts], resources=resources(settings)).success
     store = settings.store()
     texts = store.require("item_texts")
-    staged, *_ = embed_items(
+    draft, *_ = embed_items(
         store, "item_embeddings", texts, HashingEmbedder(), RefreshPolicy(), print, print
     )
-    staged.staging.close()
+    draft.close()
     return settings

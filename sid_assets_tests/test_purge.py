@@ -12,8 +12,8 @@ from upath import UPath
 
 from sid_assets import purge
 from sid_assets.core.store.provenance import Provenance
-from sid_assets.core.store.versions import Store
-from sid_assets.core.store.write import commit_staged, stage_rows
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.write import draft_rows
 from sid_assets_tests.core.table_fixtures import commit_texts, item_texts
 
 REJECTED = pa.table({"pid": ["a", "b"], "text": [None, None], "reason": ["x", "x"]})
@@ -30,10 +30,11 @@ def store(tmp_path, monkeypatch) -> Store:
 def filled(store: Store) -> Store:
     commit_texts(store, item_texts(range(5)), "goods/item_texts")
     commit_texts(store, item_texts(range(6)), "goods/item_texts")
-    with store.stage("goods/item_texts", "left") as left:
+    with store.draft("goods/item_texts") as left:
+        left.begin("left")
         (left.folder / "half.parquet").write_bytes(b"x" * 5000)
     rejected = "goods/item_texts_rejected"
-    commit_staged(store, stage_rows(store, rejected, REJECTED.to_reader(), Provenance(rejected)))
+    store.commit(draft_rows(store, rejected, REJECTED.to_reader(), Provenance(rejected)))
     commit_texts(store, item_texts(range(3)), "item_texts")  # nothing to remove
     return store
 
@@ -117,7 +118,7 @@ def test_scratch_of_a_killed_run_can_go_and_that_of_a_living_one_stays(store, ca
 
 def test_a_table_that_a_run_is_writing_is_left_alone(store, capsys):
     before = files(store)
-    with store.stage("goods/item_texts", "left"):
+    with store.draft("goods/item_texts"):
         assert purge.main(["--yes"]) == 1
     said = capsys.readouterr()
     assert "Left alone: " in said.err

@@ -1,7 +1,7 @@
 """The first stage: the text of every item."""
 
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import dagster as dg
@@ -9,15 +9,17 @@ from pydantic import Field
 
 from sid_assets.assets.domains import Domain
 from sid_assets.core.catalog.item_texts import CatalogSource, ItemTexts, read_item_texts
-from sid_assets.core.catalog.rows import REJECTED
+from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.embeddings.plan import Plan, make_plan
 from sid_assets.core.errors import InputError, SidAssetsError
 from sid_assets.core.inputs.ids import PidTypeSetting
+from sid_assets.core.schema import ITEM_TEXTS_REJECTED
+from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.places import explained
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.scratch import scratch_folder
-from sid_assets.core.store.versions import StagedTable, Store
-from sid_assets.core.store.write import commit_staged, stage_rows
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.write import draft_rows
 from sid_assets.failures import clear_failures
 from sid_assets.resources import planning_embedder, vector_files
 from sid_assets.settings import Settings
@@ -69,7 +71,7 @@ def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:
     @clear_failures
     def item_texts(
         context: dg.AssetExecutionContext, config: ItemTextsConfig, settings: Settings
-    ) -> StagedTable:
+    ) -> Draft:
         store = settings.store()
         with explained(store.root):
             store.root.mkdir(parents=True, exist_ok=True)
@@ -79,14 +81,15 @@ def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:
             for warning in texts.warnings:
                 context.log.warning(f"{table}: {warning}")
             _store_rejected(store, table, texts)
-            staged = stage_rows(
+            draft = draft_rows(
                 store, table, texts.reader, texts_provenance(settings, domain, texts)
             )
-        context.log.info(f"{table}: {texts.counts.items:,} items.")
-        context.add_output_metadata(
-            texts.counts.metadata() | _plan(context, settings, domain, staged)
-        )
-        return staged
+        with draft:
+            context.log.info(f"{table}: {texts.counts.items:,} items.")
+            context.add_output_metadata(
+                texts.counts.metadata() | _plan(context, settings, domain, draft)
+            )
+        return draft
 
     return item_texts
 
@@ -109,10 +112,10 @@ def catalog_source(
 
 
 def _plan(
-    context: dg.AssetExecutionContext, settings: Settings, domain: Domain, staged: StagedTable
+    context: dg.AssetExecutionContext, settings: Settings, domain: Domain, draft: Draft
 ) -> dict[str, Any]:
     """What embedding these texts would change and cost, found out without loading weights."""
-    texts = staged.as_version().stream(["pid", "text", "text_hash"], PLANNED_ROWS)
+    texts = draft.as_version().stream(["pid", "text", "text_hash"], PLANNED_ROWS)
     table = domain.table("item_embeddings")
     try:
         with closing(planning_embedder(settings)) as embedder:
@@ -147,14 +150,8 @@ def _timed_by_the_last_run(context: dg.AssetExecutionContext, domain: Domain, pl
 
 def texts_provenance(settings: Settings, domain: Domain, texts: ItemTexts) -> Provenance:
     """Where the `item_texts` of a domain come from: the same for the same texts."""
-    return Provenance(
-        domain.table("item_texts"),
-        details={
-            "template": settings.text_template,
-            "fingerprint": texts.fingerprint,
-            "pids": asdict(texts.pid_column),
-        },
-    )
+    making = TextsMaking(settings.text_template, texts.fingerprint, texts.pid_column)
+    return Provenance(domain.table("item_texts"), details=making.details())
 
 
 def _store_rejected(store: Store, table: str, texts: ItemTexts) -> None:
@@ -162,6 +159,6 @@ def _store_rejected(store: Store, table: str, texts: ItemTexts) -> None:
     rejected = f"{table}_rejected"
     reader = texts.rejected
     if reader is None and store.current(rejected):
-        reader = REJECTED.empty_table().to_reader()
+        reader = ITEM_TEXTS_REJECTED.empty_table().to_reader()
     if reader is not None:
-        commit_staged(store, stage_rows(store, rejected, reader, Provenance(rejected)))
+        store.commit(draft_rows(store, rejected, reader, Provenance(rejected)))

@@ -6,7 +6,8 @@ from sid_assets.assets.domains import Domain
 from sid_assets.assets.tokenizer import TABLE as TOKENIZER
 from sid_assets.core.quantise.run import encode_items
 from sid_assets.core.quantise.tokenizer import require_tokenizer
-from sid_assets.core.store.versions import StagedTable, Version
+from sid_assets.core.store.draft import Draft
+from sid_assets.core.store.versions import Version
 from sid_assets.failures import clear_failures
 from sid_assets.observation import observer
 from sid_assets.settings import Settings
@@ -30,10 +31,10 @@ def codes_asset(domain: Domain) -> dg.AssetsDefinition:
     @clear_failures
     def codes(
         context: dg.AssetExecutionContext, settings: Settings, item_embeddings: Version
-    ) -> StagedTable:
+    ) -> Draft:
         store = settings.store()
         tokenizer = require_tokenizer(store)
-        staged, progress = encode_items(
+        draft, progress = encode_items(
             store,
             table,
             item_embeddings,
@@ -42,15 +43,16 @@ def codes_asset(domain: Domain) -> dg.AssetsDefinition:
             context.log.warning,
             observer(context),
         )
-        context.log.info(f"{table}: {progress.describe()}")
-        context.add_output_metadata(
-            {
-                "items_quantised": progress.computed,
-                "items_reused": progress.reused,
-                "items_resumed": progress.resumed,
-                "tokenizer": tokenizer.provenance.tokenizer,
-            }
-        )
-        return staged
+        with draft:
+            context.log.info(f"{table}: {progress.describe()}")
+            context.add_output_metadata(
+                {
+                    "items_quantised": progress.computed,
+                    "items_reused": progress.reused,
+                    "items_resumed": progress.resumed,
+                    "tokenizer": tokenizer.provenance.tokenizer,
+                }
+            )
+        return draft
 
     return codes

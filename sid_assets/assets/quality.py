@@ -6,13 +6,14 @@ import dagster as dg
 
 from sid_assets.assets.check_results import check_results, check_specs
 from sid_assets.assets.domains import Domain
-from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
+from sid_assets.core.catalog.making import TextsMaking
+from sid_assets.core.inputs.ids import PidTypeSetting
 from sid_assets.core.quality.charts import markdown_image, pictures
 from sid_assets.core.quality.interactions import InteractionQuality, measure_interactions
 from sid_assets.core.quality.limits import Limits, check_limits
 from sid_assets.core.quality.measure import SidQuality, measure_sids
 from sid_assets.core.quality.report import render_report, report_items
-from sid_assets.core.quantise.tokenizer import require_tokenizer, training_error
+from sid_assets.core.quantise.tokenizer import TokenizerMaking, require_tokenizer
 from sid_assets.core.store.places import write_text
 from sid_assets.core.store.provenance import require_space
 from sid_assets.core.store.versions import Version
@@ -46,17 +47,17 @@ def sid_quality_asset(domain: Domain) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, settings: Settings, codes: Version, item_texts: Version
     ) -> dg.MaterializeResult:
         store = settings.store()
-        tokenizer = require_tokenizer(store)
+        making = TokenizerMaking.of(require_tokenizer(store).provenance)
         quality = measure_sids(
             codes.stream(batch_rows=MEASURED_ROWS),
-            tokenizer.provenance.details["shape"][1],
+            making.codebook_size,
             item_texts.stream(["pid", "text_hash"], MEASURED_ROWS),
         )
         interactions = _interactions(settings, domain, codes, item_texts, quality)
         report = store.root / f"{domain.table(REPORT)}"
         write_text(report, _report(settings, codes, item_texts, quality, interactions))
         context.log.info(f"{domain.table('sid_quality')}: the page is {report}")
-        findings = check_limits(quality, training_error(tokenizer), _limits(settings))
+        findings = check_limits(quality, making.training_error, _limits(settings))
         results = check_results(key, check_limits.checks, findings, context.log)
         return dg.MaterializeResult(
             metadata=_metadata(quality, interactions, str(report)), check_results=list(results)
@@ -87,7 +88,7 @@ def _interactions(
         interactions,
         domain.interacted,
         settings.choice("pid_type", get_args(PidTypeSetting)),
-        catalog=PidColumn(**item_texts.provenance.details["pids"]),
+        catalog=TextsMaking.of(item_texts.provenance).pids,
     )
 
 

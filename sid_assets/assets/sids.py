@@ -11,22 +11,22 @@ import pyarrow as pa
 
 from sid_assets.assets.domains import Domain
 from sid_assets.core import schema
+from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.embedders.hashed_words import HASHING
-from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting, agree
+from sid_assets.core.inputs.ids import PidTypeSetting, agree
 from sid_assets.core.sids.pid_map import number_pids
 from sid_assets.core.sids.prefixes import SidPrefixes
 from sid_assets.core.sids.sid2pid import json_chunks, occurrences, reverse
 from sid_assets.core.sids.spelling import vocabulary_table
-from sid_assets.core.store.places import write_chunks
+from sid_assets.core.store.draft import Draft
+from sid_assets.core.store.places import write_pieces
 from sid_assets.core.store.provenance import derive, require_space
-from sid_assets.core.store.single_files import commit_file
-from sid_assets.core.store.versions import StagedTable, Version
-from sid_assets.core.store.write import stage_rows
+from sid_assets.core.store.versions import Version
+from sid_assets.core.store.write import draft_file, draft_rows
 from sid_assets.core.training.inputs import ParquetInput
 from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
 
-PREFIXES_SUFFIX = ".safetensors"
 BATCH_ROWS = 65_536
 
 
@@ -103,26 +103,19 @@ def sid2pid_asset(domain: Domain) -> dg.AssetsDefinition:
         f"`{domain.reverse_index}`, which OneRec's evaluation reads.",
     )
     @clear_failures
-    def sid2pid(
-        context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version
-    ) -> StagedTable:
+    def sid2pid(context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version) -> Draft:
         store = settings.store()
         rows = pid2sid.stream(batch_rows=BATCH_ROWS)
         interacted = _interacted(settings, domain, pid2sid)
-        staged = stage_rows(
-            store, table, reverse(rows, interacted), derive(table, pid2sid.provenance)
-        )
+        reversed_rows, provenance = reverse(rows, interacted), derive(table, pid2sid.provenance)
         path = store.root / domain.reverse_index
-        try:
-            made = staged.as_version().stream(batch_rows=BATCH_ROWS)
-            write_chunks(path, json_chunks(made, domain.id_name))
-        except BaseException:
-            staged.staging.close()
-            raise
-        context.add_output_metadata(
-            {"json": dg.MetadataValue.path(str(path)), "items": pid2sid.rows}
-        )
-        return staged
+        with draft_rows(store, table, reversed_rows, provenance) as draft:
+            made = draft.as_version().stream(batch_rows=BATCH_ROWS)
+            write_pieces(path, json_chunks(made, domain.id_name))
+            context.add_output_metadata(
+                {"json": dg.MetadataValue.path(str(path)), "items": pid2sid.rows}
+            )
+        return draft
 
     return sid2pid
 
@@ -139,7 +132,7 @@ def _interacted(settings: Settings, domain: Domain, pid2sid: Version) -> Iterato
     interactions = ParquetInput(path)
     setting = settings.choice("pid_type", get_args(PidTypeSetting))
     texts = settings.store().require(domain.table("item_texts"))
-    catalog = PidColumn(**texts.provenance.details["pids"])
+    catalog = TextsMaking.of(texts.provenance).pids
     for column in domain.interacted:
         if column in interactions.columns:
             for other in interactions.pid_columns(column):
@@ -166,10 +159,10 @@ def sid_prefixes_asset(domain: Domain) -> dg.AssetsDefinition:
         store = settings.store()
         prefixes = SidPrefixes.of_table(pid2sid.stream(["sid"], BATCH_ROWS))
         provenance = derive(table, pid2sid.provenance)
-        version = commit_file(store, prefixes.save, provenance, PREFIXES_SUFFIX)
+        version = store.commit(draft_file(store, table, prefixes.save, provenance))
         return dg.MaterializeResult(
             metadata={
-                "dagster/uri": str(store.path(table, PREFIXES_SUFFIX)),
+                "dagster/uri": str(store.path(table)),
                 "sids": len(prefixes),
                 "prefixes_of_one_code": len(prefixes.codes[0]),
                 "prefixes_of_two_codes": len(prefixes.codes[1]),

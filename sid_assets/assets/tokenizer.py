@@ -6,15 +6,16 @@ import dagster as dg
 
 from sid_assets.assets.domains import ITEMS
 from sid_assets.core.quantise.tokenizer import (
-    SUFFIX,
     TABLE,
+    TokenizerMaking,
     commit_tokenizer,
     current_tokenizer,
+    keeps_tokenizer,
     make_tokenizer,
 )
-from sid_assets.core.refresh import keeps_tokenizer
 from sid_assets.core.store.provenance import require_space
-from sid_assets.core.store.versions import Store, Version
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
 from sid_assets.failures import clear_failures
 from sid_assets.resources import policy_of, training_settings, wanted_tokenizer
 from sid_assets.settings import Refresh, Settings
@@ -50,19 +51,19 @@ def tokenizer_checkpoint(
     made = make_tokenizer(wanted, settings.tokenizer, item_embeddings, training_settings(settings))
     for note in made.notes:
         context.log.warning(f"{TABLE}: {note}")
-    version = commit_tokenizer(store, made, wanted, item_embeddings)
+    version = commit_tokenizer(store, made, item_embeddings)
     return dg.MaterializeResult(metadata=_metadata(store, version, kept=False))
 
 
 def _metadata(store: Store, version: Version, *, kept: bool) -> dict[str, Any]:
     provenance = version.provenance
-    layers, codebook_size, dimension = provenance.details["shape"]
-    source = provenance.details["source"]
+    making = TokenizerMaking.of(provenance)
+    layers, codebook_size, dimension = making.shape
     return {
-        "dagster/uri": str(store.path(TABLE, SUFFIX)),
-        "source": source["kind"],
-        "location": source["location"] or provenance.details.get("path", ""),
-        "revision": provenance.details.get("commit") or source["revision"],
+        "dagster/uri": str(store.path(TABLE)),
+        "source": making.source.kind,
+        "location": making.source.location or making.path,
+        "revision": making.commit or making.source.revision,
         "centroid_hash": provenance.tokenizer,
         "layers": layers,
         "codebook_size": codebook_size,
@@ -70,9 +71,9 @@ def _metadata(store: Store, version: Version, *, kept: bool) -> dict[str, Any]:
         "embedding_space": dg.MetadataValue.json(
             provenance.space.to_dict() if provenance.space else {}
         ),
-        "embedding_space_is": provenance.details["space_is"],
+        "embedding_space_is": making.space_is,
         "made": version.created,
         "kept": kept,
-        "figures": dg.MetadataValue.json(provenance.details.get("figures", {})),
+        "figures": dg.MetadataValue.json(dict(making.figures)),
         "bytes": version.bytes,
     }

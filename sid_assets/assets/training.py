@@ -10,9 +10,12 @@ from typing import Any, get_args
 import dagster as dg
 
 from sid_assets.assets.domains import GOODS, ITEMS, Domain
-from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
+from sid_assets.core.catalog.making import TextsMaking
+from sid_assets.core.inputs.ids import PidTypeSetting
 from sid_assets.core.sids.index import SidIndex
-from sid_assets.core.store.versions import StagedTable, Store, Version
+from sid_assets.core.store.draft import Draft
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
 from sid_assets.core.training.counts import RowCounts
 from sid_assets.core.training.datasets import lacking
 from sid_assets.core.training.file_lists import list_files, shuffle, withdraw_shuffled
@@ -23,7 +26,7 @@ from sid_assets.core.training_sets import DATA_SETS, DataSet, Phase
 from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
 
-STAGED_TABLE = dg.PythonObjectDagsterType(StagedTable, name="StagedTrainingData")
+DRAFT = dg.PythonObjectDagsterType(Draft, name="StagedTrainingData")
 
 
 def training_assets(phase: Phase, *, goods: bool = False) -> dg.AssetsDefinition:
@@ -39,7 +42,7 @@ def training_assets(phase: Phase, *, goods: bool = False) -> dg.AssetsDefinition
                 group_name="training_data",
                 kinds={"parquet"},
                 is_required=False,
-                dagster_type=STAGED_TABLE,
+                dagster_type=DRAFT,
                 description=f"{data_set.description} A folder of parquet files of 1000 rows.",
             )
             for data_set in data_sets
@@ -49,7 +52,7 @@ def training_assets(phase: Phase, *, goods: bool = False) -> dg.AssetsDefinition
     @clear_failures
     def datasets(
         context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version
-    ) -> Iterator[dg.Output[StagedTable]]:
+    ) -> Iterator[dg.Output[Draft]]:
         store = settings.store()
         sids = Sids(pid2sid, store.require(GOODS.table("pid2sid")) if goods else None)
         inputs = training_inputs(settings, store, sids)
@@ -67,10 +70,11 @@ def training_assets(phase: Phase, *, goods: bool = False) -> dg.AssetsDefinition
                     withdraw_shuffled(store, phase, context.log)
                     raise
                 if made:
-                    staged, counts = made
-                    context.log.info(f"{data_set.table}: {counts.written:,} rows.")
-                    metadata = _metadata(data_set, counts)
-                    yield dg.Output(staged, data_set.table, metadata=metadata)
+                    draft, counts = made
+                    with draft:
+                        context.log.info(f"{data_set.table}: {counts.written:,} rows.")
+                        metadata = _metadata(data_set, counts)
+                        yield dg.Output(draft, data_set.table, metadata=metadata)
         finally:
             # Dagster has committed what was yielded: what is listed must be there, even if the
             # rest failed.
@@ -89,10 +93,10 @@ def training_inputs(settings: Settings, store: Store, sids: Sids) -> TrainingInp
     """What training data is made of, as far as the user has it."""
 
     def ids(domain: Domain, pid2sid: Version) -> IdSpace:
-        texts = store.require(domain.table("item_texts")).provenance.details
+        texts = store.require(domain.table("item_texts"))
         return IdSpace(
             SidIndex.from_table(pid2sid.stream(batch_rows=65_536)),
-            catalog=PidColumn(**texts["pids"]),
+            catalog=TextsMaking.of(texts.provenance).pids,
             setting=settings.choice("pid_type", get_args(PidTypeSetting)),
         )
 

@@ -5,17 +5,11 @@ only if its text does. A refresh never leaves its generation by itself: the guar
 before the first item is embedded.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, Literal
-
-from upath import UPath
+from dataclasses import dataclass, replace
 
 from sid_assets.core.embedders.model_files import FINGERPRINT
 from sid_assets.core.errors import InputError
 from sid_assets.core.schema import PidType
-from sid_assets.core.store.parts import file_digest
 from sid_assets.core.store.provenance import EmbeddingSpace
 from sid_assets.core.store.versions import Version
 
@@ -109,7 +103,7 @@ def why_afresh(before: Version, space: EmbeddingSpace, pid_type: PidType) -> str
     earlier = before.provenance.space
     if earlier != space:
         differences = earlier.differences(space) if earlier else "the earlier one is not known"
-        stay = _how_to_stay(earlier, space) if earlier else ""
+        stay = how_to_stay(earlier, space) if earlier else ""
         return (
             f"the vectors in {before.folder} are of another embedding space ({differences}), and "
             f"vectors of two spaces are never mixed{stay and '. ' + stay}"
@@ -119,7 +113,7 @@ def why_afresh(before: Version, space: EmbeddingSpace, pid_type: PidType) -> str
     return ""
 
 
-def _how_to_stay(earlier: EmbeddingSpace, space: EmbeddingSpace) -> str:
+def how_to_stay(earlier: EmbeddingSpace, space: EmbeddingSpace) -> str:
     """What to set if only commits moved (as `main` does with each commit on the hub), or ""."""
     moved = {
         name: getattr(earlier, name)
@@ -148,85 +142,3 @@ def require_same_generation(reason: str, policy: RefreshPolicy) -> None:
     """
     if reason and not policy.new_generation:
         raise InputError(f"This run would start afresh: {reason}. {HOW_TO_MOVE_ON}")
-
-
-@dataclass(frozen=True)
-class TokenizerSource:
-    """The requested tokenizer. Two sources are the same tokenizer if all fields are equal.
-
-    Attributes:
-        kind: `train`, `path` or `hub`.
-        location: The repository id on the hub; "" for the other kinds, since a file may be moved.
-        revision: The pinned revision of the repository ("" for its default branch).
-        digest: SHA-256 of the file at a path.
-        settings: What training depends on.
-    """
-
-    kind: Literal["train", "path", "hub"]
-    location: str = ""
-    revision: str = ""
-    digest: str = ""
-    settings: Mapping[str, Any] | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        """The fields, for JSON."""
-        return asdict(self)
-
-
-def tokenizer_source(tokenizer: str, revision: str, training: Mapping[str, Any]) -> TokenizerSource:
-    """The tokenizer that `SID_TOKENIZER` names: `train`, a file, or a repository on the hub.
-
-    Raises:
-        InputError: It looks like a path, but there is no such file.
-    """
-    if tokenizer == "train":
-        return TokenizerSource("train", settings=dict(training))
-    path = Path(tokenizer).expanduser()
-    if path.is_file():
-        return TokenizerSource("path", digest=file_digest(UPath(path)))
-    if path.suffix in (".pt", ".pth") or path.is_absolute() or tokenizer.count("/") != 1:
-        raise InputError(
-            f"SID_TOKENIZER={tokenizer}: there is no such file. Set it to a .pt file, a "
-            "repository on the Hugging Face hub (owner/name), or train."
-        )
-    return TokenizerSource("hub", location=tokenizer, revision=revision)
-
-
-def keeps_tokenizer(
-    before: Version | None, wanted: TokenizerSource, space: EmbeddingSpace, policy: RefreshPolicy
-) -> bool:
-    """Whether the current tokenizer is kept. A refresh never retrains by itself.
-
-    Args:
-        before: The current version of `tokenizer_checkpoint`, if any.
-        wanted: The tokenizer that the settings request.
-        space: The embedding space of this run.
-        policy: What the refresh may do.
-
-    Returns:
-        True to keep it; False to make one, because there is none or the policy asks for it.
-
-    Raises:
-        InputError: The current tokenizer is not the requested one, or is for another embedding
-            space.
-    """
-    if before is None or policy.new_generation:
-        return False
-    made = before.provenance
-    differences = []
-    stay = ""
-    if made.space and made.space != space:
-        differences.append(f"embedding space: {made.space.differences(space)}")
-        stay = _how_to_stay(made.space, space)
-    source, asked = made.details["source"], wanted.to_dict()
-    differences += [
-        f"{name}: {source.get(name)!r} -> {value!r}"
-        for name, value in asked.items()
-        if source.get(name) != value
-    ]
-    if differences:
-        raise InputError(
-            f"The tokenizer in {before.folder} is not the one this run asks for "
-            f"({'; '.join(differences)}). {stay and stay + '. '}{HOW_TO_MOVE_ON}"
-        )
-    return True

@@ -98,6 +98,9 @@ def sid2pid(pid: PidType) -> pa.Schema:
     )
 
 
+ITEM_TEXTS_REJECTED = pa.schema([(name, pa.string()) for name in ("pid", "text", "reason", "file")])
+"""`item_texts_rejected`: rows of the catalog that are no items, as text, and why."""
+
 PID_MAP = pa.schema([pa.field("pid", pa.string(), False), pa.field("number", pa.int64(), False)])
 """`pid_map`: a stable integer for every string id, for programs that force `int()` on ids."""
 
@@ -118,22 +121,36 @@ class Table:
 
     Attributes:
         schema: Its columns, for the type of its pids (which the training data sets do not have).
-        layout: `file`: one parquet file; `parts`: a folder of part files.
+        layout: `file`: one file; `parts`: a folder of part files.
         rows_per_part: Rows of a part file, where the writer and not the worker cuts them.
+        suffix: What the name that readers see ends in.
     """
 
     schema: Callable[[PidType], pa.Schema]
     layout: Literal["file", "parts"]
     rows_per_part: int = 1000
+    suffix: str = ".parquet"
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether it is of rows, and not a file of another kind."""
+        return self.suffix == ".parquet"
+
+
+def _no_columns(pid: PidType) -> pa.Schema:
+    return pa.schema([])
 
 
 TABLES: dict[str, Table] = {
     "item_texts": Table(item_texts, "file"),
+    "item_texts_rejected": Table(lambda pid: ITEM_TEXTS_REJECTED, "file"),
     "item_embeddings": Table(item_embeddings, "parts"),
+    "tokenizer_checkpoint": Table(_no_columns, "file", suffix=".pt"),
     "codes": Table(codes, "parts"),
     "pid2sid": Table(pid2sid, "file"),
     "pid_map": Table(lambda pid: PID_MAP, "file"),
     "sid2pid": Table(sid2pid, "file"),
+    "sid_prefixes": Table(_no_columns, "file", suffix=".safetensors"),
     "sid_vocabulary": Table(lambda pid: VOCABULARY, "file"),
     **{
         made.table: Table(lambda pid, made=made: made.schema, "parts")
@@ -143,3 +160,8 @@ TABLES: dict[str, Table] = {
     "sft_shuffled": Table(lambda pid: SFT_ROWS, "parts"),
 }
 """Every table of this package, by the last part of its asset key."""
+
+
+def table_named(key: str) -> Table:
+    """The table of an asset key; one of somebody who extends the graph is one parquet file."""
+    return TABLES.get(key.rsplit("/", 1)[-1], Table(_no_columns, "file"))

@@ -18,8 +18,9 @@ from sid_assets.core.sids.prefixes import SidPrefixes
 from sid_assets.core.sids.sid2pid import json_chunks, reverse
 from sid_assets.core.sids.spelling import vocabulary_table
 from sid_assets.core.store.provenance import Provenance
-from sid_assets.core.store.versions import Store, Version
-from sid_assets.core.store.write import commit_staged, stage_rows
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
+from sid_assets.core.store.write import draft_rows
 from sid_assets.purge import purge
 from sid_assets_tests.graph import (
     failed_checks,
@@ -38,7 +39,7 @@ ITEMS = pa.table(
 
 
 def commit(store: Store, name: str, rows: pa.Table) -> Version:
-    return commit_staged(store, stage_rows(store, name, rows.to_reader(), Provenance(name)))
+    return store.commit(draft_rows(store, name, rows.to_reader(), Provenance(name)))
 
 
 def broken(tmp_path, rows: pa.Table, written: bytes | None = None) -> set[str]:

@@ -15,9 +15,11 @@ from sid_assets.core.embeddings.adopt import VectorFiles
 from sid_assets.core.embeddings.run import EmbeddingProgress, embed_items
 from sid_assets.core.refresh import Changes, RefreshPolicy
 from sid_assets.core.schema import EMBEDDING_DIM
+from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
-from sid_assets.core.store.versions import StagedTable, Store, Version
-from sid_assets.core.store.write import commit_staged, stage_rows
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
+from sid_assets.core.store.write import draft_rows
 
 ALLOW_ALL = RefreshPolicy(new_generation=True, allow_large_change=True)
 
@@ -86,8 +88,8 @@ def text_table(texts: dict) -> pa.Table:
 
 def commit_texts(store: Store, texts: dict, table: str = "item_texts") -> Version:
     """Commit a version of `item_texts`."""
-    staged = stage_rows(store, table, text_table(texts).to_reader(), Provenance(table))
-    return commit_staged(store, staged)
+    draft = draft_rows(store, table, text_table(texts).to_reader(), Provenance(table))
+    return store.commit(draft)
 
 
 def item_texts(pids: Iterable[int]) -> dict[int, str]:
@@ -105,16 +107,16 @@ class Embedding:
     warnings: list[str]
 
 
-def stage_embeddings(
+def draft_embeddings(
     store: Store,
     texts: Version,
     embedder: FakeEmbedder,
     policy: RefreshPolicy = ALLOW_ALL,
     files: VectorFiles | None = None,
-) -> tuple[StagedTable, Changes, EmbeddingProgress, list[str]]:
+) -> tuple[Draft, Changes, EmbeddingProgress, list[str]]:
     """Embed the texts without a commit."""
     warnings: list[str] = []
-    staged, changes, progress = embed_items(
+    draft, changes, progress = embed_items(
         store,
         "item_embeddings",
         texts,
@@ -124,17 +126,17 @@ def stage_embeddings(
         lambda progress: None,
         files,
     )
-    return staged, changes, progress, warnings
+    return draft, changes, progress, warnings
 
 
 def embed(
     store: Store, texts: dict, embedder: FakeEmbedder, policy: RefreshPolicy = ALLOW_ALL
 ) -> Embedding:
     """Commit these texts and their vectors."""
-    staged, changes, progress, warnings = stage_embeddings(
+    draft, changes, progress, warnings = draft_embeddings(
         store, commit_texts(store, texts), embedder, policy
     )
-    return Embedding(commit_staged(store, staged), changes, progress, warnings)
+    return Embedding(store.commit(draft), changes, progress, warnings)
 
 
 def vectors_by_pid(version: Version) -> dict:

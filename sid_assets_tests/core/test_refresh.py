@@ -6,14 +6,12 @@ import pytest
 from upath import UPath
 
 from sid_assets.core.errors import InputError
+from sid_assets.core.quantise.tokenizer import TokenizerSource, keeps_tokenizer
 from sid_assets.core.refresh import (
     Changes,
     RefreshPolicy,
-    TokenizerSource,
-    keeps_tokenizer,
     require_same_generation,
     require_small_change,
-    tokenizer_source,
     why_afresh,
 )
 from sid_assets.core.store.parts import Part
@@ -21,6 +19,7 @@ from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
 from sid_assets.core.store.versions import Version
 
 SPACE = EmbeddingSpace("qwen3", "Qwen/Qwen3-Embedding-8B", revision="a1", max_length=8192)
+TRAIN = TokenizerSource("train", settings={"codebook_size": 256, "seed": 0})
 DENY, NEW = RefreshPolicy(), RefreshPolicy(new_generation=True)
 
 
@@ -126,58 +125,3 @@ def test_a_version_with_an_unknown_space_is_not_reused():
 def test_pids_of_another_type_start_afresh():
     reason = why_afresh(version("v"), SPACE, "string")
     assert reason.endswith("are of type int, these are string")
-
-
-# --- the tokenizer
-
-
-def test_the_setting_names_a_tokenizer(tmp_path):
-    path = tmp_path / "mine.pt"
-    path.write_bytes(b"weights")
-    training = {"seed": 1}
-    assert tokenizer_source("train", "main", training) == TokenizerSource(
-        "train", settings=training
-    )
-    named = tokenizer_source(str(path), "main", training)
-    assert (named.kind, named.location, len(named.digest)) == ("path", "", 64)
-    moved = path.rename(tmp_path / "moved.pt")
-    assert tokenizer_source(str(moved), "main", training) == named
-    assert tokenizer_source("owner/name", "v1", training) == TokenizerSource(
-        "hub", "owner/name", "v1"
-    )
-
-
-@pytest.mark.parametrize("name", ["gone.pt", "/no/such/file", "a/b/c", "name", ""])
-def test_a_setting_that_names_no_tokenizer_is_an_error(name):
-    with pytest.raises(InputError, match="there is no such file"):
-        tokenizer_source(name, "main", {})
-
-
-TRAIN = TokenizerSource("train", settings={"codebook_size": 256, "seed": 0})
-MADE = version("tokenizer_checkpoint", source=TRAIN.to_dict())
-
-
-def test_a_refresh_never_retrains_by_itself():
-    assert keeps_tokenizer(MADE, TRAIN, SPACE, DENY)
-    assert not keeps_tokenizer(None, TRAIN, SPACE, DENY)
-    assert not keeps_tokenizer(MADE, TRAIN, SPACE, NEW)
-
-
-@pytest.mark.parametrize(
-    ("wanted", "space", "difference"),
-    [
-        (
-            TokenizerSource("train", settings={"codebook_size": 8192, "seed": 0}),
-            SPACE,
-            "settings: ",
-        ),
-        (TokenizerSource("hub", "owner/name", "v1"), SPACE, "kind: 'train' -> 'hub'"),
-        (TRAIN, replace(SPACE, revision="b2"), "embedding space: revision: 'a1' -> 'b2'"),
-    ],
-)
-def test_another_tokenizer_needs_a_new_generation(wanted, space, difference):
-    with pytest.raises(InputError, match="not the one this run asks for") as stopped:
-        keeps_tokenizer(MADE, wanted, space, DENY)
-    assert difference in str(stopped.value)
-    assert "new_generation" in str(stopped.value)
-    assert not keeps_tokenizer(MADE, wanted, space, NEW)

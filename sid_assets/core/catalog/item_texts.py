@@ -59,7 +59,7 @@ class ItemTexts:
 
     Attributes:
         reader: Rows of `schema.item_texts`, sorted by pid (strings by their UTF-8 bytes).
-        rejected: Rows of `catalog_rows.REJECTED`; None where none were rejected.
+        rejected: Rows of `schema.ITEM_TEXTS_REJECTED`; None where none were rejected.
         pid_type: What ids are.
         pid_column: How the catalog stores them, to compare interactions with.
         counts: What became of the rows.

@@ -31,9 +31,6 @@ from sid_assets.core.schema import PidType
 
 FILES_SHOWN = 3
 
-REJECTED = pa.schema([(name, pa.string()) for name in ("pid", "text", "reason", "file")])
-"""Rows that were rejected, as the catalog has them."""
-
 NO_PID = "the id is null or blank"
 NO_ID_VALUE = "the id is neither a number nor text"
 NOT_WHOLE = "the id is not a whole number"
@@ -245,9 +242,10 @@ class CatalogRows:
         )
 
     def rejected(self) -> pa.RecordBatchReader:
-        """The rows that are rejected: `REJECTED`."""
-        rows = self._batches("SELECT pid, text, reason, file FROM rejected", REJECTED)
-        return pa.RecordBatchReader.from_batches(REJECTED, rows)
+        """The rows that are rejected: `schema.ITEM_TEXTS_REJECTED`."""
+        columns = schema.ITEM_TEXTS_REJECTED
+        rows = self._batches("SELECT pid, text, reason, file FROM rejected", columns)
+        return pa.RecordBatchReader.from_batches(columns, rows)
 
     def _fetch(self, query: str, **parameters: Any) -> list[tuple[Any, ...]]:
         return self._database.execute(query, parameters).fetchall()

@@ -10,10 +10,13 @@ from sid_assets.core.quantise.residual_kmeans import Encoder
 from sid_assets.core.quantise.stream import Quantised, quantise
 from sid_assets.core.quantise.tokenizer import load_tokenizer
 from sid_assets.core.schema import PidType
-from sid_assets.core.store.chunks import Chunk, OnDamage, SortedParts, chunks_of_parts, run_chunks
+from sid_assets.core.store.chunks import Chunk, chunks_of_parts, run_chunks
+from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.parts import read_part
+from sid_assets.core.store.pid_ranges import OnDamage, SortedParts
 from sid_assets.core.store.provenance import Provenance, derive
-from sid_assets.core.store.versions import StagedTable, Store, Version
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
 
 CODES_COLUMNS = ["pid", "codes", "vector_hash", "residual_norms"]
 
@@ -100,7 +103,7 @@ def encode_items(
     device: str | None,
     warn: Callable[[str], None],
     on_progress: Callable[[CodesProgress], None],
-) -> tuple[StagedTable, CodesProgress]:
+) -> tuple[Draft, CodesProgress]:
     """Make the version of `codes` for these vectors, and leave its commit to the caller.
 
     Args:
@@ -128,10 +131,10 @@ def encode_items(
         on_progress(progress)
 
     key = f"{embeddings.provenance.version}-{provenance.tokenizer}"
-    staging = store.stage(table, key)
-    try:
+    with store.draft(table) as draft:
+        draft.begin(key)
         parts = run_chunks(
-            staging,
+            draft,
             chunks_of_parts(embeddings),
             provenance.attach(schema.codes(pid_type)),
             ChunkEncoder(
@@ -143,10 +146,8 @@ def encode_items(
             on_done,
             Quantised,
         )
-    except BaseException:
-        staging.close()
-        raise
-    return StagedTable(staging, parts, provenance), progress
+        draft.finish(parts, provenance)
+    return draft, progress
 
 
 def _same_kind(before: Version, provenance: Provenance, pid_type: PidType) -> bool:

@@ -1,27 +1,121 @@
-"""The tokenizer of a generation: trained, or fetched, and kept in the store."""
+"""The tokenizer of a generation: which one is wanted, how it is had, and how it is kept."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from upath import UPath
 
 from sid_assets.core.arrow.vectors import vectors_of
 from sid_assets.core.errors import InputError
 from sid_assets.core.quantise.checkpoint import centroid_hash, load_checkpoint, save_checkpoint
 from sid_assets.core.quantise.hub import download_checkpoint
 from sid_assets.core.quantise.train import TrainingSettings, train
-from sid_assets.core.refresh import TokenizerSource
+from sid_assets.core.refresh import HOW_TO_MOVE_ON, RefreshPolicy, how_to_stay
 from sid_assets.core.schema import CODE_LAYERS, EMBEDDING_DIM, MAX_CODEBOOK_SIZE
-from sid_assets.core.store.provenance import derive
-from sid_assets.core.store.single_files import commit_file, read_file
-from sid_assets.core.store.versions import Store, Version
+from sid_assets.core.store.parts import file_digest
+from sid_assets.core.store.provenance import EmbeddingSpace, Provenance, derive
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
+from sid_assets.core.store.write import draft_file
 
 TABLE = "tokenizer_checkpoint"
-SUFFIX = ".pt"
 TRAINING_BATCH = 4096
+
+
+@dataclass(frozen=True)
+class TokenizerSource:
+    """The requested tokenizer. Two sources are the same tokenizer if all fields are equal.
+
+    Attributes:
+        kind: `train`, `path` or `hub`.
+        location: The repository id on the hub; "" for the other kinds, since a file may be moved.
+        revision: The pinned revision of the repository ("" for its default branch).
+        digest: SHA-256 of the file at a path.
+        settings: What training depends on.
+    """
+
+    kind: Literal["train", "path", "hub"]
+    location: str = ""
+    revision: str = ""
+    digest: str = ""
+    settings: Mapping[str, Any] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, for JSON."""
+        return dataclasses.asdict(self)
+
+    def differences(self, other: "TokenizerSource") -> list[str]:
+        """The fields in which the other source differs, as `field: this -> other`."""
+        mine, others = self.to_dict(), other.to_dict()
+        return [
+            f"{name}: {mine[name]!r} -> {others[name]!r}"
+            for name in mine
+            if mine[name] != others[name]
+        ]
+
+
+@dataclass(frozen=True)
+class TokenizerMaking:
+    """What `tokenizer_checkpoint` knows of its making.
+
+    Attributes:
+        source: What was asked for.
+        shape: Layers, centroids a layer, width.
+        space_is: `known`: it was trained on vectors of the embedding space; `assumed`: a checkpoint
+            from elsewhere does not say which space it was trained in.
+        figures: How well it fits the vectors, where it was trained here.
+        path: The file it was read from, as the settings named it; "" for the other kinds.
+        commit: The commit of the hub's repository; "" for the other kinds.
+        file: The file in that repository.
+    """
+
+    source: TokenizerSource
+    shape: tuple[int, ...] = ()
+    space_is: str = ""
+    figures: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    path: str = ""
+    commit: str = ""
+    file: str = ""
+
+    @classmethod
+    def of(cls, provenance: Provenance) -> "TokenizerMaking":
+        """What the provenance of `tokenizer_checkpoint` says."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        details = {name: value for name, value in provenance.details.items() if name in known}
+        source, shape = TokenizerSource(**details.pop("source")), details.pop("shape", ())
+        return cls(source, tuple(shape), **details)
+
+    def details(self) -> dict[str, Any]:
+        """What `of` reads, as JSON takes it; what does not apply is left out."""
+        whence = {
+            name: value
+            for name in ("figures", "path", "commit", "file")
+            if (value := getattr(self, name))
+        }
+        return {
+            "source": self.source.to_dict(),
+            "shape": list(self.shape),
+            "space_is": self.space_is,
+            **whence,
+        }
+
+    @property
+    def codebook_size(self) -> int:
+        """Centroids a layer."""
+        return self.shape[1]
+
+    @property
+    def training_error(self) -> float | None:
+        """The mean relative error after the last layer on vectors held out from the training.
+
+        None for a tokenizer from elsewhere, which does not say.
+        """
+        layers = self.figures.get("layers")
+        return layers[-1]["held_out"]["relative_error"] if layers else None
 
 
 @dataclass(frozen=True)
@@ -30,18 +124,72 @@ class MadeTokenizer:
 
     Attributes:
         centroids: float32, shape (layers, codebook_size, dim).
-        details: What there is to say of how it was made (JSON).
+        making: How it was made.
         notes: What was accepted but is worth telling.
     """
 
     centroids: np.ndarray
-    details: Mapping[str, Any]
+    making: TokenizerMaking
     notes: tuple[str, ...] = ()
+
+
+def tokenizer_source(tokenizer: str, revision: str, training: Mapping[str, Any]) -> TokenizerSource:
+    """The tokenizer that `SID_TOKENIZER` names: `train`, a file, or a repository on the hub.
+
+    Raises:
+        InputError: It looks like a path, but there is no such file.
+    """
+    if tokenizer == "train":
+        return TokenizerSource("train", settings=dict(training))
+    path = Path(tokenizer).expanduser()
+    if path.is_file():
+        return TokenizerSource("path", digest=file_digest(UPath(path)))
+    if path.suffix in (".pt", ".pth") or path.is_absolute() or tokenizer.count("/") != 1:
+        raise InputError(
+            f"SID_TOKENIZER={tokenizer}: there is no such file. Set it to a .pt file, a "
+            "repository on the Hugging Face hub (owner/name), or train."
+        )
+    return TokenizerSource("hub", location=tokenizer, revision=revision)
+
+
+def keeps_tokenizer(
+    before: Version | None, wanted: TokenizerSource, space: EmbeddingSpace, policy: RefreshPolicy
+) -> bool:
+    """Whether the current tokenizer is kept. A refresh never retrains by itself.
+
+    Args:
+        before: The current version of `tokenizer_checkpoint`, if any.
+        wanted: The tokenizer that the settings request.
+        space: The embedding space of this run.
+        policy: What the refresh may do.
+
+    Returns:
+        True to keep it; False to make one, because there is none or the policy asks for it.
+
+    Raises:
+        InputError: The current tokenizer is not the requested one, or is for another embedding
+            space.
+    """
+    if before is None or policy.new_generation:
+        return False
+    made = before.provenance
+    differences = []
+    stay = ""
+    if made.space and made.space != space:
+        differences.append(f"embedding space: {made.space.differences(space)}")
+        stay = how_to_stay(made.space, space)
+    differences += TokenizerMaking.of(made).source.differences(wanted)
+    if differences:
+        raise InputError(
+            f"The tokenizer in {before.folder} is not the one this run asks for "
+            f"({'; '.join(differences)}). {stay and stay + '. '}{HOW_TO_MOVE_ON}"
+        )
+    return True
 
 
 def current_tokenizer(store: Store) -> Version | None:
     """The version of the tokenizer in the store; None where there is none yet."""
-    return store.current(TABLE, SUFFIX)
+    return store.current(TABLE)
 
 
 def require_tokenizer(store: Store) -> Version:
@@ -50,7 +198,7 @@ def require_tokenizer(store: Store) -> Version:
     Raises:
         StoreError: There is none.
     """
-    return store.require(TABLE, SUFFIX)
+    return store.require(TABLE)
 
 
 def load_tokenizer(version: Version) -> np.ndarray:
@@ -60,22 +208,13 @@ def load_tokenizer(version: Version) -> np.ndarray:
         InputError: The file is damaged, or another one than was committed.
     """
     path = version.paths[0]
-    centroids = read_file(version, load_checkpoint).centroids
+    centroids = version.load_file(load_checkpoint).centroids
     if centroid_hash(centroids) != version.provenance.tokenizer:
         raise InputError(
             f"{path}: its centroids are not those that were committed. Put the file back, or "
             "start a new generation."
         )
     return centroids
-
-
-def training_error(tokenizer: Version) -> float | None:
-    """The mean relative error after the last layer on vectors held out from the training.
-
-    None for a tokenizer from elsewhere, which does not say.
-    """
-    layers = tokenizer.provenance.details.get("figures", {}).get("layers")
-    return layers[-1]["held_out"]["relative_error"] if layers else None
 
 
 def make_tokenizer(
@@ -95,10 +234,11 @@ def make_tokenizer(
     Raises:
         InputError: The checkpoint is not what it must be, or there are too few vectors.
     """
-    if source.kind == "train":
-        trained = train(_vector_batches(embeddings), training)
-        return MadeTokenizer(trained.centroids, {"figures": trained.figures}, trained.notes)
-    return fetch_tokenizer(source, location)
+    if source.kind != "train":
+        return fetch_tokenizer(source, location)
+    trained = train(_vector_batches(embeddings), training)
+    making = TokenizerMaking(source, trained.centroids.shape, "known", trained.figures)
+    return MadeTokenizer(trained.centroids, making, trained.notes)
 
 
 def fetch_tokenizer(source: TokenizerSource, location: str) -> MadeTokenizer:
@@ -109,39 +249,35 @@ def fetch_tokenizer(source: TokenizerSource, location: str) -> MadeTokenizer:
     """
     if source.kind == "path":
         checkpoint = load_checkpoint(Path(location).expanduser())
-        made = MadeTokenizer(checkpoint.centroids, {"path": location}, checkpoint.notes)
+        making = TokenizerMaking(source, checkpoint.centroids.shape, "assumed", path=location)
     else:
         found = download_checkpoint(source.location, source.revision)
         checkpoint = load_checkpoint(found.path)
-        details = {"commit": found.revision, "file": found.filename}
-        made = MadeTokenizer(checkpoint.centroids, details, checkpoint.notes)
-    _require_shape(made.centroids, location)
-    return made
+        making = TokenizerMaking(
+            source,
+            checkpoint.centroids.shape,
+            "assumed",
+            commit=found.revision,
+            file=found.filename,
+        )
+    _require_shape(checkpoint.centroids, location)
+    return MadeTokenizer(checkpoint.centroids, making, checkpoint.notes)
 
 
-def commit_tokenizer(
-    store: Store,
-    made: MadeTokenizer,
-    source: TokenizerSource,
-    embeddings: Version,
-) -> Version:
+def commit_tokenizer(store: Store, made: MadeTokenizer, embeddings: Version) -> Version:
     """Save a tokenizer so that OneRec's program loads it, as the current one."""
     provenance = derive(
         TABLE,
         embeddings.provenance,
         tokenizer=centroid_hash(made.centroids),
-        details={
-            "source": source.to_dict(),
-            "shape": list(made.centroids.shape),
-            # A checkpoint from elsewhere does not say which space it was trained in.
-            "space_is": "known" if source.kind == "train" else "assumed",
-            **made.details,
-        },
+        details=made.making.details(),
     )
     fields = dataclasses.asdict(provenance)
-    return commit_file(
-        store, lambda path: save_checkpoint(path, made.centroids, fields), provenance, SUFFIX
-    )
+
+    def save(path: Path) -> None:
+        save_checkpoint(path, made.centroids, fields)
+
+    return store.commit(draft_file(store, TABLE, save, provenance))
 
 
 def _require_shape(centroids: np.ndarray, location: str) -> None:

@@ -1,5 +1,6 @@
 """Places where tables live: a local folder or any fsspec URL, behind one path type."""
 
+import json
 import os
 import shutil
 import tempfile
@@ -57,10 +58,19 @@ def write_text(path: UPath, text: str) -> None:
     Raises:
         StoreError: The disk is full, the folder cannot be written, or the like.
     """
-    write_chunks(path, [text.encode()])
+    write_pieces(path, [text.encode()])
 
 
-def write_chunks(path: UPath, chunks: Iterable[bytes]) -> None:
+def write_json(path: UPath, value: object) -> None:
+    """Write a small JSON file, whole or not at all.
+
+    Raises:
+        StoreError: The disk is full, the folder cannot be written, or the like.
+    """
+    write_text(path, json.dumps(value))
+
+
+def write_pieces(path: UPath, pieces: Iterable[bytes]) -> None:
     """Write a file piece by piece; it appears whole or not at all.
 
     Raises:
@@ -69,13 +79,13 @@ def write_chunks(path: UPath, chunks: Iterable[bytes]) -> None:
     if not is_local(path):
         with explained(path), tempfile.TemporaryDirectory() as scratch:
             local = UPath(scratch, path.name)
-            write_chunks(local, chunks)
+            write_pieces(local, pieces)
             path.fs.put_file(local.path, path.path)
         return
     temporary = Path(f"{path.path}.tmp")
     with explained(path):
         with temporary.open("wb") as file:
-            file.writelines(chunks)
+            file.writelines(pieces)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path.path)

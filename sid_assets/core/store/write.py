@@ -1,16 +1,29 @@
-"""Writing the rows of a table, one file or a folder of parts as `schema.TABLES` lays it out."""
+"""Writing a table into a draft: rows as one file or as parts, or a file that holds no rows."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
 
 import pyarrow as pa
 
-from sid_assets.core.schema import TABLES
-from sid_assets.core.store.parts import ROW_GROUP, PartWriter, rebatched, write_parts
+from sid_assets.core.schema import table_named
+from sid_assets.core.store.draft import Draft
+from sid_assets.core.store.parts import (
+    ROW_GROUP,
+    Part,
+    PartWriter,
+    file_digest,
+    rebatched,
+    write_parts,
+)
+from sid_assets.core.store.places import explained, is_local
 from sid_assets.core.store.provenance import Provenance
-from sid_assets.core.store.versions import StagedTable, Store, Version
+from sid_assets.core.store.store import Store
 
 
-def stage_rows(
+def draft_rows(
     store: Store, table: str, reader: pa.RecordBatchReader, provenance: Provenance
-) -> StagedTable:
+) -> Draft:
     """Write a stream of rows and leave its commit to the caller; memory does not grow with rows.
 
     Args:
@@ -24,33 +37,43 @@ def stage_rows(
             cannot be written.
     """
     schema = provenance.attach(reader.schema)
-    staging = store.stage(table)
-    try:
-        if layout_of(table) == "parts":
+    layout = table_named(table)
+    with store.draft(table) as draft:
+        draft.begin()
+        if layout.layout == "parts":
             whole = pa.RecordBatchReader.from_batches(schema, reader)
-            parts = write_parts(staging.folder, whole, TABLES[_name(table)].rows_per_part)
+            parts = write_parts(draft.folder, whole, layout.rows_per_part)
         else:
-            with PartWriter(staging.folder / f"{_name(table)}.parquet", schema) as writer:
+            with PartWriter(draft.folder / store.path(table).name, schema) as writer:
                 for rows in rebatched(reader, ROW_GROUP):
                     writer.write(rows)
             parts = [writer.part]
-    except BaseException:
-        staging.close()
-        raise
-    return StagedTable(staging, tuple(parts), provenance)
+        draft.finish(parts, provenance)
+    return draft
 
 
-def commit_staged(store: Store, staged: StagedTable) -> Version:
-    """Make a staged table the version that readers see."""
-    with staged.staging as staging:
-        layout = layout_of(staging.table)
-        return store.commit(staging, staged.parts, staged.provenance, layout)
+def draft_file(
+    store: Store, table: str, save: Callable[[Path], None], provenance: Provenance
+) -> Draft:
+    """Write a file that holds no rows and leave its commit to the caller.
 
+    Args:
+        store: Where the tables are.
+        table: Asset key; its last part names the table.
+        save: Writes the file to a local path.
+        provenance: Where it comes from.
 
-def layout_of(table: str) -> str:
-    """`file` or `parts`; a table of somebody who extends the graph is one file."""
-    return TABLES[_name(table)].layout if _name(table) in TABLES else "file"
-
-
-def _name(table: str) -> str:
-    return table.rsplit("/", 1)[-1]
+    Raises:
+        StoreError: Another run is writing the table, or the place cannot be written.
+    """
+    with store.draft(table) as draft:
+        draft.begin()
+        path = draft.folder / store.path(table).name
+        with explained(path), tempfile.TemporaryDirectory() as scratch:
+            local = Path(path.path) if is_local(path) else Path(scratch, path.name)
+            save(local)
+            if not is_local(path):
+                path.write_bytes(local.read_bytes())
+        part = Part(path.name, rows=0, bytes=path.stat().st_size, digest=file_digest(path))
+        draft.finish([part], provenance)
+    return draft

@@ -17,8 +17,9 @@ from sid_assets.core.arrow.duck import computed
 from sid_assets.core.arrow.external_sort import sort_batches
 from sid_assets.core.store.places import is_local, write_text
 from sid_assets.core.store.provenance import derive
-from sid_assets.core.store.versions import Store, Version
-from sid_assets.core.store.write import commit_staged, stage_rows
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
+from sid_assets.core.store.write import draft_rows
 from sid_assets.core.training_sets import ROWS, Phase
 
 RUN_BYTES = 256 << 20
@@ -60,7 +61,7 @@ def shuffle(store: Store, phase: Phase, versions: Sequence[Version], seed: int) 
         mixed = shuffled(rows, seed, Path(scratch, "runs"))
         reader = pa.RecordBatchReader.from_batches(ROWS[phase], mixed)
         provenance = derive(table, *(version.provenance for version in versions))
-        return commit_staged(store, stage_rows(store, table, reader, provenance))
+        return store.commit(draft_rows(store, table, reader, provenance))
 
 
 def withdraw_shuffled(store: Store, phase: Phase, log: logging.Logger) -> None:

@@ -5,9 +5,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sid_assets.core.errors import InputError
+from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.provenance import Provenance, derive
-from sid_assets.core.store.versions import StagedTable, Store, Version
-from sid_assets.core.store.write import stage_rows
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
+from sid_assets.core.store.write import draft_rows
 from sid_assets.core.training.counts import RowCounts
 from sid_assets.core.training.datasets import lacking, training_rows
 from sid_assets.core.training.inputs import ParquetInput, TrainingInputs
@@ -29,13 +31,13 @@ class Sids:
 
 def make_data_set(
     data_set: DataSet, inputs: TrainingInputs, sids: Sids, store: Store, log: logging.Logger
-) -> tuple[StagedTable, RowCounts] | None:
-    """Stage the rows of a data set; None, and a line in the log, where its input is lacking.
+) -> tuple[Draft, RowCounts] | None:
+    """Write the rows of a data set; None, and a line in the log, where its input is lacking.
 
     Raises:
         InputError: As `training_rows`; or a data set that is required lacks columns of the
             interactions, or has no row.
-        StoreError: As `stage_rows`.
+        StoreError: As `draft_rows`.
     """
     if data_set.required and inputs.interactions:
         _require_columns(inputs.interactions, data_set)
@@ -44,14 +46,14 @@ def make_data_set(
         return None
     rows = training_rows(data_set.name, inputs)
     provenance = derive(data_set.table, *sids.behind(data_set))
-    staged = stage_rows(store, data_set.table, rows.reader, provenance)
-    if not rows.counts.written:
-        message = _no_rows(data_set, inputs, rows.counts)
-        if data_set.required:
-            staged.staging.close()
-            raise InputError(message)
-        log.warning(message)
-    return staged.with_details({"counts": rows.counts.to_json()}), rows.counts
+    with draft_rows(store, data_set.table, rows.reader, provenance) as draft:
+        if not rows.counts.written:
+            message = _no_rows(data_set, inputs, rows.counts)
+            if data_set.required:
+                raise InputError(message)
+            log.warning(message)
+        draft.add_details({"counts": rows.counts.to_json()})
+    return draft, rows.counts
 
 
 def up_to_date(data_sets: Iterable[DataSet], sids: Sids, store: Store) -> list[Version]:

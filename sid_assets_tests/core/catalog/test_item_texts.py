@@ -25,7 +25,6 @@ from hypothesis import strategies as st
 from sid_assets.core import schema
 from sid_assets.core.arrow.hashes import text_hash
 from sid_assets.core.catalog.item_texts import CatalogSource, read_item_texts
-from sid_assets.core.catalog.rows import REJECTED
 from sid_assets.core.errors import InputError
 
 TEMPLATE = "Title: {title}\nBrand: {brand}"
@@ -513,7 +512,7 @@ def test_bad_rows_are_dropped_where_asked(parquet: Write, tmp_path: Path) -> Non
     read = Read(tmp_path, pid_type="int", on_bad_rows="drop")
     assert read.text_of == {1: "a", 4: "e", 5: "g"}
     assert read.rejected is not None
-    assert read.rejected.schema.equals(REJECTED)
+    assert read.rejected.schema.equals(schema.ITEM_TEXTS_REJECTED)
     rejected = sorted(read.rejected.to_pylist(), key=lambda row: (row["file"], row["text"] or ""))
     assert rejected == [
         {"pid": "2", "text": None, "reason": "the text is empty", "file": a},

@@ -19,8 +19,9 @@ from sid_assets.core.contracts.findings import Finding
 from sid_assets.core.errors import StoreError
 from sid_assets.core.store.parts import Part
 from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
-from sid_assets.core.store.versions import Store, Version
-from sid_assets.core.store.write import commit_staged, stage_rows
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
+from sid_assets.core.store.write import draft_rows
 from sid_assets_tests.core.table_fixtures import FakeEmbedder, embed, item_texts
 
 PIDS = range(1, 9)
@@ -43,7 +44,7 @@ def store(tmp_path) -> Store:
 
 
 def commit(store: Store, table: str, rows: pa.Table) -> Version:
-    return commit_staged(store, stage_rows(store, table, rows.to_reader(), Provenance(table)))
+    return store.commit(draft_rows(store, table, rows.to_reader(), Provenance(table)))
 
 
 def rewritten(version: Version, rows: pa.Table) -> Version:

@@ -5,8 +5,8 @@ import pytest
 
 from sid_assets.core.contracts.training import check_data_set
 from sid_assets.core.store.provenance import Provenance
-from sid_assets.core.store.versions import Store
-from sid_assets.core.store.write import commit_staged, stage_rows
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.write import draft_rows
 from sid_assets.core.training_sets import DATA_SETS, PRETRAIN_ROWS
 
 GOOD = {
@@ -25,8 +25,9 @@ def _broken(tmp_path, details: dict) -> set[str]:
     """The contracts that do not hold of an empty data set with these details, but `not_empty`."""
     store = Store(tmp_path)
     reader = PRETRAIN_ROWS.empty_table().to_reader()
-    staged = stage_rows(store, "video_rec_dataset", reader, Provenance("video_rec_dataset"))
-    version = commit_staged(store, staged.with_details(details))
+    draft = draft_rows(store, "video_rec_dataset", reader, Provenance("video_rec_dataset"))
+    draft.add_details(details)
+    version = store.commit(draft)
     findings = check_data_set(version, DATA_SETS["video_rec"], NO_SIDS, None)
     broken = {name for name, finding in findings.items() if not finding.passed}
     assert "not_empty" in broken

@@ -11,11 +11,16 @@ from sid_assets.core.errors import InputError
 from sid_assets.core.quantise import run as codes
 from sid_assets.core.quantise.residual_kmeans import Encoder
 from sid_assets.core.quantise.run import CodesProgress, encode_items
-from sid_assets.core.quantise.tokenizer import MadeTokenizer, commit_tokenizer, load_tokenizer
-from sid_assets.core.refresh import TokenizerSource
+from sid_assets.core.quantise.tokenizer import (
+    MadeTokenizer,
+    TokenizerMaking,
+    TokenizerSource,
+    commit_tokenizer,
+    load_tokenizer,
+)
 from sid_assets.core.store import chunks
-from sid_assets.core.store.versions import Store, Version
-from sid_assets.core.store.write import commit_staged
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
 from sid_assets_tests.core.table_fixtures import FakeEmbedder, embed, item_texts
 
 SOURCE = TokenizerSource("train")
@@ -35,7 +40,8 @@ def small_parts(monkeypatch) -> None:
 def tokenizer(store: Store, embeddings: Version, seed: int = 0) -> Version:
     draw = np.random.default_rng(seed)
     centroids = draw.normal(0, 0.02, (3, 16, 4096)).astype(np.float32)
-    return commit_tokenizer(store, MadeTokenizer(centroids, {}), SOURCE, embeddings)
+    made = MadeTokenizer(centroids, TokenizerMaking(SOURCE, centroids.shape))
+    return commit_tokenizer(store, made, embeddings)
 
 
 def encode(store: Store, embeddings: Version, made: Version, warnings: list[str] | None = None):
@@ -44,8 +50,8 @@ def encode(store: Store, embeddings: Version, made: Version, warnings: list[str]
 
 
 def encode_and_commit(store: Store, embeddings: Version, made: Version) -> CodesProgress:
-    staged, progress = encode(store, embeddings, made)
-    commit_staged(store, staged)
+    draft, progress = encode(store, embeddings, made)
+    store.commit(draft)
     return progress
 
 
@@ -130,9 +136,9 @@ def test_finished_parts_are_not_quantised_again(store, monkeypatch):
         patch.setattr(chunks, "write_chunk", fail_at_the_third)
         with pytest.raises(ZeroDivisionError):
             encode(store, embeddings, made)
-    staged, progress = encode(store, embeddings, made)
+    draft, progress = encode(store, embeddings, made)
     assert (progress.resumed, progress.computed) == (20, 15)
-    assert codes_by_pid(staged.as_version()) == expected_codes(embeddings, made)
+    assert codes_by_pid(draft.as_version()) == expected_codes(embeddings, made)
 
 
 def test_damaged_codes_are_made_again(tmp_path):
@@ -146,8 +152,8 @@ def test_damaged_codes_are_made_again(tmp_path):
     path.write_bytes(content)
     embeddings = embed(store, item_texts(range(34)), FakeEmbedder()).version
     warnings: list[str] = []
-    staged, progress = encode(store, embeddings, made, warnings)
-    assert codes_by_pid(staged.as_version()) == expected_codes(embeddings, made)
+    draft, progress = encode(store, embeddings, made, warnings)
+    assert codes_by_pid(draft.as_version()) == expected_codes(embeddings, made)
     assert progress.computed == 10
     assert path.name in warnings[0]
     assert "quantised again" in warnings[0]

@@ -5,15 +5,15 @@ import pytest
 
 from sid_assets.core.sids.pid_map import number_pids
 from sid_assets.core.store.provenance import Provenance
-from sid_assets.core.store.versions import Store
-from sid_assets.core.store.write import commit_staged, stage_rows
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.write import draft_rows
 
 
 def _refresh(store: Store, pids: list[str]) -> dict[str, int]:
     """Number the pids as a refresh would; the whole map."""
     reader = pa.table({"pid": pa.array(sorted(pids), pa.string())}).to_reader()
     rows = number_pids(reader, store.current("pid_map"))
-    commit_staged(store, stage_rows(store, "pid_map", rows, Provenance("pid_map")))
+    store.commit(draft_rows(store, "pid_map", rows, Provenance("pid_map")))
     table = store.require("pid_map").stream().read_all()
     return dict(zip(table["pid"].to_pylist(), table["number"].to_pylist(), strict=True))
 

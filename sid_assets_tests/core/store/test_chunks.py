@@ -1,26 +1,18 @@
-"""Chunks: what was finished is not done again; ranges of pids are found without reading all."""
+"""Chunks: what was finished is not done again."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from upath import UPath
 
 from sid_assets.core.errors import StoreError
-from sid_assets.core.store.chunks import (
-    Chunk,
-    SortedParts,
-    chunks_of_parts,
-    finished_parts,
-    run_chunks,
-)
-from sid_assets.core.store.parts import ROW_GROUP, Part, PartWriter
-from sid_assets.core.store.places import place
+from sid_assets.core.store.chunks import Chunk, chunks_of_parts, finished_parts, run_chunks
+from sid_assets.core.store.draft import Draft
+from sid_assets.core.store.parts import Part
+from sid_assets.core.store.pid_ranges import SortedParts
 from sid_assets.core.store.provenance import Provenance
-from sid_assets.core.store.versions import Staging, Store
+from sid_assets.core.store.store import Store
 
 COLUMNS = pa.schema([pa.field("pid", pa.int64(), nullable=False), ("n", pa.int64())])
 
@@ -64,24 +56,25 @@ class Worker:
         self.done.append(chunk.number)
 
 
-def run(staging: Staging, worker: Worker, chunks=CHUNKS) -> tuple[tuple[Part, ...], list]:
+def run(draft: Draft, worker: Worker, chunks=CHUNKS) -> tuple[tuple[Part, ...], list]:
     told: list = []
 
     def on_done(chunk: Chunk, summary: Summary, resumed: bool) -> None:
         told.append((chunk.number, summary.rows, resumed))
 
-    return run_chunks(staging, chunks, COLUMNS, worker, on_done, Summary), told
+    return run_chunks(draft, chunks, COLUMNS, worker, on_done, Summary), told
 
 
 @pytest.fixture(params=["local", "memory"])
-def staging(request, tmp_path) -> Iterator[Staging]:
+def draft(request, tmp_path) -> Iterator[Draft]:
     store = Store(tmp_path if request.param == "local" else f"memory://{tmp_path.name}")
-    with store.stage("t", "work") as staging:
-        yield staging
+    with store.draft("t") as draft:
+        draft.begin("work")
+        yield draft
 
 
-def read(staging: Staging, parts) -> pa.Table:
-    found = SortedParts(staging.folder, parts).all_rows(["pid", "n"], on_damage=fail)
+def read(draft: Draft, parts) -> pa.Table:
+    found = SortedParts(draft.folder, parts).all_rows(["pid", "n"], on_damage=fail)
     return pa.Table.from_batches(found)
 
 
@@ -89,28 +82,28 @@ def fail(error: Exception) -> None:
     raise error
 
 
-def test_every_chunk_is_a_part(staging):
-    parts, told = run(staging, Worker())
-    assert read(staging, parts).equals(pa.Table.from_batches([rows(range(20))]))
+def test_every_chunk_is_a_part(draft):
+    parts, told = run(draft, Worker())
+    assert read(draft, parts).equals(pa.Table.from_batches([rows(range(20))]))
     assert [part.name for part in parts] == [f"part-{n:05d}-of-00003.parquet" for n in range(3)]
     assert told == [(0, 5, False), (1, 4, False), (2, 11, False)]
 
 
-def test_what_was_finished_is_not_done_again(staging):
+def test_what_was_finished_is_not_done_again(draft):
     with pytest.raises(ZeroDivisionError):
-        run(staging, Worker(fails_at=2))
-    assert [part.rows for part in finished_parts(staging)] == [5, 4]
+        run(draft, Worker(fails_at=2))
+    assert [part.rows for part in finished_parts(draft.folder)] == [5, 4]
     again = Worker()
-    parts, told = run(staging, again)
+    parts, told = run(draft, again)
     assert again.done == [2]
     assert told == [(0, 5, True), (1, 4, True), (2, 11, False)]
-    assert read(staging, parts)["pid"].to_pylist() == list(range(20))
+    assert read(draft, parts)["pid"].to_pylist() == list(range(20))
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "gone", "no-note", "bad-note", "other-note"])
-def test_a_damaged_part_is_done_again(staging, damage):
-    parts, _ = run(staging, Worker())
-    path = staging.folder / parts[1].name
+def test_a_damaged_part_is_done_again(draft, damage):
+    parts, _ = run(draft, Worker())
+    path = draft.folder / parts[1].name
     note = path.with_name(f"_{path.name}.json")
     content = bytearray(path.read_bytes())
     if damage == "flip":
@@ -127,26 +120,26 @@ def test_a_damaged_part_is_done_again(staging, damage):
     else:
         note.write_text('{"name": "x", "unknown": 1}')
     again = Worker()
-    repaired, _ = run(staging, again)
+    repaired, _ = run(draft, again)
     assert again.done == [1]
     assert repaired == parts
     assert path.stat().st_size == parts[1].bytes
 
 
-def test_chunks_that_are_cut_elsewhere_are_done_again(staging):
+def test_chunks_that_are_cut_elsewhere_are_done_again(draft):
     """The names of the parts are the same, and what is in them is not."""
-    run(staging, Worker())
+    run(draft, Worker())
     again = Worker()
-    parts, _ = run(staging, again, chunks_of(range(5), range(5, 8), range(8, 20)))
+    parts, _ = run(draft, again, chunks_of(range(5), range(5, 8), range(8, 20)))
     assert again.done == [1, 2]
-    assert read(staging, parts)["pid"].to_pylist() == list(range(20))
+    assert read(draft, parts)["pid"].to_pylist() == list(range(20))
 
 
 @pytest.mark.parametrize("answer", [rows([5, 6, 7]), rows([5, 6, 7, 9]), rows([])])
-def test_a_worker_that_gives_other_rows_is_found_out(staging, answer):
+def test_a_worker_that_gives_other_rows_is_found_out(draft, answer):
     with pytest.raises(StoreError, match="4 rows were wanted"):
         run_chunks(
-            staging,
+            draft,
             [CHUNKS[1]],
             COLUMNS,
             lambda chunk: ([answer], Summary()),
@@ -157,76 +150,9 @@ def test_a_worker_that_gives_other_rows_is_found_out(staging, answer):
 
 def test_a_chunk_for_each_part(tmp_path):
     store = Store(tmp_path)
-    with store.stage("t", "work") as staging:
-        parts, _ = run(staging, Worker())
-        version = store.commit(staging, parts, Provenance("t"))
+    with store.draft("t") as draft:
+        draft.begin("work")
+        parts, _ = run(draft, Worker())
+        draft.finish(parts, Provenance("t"))
+    version = store.commit(draft)
     assert chunks_of_parts(version) == CHUNKS
-
-
-def write_parts(folder: UPath, groups) -> list[Part]:
-    parts = []
-    for number, batch in enumerate(groups):
-        with PartWriter(folder / f"part-{number}.parquet", batch.schema) as writer:
-            writer.write(batch)
-        parts.append(writer.part)
-    return parts
-
-
-@given(
-    sizes=st.lists(st.integers(0, 4), min_size=1, max_size=5),
-    first=st.integers(-1, 21),
-    length=st.integers(0, 22),
-)
-def test_between_gives_the_rows_of_the_range(sizes, first, length):
-    folder = place("memory://between")
-    pids = [2 * number for number in range(sum(sizes))]
-    groups, start = [], 0
-    for size in sizes:
-        groups.append(rows(pids[start : start + size]))
-        start += size
-    table = SortedParts(folder, write_parts(folder, groups))
-    found = table.between(first, first + length, ["pid", "n"], fail)
-    wanted = [pid for pid in pids if first <= pid <= first + length]
-    assert [pid for batch in found for pid in batch["pid"].to_pylist()] == wanted
-    assert [p for batch in table.all_rows(["pid"], fail) for p in batch["pid"].to_pylist()] == pids
-
-
-def test_strings_with_long_pids_are_found_though_statistics_leave_them_out(tmp_path):
-    columns = pa.schema([pa.field("pid", pa.string(), nullable=False)])
-    pids = sorted([*"aäz中🎬", "m" * 5000, "m" * 5000 + "n"])
-    folder = place(tmp_path)
-    table = SortedParts(folder, write_parts(folder, [pa.record_batch([pids], schema=columns)]))
-    for first, last in (("b", "y"), ("m", "ä"), ("中", "🎬"), ("a", "m" * 5000)):
-        found = [p for b in table.between(first, last, ["pid"], fail) for p in b["pid"].to_pylist()]
-        assert found == [pid for pid in pids if first <= pid <= last]
-
-
-def test_damage_takes_only_its_own_row_group(tmp_path):
-    folder = place(tmp_path)
-    count = 3 * ROW_GROUP
-    parts = write_parts(folder, [rows(range(count)), rows(range(count, count + 5))])
-    path = folder / parts[0].name
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-    told: list = []
-    found = SortedParts(folder, parts).all_rows(["pid", "n"], told.append)
-    pids = [pid for batch in found for pid in batch["pid"].to_pylist()]
-    assert pids == [p for p in range(count + 5) if not ROW_GROUP <= p < 2 * ROW_GROUP]
-    (damage,) = told
-    assert (damage.path, damage.rows) == (path, ROW_GROUP)
-    assert "part-0.parquet: row group 1 is damaged" in str(damage)
-
-
-def test_a_damaged_footer_or_a_missing_part_takes_its_part(tmp_path):
-    folder = place(tmp_path)
-    parts = write_parts(folder, [rows(range(5)), rows(range(5, 9)), rows(range(9, 11))])
-    path = folder / parts[0].name
-    path.write_bytes(path.read_bytes()[:-1] + b"X")
-    (folder / parts[1].name).unlink()
-    told: list = []
-    found = SortedParts(folder, parts).all_rows(["pid"], told.append)
-    assert [pid for batch in found for pid in batch["pid"].to_pylist()] == [9, 10]
-    assert [damage.rows for damage in told] == [5, 4]
-    assert "its footer is damaged" in str(told[0])
-    assert "there is no such file" in str(told[1])

@@ -10,8 +10,8 @@ import pytest
 from sid_assets.core import schema
 from sid_assets.core.errors import StoreError
 from sid_assets.core.store.provenance import Provenance
-from sid_assets.core.store.versions import Store
-from sid_assets.core.store.write import commit_staged, layout_of, stage_rows
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.write import draft_rows
 from sid_assets_tests.core.table_fixtures import commit_texts, item_texts, text_table
 
 
@@ -21,7 +21,7 @@ def store(request, tmp_path) -> Store:
 
 
 def commit(store: Store, table: str, rows: pa.Table):
-    return commit_staged(store, stage_rows(store, table, rows.to_reader(), Provenance(table)))
+    return store.commit(draft_rows(store, table, rows.to_reader(), Provenance(table)))
 
 
 def test_item_texts_are_one_file(store):
@@ -39,7 +39,7 @@ def test_training_rows_are_parts_of_a_thousand(tmp_path):
     )
     version = commit(store, "video_rec_dataset", rows)
     assert [part.rows for part in version.parts] == [1000, 1000, 100]
-    assert layout_of("video_rec_dataset") == "parts"
+    assert schema.table_named("video_rec_dataset").layout == "parts"
     frame = pd.read_parquet(tmp_path / "video_rec_dataset.parquet")
     assert frame.uuid.tolist() == [f"uuid {number}" for number in range(2100)]
 
@@ -53,7 +53,7 @@ def test_small_batches_do_not_make_small_row_groups(tmp_path):
     store = Store(tmp_path)
     table = text_table(item_texts(range(20_000)))
     reader = table.to_reader(max_chunksize=100)
-    version = commit_staged(store, stage_rows(store, "item_texts", reader, Provenance("t")))
+    version = store.commit(draft_rows(store, "item_texts", reader, Provenance("t")))
     metadata = pq.read_metadata(version.paths[0].path)
     assert [metadata.row_group(number).num_rows for number in range(2)] == [16_384, 3_616]
 
@@ -68,7 +68,7 @@ def test_a_stream_that_raises_commits_nothing_and_frees_the_table(store):
 
     reader = pa.RecordBatchReader.from_batches(table.schema, rows())
     with pytest.raises(ZeroDivisionError):
-        stage_rows(store, "item_texts", reader, Provenance("item_texts"))
+        draft_rows(store, "item_texts", reader, Provenance("item_texts"))
     assert store.require("item_texts").rows == 1
     commit_texts(store, item_texts([2, 3]))
     assert store.require("item_texts").rows == 2
@@ -85,6 +85,6 @@ def test_the_file_says_where_it_comes_from(tmp_path):
     store = Store(tmp_path)
     table = text_table(item_texts([1]))
     made = Provenance("item_texts", inputs={"catalog": "v1"}, details={"template": "{title}"})
-    commit_staged(store, stage_rows(store, "item_texts", table.to_reader(), made))
+    store.commit(draft_rows(store, "item_texts", table.to_reader(), made))
     alone = pq.read_schema(tmp_path / "item_texts.parquet")
     assert Provenance.of(alone) == made

@@ -1,4 +1,4 @@
-"""A data set made and staged, and which of those on disk are up to date."""
+"""A data set made and not yet committed, and which of those on disk are up to date."""
 
 import dataclasses
 import logging
@@ -14,8 +14,9 @@ from sid_assets.core.inputs.ids import PidColumn
 from sid_assets.core.schema import pid2sid
 from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.store.provenance import Provenance
-from sid_assets.core.store.versions import Store, Version
-from sid_assets.core.store.write import commit_staged, stage_rows
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
+from sid_assets.core.store.write import draft_rows
 from sid_assets.core.training.counts import RowCounts
 from sid_assets.core.training.inputs import IdSpace, ParquetInput, TrainingInputs
 from sid_assets.core.training.run import Sids, make_data_set, up_to_date
@@ -28,8 +29,8 @@ LOG = logging.getLogger("test")
 def published(store: Store, codes: list[list[int]]) -> Version:
     """SIDs of the pids 0, 1, .."""
     rows = pa.table([range(len(codes)), codes], schema=pid2sid("int"))
-    staged = stage_rows(store, "pid2sid", rows.to_reader(), Provenance("pid2sid"))
-    return commit_staged(store, staged)
+    draft = draft_rows(store, "pid2sid", rows.to_reader(), Provenance("pid2sid"))
+    return store.commit(draft)
 
 
 def inputs_of(path: Path, history: list[int]) -> TrainingInputs:
@@ -48,16 +49,16 @@ def test_data_sets_are_up_to_date_until_other_sids_are_published(tmp_path: Path)
     assert up_to_date(DATA_SETS.values(), sids, store) == []
     made = make_data_set(VIDEO_REC, inputs, sids, store, LOG)
     assert made
-    staged, counts = made
+    draft, counts = made
     assert (counts.written, counts.pids["hist_video_pid"].share) == (1, 0.5)
-    version = commit_staged(store, staged)
+    version = store.commit(draft)
     assert RowCounts.of(version.provenance) == counts
     assert up_to_date(DATA_SETS.values(), sids, store) == [version]
     other = Sids(published(store, [[1, 2, 3], [6, 6, 6]]))
     assert up_to_date(DATA_SETS.values(), other, store) == []
 
 
-def test_what_is_lacking_is_logged_and_nothing_is_staged(tmp_path: Path, caplog) -> None:
+def test_what_is_lacking_is_logged_and_nothing_is_written(tmp_path: Path, caplog) -> None:
     store = Store(tmp_path / "data")
     sids = Sids(published(store, [[1, 2, 3]]))
     inputs = inputs_of(tmp_path / "rows.parquet", [0])

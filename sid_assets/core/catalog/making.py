@@ -1,0 +1,40 @@
+"""What `item_texts` knows of its making, beside its rows."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sid_assets.core.inputs.ids import PidColumn
+from sid_assets.core.store.provenance import Provenance
+
+UNKNOWN_PIDS = PidColumn(source="", column="pid", stored="untyped", rows=0)
+"""Of texts that do not say how their catalog stores ids; these agree with any other ids."""
+
+
+@dataclass(frozen=True)
+class TextsMaking:
+    """What `item_texts` knows of its making.
+
+    Attributes:
+        template: How an item became a text.
+        fingerprint: Of the files of the catalog; "" where that is not known.
+        pids: How the catalog stores ids, to compare other files with.
+    """
+
+    template: str = ""
+    fingerprint: str = ""
+    pids: PidColumn = UNKNOWN_PIDS
+
+    @classmethod
+    def of(cls, provenance: Provenance) -> "TextsMaking":
+        """What the provenance of `item_texts` says."""
+        details = provenance.details
+        pids = details.get("pids")
+        return cls(
+            template=details.get("template", ""),
+            fingerprint=details.get("fingerprint", ""),
+            pids=PidColumn(**pids) if pids else UNKNOWN_PIDS,
+        )
+
+    def details(self) -> dict[str, Any]:
+        """What `of` reads, as JSON takes it."""
+        return asdict(self)

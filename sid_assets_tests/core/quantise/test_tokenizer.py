@@ -1,0 +1,126 @@
+"""Which tokenizer is wanted, whether the one that is there is kept, and what it says of itself."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from upath import UPath
+
+from sid_assets.core.errors import InputError
+from sid_assets.core.quantise.tokenizer import (
+    MadeTokenizer,
+    TokenizerMaking,
+    TokenizerSource,
+    commit_tokenizer,
+    keeps_tokenizer,
+    load_tokenizer,
+    require_tokenizer,
+    tokenizer_source,
+)
+from sid_assets.core.refresh import RefreshPolicy
+from sid_assets.core.store.parts import Part
+from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
+
+SPACE = EmbeddingSpace("qwen3", "Qwen/Qwen3-Embedding-8B", revision="a1", max_length=8192)
+DENY, NEW = RefreshPolicy(), RefreshPolicy(new_generation=True)
+
+
+def version(table: str, space: EmbeddingSpace | None = SPACE, **details) -> Version:
+    part = Part("part-0.parquet", rows=1, bytes=1, digest="", first_pid=1)
+    provenance = Provenance(table, space=space, details=details)
+    return Version(UPath("/data/.versions") / table, provenance, "", (part,))
+
+
+def test_the_setting_names_a_tokenizer(tmp_path):
+    path = tmp_path / "mine.pt"
+    path.write_bytes(b"weights")
+    training = {"seed": 1}
+    assert tokenizer_source("train", "main", training) == TokenizerSource(
+        "train", settings=training
+    )
+    named = tokenizer_source(str(path), "main", training)
+    assert (named.kind, named.location, len(named.digest)) == ("path", "", 64)
+    moved = path.rename(tmp_path / "moved.pt")
+    assert tokenizer_source(str(moved), "main", training) == named
+    assert tokenizer_source("owner/name", "v1", training) == TokenizerSource(
+        "hub", "owner/name", "v1"
+    )
+
+
+@pytest.mark.parametrize("name", ["gone.pt", "/no/such/file", "a/b/c", "name", ""])
+def test_a_setting_that_names_no_tokenizer_is_an_error(name):
+    with pytest.raises(InputError, match="there is no such file"):
+        tokenizer_source(name, "main", {})
+
+
+TRAIN = TokenizerSource("train", settings={"codebook_size": 256, "seed": 0})
+MADE = version("tokenizer_checkpoint", source=TRAIN.to_dict())
+
+
+def test_a_refresh_never_retrains_by_itself():
+    assert keeps_tokenizer(MADE, TRAIN, SPACE, DENY)
+    assert not keeps_tokenizer(None, TRAIN, SPACE, DENY)
+    assert not keeps_tokenizer(MADE, TRAIN, SPACE, NEW)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "space", "difference"),
+    [
+        (
+            TokenizerSource("train", settings={"codebook_size": 8192, "seed": 0}),
+            SPACE,
+            "settings: ",
+        ),
+        (TokenizerSource("hub", "owner/name", "v1"), SPACE, "kind: 'train' -> 'hub'"),
+        (TRAIN, replace(SPACE, revision="b2"), "embedding space: revision: 'a1' -> 'b2'"),
+    ],
+)
+def test_another_tokenizer_needs_a_new_generation(wanted, space, difference):
+    with pytest.raises(InputError, match="not the one this run asks for") as stopped:
+        keeps_tokenizer(MADE, wanted, space, DENY)
+    assert difference in str(stopped.value)
+    assert "new_generation" in str(stopped.value)
+    assert not keeps_tokenizer(MADE, wanted, space, NEW)
+
+
+TRAINED = TokenizerMaking(
+    TRAIN,
+    shape=(3, 4, 4096),
+    space_is="known",
+    figures={
+        "layers": [{"held_out": {"relative_error": 0.9}}, {"held_out": {"relative_error": 0.4}}]
+    },
+)
+OF_FILE = TokenizerMaking(TokenizerSource("path", digest="d"), (3, 4, 4096), "assumed", path="a.pt")
+OF_HUB = TokenizerMaking(
+    TokenizerSource("hub", "owner/name", "main"), (3, 4, 4096), "assumed", commit="c1", file="b.pt"
+)
+
+
+@pytest.mark.parametrize("making", [TRAINED, OF_FILE, OF_HUB], ids=["trained", "file", "hub"])
+def test_what_it_knows_of_its_making_comes_back_from_json(making):
+    details = json.loads(json.dumps(making.details()))
+    assert TokenizerMaking.of(Provenance("tokenizer_checkpoint", details=details)) == making
+    assert making.codebook_size == 4
+    assert making.training_error == (0.4 if making is TRAINED else None)
+
+
+def test_what_a_later_release_says_too_is_passed_over():
+    details = {**OF_FILE.details(), "weather": "fine"}
+    assert TokenizerMaking.of(Provenance("tokenizer_checkpoint", details=details)) == OF_FILE
+
+
+@pytest.mark.parametrize("place", ["local", "memory"])
+def test_the_store_gives_back_the_centroids_and_their_making(tmp_path, place):
+    store = Store(tmp_path if place == "local" else f"memory://{tmp_path.name}")
+    centroids = np.random.default_rng(0).normal(size=(3, 4, 4096)).astype(np.float32)
+    commit_tokenizer(store, MadeTokenizer(centroids, OF_FILE), version("item_embeddings"))
+    there = require_tokenizer(store)
+    assert np.array_equal(load_tokenizer(there), centroids)
+    assert TokenizerMaking.of(there.provenance) == OF_FILE
+    assert store.path("tokenizer_checkpoint").name == "tokenizer_checkpoint.pt"
+    if place == "local":
+        assert (tmp_path / "tokenizer_checkpoint.pt").is_file()

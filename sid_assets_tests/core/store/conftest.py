@@ -1,0 +1,17 @@
+"""Stores that the tests of this folder share."""
+
+import pytest
+
+from sid_assets.core.store.store import Store
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request, tmp_path) -> Store:
+    """A store on the disk, and one on an object store."""
+    return Store(tmp_path / "data" if request.param == "local" else f"memory://{tmp_path.name}")
+
+
+@pytest.fixture
+def local(tmp_path) -> Store:
+    """A store on the disk."""
+    return Store(tmp_path / "data")

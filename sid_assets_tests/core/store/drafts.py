@@ -1,0 +1,37 @@
+"""Small drafts, and what readers see of them once they are committed."""
+
+import pyarrow as pa
+
+from sid_assets.core.store.draft import Draft
+from sid_assets.core.store.parts import PartWriter
+from sid_assets.core.store.provenance import Provenance
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
+
+COLUMNS = pa.schema([pa.field("pid", pa.int64(), nullable=False)])
+
+PARTS = "codes"
+"""A table of parts; "t" is one of somebody who extends the graph: one file."""
+
+
+def draft_of(store: Store, *groups, table="t", key="") -> Draft:
+    """A finished draft, given the pids of each part."""
+    with store.draft(table) as draft:
+        draft.begin(key)
+        parts = []
+        for number, pids in enumerate(groups):
+            with PartWriter(draft.folder / f"part-{number}.parquet", COLUMNS) as writer:
+                writer.write(pa.table([list(pids)], schema=COLUMNS))
+            parts.append(writer.part)
+        draft.finish(parts, Provenance(table))
+    return draft
+
+
+def commit(store: Store, *groups, table="t") -> Version:
+    """Commit such a draft."""
+    return store.commit(draft_of(store, *groups, table=table))
+
+
+def pids(store: Store, table="t") -> list[int]:
+    """The pids that readers see."""
+    return store.require(table).stream().read_all()["pid"].to_pylist()
