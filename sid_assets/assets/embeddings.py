@@ -1,14 +1,21 @@
 """The second stage: the vector of every item."""
 
 from contextlib import closing
+from typing import Any
 
 import dagster as dg
 
 from sid_assets.assets.domains import Domain
-from sid_assets.core.embeddings.run import embed_items
-from sid_assets.core.quantise.tokenizer import current_tokenizer, fetch_tokenizer
-from sid_assets.core.refresh import keeps_tokenizer
-from sid_assets.core.store.versions import StagedTable, Version
+from sid_assets.core.embedders import Embedder
+from sid_assets.core.embeddings.run import EmbeddingProgress, embed_items
+from sid_assets.core.quantise.tokenizer import (
+    current_tokenizer,
+    fetch_tokenizer,
+    keeps_tokenizer,
+)
+from sid_assets.core.refresh import Changes
+from sid_assets.core.store.draft import Draft
+from sid_assets.core.store.versions import Version
 from sid_assets.failures import clear_failures
 from sid_assets.observation import observer
 from sid_assets.resources import make_embedder, policy_of, vector_files, wanted_tokenizer
@@ -37,7 +44,7 @@ def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
         settings: Settings,
         refresh: Refresh,
         item_texts: Version,
-    ) -> StagedTable:
+    ) -> Draft:
         store = settings.store()
         policy = policy_of(context, settings, refresh)
         embedder = make_embedder(settings)
@@ -48,7 +55,7 @@ def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
         if not kept and wanted.kind != "train":
             fetch_tokenizer(wanted, settings.tokenizer)  # a wrong file shows now, not days later
         with closing(embedder):
-            staged, changes, progress = embed_items(
+            draft, changes, progress = embed_items(
                 store,
                 table,
                 item_texts,
@@ -58,23 +65,28 @@ def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
                 observer(context),
                 files=vector_files(settings, domain.embeddings(settings), embedder.space),
             )
-            counts = embedder.count_tokens([])
-        context.log.info(f"{table}: {changes.describe()}; {progress.embedded:,} were embedded.")
-        context.add_output_metadata(
-            {
-                "items_new": changes.new,
-                "items_changed": changes.changed,
-                "items_removed": changes.removed,
-                "items_reused": progress.reused,
-                "items_adopted": progress.adopted,
-                "items_resumed": progress.resumed,
-                "items_embedded": progress.embedded,
-                "texts_cut": UNKNOWN if counts.truncated is None else progress.truncated,
-                "tokens": progress.tokens,
-                "seconds_embedding": progress.seconds,
-                "embedding_space": dg.MetadataValue.json(embedder.space.to_dict()),
-            }
-        )
-        return staged
+            with draft:
+                context.log.info(
+                    f"{table}: {changes.describe()}; {progress.embedded:,} were embedded."
+                )
+                context.add_output_metadata(_metadata(changes, progress, embedder))
+        return draft
 
     return item_embeddings
+
+
+def _metadata(changes: Changes, progress: EmbeddingProgress, embedder: Embedder) -> dict[str, Any]:
+    knows_what_is_cut = embedder.count_tokens([]).truncated is not None
+    return {
+        "items_new": changes.new,
+        "items_changed": changes.changed,
+        "items_removed": changes.removed,
+        "items_reused": progress.reused,
+        "items_adopted": progress.adopted,
+        "items_resumed": progress.resumed,
+        "items_embedded": progress.embedded,
+        "texts_cut": progress.truncated if knows_what_is_cut else UNKNOWN,
+        "tokens": progress.tokens,
+        "seconds_embedding": progress.seconds,
+        "embedding_space": dg.MetadataValue.json(embedder.space.to_dict()),
+    }

@@ -30,11 +30,19 @@ from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
 from sid_assets.core.inputs.files import TableFiles, find_table_files, read_parquet_schemas
 from sid_assets.core.inputs.ids import PidTypeSetting, cast_pids, stored_as
 from sid_assets.core.schema import EMBEDDING_DIM, PID_TYPES, PidType
-from sid_assets.core.store.chunks import SortedParts
+from sid_assets.core.store.draft import STATE, Draft
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP, Part, write_parts
-from sid_assets.core.store.places import arrow_filesystem, explained, is_local, remove_folder
+from sid_assets.core.store.pid_ranges import SortedParts
+from sid_assets.core.store.places import (
+    arrow_filesystem,
+    explained,
+    is_local,
+    remove_folder,
+    write_json,
+)
 from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
-from sid_assets.core.store.versions import STAGING, Staging, Store, Version, write_json
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
 
 ADOPTED = "_adopted.json"
 """Written last into the folder of adopted vectors: its parts, and how many were normalised."""
@@ -279,21 +287,19 @@ class Adopted:
 
 
 def adopt(
-    store: Store,
-    table: str,
+    draft: Draft,
     texts: Version,
     files: VectorFiles,
     wanted: WantedRows,
     log: Callable[[str], None],
 ) -> Adopted:
-    """Stage the wanted vectors beside the versions of a table, once for these texts.
+    """Write the wanted vectors beside a draft, once for these texts.
 
-    The caller holds the table's lock. A run that was killed leaves them to the next one; a commit
-    of the table removes them. Memory does not grow with their number.
+    A run that was killed leaves them to the next one; a commit of the table removes them. Memory
+    does not grow with their number.
 
     Args:
-        store: Where the tables are.
-        table: Asset key of `item_embeddings`.
+        draft: Of `item_embeddings`; it need not have begun.
         texts: The items; a vector gets the hash of its item's text.
         files: Where the vectors are.
         wanted: Which rows of them.
@@ -304,11 +310,11 @@ def adopt(
         StoreError: The disk is full.
     """
     key = _key(texts.provenance.version, files, wanted)
-    staging = store.stage(table, key, locked=True)
-    adopted = _finished(staging, key)
+    folder = draft.folder_beside(key)
+    adopted = _finished(folder, key)
     if adopted is None:
         log(f"Adopting the vectors of {wanted.count:,} items from {files.setting}.")
-        adopted = _stage(staging, key, texts, files, wanted)
+        adopted = _write(folder, draft.table, key, texts, files, wanted)
     if adopted.normalised:
         log(
             f"{files.setting}: {adopted.normalised:,} of {adopted.rows:,} adopted vectors were not "
@@ -332,24 +338,28 @@ def _key(texts_version: str, files: VectorFiles, wanted: WantedRows) -> str:
     return f"adopted-{content.hexdigest()[:16]}"
 
 
-def _finished(staging: Staging, key: str) -> Adopted | None:
+def _finished(folder: UPath, key: str) -> Adopted | None:
     """What an earlier run adopted; None where it did not end."""
-    note = staging.folder / ADOPTED
+    note = folder / ADOPTED
     if not note.exists():
         return None
     fields = json.loads(note.read_text())
     parts = tuple(Part(**part) for part in fields["parts"])
-    return Adopted(key, staging.folder, parts, fields["normalised"])
+    return Adopted(key, folder, parts, fields["normalised"])
 
 
-def _stage(
-    staging: Staging, key: str, texts: Version, files: VectorFiles, wanted: WantedRows
+def _write(
+    folder: UPath,
+    table: str,
+    key: str,
+    texts: Version,
+    files: VectorFiles,
+    wanted: WantedRows,
 ) -> Adopted:
-    folder = staging.folder
     for left in list(folder.iterdir()):
         if left.is_dir():
             remove_folder(left)
-        elif left.name != STAGING:
+        elif left.name != STATE:
             left.unlink()
     # On a local store there is room on its disk; a temporary folder may be in memory.
     near = folder.path if is_local(folder) else None
@@ -357,7 +367,7 @@ def _stage(
         rows: Iterable[pa.RecordBatch] = files.vectors(texts.pid_type, wanted)
         if not wanted.sorted:
             rows = sort_batches(rows, "pid", Path(scratch) / "vectors", VECTOR_RUN_BYTES)
-        columns = Provenance(staging.table).attach(schema.item_embeddings(texts.pid_type))
+        columns = Provenance(table).attach(schema.item_embeddings(texts.pid_type))
         reader = pa.RecordBatchReader.from_batches(columns, _complete(rows, texts, columns))
         parts = write_parts(folder, reader, ROWS_PER_PART, "none")
     note = {

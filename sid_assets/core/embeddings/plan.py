@@ -14,7 +14,7 @@ from sid_assets.core.errors import InputError
 from sid_assets.core.refresh import Changes
 from sid_assets.core.schema import EMBEDDING_DIM
 from sid_assets.core.store.places import folder_bytes, free_bytes
-from sid_assets.core.store.versions import Store
+from sid_assets.core.store.store import Store
 
 CALIBRATION_SECONDS = 2.0
 

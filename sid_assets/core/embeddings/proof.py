@@ -17,7 +17,7 @@ from sid_assets.core.embedders import Embedded, Embedder
 from sid_assets.core.embedders.canary import SAME_COSINE, check_canary, probe
 from sid_assets.core.errors import InputError
 from sid_assets.core.schema import Pid
-from sid_assets.core.store.chunks import DamageError, SortedParts
+from sid_assets.core.store.pid_ranges import DamageError, SortedParts
 
 COMPARED_ITEMS = 8
 

@@ -6,7 +6,7 @@ chunks of about equal work, and a worker makes the rows of one chunk after anoth
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from sid_assets.core import schema
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embeddings.adopt import VectorFiles, adopt
+from sid_assets.core.embeddings.making import EmbeddingsMaking
 from sid_assets.core.embeddings.plan import Plan, measure_speed, plan_of
 from sid_assets.core.embeddings.proof import ProvenEmbedder, check_adopted
 from sid_assets.core.embeddings.survey import Survey, survey_items
@@ -26,10 +27,13 @@ from sid_assets.core.refresh import (
     require_same_generation,
     require_small_change,
 )
-from sid_assets.core.store.chunks import Chunk, SortedParts, run_chunks
+from sid_assets.core.store.chunks import Chunk, run_chunks
+from sid_assets.core.store.draft import Draft, UnfinishedRun
 from sid_assets.core.store.parts import Part
+from sid_assets.core.store.pid_ranges import SortedParts
 from sid_assets.core.store.provenance import Provenance, derive
-from sid_assets.core.store.versions import StagedTable, Staging, Store, Version
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
 
 CHUNK_SECONDS = 120.0
 """How long embedding a chunk should take. A crash loses about this much work."""
@@ -110,7 +114,7 @@ def embed_items(
     log: Callable[[str], None],
     on_progress: Callable[[EmbeddingProgress], None],
     files: VectorFiles | None = None,
-) -> tuple[StagedTable, Changes, EmbeddingProgress]:
+) -> tuple[Draft, Changes, EmbeddingProgress]:
     """Make the version of `item_embeddings` for these texts. The caller commits it.
 
     Args:
@@ -130,29 +134,25 @@ def embed_items(
     """
     if not texts.rows:
         raise InputError(f"{texts.folder}: has no items; there is nothing to embed.")
-    # Locked before the survey, so that nobody changes what it reads.
-    lock = store.lock(table)
-    try:
-        plan, run = _prepare(store, table, texts, embedder, policy, _once(log), files)
+    # Opened before the survey, so that nobody changes what it reads.
+    with store.draft(table) as draft:
+        plan, run = _prepare(store, draft, texts, embedder, policy, _once(log), files)
         parts, progress = run.embed(on_progress)
-    except BaseException:
-        if lock:
-            lock.release()
-        raise
-    staging = replace(run.staging, lock=lock)
-    return StagedTable(staging, parts, run.provenance), plan.changes, progress
+        draft.finish(parts, run.provenance)
+    return draft, plan.changes, progress
 
 
 def _prepare(
     store: Store,
-    table: str,
+    draft: Draft,
     texts: Version,
     embedder: Embedder,
     policy: RefreshPolicy,
     log: Callable[[str], None],
     files: VectorFiles | None,
 ) -> tuple[Plan, "_Run"]:
-    """Plan the run, check that it is allowed, and open its draft."""
+    """Plan the run, check that it is allowed, and begin its draft."""
+    table = draft.table
     rows = texts.stream(["pid", "text", "text_hash"], SURVEYED_ROWS)
     survey = survey_items(store, table, rows, embedder.space, files, log)
     plan = plan_of(store, table, survey, embedder)
@@ -163,17 +163,17 @@ def _prepare(
     before = None if survey.afresh else store.current(table)
     adopted_key = ""
     if survey.files and survey.wanted and survey.adopted:
-        adopted = adopt(store, table, texts, survey.files, survey.wanted, log)
+        adopted = adopt(draft, texts, survey.files, survey.wanted, log)
         survey, adopted_key = survey.with_adopted(adopted), adopted.key
     proven = ProvenEmbedder(embedder, _canary(before, survey.unfinished))
     if survey.texts:
         proven.prove()
         if vouched := _vouched(before, survey):
             check_adopted(vouched, SortedParts.of(texts), embedder, log)
-    staging = _stage(store, table, texts, survey, proven, adopted_key)
-    details = {"canary": staging.state["canary"], "adopted": survey.adopted}
-    provenance = derive(table, texts.provenance, space=embedder.space, details=details)
-    return plan, _Run(staging, texts, survey, proven, provenance, log)
+    _begin(draft, texts, survey, proven, adopted_key)
+    making = EmbeddingsMaking(draft.state["canary"], survey.adopted)
+    provenance = derive(table, texts.provenance, space=embedder.space, details=making.details())
+    return plan, _Run(draft, texts, survey, proven, provenance, log)
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ class _Run:
     """A run that has passed all checks.
 
     Attributes:
-        staging: Where its parts go. The caller holds the lock.
+        draft: Where its parts go.
         texts: What to embed.
         survey: Where the vector of each item comes from.
         embedder: Embeds what no source has.
@@ -189,7 +189,7 @@ class _Run:
         log: Receives warnings.
     """
 
-    staging: Staging
+    draft: Draft
     texts: Version
     survey: Survey
     embedder: ProvenEmbedder
@@ -201,7 +201,7 @@ class _Run:
     ) -> tuple[tuple[Part, ...], EmbeddingProgress]:
         """Make all chunks that are not finished yet."""
         progress = EmbeddingProgress(total_rows=self.texts.rows)
-        state = self.staging.state["chunks"]
+        state = self.draft.state["chunks"]
         chunks = [Chunk(number, *chunk) for number, chunk in enumerate(state)]
 
         def on_done(chunk: Chunk, summary: ChunkSummary, resumed: bool) -> None:
@@ -211,7 +211,7 @@ class _Run:
             on_progress(progress)
 
         parts = run_chunks(
-            self.staging,
+            self.draft,
             chunks,
             self.provenance.attach(schema.item_embeddings(self.texts.pid_type)),
             self._worker(chunks),
@@ -227,7 +227,7 @@ class _Run:
         no longer a source.
         """
         sources = tuple(
-            source.emptied() if source.folder == self.staging.folder else source
+            source.emptied() if source.folder == self.draft.folder else source
             for source in self.survey.sources
         )
         ends = np.cumsum([chunk.rows for chunk in chunks])
@@ -247,22 +247,20 @@ def _once(log: Callable[[str], None]) -> Callable[[str], None]:
     return tell
 
 
-def _stage(
-    store: Store,
-    table: str,
+def _begin(
+    draft: Draft,
     texts: Version,
     survey: Survey,
     embedder: ProvenEmbedder,
     adopted_key: str,
-) -> Staging:
-    """The draft for these texts and this embedding space: an unfinished one, or a new one.
+) -> None:
+    """Begin the draft for these texts and this embedding space: a new one, or an unfinished one.
 
     It stores how the chunks are cut, so that the next run finds its parts again even if the
     sources have changed. What unfinished runs left does not affect the cut.
     """
     space = embedder.embedder.space
-    return store.stage(
-        table,
+    draft.begin(
         key=f"{texts.provenance.version}-{space.digest}{adopted_key and f'-{adopted_key}'}",
         make_state=lambda: {
             "texts": texts.provenance.version,
@@ -276,17 +274,16 @@ def _stage(
             ],
             "canary": embedder.canary,
         },
-        locked=True,
     )
 
 
-def _canary(before: Version | None, unfinished: Iterable[Staging]) -> dict[str, Any] | None:
+def _canary(before: Version | None, unfinished: Iterable[UnfinishedRun]) -> dict[str, Any] | None:
     """The result of `probe` from the time when the existing vectors were made.
 
     A version whose vectors were all adopted has none, and neither does a run that did not get as
     far as embedding.
     """
-    known = [before.provenance.details.get("canary")] if before else []
+    known = [EmbeddingsMaking.of(before.provenance).canary] if before else []
     known += [run.state["canary"] for run in unfinished]
     return next((canary for canary in known if canary), None)
 
@@ -295,7 +292,7 @@ def _vouched(before: Version | None, survey: Survey) -> SortedParts | None:
     """Adopted vectors that were never compared with the embedder's."""
     if adopted := next((s for s in survey.sources if s.kind == "adopted" and s.parts.rows), None):
         return adopted.parts
-    if before and not before.provenance.details.get("canary"):
+    if before and not EmbeddingsMaking.of(before.provenance).canary:
         return SortedParts.of(before)  # all vectors were adopted, and none embedded since
     return None
 

@@ -16,8 +16,10 @@ from sid_assets.core import schema
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.embeddings.adopt import Adopted
 from sid_assets.core.schema import Pid
-from sid_assets.core.store.chunks import OnDamage, SortedParts, finished_parts
-from sid_assets.core.store.versions import Staging, Version
+from sid_assets.core.store.chunks import finished_parts
+from sid_assets.core.store.draft import UnfinishedRun
+from sid_assets.core.store.pid_ranges import OnDamage, SortedParts
+from sid_assets.core.store.versions import Version
 
 EMBED = -1
 """The origin of an item that no source has a vector for: the item is embedded."""
@@ -49,9 +51,9 @@ class Source:
         return cls("adopted", adopted.folder, adopted.sorted_parts)
 
     @classmethod
-    def unfinished(cls, run: Staging) -> "Source":
+    def unfinished(cls, run: UnfinishedRun) -> "Source":
         """The draft of an unfinished run."""
-        return cls("unfinished", run.folder, SortedParts(run.folder, finished_parts(run)))
+        return cls("unfinished", run.folder, SortedParts(run.folder, finished_parts(run.folder)))
 
     def emptied(self) -> "Source":
         """The same source without rows. Items that refer to it are decided again."""

@@ -18,9 +18,11 @@ from sid_assets.core.embeddings.adopt import ROW, Adopted, VectorFiles, WantedRo
 from sid_assets.core.embeddings.sources import EMBED, Source, beside, first_of_same_text
 from sid_assets.core.refresh import Changes, why_afresh
 from sid_assets.core.schema import Pid, PidType
-from sid_assets.core.store.chunks import DamageError, SortedParts
+from sid_assets.core.store.draft import UnfinishedRun
+from sid_assets.core.store.pid_ranges import DamageError, SortedParts
 from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
-from sid_assets.core.store.versions import Staging, Store, Version
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
 
 SAMPLE_TEXTS = 512
 """Texts for counting tokens and measuring speed."""
@@ -60,7 +62,7 @@ class Survey:
     texts_version: str
     files: VectorFiles | None
     wanted: WantedRows | None = field(repr=False)
-    unfinished: tuple[Staging, ...] = field(repr=False)
+    unfinished: tuple[UnfinishedRun, ...] = field(repr=False)
 
     def with_adopted(self, adopted: Adopted) -> "Survey":
         """The same survey, now that the adopted vectors can be read."""
@@ -150,7 +152,7 @@ def decide(
 
 def unfinished_runs(
     store: Store, table: str, space: EmbeddingSpace, pid_type: PidType
-) -> tuple[Staging, ...]:
+) -> tuple[UnfinishedRun, ...]:
     """The unfinished runs whose vectors this run can reuse, latest first."""
     wanted = {"space": space.digest, "pid_type": pid_type}
     return tuple(run for run in store.unfinished(table) if wanted.items() <= run.state.items())
@@ -241,7 +243,9 @@ class _Surveyor:
                 lost |= within.to_numpy(zero_copy_only=False)
         return lost
 
-    def survey(self, afresh: str, texts_version: str, unfinished: tuple[Staging, ...]) -> Survey:
+    def survey(
+        self, afresh: str, texts_version: str, unfinished: tuple[UnfinishedRun, ...]
+    ) -> Survey:
         """The decisions, after all rows were added."""
         origins = np.concatenate([np.empty(0, np.int16), *self._origins])
         items = np.bincount(origins + 1, minlength=len(self._sources) + 1)[1:]

@@ -14,8 +14,9 @@ from sid_assets.core.embeddings.sources import EMBED, Source, beside
 from sid_assets.core.embeddings.survey import decide, embedded_again
 from sid_assets.core.errors import StoreError
 from sid_assets.core.schema import EMBEDDING_DIM, HASH, HASH_BYTES
-from sid_assets.core.store.chunks import Chunk, DamageError, OnDamage, SortedParts
+from sid_assets.core.store.chunks import Chunk
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP
+from sid_assets.core.store.pid_ranges import DamageError, OnDamage, SortedParts
 
 
 @dataclass

@@ -13,9 +13,8 @@ from typing import Any
 
 from sid_assets.core.embedders import Embedded
 from sid_assets.core.embeddings import run as embedding
-from sid_assets.core.store.versions import Store
-from sid_assets.core.store.write import commit_staged
-from sid_assets_tests.core.table_fixtures import FakeEmbedder, stage_embeddings
+from sid_assets.core.store.store import Store
+from sid_assets_tests.core.table_fixtures import FakeEmbedder, draft_embeddings
 
 ROWS = 20
 """Rows of a chunk."""
@@ -83,9 +82,9 @@ def _run(folder: Path, log: Path, moment: Moment) -> None:
         threading.Timer(moment.seconds, os.kill, (os.getpid(), signal.SIGKILL)).start()
     store = Store(folder)
     embedder = SlowEmbedder(log=log)
-    staged, *_ = stage_embeddings(store, store.require("item_texts"), embedder)
+    draft, *_ = draft_embeddings(store, store.require("item_texts"), embedder)
     before_commit = events
-    commit_staged(store, staged)
+    store.commit(draft)
     log.with_suffix(".events").write_text(f"{before_commit} {events}")
     if moment.seconds:
         signal.pause()  # a fast machine finishes first: being killed then is a valid case too

@@ -22,8 +22,7 @@ from sid_assets.core.embeddings.run import embed_items
 from sid_assets.core.errors import InputError
 from sid_assets.core.schema import EMBEDDING_DIM
 from sid_assets.core.store import parts
-from sid_assets.core.store.versions import Store
-from sid_assets.core.store.write import commit_staged
+from sid_assets.core.store.store import Store
 from sid_assets_tests.core.table_fixtures import (
     ALLOW_ALL,
     Embedding,
@@ -80,7 +79,7 @@ def adopt(
 ) -> Embedding:
     """Commit these texts and their vectors."""
     warnings: list[str] = []
-    staged, changes, progress = embed_items(
+    draft, changes, progress = embed_items(
         store,
         "item_embeddings",
         commit_texts(store, texts),
@@ -90,7 +89,7 @@ def adopt(
         lambda progress: None,
         files=files,
     )
-    return Embedding(commit_staged(store, staged), changes, progress, warnings)
+    return Embedding(store.commit(draft), changes, progress, warnings)
 
 
 def of_others(pids: Any) -> dict:

@@ -16,7 +16,7 @@ from sid_assets.core.embeddings.survey import SpreadSample
 from sid_assets.core.errors import InputError
 from sid_assets.core.refresh import Changes, RefreshPolicy
 from sid_assets.core.store.provenance import EmbeddingSpace
-from sid_assets.core.store.versions import Store
+from sid_assets.core.store.store import Store
 from sid_assets_tests.core.table_fixtures import (
     FakeEmbedder,
     commit_texts,
@@ -77,10 +77,10 @@ def test_what_an_unfinished_run_left_is_counted(store):
     texts = item_texts(range(10))
     embed(store, texts, FakeEmbedder())
     left = commit_texts(store, texts | {20: "left", 21: "left too"})
-    staged, *_ = embed_items(
+    draft, *_ = embed_items(
         store, "item_embeddings", left, FakeEmbedder(), RefreshPolicy(), print, print
     )
-    staged.staging.close()
+    draft.close()
     plan = plan_for(store, texts | {20: "left", 21: "changed since", 22: "new"}, FakeEmbedder())
     assert plan.changes == Changes(new=3, changed=0, unchanged=10, removed=0)
     assert (plan.staged, plan.texts) == (1, 2)
@@ -104,10 +104,10 @@ def test_the_unfinished_draft_for_the_same_texts_needs_no_more_disk_space(store)
     texts = commit_texts(store, item_texts(range(10)))
     columns = ["pid", "text", "text_hash"]
     first = make_plan(store, "item_embeddings", texts.stream(columns), FakeEmbedder())
-    staged, *_ = embed_items(
+    draft, *_ = embed_items(
         store, "item_embeddings", texts, FakeEmbedder(), RefreshPolicy(), print, print
     )
-    staged.staging.close()
+    draft.close()
     again = make_plan(store, "item_embeddings", texts.stream(columns), FakeEmbedder())
     assert first.disk_needed > 10 * 16_384
     assert again.disk_needed < 16_384

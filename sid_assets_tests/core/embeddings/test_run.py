@@ -32,19 +32,20 @@ from sid_assets.core.embeddings.survey import Survey, survey_items
 from sid_assets.core.embeddings.worker import ChunkEmbedder, ChunkSummary
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.refresh import RefreshPolicy
-from sid_assets.core.store.chunks import Chunk, SortedParts
-from sid_assets.core.store.versions import Store, Version
-from sid_assets.core.store.write import commit_staged
+from sid_assets.core.store.chunks import Chunk
+from sid_assets.core.store.pid_ranges import SortedParts
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
 from sid_assets_tests.core.disk_fixtures import mounted  # noqa: F401 - a fixture
 from sid_assets_tests.core.embeddings import embedding_run
 from sid_assets_tests.core.embeddings.embedding_run import Moment
 from sid_assets_tests.core.table_fixtures import (
     FakeEmbedder,
     commit_texts,
+    draft_embeddings,
     embed,
     expected_vectors,
     item_texts,
-    stage_embeddings,
     vectors_by_pid,
 )
 
@@ -149,7 +150,7 @@ def test_string_pids_and_texts_of_any_script(store):
 def test_the_demos_real_embedder(store):
     texts = item_texts(range(20))
     warnings: list[str] = []
-    staged, *_ = embedding.embed_items(
+    draft, *_ = embedding.embed_items(
         store,
         "item_embeddings",
         commit_texts(store, texts),
@@ -158,7 +159,7 @@ def test_the_demos_real_embedder(store):
         warnings.append,
         lambda progress: None,
     )
-    version = commit_staged(store, staged)
+    version = store.commit(draft)
     expected = HashingEmbedder().embed(list(texts.values())).vectors
     assert list(vectors_by_pid(version).values()) == [row.tobytes() for row in expected]
     assert warnings == []
@@ -189,12 +190,12 @@ def test_however_the_catalog_changes_the_vectors_match_its_texts(monkeypatch, ru
     made: set[tuple[int, str]] = set()  # their vectors are in the previous version or a draft
     for texts, commits in runs:
         embedder = FakeEmbedder()
-        staged, _, progress, _ = stage_embeddings(store, commit_texts(store, texts), embedder)
-        assert vectors_by_pid(staged.as_version()) == expected_vectors(texts, embedder)
+        draft, _, progress, _ = draft_embeddings(store, commit_texts(store, texts), embedder)
+        assert vectors_by_pid(draft.as_version()) == expected_vectors(texts, embedder)
         assert progress.embedded == len(texts.items() - made)
         made |= texts.items()
         if commits:
-            commit_staged(store, staged)
+            store.commit(draft)
             made = set(texts.items())
 
 
@@ -207,13 +208,13 @@ def test_a_large_change_stops_with_the_plan_and_changes_nothing(store):
     later = commit_texts(store, item_texts(range(4)) | {20: "new"})
     embedder = FakeEmbedder()
     with pytest.raises(InputError, match=r"remove 60% of the items; 30% is the limit") as stopped:
-        stage_embeddings(store, later, embedder, DENY)
+        draft_embeddings(store, later, embedder, DENY)
     assert "1 new, 0 changed, 6 removed, 4 unchanged" in str(stopped.value)
     assert "To embed: 1 texts, 1 tokens." in str(stopped.value)
     assert "allow_large_change" in str(stopped.value)
     assert embedder.calls == []
     assert store.require("item_embeddings") == first.version
-    stage_embeddings(store, later, embedder, RefreshPolicy(allow_large_change=True))
+    draft_embeddings(store, later, embedder, RefreshPolicy(allow_large_change=True))
 
 
 def test_another_space_starts_afresh_only_on_request(store):
@@ -222,7 +223,7 @@ def test_another_space_starts_afresh_only_on_request(store):
     other = FakeEmbedder(model="other")
     later = commit_texts(store, texts)
     with pytest.raises(InputError, match=r"afresh: .*model: 'fake' -> 'other'.*new_generation"):
-        stage_embeddings(store, later, other, DENY)
+        draft_embeddings(store, later, other, DENY)
     assert other.calls == []
     run = embed(store, texts, other, RefreshPolicy(new_generation=True))
     assert vectors_by_pid(run.version) == expected_vectors(texts, other)
@@ -236,7 +237,7 @@ def test_ids_that_became_strings_start_afresh_only_on_request(store):
     embed(store, item_texts(range(5)), FakeEmbedder())
     texts = {str(pid): text for pid, text in item_texts(range(5)).items()}
     with pytest.raises(InputError, match="are of type int, these are string"):
-        stage_embeddings(store, commit_texts(store, texts), FakeEmbedder(), DENY)
+        draft_embeddings(store, commit_texts(store, texts), FakeEmbedder(), DENY)
     run = embed(store, texts, FakeEmbedder(), RefreshPolicy(new_generation=True))
     assert vectors_by_pid(run.version) == expected_vectors(texts, FakeEmbedder())
 
@@ -246,7 +247,7 @@ def test_a_model_that_changed_under_the_same_name_embeds_nothing(store):
     first = embed(store, texts, FakeEmbedder())
     changed = FakeEmbedder(actual="something else")
     with pytest.raises(InputError, match="no longer gives the same vectors"):
-        stage_embeddings(store, commit_texts(store, texts | {50: "new"}), changed)
+        draft_embeddings(store, commit_texts(store, texts | {50: "new"}), changed)
     assert set(changed.embedded) == set(PROBES)
     assert store.require("item_embeddings") == first.version
 
@@ -255,10 +256,10 @@ def test_a_model_that_changed_under_the_same_name_embeds_nothing(store):
 def test_a_model_that_changed_after_an_unfinished_first_run_embeds_nothing(store):
     texts = commit_texts(store, item_texts(range(20)))
     with pytest.raises(ZeroDivisionError):
-        stage_embeddings(store, texts, FailingEmbedder(fails_at="Title: film 10"))
+        draft_embeddings(store, texts, FailingEmbedder(fails_at="Title: film 10"))
     changed = FakeEmbedder(actual="something else")
     with pytest.raises(InputError, match="no longer gives the same vectors"):
-        stage_embeddings(store, texts, changed)
+        draft_embeddings(store, texts, changed)
     assert set(changed.embedded) == set(PROBES)
 
 
@@ -269,13 +270,13 @@ def test_a_model_that_changed_after_all_vectors_were_adopted_is_detected(store, 
     vectors = {"pid": list(old), "embedding": [FakeEmbedder().vector(t) for t in old.values()]}
     pq.write_table(pa.table(vectors), tmp_path / "vectors.parquet")
     files = VectorFiles(str(tmp_path / "vectors.parquet"))
-    staged, *_ = stage_embeddings(store, commit_texts(store, old), FakeEmbedder(), files=files)
-    commit_staged(store, staged)
+    draft, *_ = draft_embeddings(store, commit_texts(store, old), FakeEmbedder(), files=files)
+    store.commit(draft)
     texts = commit_texts(store, new)
     with pytest.raises(ZeroDivisionError):
-        stage_embeddings(store, texts, FailingEmbedder(fails_at="Title: film 30"))
+        draft_embeddings(store, texts, FailingEmbedder(fails_at="Title: film 30"))
     with pytest.raises(InputError, match="no longer gives the same vectors"):
-        stage_embeddings(store, texts, FakeEmbedder(actual="something else"))
+        draft_embeddings(store, texts, FakeEmbedder(actual="something else"))
 
 
 def test_vectors_that_are_not_unit_vectors_are_rejected(store):
@@ -285,20 +286,20 @@ def test_vectors_that_are_not_unit_vectors_are_rejected(store):
 
     texts = commit_texts(store, {1: "good", 2: "bad"})
     with pytest.raises(InputError, match=r"fake: .*not finite.*\(1 row\)\. First ids: 2\."):
-        stage_embeddings(store, texts, Bad())
+        draft_embeddings(store, texts, Bad())
     assert store.current("item_embeddings") is None
 
 
 def test_no_items_are_an_error(store):
     with pytest.raises(InputError, match="has no items"):
-        stage_embeddings(store, commit_texts(store, {}), FakeEmbedder())
+        draft_embeddings(store, commit_texts(store, {}), FakeEmbedder())
 
 
 def test_damaged_texts_are_an_error(local):
     texts = commit_texts(local, item_texts(range(2000)))
     flip_a_bit(Path(texts.paths[0].path))
     with pytest.raises(StoreError, match=r"item_texts\.parquet: is not a whole parquet file"):
-        stage_embeddings(local, texts, FakeEmbedder())
+        draft_embeddings(local, texts, FakeEmbedder())
 
 
 # --- crashes
@@ -323,13 +324,13 @@ def test_finished_chunks_are_not_embedded_again(store):
     texts = commit_texts(store, items)
     failing = FailingEmbedder(fails_at="Title: film 30")
     with pytest.raises(ZeroDivisionError):
-        stage_embeddings(store, texts, failing)
+        draft_embeddings(store, texts, failing)
     again = FakeEmbedder()
-    staged, _, progress, _ = stage_embeddings(store, texts, again)
+    draft, _, progress, _ = draft_embeddings(store, texts, again)
     assert progress.resumed == 28  # four chunks of seven
     assert progress.embedded == 12
     assert min(work_of(again, items)) == "Title: film 28"
-    assert vectors_by_pid(staged.as_version()) == expected_vectors(items, again)
+    assert vectors_by_pid(draft.as_version()) == expected_vectors(items, again)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -340,13 +341,13 @@ def test_finished_chunks_are_kept_even_if_a_source_is_lost(local):
     items = item_texts(range(60))
     texts = commit_texts(local, items)
     with pytest.raises(ZeroDivisionError):
-        stage_embeddings(local, texts, FailingEmbedder(fails_at="Title: film 50"))
+        draft_embeddings(local, texts, FailingEmbedder(fails_at="Title: film 50"))
     Path(first.version.paths[0].path).unlink()
     again = FakeEmbedder()
-    staged, _, progress, _ = stage_embeddings(local, texts, again)
+    draft, _, progress, _ = draft_embeddings(local, texts, again)
     assert progress.resumed == 49
     assert set(work_of(again, items)) == set(item_texts(range(49, 60)).values())
-    assert vectors_by_pid(staged.as_version()) == expected_vectors(items, again)
+    assert vectors_by_pid(draft.as_version()) == expected_vectors(items, again)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -357,8 +358,8 @@ def test_truncated_texts_are_counted_over_all_runs_of_the_same_work(store):
 
     texts = commit_texts(store, item_texts(range(40)))
     with pytest.raises(ZeroDivisionError):
-        stage_embeddings(store, texts, Truncating(fails_at="Title: film 30"))
-    _, _, progress, _ = stage_embeddings(store, texts, Truncating(fails_at=""))
+        draft_embeddings(store, texts, Truncating(fails_at="Title: film 30"))
+    _, _, progress, _ = draft_embeddings(store, texts, Truncating(fails_at=""))
     assert progress.resumed == 28
     assert progress.truncated == 4  # 0, 10, 20 and 30
 
@@ -367,7 +368,7 @@ def test_the_embedder_gets_all_texts_of_a_chunk_at_once(store):
     """It sorts them by length and embeds duplicates once."""
     texts = commit_texts(store, {pid: f"Text {pid % 7}" for pid in range(3000)})
     embedder = FakeEmbedder()
-    stage_embeddings(store, texts, embedder)
+    draft_embeddings(store, texts, embedder)
     assert max(map(len, embedder.calls)) == 3000
 
 
@@ -375,7 +376,7 @@ def test_the_embedder_gets_all_texts_of_a_chunk_at_once(store):
 def test_rows_of_an_unfinished_draft_are_reused_after_the_catalog_changed(store):
     items = item_texts(range(0, 80, 2))
     with pytest.raises(ZeroDivisionError):
-        stage_embeddings(store, commit_texts(store, items), FailingEmbedder("Title: film 60"))
+        draft_embeddings(store, commit_texts(store, items), FailingEmbedder("Title: film 60"))
     later = {pid: text for pid, text in items.items() if pid % 10} | {7: "new", 22: "changed"}
     again = FakeEmbedder()
     run = embed(store, later, again)
@@ -391,10 +392,10 @@ def test_rows_of_an_unfinished_draft_are_reused_after_the_catalog_changed(store)
 def test_rows_of_an_unfinished_draft_in_another_space_are_not_reused(store):
     texts = commit_texts(store, item_texts(range(40)))
     with pytest.raises(ZeroDivisionError):
-        stage_embeddings(store, texts, FailingEmbedder("Title: film 30"))
+        draft_embeddings(store, texts, FailingEmbedder("Title: film 30"))
     other = FakeEmbedder(model="other")
-    staged, *_ = stage_embeddings(store, texts, other)
-    assert vectors_by_pid(staged.as_version()) == expected_vectors(item_texts(range(40)), other)
+    draft, *_ = draft_embeddings(store, texts, other)
+    assert vectors_by_pid(draft.as_version()) == expected_vectors(item_texts(range(40)), other)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -403,15 +404,15 @@ def test_a_damaged_part_of_an_unfinished_draft_is_made_again(local, place):
     texts = item_texts(range(40))
     version = commit_texts(local, texts)
     with pytest.raises(ZeroDivisionError):
-        stage_embeddings(local, version, FailingEmbedder("Title: film 30"))
+        draft_embeddings(local, version, FailingEmbedder("Title: film 30"))
     (run,) = local.unfinished("item_embeddings")
     flip_a_bit(Path(run.folder.path, "part-00001-of-00006.parquet"), place)
     for changed in (texts, texts | {0: "so that the parts are read and not resumed"}):
-        staged, _, progress, _ = stage_embeddings(
+        draft, _, progress, _ = draft_embeddings(
             local, commit_texts(local, changed), FakeEmbedder()
         )
-        staged.staging.close()
-        assert vectors_by_pid(staged.as_version()) == expected_vectors(changed, FakeEmbedder())
+        draft.close()
+        assert vectors_by_pid(draft.as_version()) == expected_vectors(changed, FakeEmbedder())
         if changed is texts:
             assert progress.embedded == 40 - 21
 
@@ -442,7 +443,7 @@ def test_a_new_generation_over_a_truncated_export_stops(local):
     other, allowed = FakeEmbedder(model="other"), RefreshPolicy(new_generation=True)
     few = commit_texts(local, item_texts(range(3)))
     with pytest.raises(InputError, match="would change or remove 97% of the items"):
-        stage_embeddings(local, few, other, allowed)
+        draft_embeddings(local, few, other, allowed)
     assert other.calls == []
     run = embed(local, item_texts(range(90)), other, allowed)
     assert vectors_by_pid(run.version) == expected_vectors(item_texts(range(90)), other)
@@ -455,7 +456,7 @@ def test_a_damaged_version_still_knows_its_model(local):
     first = embed(local, texts, FakeEmbedder())
     Path(first.version.paths[0].path).unlink()
     with pytest.raises(InputError, match="no longer gives the same vectors"):
-        stage_embeddings(local, commit_texts(local, texts), FakeEmbedder(actual="other"))
+        draft_embeddings(local, commit_texts(local, texts), FakeEmbedder(actual="other"))
 
 
 def test_a_full_disk(mounted):  # noqa: F811
@@ -469,7 +470,7 @@ def test_a_full_disk(mounted):  # noqa: F811
     later = texts | {1000 + pid: f"new {pid}" for pid in range(100)}
     version = commit_texts(store, later)
     with pytest.raises(StoreError, match=r"No space left on device .*GB free.*make room"):
-        stage_embeddings(store, version, FakeEmbedder())
+        draft_embeddings(store, version, FakeEmbedder())
     assert vectors_by_pid(store.require("item_embeddings")) == before
     filler.unlink()
     run = embed(store, later, FakeEmbedder())
@@ -503,11 +504,11 @@ def test_a_disk_that_cannot_be_written(mounted):  # noqa: F811
     later = commit_texts(store, texts | {50: "new"})
     mount("remount,ro,size=20m")
     with pytest.raises(StoreError, match="Read-only file system"):
-        stage_embeddings(store, later, FakeEmbedder())
+        draft_embeddings(store, later, FakeEmbedder())
     assert vectors_by_pid(store.require("item_embeddings")) == vectors_by_pid(first.version)
     mount("remount,rw,size=20m")
-    staged, *_ = stage_embeddings(store, later, FakeEmbedder())
-    assert commit_staged(store, staged).rows == 11
+    draft, *_ = draft_embeddings(store, later, FakeEmbedder())
+    assert store.commit(draft).rows == 11
 
 
 # --- runs that are killed
@@ -594,8 +595,8 @@ def test_a_run_killed_at_any_moment_loses_nothing(prepared, tmp_path, number, wh
     again = FakeEmbedder()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(embedding, "CHUNK_ROWS", embedding_run.ROWS)
-        staged, *_ = stage_embeddings(store, store.require("item_texts"), again)
-        version = commit_staged(store, staged)
+        draft, *_ = draft_embeddings(store, store.require("item_texts"), again)
+        version = store.commit(draft)
     twice = set(done) & set(embedded_pids(again.embedded))
     assert len({pid // embedding_run.ROWS for pid in twice}) <= 1  # only the chunk in progress
     if when == "in the commit":
@@ -608,11 +609,11 @@ def test_a_second_run_fails_while_one_is_running(prepared, tmp_path):
     folder = tmp_path / "data"
     shutil.copytree(prepared.folder, folder, symlinks=True)
     store = Store(folder)
-    staged, *_ = stage_embeddings(store, store.require("item_texts"), FakeEmbedder())
+    draft, *_ = draft_embeddings(store, store.require("item_texts"), FakeEmbedder())
     with pytest.raises(StoreError, match=r"item_embeddings\.parquet: another run is writing it"):
-        stage_embeddings(Store(folder), store.require("item_texts"), FakeEmbedder())
+        draft_embeddings(Store(folder), store.require("item_texts"), FakeEmbedder())
     assert embedding_run.run(folder, tmp_path / "log", Moment()) == 1
-    assert commit_staged(store, staged).rows == len(NEW)
+    assert store.commit(draft).rows == len(NEW)
 
 
 # --- size
@@ -621,7 +622,8 @@ EMBED_AND_PRINT_PEAK = """
 import sys
 from pathlib import Path
 from sid_assets.core.embedders.hashed_words import HashingEmbedder
-from sid_assets.core.store.versions import Store, Version
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
 from sid_assets_tests.core.table_fixtures import embed, item_texts
 
 embed(Store(sys.argv[1]), item_texts(range(int(sys.argv[2]))), HashingEmbedder())
@@ -661,20 +663,20 @@ def test_nobody_changes_the_vectors_between_the_survey_and_the_work(local):
     class Intruded(FakeEmbedder):
         def count_tokens(self, texts_):
             with pytest.raises(StoreError, match="another run is writing it"):
-                stage_embeddings(Store(local.root), texts, FakeEmbedder(model="other"))
+                draft_embeddings(Store(local.root), texts, FakeEmbedder(model="other"))
             return super().count_tokens(texts_)
 
-    staged, *_ = stage_embeddings(local, texts, Intruded())
-    assert commit_staged(local, staged).rows == 12
+    draft, *_ = draft_embeddings(local, texts, Intruded())
+    assert local.commit(draft).rows == 12
 
 
 def test_a_run_that_stops_early_lets_others_write(local):
     embed(local, item_texts(range(10)), FakeEmbedder())
     texts = commit_texts(local, item_texts(range(3)))
     with pytest.raises(InputError, match="is the limit"):
-        stage_embeddings(local, texts, FakeEmbedder(), DENY)
-    staged, *_ = stage_embeddings(local, texts, FakeEmbedder())
-    assert commit_staged(local, staged).rows == 3
+        draft_embeddings(local, texts, FakeEmbedder(), DENY)
+    draft, *_ = draft_embeddings(local, texts, FakeEmbedder())
+    assert local.commit(draft).rows == 3
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -690,10 +692,10 @@ def test_loading_the_weights_does_not_affect_the_speed(store):
 
     first, again = Loading(), Loading()
     texts = commit_texts(store, item_texts(range(40)))
-    staged, _, progress, _ = stage_embeddings(store, texts, first)
+    draft, _, progress, _ = draft_embeddings(store, texts, first)
     assert progress.started >= first.loaded
-    staged.staging.close()
-    _, _, progress, _ = stage_embeddings(store, commit_texts(store, item_texts(range(41))), again)
+    draft.close()
+    _, _, progress, _ = draft_embeddings(store, commit_texts(store, item_texts(range(41))), again)
     assert progress.embedded == 1
     assert progress.started >= again.loaded
     assert progress.seconds <= time.monotonic() - again.loaded

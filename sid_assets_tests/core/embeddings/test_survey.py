@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from sid_assets.core.embeddings.adopt import VectorFiles
 from sid_assets.core.embeddings.sources import EMBED
 from sid_assets.core.embeddings.survey import Survey, decide, survey_items
-from sid_assets.core.store.versions import Store
+from sid_assets.core.store.store import Store
 from sid_assets_tests.core.table_fixtures import (
     FakeEmbedder,
     commit_texts,
+    draft_embeddings,
     embed,
     expected_vectors,
     item_texts,
-    stage_embeddings,
     text_table,
     vectors_by_pid,
 )
@@ -35,8 +35,8 @@ def survey(store: Store, texts: dict, files: VectorFiles | None = None) -> Surve
 
 def leave_unfinished(store: Store, texts: dict) -> None:
     """Run over these texts and stop before the commit."""
-    staged, *_ = stage_embeddings(store, commit_texts(store, texts), FakeEmbedder())
-    staged.staging.close()
+    draft, *_ = draft_embeddings(store, commit_texts(store, texts), FakeEmbedder())
+    draft.close()
 
 
 def kinds(found: Survey) -> list[str]:
