@@ -1,0 +1,111 @@
+"""A data folder that the version before wrote is read, refreshed, and its unfinished work done."""
+
+import tarfile
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from sid_assets.core.catalog.making import TextsMaking
+from sid_assets.core.embeddings.making import EmbeddingsMaking
+from sid_assets.core.quantise.tokenizer import TokenizerMaking, load_tokenizer
+from sid_assets.core.schema import table_named
+from sid_assets.core.sids.prefixes import SidPrefixes
+from sid_assets.settings import Settings
+from sid_assets_tests.graph import failed_checks, failure_message, materialize, settings_for, table
+
+ARCHIVE = Path(__file__).parent / "data" / "data_folders_of_0.1.tar.gz"
+CODEBOOK_SIZE = {"int": "4", "string": "2"}
+WARNINGS = {"sid_quality:collisions", "sid_quality:reconstruction", "sid_quality:utilisation"}
+"""Checks that may warn on a catalog of eight items."""
+
+
+def unpacked(tmp_path: Path, ids: str, **values: str) -> Settings:
+    """The settings of a data folder that was just unpacked, by the type of its ids."""
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path, filter="data")
+    folder = tmp_path / ids
+    inputs = {name: str(folder / f"{name}.parquet") for name in ("interactions", "captions")}
+    return settings_for(folder, **inputs, codebook_size=CODEBOOK_SIZE[ids], **values)
+
+
+def metadata(result, asset: str) -> dict:
+    found = result.asset_materializations_for_node(asset)[0].metadata
+    return {name: value.value for name, value in found.items()}
+
+
+@pytest.mark.parametrize("ids", ["int", "string"])
+def test_every_table_is_read(tmp_path, ids):
+    store = unpacked(tmp_path, ids).store()
+    tables = store.tables()
+    assert {"item_texts", "item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid"} < {*tables}
+    for name in tables:
+        version = store.require(name)
+        if table_named(name).suffix == ".parquet":
+            assert version.stream().read_all().num_rows == version.rows > 0
+            assert len(pd.read_parquet(store.path(name).path)) == version.rows
+    assert store.require("pid2sid").pid_type == ids
+    assert load_tokenizer(store.require("tokenizer_checkpoint")).shape[0] == 3
+    assert len(store.require("sid_prefixes").load_file(SidPrefixes.load)) > 0
+
+
+def test_the_tables_say_how_they_were_made(tmp_path):
+    settings = unpacked(tmp_path, "int")
+    store = settings.store()
+    texts = TextsMaking.of(store.require("item_texts").provenance)
+    assert (texts.template, texts.pids.stored) == (settings.text_template, "int")
+    assert texts.fingerprint
+    embeddings = EmbeddingsMaking.of(store.require("item_embeddings").provenance)
+    assert (embeddings.adopted, bool(embeddings.canary)) == (0, True)
+    provenance = store.require("tokenizer_checkpoint").provenance
+    tokenizer = TokenizerMaking.of(provenance)
+    assert (tokenizer.source.kind, tokenizer.shape, tokenizer.space_is) == (
+        "train",
+        (3, 4, 4096),
+        "known",
+    )
+    assert tokenizer.training_error is not None
+    assert tokenizer.details() == provenance.details
+
+
+@pytest.mark.parametrize("ids", ["int", "string"])
+def test_a_refresh_of_the_same_catalog_embeds_nothing_and_publishes_the_same_sids(tmp_path, ids):
+    settings = unpacked(tmp_path, ids)
+    names = ["pid2sid", "sid2pid", "video_rec_dataset", *(["pid_map"] if ids == "string" else [])]
+    before = {name: table(settings, name) for name in names}
+    result = materialize(settings)
+    assert result.success, failure_message(result)
+    assert failed_checks(result) <= WARNINGS
+    assert metadata(result, "item_embeddings")["items_embedded"] == 0
+    assert metadata(result, "codes")["items_quantised"] == 0
+    assert metadata(result, "tokenizer_checkpoint")["kept"]
+    for name, rows in before.items():
+        pd.testing.assert_frame_equal(table(settings, name), rows)
+
+
+@pytest.mark.parametrize(
+    ("tables", "resumed"),
+    [
+        (("item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid"), 4),
+        # Texts made anew, of a file that lies elsewhere, are of another version: the vectors of
+        # the unfinished run are taken one by one.
+        ((), 0),
+    ],
+    ids=["same-texts", "texts-made-anew"],
+)
+def test_what_an_unfinished_run_embedded_is_not_embedded_again(tmp_path, tables, resumed):
+    settings = unpacked(tmp_path, "int", catalog=str(tmp_path / "int" / "catalog_later.parquet"))
+    store = settings.store()
+    (left,) = store.unfinished("item_embeddings")
+    before = table(settings, "pid2sid").set_index("pid").sid
+    result = materialize(settings, *tables)
+    assert result.success, failure_message(result)
+    assert failed_checks(result) <= WARNINGS
+    counts = metadata(result, "item_embeddings")
+    said = {name: counts[f"items_{name}"] for name in ("resumed", "reused", "embedded")}
+    assert said == {"resumed": resumed, "reused": 8 - resumed, "embedded": 2}
+    assert (store.require("item_embeddings").folder == left.folder) is bool(resumed)
+    after = table(settings, "pid2sid").set_index("pid").sid
+    assert sorted(after.index) == list(range(1, 11))
+    for pid in (1, *range(3, 9)):  # the title of 2 is another one
+        assert after[pid].tolist() == before[pid].tolist()
