@@ -1,7 +1,6 @@
 """What the graph made in a folder, for notebooks: tables, SIDs of items, and items of SIDs."""
 
 import os
-import tempfile
 import warnings
 from collections.abc import Callable
 from functools import cached_property
@@ -14,6 +13,7 @@ import pyarrow.compute as pc
 
 from sid_assets.core.arrow.same_kind import Given, given
 from sid_assets.core.embedders.canary import check_canary, probe
+from sid_assets.core.embeddings.making import EmbeddingsMaking
 from sid_assets.core.errors import IDS_SHOWN, InputError, StoreError
 from sid_assets.core.inputs.ids import cast_pids, stored_as
 from sid_assets.core.schema import CODE_LAYERS, TABLES
@@ -22,9 +22,9 @@ from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.sids.items import ItemIndex
 from sid_assets.core.sids.prefixes import SidPrefixes, logits_processor
 from sid_assets.core.sids.spelling import codes_of_fragments
-from sid_assets.core.store.places import is_local
+from sid_assets.core.store.places import is_local, local_copy
 from sid_assets.core.store.provenance import Provenance, require_space
-from sid_assets.core.store.versions import Store
+from sid_assets.core.store.store import Store
 from sid_assets.data_table import DataTable, has_table, open_table
 
 if TYPE_CHECKING:
@@ -99,7 +99,11 @@ class DataFolder:
     @property
     def tables(self) -> list[str]:
         """The names of the tables that are there."""
-        return [name for name in TABLES if has_table(self._store, self._key(name))]
+        return [
+            name
+            for name, table in TABLES.items()
+            if table.has_rows and has_table(self._store, self._key(name))
+        ]
 
     def __getitem__(self, table: str) -> DataTable:
         """A table by its name, e.g. `data["pid2sid"]`; no row is read yet.
@@ -192,7 +196,7 @@ class DataFolder:
         Raises:
             StoreError: There is no sid_prefixes.
         """
-        return logits_processor(self._read_file("sid_prefixes", ".safetensors", SidPrefixes.load))
+        return logits_processor(self._load_file("sid_prefixes", SidPrefixes.load))
 
     def encode_texts(self, texts: Any, embedder: "Embedder | None" = None) -> Any:
         """The codes that new texts get, by the tokenizer of this folder. Nothing is written.
@@ -282,27 +286,23 @@ class DataFolder:
                 f"Materialise {self._key(name)} again; if that was done just now, load again."
             )
 
-    def _read_file(self, name: str, suffix: str, read: Callable[[Path], Content]) -> Content:
-        """What is in a file that is no table.
+    def _load_file(self, name: str, load: Callable[[Path], Content]) -> Content:
+        """What is in the file of a table that holds no rows.
 
         Raises:
             StoreError: There is no such file.
         """
         key = self._key(name) if name != "tokenizer_checkpoint" else name
-        path = self._store.root / f"{key}{suffix}"
+        path = self._store.path(key)
         if is_local(path) and path.exists() and not Path(path.path).is_symlink():
-            return read(Path(path.path))  # a copy
+            return load(Path(path.path))  # a copy
         if version := self._store.current(key):
             self._require_in_step(name, version.provenance)
             path = version.paths[0]
         if not path.exists():
             raise StoreError(f"{path}: is not there yet. Materialise {key} first.")
-        if is_local(path):
-            return read(Path(path.path))
-        with tempfile.TemporaryDirectory() as scratch:
-            local = Path(scratch, path.name)
-            local.write_bytes(path.read_bytes())
-            return read(local)
+        with local_copy(path) as local:
+            return load(local)
 
     @cached_property
     def _embedder(self) -> "Embedder":
@@ -321,7 +321,7 @@ class DataFolder:
         from sid_assets.core.quantise.checkpoint import centroid_hash, load_checkpoint
         from sid_assets.core.quantise.residual_kmeans import Encoder
 
-        centroids = self._read_file("tokenizer_checkpoint", ".pt", load_checkpoint).centroids
+        centroids = self._load_file("tokenizer_checkpoint", load_checkpoint).centroids
         if centroid_hash(centroids) != self._provenance("pid2sid").tokenizer:
             raise InputError(
                 f"{self.folder}: its tokenizer is not the one that made its SIDs. Materialise "
@@ -355,9 +355,9 @@ class DataFolder:
                 "embedder=."
             )
         if has_table(self._store, self._key("item_embeddings")):
-            canary = self._provenance("item_embeddings").details.get("canary")
-            if canary:
-                check_canary(canary, probe(embedder))
+            making = EmbeddingsMaking.of(self._provenance("item_embeddings"))
+            if making.canary:
+                check_canary(making.canary, probe(embedder))
         self._proven = embedder
 
 

@@ -13,7 +13,8 @@ from sid_assets.core.schema import VECTOR
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP, readable
 from sid_assets.core.store.places import arrow_filesystem, is_local
 from sid_assets.core.store.provenance import Provenance
-from sid_assets.core.store.versions import Store, Version
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from sid_assets.core.inputs.ids import PidColumn
 from sid_assets.core.store.provenance import Provenance
 
 UNKNOWN_PIDS = PidColumn(source="", column="pid", stored="untyped", rows=0)
-"""Of texts that do not say how their catalog stores ids; these agree with any other ids."""
+"""For texts that do not say how their catalog stores ids; they agree with any other ids."""
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class TextsMaking:
 
     Attributes:
         template: How an item became a text.
-        fingerprint: Of the files of the catalog; "" where that is not known.
-        pids: How the catalog stores ids, to compare other files with.
+        fingerprint: Of the files of the catalog; "" if unknown.
+        pids: How the catalog stores ids, to compare with other files.
     """
 
     template: str = ""
@@ -36,5 +36,5 @@ class TextsMaking:
         )
 
     def details(self) -> dict[str, Any]:
-        """What `of` reads, as JSON takes it."""
+        """What `of` reads, for JSON."""
         return asdict(self)

@@ -11,8 +11,8 @@ class EmbeddingsMaking:
     """What `item_embeddings` knows of its making.
 
     Attributes:
-        canary: What the embedder gave for the probe texts; None where it embedded nothing: all
-            vectors were adopted.
+        canary: What the embedder gave for the probe texts; None if it embedded nothing, because
+            all vectors were adopted.
         adopted: How many vectors this run adopted from files.
     """
 
@@ -26,5 +26,5 @@ class EmbeddingsMaking:
         return cls(canary=details.get("canary"), adopted=details.get("adopted", 0))
 
     def details(self) -> dict[str, Any]:
-        """What `of` reads, as JSON takes it."""
+        """What `of` reads, for JSON."""
         return asdict(self)

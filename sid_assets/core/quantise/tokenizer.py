@@ -1,4 +1,4 @@
-"""The tokenizer of a generation: which one is wanted, how it is had, and how it is kept."""
+"""The tokenizer of a generation: the requested one, whether it is kept, and how it is made."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -67,10 +67,10 @@ class TokenizerMaking:
         shape: Layers, centroids a layer, width.
         space_is: `known`: it was trained on vectors of the embedding space; `assumed`: a checkpoint
             from elsewhere does not say which space it was trained in.
-        figures: How well it fits the vectors, where it was trained here.
-        path: The file it was read from, as the settings named it; "" for the other kinds.
-        commit: The commit of the hub's repository; "" for the other kinds.
-        file: The file in that repository.
+        figures: How well it fits the vectors, if it was trained here.
+        path: The file it was read from, as named in the settings; "" for the other kinds.
+        commit: The commit of the repository on the hub; "" for the other kinds.
+        file: The name of the file in that repository.
     """
 
     source: TokenizerSource
@@ -90,7 +90,7 @@ class TokenizerMaking:
         return cls(source, tuple(shape), **details)
 
     def details(self) -> dict[str, Any]:
-        """What `of` reads, as JSON takes it; what does not apply is left out."""
+        """What `of` reads, for JSON; what does not apply is left out."""
         whence = {
             name: value
             for name in ("figures", "path", "commit", "file")

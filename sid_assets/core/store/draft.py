@@ -1,8 +1,8 @@
 """Drafts: what is written of a table and not yet committed.
 
 A draft is a folder beside the versions of its table, the right to be the only one who writes the
-table, and, once it is finished, the parts and where they come from. The folder outlives a run that
-is killed: the next run of the same work goes on in it.
+table, and, once it is finished, the parts and where they come from. The folder survives a run that
+is killed: the next run of the same work continues in it.
 """
 
 import datetime as dt
@@ -20,16 +20,16 @@ from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.versions import Version, content_version
 
 STATE = "_staging.json"
-"""In the folder of a draft: the key of its work, and what its maker wants to find again."""
+"""In the folder of a draft: the key of its work, and what its run stores to continue from."""
 
 
 @dataclass(frozen=True)
 class UnfinishedRun:
-    """What a run that ended before its commit left of its draft, to read from or go on with.
+    """What a run that ended before its commit left of its draft, to read or to continue.
 
     Attributes:
         folder: Where its parts are.
-        state: What its maker wants to find again (JSON); `key` names the work.
+        state: What the run stored to continue from (JSON); `key` names the work.
     """
 
     folder: UPath
@@ -40,9 +40,9 @@ class Draft:
     """A version in the making, and the right to be the only one who makes it.
 
     `begin` gives it a folder; `finish` says that its parts are written; `Store.commit` makes it the
-    version that readers see. It is closed once, and then others may write the table: by its commit,
-    or at the end of a `with` block that raised or did not finish it. A finished draft is still open
-    after its block, so that it can be handed to whoever commits it:
+    version that readers see. Its commit closes it, and so does a `with` block that raises or does
+    not finish it; then others may write the table. A finished draft is still open after its block,
+    so that it can be handed to whoever commits it:
 
         with store.draft("codes") as draft:
             draft.begin(key)
@@ -53,8 +53,7 @@ class Draft:
         table: The table, by its asset key ("goods/codes").
         unfinished: What earlier runs left of this table, latest first.
         folder: Where its parts go, once it has begun.
-        state: What its maker wants to find again when it goes on after a crash (JSON), once it has
-            begun.
+        state: What a run stores to continue from after a crash (JSON), once it has begun.
         parts: Its files in the order of their rows, once it is finished.
         provenance: Where its rows come from, once it is finished.
         is_finished: Whether its parts are written.
@@ -69,13 +68,13 @@ class Draft:
     def __init__(
         self, table: str, history: UPath, unfinished: Sequence[UnfinishedRun], right: ExitStack
     ) -> None:
-        """Nothing is written yet. `Store.draft` is the way to get one.
+        """Nothing is written yet. `Store.draft` makes one.
 
         Args:
             table: The table, by its asset key.
             history: The folder of all versions of the table.
             unfinished: What earlier runs left there, latest first.
-            right: The right to write the table; closing it gives it up.
+            right: The right to write the table, given up when this is closed.
         """
         self.table = table
         self.unfinished = tuple(unfinished)
@@ -85,11 +84,11 @@ class Draft:
         self._right = right
 
     def begin(self, key: str = "", make_state: Callable[[], dict[str, Any]] = dict) -> None:
-        """Have a folder: the one that an unfinished run left for the same work, or a new one.
+        """Continue in the folder that an unfinished run left for the same work, or make a new one.
 
         Args:
             key: Names the work. Without a key the folder is new.
-            make_state: Called for what is kept with a new folder, and found again with an old one.
+            make_state: Makes the state that is stored in a new folder, and found in an old one.
 
         Raises:
             StoreError: The place cannot be written.
@@ -98,7 +97,7 @@ class Draft:
         self.folder, self.state = run.folder, run.state
 
     def folder_beside(self, key: str) -> UPath:
-        """Another folder, found again by its key, for what is made on the way to this draft.
+        """Another folder, found again by its key, for intermediate results of this draft.
 
         The commit of the table removes it.
 
@@ -121,27 +120,27 @@ class Draft:
         return UnfinishedRun(folder, state)
 
     def finish(self, parts: Sequence[Part], provenance: Provenance) -> None:
-        """Say that all is written, and what it is.
+        """Declare the draft complete.
 
         Args:
-            parts: The files, in the order of their rows; each is there and whole.
+            parts: The files, in the order of their rows; all are written.
             provenance: Where the rows come from.
         """
         self.parts, self.provenance = tuple(parts), provenance
         self.is_finished = True
 
     def add_details(self, details: dict[str, Any]) -> None:
-        """Say more of where the rows of a finished draft come from."""
+        """Add to the provenance of a finished draft."""
         more = {**self.provenance.details, **details}
         self.provenance = replace(self.provenance, details=more)
 
     def as_version(self) -> Version:
-        """What will be committed, to read it before; the draft is finished."""
+        """What will be committed, to read before the commit; the draft must be finished."""
         provenance = replace(self.provenance, version=content_version(self.parts))
         return Version(self.folder, provenance, created="", parts=self.parts)
 
     def close(self) -> None:
-        """Let others write this table. What is in the folder stays for the next run of the work."""
+        """Let others write this table. The folder stays for the next run of the same work."""
         self.is_closed = True
         self._right.close()
 

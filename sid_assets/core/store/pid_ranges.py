@@ -1,4 +1,4 @@
-"""Reading ranges of pids from the parts of a table sorted by pid, and what to do about damage."""
+"""Ranges of pids, read from the parts of a sorted table; damaged rows are reported and left out."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence

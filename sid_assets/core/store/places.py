@@ -92,6 +92,22 @@ def write_pieces(path: UPath, pieces: Iterable[bytes]) -> None:
 
 
 @contextmanager
+def local_copy(path: UPath) -> Iterator[Path]:
+    """A local path to read a file from: its own, or that of a copy which the block's end removes.
+
+    Raises:
+        FileNotFoundError: It is on an object store, and not there.
+    """
+    if is_local(path):
+        yield Path(path.path)
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        local = Path(scratch, path.name)
+        local.write_bytes(path.read_bytes())
+        yield local
+
+
+@contextmanager
 def explained(path: UPath) -> Iterator[None]:
     """Turn the operating system's errors about a path into a message that says what to do.
 

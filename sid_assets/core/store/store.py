@@ -51,7 +51,7 @@ class Store:
         self.root = place(root)
 
     def path(self, table: str) -> UPath:
-        """Where readers find the current version: `<root>/<table>.parquet`, or what it ends in."""
+        """Where readers find the current version, e.g. `<root>/codes.parquet`."""
         return self.root / f"{table}{table_named(table).suffix}"
 
     def history(self, table: str) -> UPath:
@@ -98,9 +98,9 @@ class Store:
         return version
 
     def draft(self, table: str) -> Draft:
-        """A draft of a table: the right to write it, until the draft is closed.
+        """A draft of a table, and the right to write the table until the draft is closed.
 
-        The right falls when the process ends, however it ends.
+        The right also ends with the process, however that ends.
 
         Raises:
             StoreError: Another process is making a version of this table.
@@ -113,7 +113,7 @@ class Store:
     def lock(self, table: str) -> Iterator[None]:
         """The right to write a table, until the end of the block or of the process.
 
-        Object stores know no locks: there the run queue has to see to it (`max_concurrent_runs: 1`
+        Object stores have no locks: there the run queue has to ensure it (`max_concurrent_runs: 1`
         in dagster.yaml).
 
         Raises:
@@ -139,9 +139,9 @@ class Store:
             lock.release()
 
     def unfinished(self, table: str) -> list[UnfinishedRun]:
-        """What runs left whose version readers never saw, latest first.
+        """What runs left that ended before their version was shown, latest first.
 
-        A run that was killed in its commit may have left a manifest: it is unfinished all the same.
+        A run that was killed during its commit may have left a manifest; it is still unfinished.
         """
         found = []
         for folder in reversed(self.leftovers(table)):
@@ -171,7 +171,7 @@ class Store:
         """Make a finished draft the version that readers see, in one step, and close it.
 
         Older versions than the one before, and what unfinished runs left, are removed. The draft is
-        closed whatever happens.
+        closed in any case.
 
         Raises:
             StoreError: A part is not as its summary says, the place cannot be written, or the draft

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from upath import UPath
 from sid_assets.core.errors import StoreError
 from sid_assets.core.schema import PidType
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP, Part, read_footer, read_part
-from sid_assets.core.store.places import arrow_filesystem, is_local, write_json
+from sid_assets.core.store.places import arrow_filesystem, local_copy, write_json
 from sid_assets.core.store.provenance import Provenance
 
 MANIFEST = "_manifest.json"
@@ -114,13 +113,8 @@ class Version:
         Args:
             load: Reads it from a local path.
         """
-        path = self.paths[0]
-        if is_local(path):
-            return load(Path(path.path))
-        with tempfile.TemporaryDirectory() as scratch:
-            local = Path(scratch, path.name)
-            local.write_bytes(path.read_bytes())
-            return load(local)
+        with local_copy(self.paths[0]) as path:
+            return load(path)
 
 
 def read_version(folder: UPath) -> Version:

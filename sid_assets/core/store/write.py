@@ -1,4 +1,4 @@
-"""Writing a table into a draft: rows as one file or as parts, or a file that holds no rows."""
+"""Writing a table into a draft: rows, as one file or as parts, or a file without rows."""
 
 import tempfile
 from collections.abc import Callable
@@ -55,7 +55,7 @@ def draft_rows(
 def draft_file(
     store: Store, table: str, save: Callable[[Path], None], provenance: Provenance
 ) -> Draft:
-    """Write a file that holds no rows and leave its commit to the caller.
+    """Write a file without rows and leave its commit to the caller.
 
     Args:
         store: Where the tables are.
