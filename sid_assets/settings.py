@@ -332,20 +332,21 @@ def defaults_of(field: FieldInfo) -> dict[str, Any]:
     return extra["defaults"]  # pyright: ignore[reportReturnType] - pydantic types it as any JSON
 
 
-def table() -> str:
-    """The settings as a Markdown table."""
-    lines = ["| setting | default | what it is |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        defaults = defaults_of(field)
-        lines.append(f"| `{variable(name)}` | {_shown(defaults)} | {field.description} |")
-    return "\n".join(lines)
-
-
-def _shown(defaults: Mapping[str, Any]) -> str:
+def shown_default(field: FieldInfo) -> str:
+    """A field's default as the docs write it; "" if it is empty."""
+    defaults = defaults_of(field)
     if defaults["shown"]:
         return defaults["shown"]
     demo, onerec = (f"`{defaults[name]}`" if defaults[name] != "" else "" for name in DEPLOYMENTS)
     return demo if demo == onerec else f"{demo} in demo, {onerec} in onerec"
+
+
+def table() -> str:
+    """The settings as a Markdown table."""
+    lines = ["| setting | default | what it is |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        lines.append(f"| `{variable(name)}` | {shown_default(field)} | {field.description} |")
+    return "\n".join(lines)
 
 
 def _require_known(environment: Mapping[str, str]) -> None:
