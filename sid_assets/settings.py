@@ -211,23 +211,19 @@ class Settings(dg.ConfigurableResource):
     def __new__(cls, **values: Any) -> "Settings":
         """An instance of a class whose defaults are this instance's values.
 
-        Dagster resets a field that it is not told, or that equals the default, to the default of
-        the class. So the class of an instance must have the defaults of its deployment, and in the
-        launchpad the values that were set.
+        A field that Dagster is not given, or that equals the default, it sets to the default of the
+        class. So the class of an instance must have the instance's own values as defaults.
 
         Raises:
             InputError: There is no such deployment.
         """
-        if cls is not Settings:  # Dagster makes the instance anew
-            return super().__new__(cls)
-        deployment = values.get("deployment", DEPLOYMENTS[0])
-        if deployment not in DEPLOYMENTS:
-            raise _not_one_of("deployment", deployment, DEPLOYMENTS)
-        of_deployment = {
-            name: defaults_of(field)[deployment] for name, field in cls.model_fields.items()
-        }
-        checked = _with_defaults(**of_deployment)(**values)
-        return super().__new__(_with_defaults(**dict(checked)))
+        with_defaults: Any = cls
+        if cls is Settings:  # else Dagster makes the instance again
+            checked = _with_defaults(**_defaults(values.get("deployment", DEPLOYMENTS[0])))(
+                **values
+            )
+            with_defaults = _with_defaults(**dict(checked))
+        return super().__new__(with_defaults)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -303,6 +299,12 @@ class Refresh(dg.ConfigurableResource):
         default=False,
         description="Allow more items to change or vanish than SID_MAX_CHANGED_SHARE.",
     )
+
+
+def _defaults(deployment: str) -> dict[str, Any]:
+    if deployment not in DEPLOYMENTS:
+        raise _not_one_of("deployment", deployment, DEPLOYMENTS)
+    return {name: defaults_of(field)[deployment] for name, field in Settings.model_fields.items()}
 
 
 @cache
