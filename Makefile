@@ -41,4 +41,4 @@ wheel-test: .venv/.installed-test
 	@touch $@
 
 clean:
-	rm -rf .venv .dagster
+	rm -rf .venv .dagster build site

@@ -1,5 +1,7 @@
 """Settings: what the environment says reaches the assets, and the docs say the same."""
 
+from typing import Any
+
 import dagster as dg
 import pytest
 from pydantic import ValidationError
@@ -9,7 +11,7 @@ from sid_assets.core.errors import InputError
 from sid_assets.definitions import defs, resources
 from sid_assets.settings import DEPLOYMENTS, Refresh, Settings, variable
 
-ANOTHER = {"str": "another", "int": 7, "float": 0.25, "bool": True}
+ANOTHER: dict[Any, Any] = {str: "another", int: 7, float: 0.25, bool: True}
 """A value of each type that is no setting's default."""
 
 
@@ -31,10 +33,8 @@ def test_the_environment_wins_over_the_default():
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_settings_made_in_code_are_those_of_the_environment(deployment, name):
-    kind = Settings.model_fields[name].annotation
-    assert kind
-    value = "demo" if name == "deployment" else ANOTHER[kind.__name__]
-    values = {"deployment": deployment, name: value}
+    value = ANOTHER[Settings.model_fields[name].annotation] if name != "deployment" else "demo"
+    values: dict[str, Any] = {"deployment": deployment, name: value}
     environment = {variable(field): str(given) for field, given in values.items()}
     settings = Settings(**values)
     assert settings.model_dump() == Settings.from_environment(environment).model_dump()
@@ -89,6 +89,13 @@ def test_a_line_in_dotenv_is_a_setting_and_the_environment_wins(tmp_path, monkey
     monkeypatch.setenv("SID_SEED", "8")
     settings = Settings.from_environment()
     assert (settings.data_dir, settings.seed) == ("from-file", 8)
+
+
+def test_an_env_file_that_is_no_text_is_refused(tmp_path, monkeypatch):
+    (tmp_path / ".env").write_bytes(b"SID_SEED=\xff\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"\.env: not UTF-8 text"):
+        Settings.from_environment()
 
 
 def test_the_servers_key_is_no_setting(tmp_path, monkeypatch):
