@@ -50,10 +50,9 @@ class DomainPlan:
 
     def as_json(self) -> dict[str, Any]:
         """Part of the object of `sid-assets plan --json`: fields as `Plan` explains them."""
-        plan = None
-        if self.plan:
-            plan = asdict(replace(self.plan, sample=(), wanted=None))
-            del plan["sample"], plan["wanted"]
+        plan = asdict(self.plan) if self.plan else None
+        if plan:
+            del plan["sample"]
         return {"domain": self.domain, "plan": plan, "problems": list(self.problems)}
 
 
