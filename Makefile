@@ -27,6 +27,7 @@ docs: .venv/.installed-test
 
 docs-generated: .venv/.installed-test
 	$(BIN)/python -m tools.write_docs
+	$(BIN)/python -m tools.file_map
 
 wheel-test: .venv/.installed-test
 	PYTHON=$(BIN)/python .ci/wheel-test

@@ -15,7 +15,6 @@ from dotenv import dotenv_values
 from sid_assets import cli, infer_res_kmeans, init, plan, purge, show
 from sid_assets.settings import SAMPLE_COMPANIONS, Settings, variable
 from sid_assets_tests.graph import materialize, settings_for, write_catalog
-from tools.write_docs import pages
 
 REPOSITORY = Path(__file__).parents[1]
 COMMANDS = ("init", "demo", "plan", "show", "purge", "quantise")
@@ -139,12 +138,6 @@ def test_a_plan_that_is_refused_is_json_all_the_same(tmp_path, monkeypatch):
     assert domain["plan"] is None
     assert "gone.csv" in domain["problems"][0]
     assert "gone.csv" in result.stderr
-
-
-def test_the_generated_parts_of_the_docs_are_current():
-    """`make docs-generated` writes them."""
-    for file, text in pages().items():
-        assert file.read_text(encoding="utf-8") == text, file.name
 
 
 def test_init_writes_what_a_folder_needs():
