@@ -1,4 +1,5 @@
-"""Write the generated parts of the docs: the help of every command, and the table of settings.
+"""Write the generated parts of the docs: the help of every command, and the tables of settings and
+of training data sets.
 
     python -m tools.write_docs
 
@@ -10,6 +11,7 @@ from pathlib import Path
 import click
 
 from sid_assets import cli, settings
+from sid_assets.core.training.datasets import training_data_table
 
 DOCS = Path(__file__).parents[1] / "docs"
 HELP_WIDTH = 90
@@ -21,11 +23,14 @@ def pages() -> dict[Path, str]:
     Raises:
         ValueError: A page lacks a mark.
     """
-    parts = {"commands": command_help(), "settings": settings.table()}
-    files = {name: DOCS / f"{name}.md" for name in parts}
+    parts = {
+        "commands": (DOCS / "commands.md", command_help()),
+        "settings": (DOCS / "settings.md", settings.table()),
+        "training-data": (DOCS / "training_data.md", training_data_table()),
+    }
     return {
-        file: _with_part(file.read_text(encoding="utf-8"), name, parts[name])
-        for name, file in files.items()
+        file: _with_part(file.read_text(encoding="utf-8"), name, part)
+        for name, (file, part) in parts.items()
     }
 
 
