@@ -6,14 +6,10 @@ BIN := .venv/bin
 # Every version that was tested is pinned.
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-# What Dagster says of its own command: it is the one that every user of it knows.
-UNASKED := 'ignore:Function `asset_materialize_command`,ignore:Parameter `include_sources`'
-
-.PHONY: demo ui test lint clean
+.PHONY: demo ui test lint clean docs docs-generated wheel-test
 
 demo: .venv/.installed
-	SID_DEPLOYMENT=demo PYTHONWARNINGS=$(UNASKED) $(BIN)/dagster asset materialize --select '*' -m sid_assets.definitions
-	@SID_DEPLOYMENT=demo $(BIN)/python -m sid_assets.show
+	@$(BIN)/sid-assets demo
 
 ui: .venv/.installed
 	$(BIN)/dagster dev --host 127.0.0.1
@@ -26,6 +22,16 @@ lint: .venv/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+docs: .venv/.installed-test
+	$(BIN)/mkdocs build --strict --quiet
+
+docs-generated: .venv/.installed-test
+	$(BIN)/python -m tools.write_docs
+	$(BIN)/python -m tools.file_map
+
+wheel-test: .venv/.installed-test
+	PYTHON=$(BIN)/python .ci/wheel-test
+
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(PIP) --editable .
@@ -36,4 +42,4 @@ lint: .venv/.installed-test
 	@touch $@
 
 clean:
-	rm -rf .venv .dagster
+	rm -rf .venv .dagster build site

@@ -7,7 +7,6 @@ Reads `pid` and `embedding`, writes `pid` and `codes`, in the order of the input
 grow with the rows, and the codes depend neither on the batch size nor on the device.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from sid_assets.core.errors import IDS_SHOWN, InputError, SidAssetsError, offending_rows
+from sid_assets import cli
+from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
 from sid_assets.core.quantise.checkpoint import load_checkpoint
 from sid_assets.core.quantise.residual_kmeans import BATCH, Encoder, NotFiniteError
 from sid_assets.core.quantise.stream import prefetched
@@ -77,26 +77,9 @@ def infer(
     return rows
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m sid_assets.infer_res_kmeans",
-        description="Codes for a file of vectors: exact, the same on every device.",
-    )
-    parser.add_argument("--model_path", required=True, help="the tokenizer, a .pt file")
-    parser.add_argument("--emb_path", required=True, help="parquet with pid and embedding")
-    parser.add_argument("--output_path", required=True, help="parquet to write: pid and codes")
-    parser.add_argument("--batch_size", type=int, default=BATCH, help="rows read at a time")
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, ... (default: cuda if there is one)")
-    parser.add_argument("--n_layers", type=int, help="use the tokenizer's first layers only")
-    options = parser.parse_args(arguments)
-    try:
-        rows = infer(**vars(options), progress=True)
-    except SidAssetsError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(f"{options.output_path}: codes of {rows:,} items")
-    return 0
+def main(arguments: Sequence[str] = ()) -> int:
+    """`python -m sid_assets.infer_res_kmeans`, which is `sid-assets quantise`; the exit code."""
+    return cli.run("quantise", arguments, "python -m sid_assets.infer_res_kmeans")
 
 
 def _first_layers(centroids: np.ndarray, n_layers: int | None, source: str | Path) -> np.ndarray:
@@ -220,4 +203,4 @@ def _offending(problem: str, rows: np.ndarray, pids: pa.Array, source: str | Pat
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main(sys.argv[1:]))

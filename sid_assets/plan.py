@@ -1,4 +1,4 @@
-"""What a refresh would do and cost, before it does it: `python -m sid_assets.plan`.
+"""What a refresh would do and cost, before it does it: `sid-assets plan`.
 
 It reads the catalog as `item_texts` would, compares it with the vectors that are there, and embeds
 a few texts to measure the time. Nothing is written.
@@ -6,10 +6,13 @@ a few texts to measure the time. Nothing is written.
 
 import logging
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import pyarrow as pa
 
+from sid_assets import cli
 from sid_assets.assets.catalog import catalog_source, texts_provenance
 from sid_assets.assets.domains import Domain, domains_of
 from sid_assets.core.catalog.item_texts import read_item_texts
@@ -25,40 +28,64 @@ from sid_assets.resources import planning_embedder, vector_files
 from sid_assets.settings import Settings
 
 REFUSED = (
-    "The run stops at the bad rows above, unless on_bad_rows: drop is set (config of item_texts); "
-    "the plan is without them."
+    "The run stops at the bad rows above, unless on_bad_rows: drop is set (config of item_texts). "
+    "The plan leaves them out."
 )
 NO_WEIGHTS = "the weights are not here yet; the run downloads them"
 
 
-def main() -> int:
-    """Print the plans; the exit status is 1 where one is missing, or its refresh would stop."""
-    logging.basicConfig(format="%(message)s")
+@dataclass(frozen=True)
+class DomainPlan:
+    """The plan of a domain.
+
+    Attributes:
+        domain: `items` or `goods`.
+        plan: What its refresh would do; None if it cannot be told.
+        problems: Why there is no plan, or why the refresh would stop.
+    """
+
+    domain: str
+    plan: Plan | None
+    problems: tuple[str, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Part of the object of `sid-assets plan --json`: fields as `Plan` explains them."""
+        plan = asdict(self.plan) if self.plan else None
+        if plan:
+            del plan["sample"]
+        return {"domain": self.domain, "plan": plan, "problems": list(self.problems)}
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    """`python -m sid_assets.plan`, which is `sid-assets plan`; the exit code."""
+    return cli.run("plan", arguments, "python -m sid_assets.plan")
+
+
+def plan_domains(settings: Settings) -> list[DomainPlan]:
+    """The plans of all domains; their warnings are logged.
+
+    Raises:
+        SidAssetsError: The embedder cannot be made from these settings.
+    """
+    embedder = planning_embedder(settings)
     try:
-        settings = Settings.from_environment()
-        embedder = planning_embedder(settings)
+        return [_plan_domain(settings, domain, embedder) for domain in domains_of(settings)]
+    finally:
+        embedder.close()
+
+
+def _plan_domain(settings: Settings, domain: Domain, embedder: Embedder) -> DomainPlan:
+    plan, problems = None, []
+    try:
+        plan, complete = plan_refresh(settings, domain, embedder)
+        if not complete:
+            problems.append(REFUSED)
+        policy = RefreshPolicy(max_changed_share=settings.max_changed_share)
+        require_same_generation(plan.afresh, policy)
+        require_small_change(plan.changes, policy)
     except SidAssetsError as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    domains = domains_of(settings)
-    status = 0
-    for domain in domains:
-        if len(domains) > 1:
-            print(f"{domain.items.capitalize()}:")
-        try:
-            plan, complete = plan_refresh(settings, domain, embedder)
-            print(plan.describe())
-            if not complete:
-                print(f"\n{REFUSED}", file=sys.stderr)
-                status = 1
-            policy = RefreshPolicy(max_changed_share=settings.max_changed_share)
-            require_same_generation(plan.afresh, policy)
-            require_small_change(plan.changes, policy)
-        except SidAssetsError as error:
-            print(f"\n{error}", file=sys.stderr)
-            status = 1
-    embedder.close()
-    return status
+        problems.append(str(error))
+    return DomainPlan(domain.items, plan, tuple(problems))
 
 
 def plan_refresh(settings: Settings, domain: Domain, embedder: Embedder) -> tuple[Plan, bool]:
@@ -101,4 +128,4 @@ def _with_version(
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

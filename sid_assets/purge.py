@@ -1,22 +1,20 @@
-"""What can be removed from the data folder: `python -m sid_assets.purge` lists it, `--yes` does it.
+"""What can be removed from the data folder: `sid-assets purge` lists it, `--yes` removes it.
 
-That is older versions of tables, what runs left that did not end, their scratch folders too, and
-rows that were rejected. The version that readers see is never touched, nor a table that a run is
-writing.
+That is older versions of tables, what unfinished runs left, their scratch folders included, and
+rejected rows. The version that readers see is never touched, nor a table that a run is writing.
 """
 
-import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from upath import UPath
 
+from sid_assets import cli
 from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.store.places import folder_bytes, is_local, remove_folder
 from sid_assets.core.store.scratch import abandoned_folders
 from sid_assets.core.store.store import Store
-from sid_assets.settings import Settings
 
 REJECTED = "item_texts_rejected"
 
@@ -38,26 +36,22 @@ class Removable:
     bytes: int
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """List what can go, and remove it if told to. The exit status is 1 if a table was left out."""
-    parser = argparse.ArgumentParser(prog="python -m sid_assets.purge", description=__doc__)
-    parser.add_argument("--yes", action="store_true", help="remove it")
-    remove = parser.parse_args(arguments).yes
-    try:
-        store = Settings.from_environment().store()
-    except SidAssetsError as error:
-        print(error, file=sys.stderr)
-        return 1
-    found, problems = purge(store, remove)
-    for one in found:
-        print(f"{one.table:<28} {one.what:<44} {one.bytes / 1e6:>12,.1f} MB  {one.folder.name}")
-    for problem in problems:
-        print(f"Left alone: {problem}", file=sys.stderr)
+def main(arguments: Sequence[str] = ()) -> int:
+    """`python -m sid_assets.purge`, which is `sid-assets purge`; the exit code."""
+    return cli.run("purge", arguments, "python -m sid_assets.purge")
+
+
+def describe(found: Sequence[Removable], root: UPath, removed: bool) -> str:
+    """What can go, or went, a line for each folder, and the sum."""
+    lines = [
+        f"{one.table:<28} {one.what:<44} {one.bytes / 1e6:>12,.1f} MB  {one.folder.name}"
+        for one in found
+    ]
     folders = "folder" if len(found) == 1 else "folders"
     size = sum(one.bytes for one in found) / 1e6
-    total = f"{len(found):,} {folders} in {store.root}, {size:,.1f} MB"
-    print(f"Removed {total}." if remove else f"{total}. Nothing was removed: say --yes to do it.")
-    return 1 if problems else 0
+    total = f"{len(found):,} {folders} in {root}, {size:,.1f} MB"
+    end = f"Removed {total}." if removed else f"{total}. Nothing was removed: say --yes to do it."
+    return "\n".join([*lines, end])
 
 
 def purge(store: Store, remove: bool) -> tuple[list[Removable], list[str]]:
@@ -119,4 +113,4 @@ def _described(table: str, what: str, folder: UPath) -> Removable:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

@@ -22,10 +22,10 @@ SERVER_TOKENISES = "server"
 """The value of `SID_EMBEDDING_TOKENIZER` that sends texts as they are."""
 
 PLANNING_PATIENCE = 2.0
-"""Seconds, about, that a plan asks a server that is down again; a run does for longer."""
+"""Roughly how many seconds a plan retries a server that is down; a run retries for longer."""
 
 PLANNING_TIMEOUT = 20.0
-"""Seconds that a plan waits for an answer of a server that stalls."""
+"""Seconds that a plan waits for a server to answer."""
 
 AUTOMATION_TAGS = ("dagster/schedule_name", "dagster/sensor_name")
 
@@ -70,7 +70,7 @@ def make_embedder(settings: Settings) -> Embedder:
 
 
 def planning_embedder(settings: Settings) -> Embedder:
-    """The same embedder for a plan: of a server that is down it says so within seconds.
+    """The same embedder for a plan, which reports within seconds that a server is down.
 
     Raises:
         InputError: As `make_embedder`.
@@ -82,7 +82,7 @@ def planning_embedder(settings: Settings) -> Embedder:
 
 
 def vector_files(settings: Settings, files: str, space: EmbeddingSpace) -> VectorFiles | None:
-    """Vectors that exist already and may be adopted; None where no files are named.
+    """Existing vectors that may be adopted; None if no files are named.
 
     Args:
         settings: The settings.
@@ -99,7 +99,7 @@ def vector_files(settings: Settings, files: str, space: EmbeddingSpace) -> Vecto
 
 
 def training_settings(settings: Settings) -> TrainingSettings:
-    """How a tokenizer is trained, where one is."""
+    """How a tokenizer is trained, if `SID_TOKENIZER` is `train`."""
     return TrainingSettings(
         codebook_size=settings.codebook_size,
         iterations=settings.training_iterations,

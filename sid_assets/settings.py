@@ -1,14 +1,17 @@
 """Every setting, with its default and description, stated once.
 
 A setting is an environment variable (or a line in `.env`), and a field of the resource `settings`
-in the launchpad. The table in the README is made from this file.
+in the launchpad. The table in `docs/settings.md` and the `.env` of `sid-assets init` are made from
+this file.
 """
 
 from collections.abc import Mapping
+from difflib import get_close_matches
+from functools import cache
 from typing import Any
 
 import dagster as dg
-from pydantic import Field, create_model
+from pydantic import ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from sid_assets import sample
@@ -19,10 +22,10 @@ from sid_assets.core.store.store import Store
 PREFIX = "SID_"
 DEPLOYMENTS = ("demo", "onerec")
 NO_SETTINGS = {"SID_TEST_DATA"}
-"""Variables with our prefix that are none of these settings: where the tests find catalogs."""
+"""Variables with our prefix that are not settings: where the tests find catalogs."""
 
 SAMPLE_COMPANIONS = ("interactions", "captions")
-"""Settings whose default goes with the sample's catalog, and with no other."""
+"""Settings whose default belongs to the sample's catalog, and to no other."""
 
 DEFAULT_TEMPLATE = "Title: {title}\nDescription: {description}\nCategory: {category}"
 
@@ -31,61 +34,67 @@ def _setting(description: str, demo: Any, onerec: Any = ..., shown: str = "") ->
     """A field with a default for each deployment.
 
     Args:
-        description: One or two sentences for the README and the launchpad.
+        description: One or two sentences for the docs and the launchpad.
         demo: Default in the deployment `demo`.
-        onerec: Default in the deployment `onerec`, where it is another one.
-        shown: How the README writes the default, where its value would say little.
+        onerec: Default in the deployment `onerec`, if it differs.
+        shown: How the docs write the default, if its value would say little.
     """
     defaults = {"demo": demo, "onerec": demo if onerec is ... else onerec, "shown": shown}
     return Field(default=demo, description=description, json_schema_extra={"defaults": defaults})
 
 
 class Settings(dg.ConfigurableResource):
-    """What the user sets. `from_environment` reads it; the launchpad may override it."""
+    """What the user sets: `Settings(deployment="onerec", catalog="items.parquet")` in code,
+    `Settings.from_environment()` from variables, and the launchpad may override both.
+
+    A setting that is not given has the default of its deployment.
+    """
+
+    model_config = ConfigDict(extra="forbid")
 
     deployment: str = _setting(
-        "`demo`: hashed words for vectors, a small tokenizer trained on them, one process; its "
-        "SIDs are of no use to OneRec's models. `onerec`: Qwen3-Embedding-8B and OneRec's "
-        "tokenizer, a process a step.",
+        "`demo`: vectors from hashed words, a small tokenizer trained on them, one process; "
+        "OneRec's models cannot use its SIDs. `onerec`: Qwen3-Embedding-8B and OneRec's "
+        "tokenizer, one process per step.",
         "demo",
     )
     data_dir: str = _setting("Where all tables go: a folder or any fsspec URL.", "data")
     catalog: str = _setting(
-        "The items: a file, a folder or a glob of parquet, CSV or JSON lines.",
+        "The items: a file, folder or glob of parquet, CSV or JSON lines.",
         str(sample.CATALOG),
         "",
         shown="the sample in demo; required in onerec",
     )
     interactions: str = _setting(
-        "The users' interactions: parquet, a file, a folder or a glob. Without them the training "
-        "sets made from them are skipped.",
+        "The users' interactions: a parquet file, folder or glob. Without them, the training sets "
+        "made from them are skipped.",
         str(sample.INTERACTIONS),
         "",
-        shown="the sample's, for the sample; else none",
+        shown="the sample's with the sample's catalog, else none",
     )
     captions: str = _setting(
-        "Captions of items (`pid`, `dense_caption`): parquet. Without them the training sets made "
-        "from them are skipped.",
+        "Captions of items (`pid`, `dense_caption`), as parquet. Without them, the training sets "
+        "made from them are skipped.",
         str(sample.CAPTIONS),
         "",
-        shown="the sample's, for the sample; else none",
+        shown="the sample's with the sample's catalog, else none",
     )
     goods_catalog: str = _setting(
-        "Goods, whose ids are a space of their own, with the columns of the catalog: makes them "
-        "semantic IDs under `goods/`, with the same embedder and tokenizer, and "
-        "sft_product_rec_dataset.",
+        "A second catalog, of goods, with the same columns; its ids are independent of the "
+        "catalog's. Goods get semantic IDs under `goods/`, from the same embedder and tokenizer, "
+        "and sft_product_rec_dataset is made.",
         "",
     )
     text_template: str = _setting(
-        "How an item becomes a text: plain field names in braces. A field that is null or blank "
-        "takes its line with it.",
+        "How an item becomes a text: plain field names in braces. A line whose field is null or "
+        "blank is left out.",
         DEFAULT_TEMPLATE,
         shown="Title / Description / Category",
     )
     pid_column: str = _setting("The catalog's column of item ids.", "pid")
     pid_type: str = _setting(
-        "`int`, `string`, or `auto`: int64 where every id is an integer and none has leading "
-        "zeros, else string. Catalog, interactions and captions must agree.",
+        "`int`, `string`, or `auto`: int64 if every id is an integer without leading zeros, else "
+        "string. Catalog, interactions and captions must agree.",
         "auto",
     )
     embedder: str = _setting(
@@ -95,29 +104,30 @@ class Settings(dg.ConfigurableResource):
         "qwen3",
     )
     embedding_model: str = _setting(
-        "The embedding model: a name on the Hugging Face hub or a folder; of a server, the name "
-        "that it goes by there.",
+        "The embedding model: a name on the Hugging Face hub or a folder; for a server, the name "
+        "it uses for the model.",
         "Qwen/Qwen3-Embedding-8B",
     )
     embedding_revision: str = _setting("Branch, tag or commit of the embedding model.", "main")
     embedding_url: str = _setting(
-        "Base URL of the server for `SID_EMBEDDER=openai`; its key is read from OPENAI_API_KEY, in "
+        "Base URL of the server for `SID_EMBEDDER=openai`. Its key is read from OPENAI_API_KEY, in "
         "the environment or `.env`.",
         "",
     )
     embedding_tokenizer: str = _setting(
-        "For a server: the model on the hub, or the folder, with whose tokenizer texts are cut and "
-        "ended here before they are sent as token ids; empty: `SID_EMBEDDING_MODEL`. `server`: "
-        "they are sent as they are, for servers that take no token ids.",
+        "For a server: the hub name or folder of the model whose tokenizer cuts texts here, before "
+        "they are sent as token ids; empty: `SID_EMBEDDING_MODEL`. `server`: texts are sent "
+        "as they are, for servers that accept no token ids.",
         "",
     )
     embedding_tokenizer_revision: str = _setting(
-        "Branch, tag or commit of `SID_EMBEDDING_TOKENIZER`; empty: `SID_EMBEDDING_REVISION` where "
-        "it is the model's own, else `main`.",
+        "Branch, tag or commit of `SID_EMBEDDING_TOKENIZER`; empty: `SID_EMBEDDING_REVISION` for "
+        "the model's own tokenizer, else `main`.",
         "",
     )
     embedding_dtype: str = _setting(
-        "`bfloat16`, `float16` or `float32`; empty: bfloat16 on GPUs that have it, else float32.",
+        "`bfloat16`, `float16` or `float32`; empty: bfloat16 on GPUs that support it, else "
+        "float32.",
         "",
     )
     batch_tokens: int = _setting(
@@ -125,29 +135,29 @@ class Settings(dg.ConfigurableResource):
         "else 16384. A longer text is embedded alone.",
         0,
     )
-    embedding_requests: int = _setting("Requests to the server in flight.", 8)
+    embedding_requests: int = _setting("Requests to the server at the same time.", 8)
     embeddings: str = _setting(
-        "Vectors that exist already: a file, a folder or a glob of parquet (`pid`, `embedding`: "
-        "lists of 4096 floats). Items that have no vector yet take theirs from here by their id, "
-        "whatever their text; the others, and items whose text changes later, are embedded.",
+        "Existing vectors: a parquet file, folder or glob (`pid`, `embedding`: lists of 4096 "
+        "floats). Items without a vector take theirs from here by id, whatever their text; all "
+        "others, and items whose text changes later, are embedded.",
         "",
     )
     embeddings_space: str = _setting(
-        'What made the vectors of `SID_EMBEDDINGS`, as JSON: `{"model": ...}`, and what else is '
-        "known of `revision`, `max_length`, ... Each must equal what the embedder says of itself "
-        "(`embedding_space` in the metadata of item_embeddings). It is you who vouches for them; "
-        "where a run embeds something, it compares eight of them with what the embedder gives, and "
-        "stops where all differ.",
+        'What made the vectors of `SID_EMBEDDINGS`, as JSON: `{"model": ...}`, with `revision`, '
+        "`max_length` and so on where known. Each value must equal the embedder's own "
+        "(`embedding_space` in the metadata of item_embeddings). Little of it can be verified: a "
+        "run that embeds something compares eight of the vectors with the embedder's own, and "
+        "stops if all eight differ.",
         "",
     )
     device: str = _setting(
-        "Where models in this process and quantising run: `cuda`, `cpu`, ...; empty: cuda where "
-        "there is one.",
+        "Where quantising and models in this process run: `cuda`, `cpu`, ...; empty: cuda if there "
+        "is one.",
         "",
     )
     max_length: int = _setting("Longest text in tokens; longer ones are cut.", 8192)
     max_changed_share: float = _setting(
-        "A refresh in which more than this share of the items would change or vanish stops.", 0.3
+        "Stop a refresh that would change or remove more than this share of the items.", 0.3
     )
     tokenizer: str = _setting(
         "The residual k-means tokenizer: a repository on the Hugging Face hub, a `.pt` file, or "
@@ -157,38 +167,38 @@ class Settings(dg.ConfigurableResource):
     )
     tokenizer_revision: str = _setting("Branch, tag or commit of a tokenizer on the hub.", "main")
     codebook_size: int = _setting(
-        "Centroids a layer, only where the tokenizer is trained; at most 8192.", 256, 8192
+        "Centroids per layer of a tokenizer that is trained; at most 8192.", 256, 8192
     )
     max_collision_share: float = _setting(
-        "Warn where more than this share of the items share their SID with others.", 0.3
+        "Warn if more than this share of the items share their SID with another item.", 0.3
     )
     min_utilisation: float = _setting(
-        "Warn where a layer uses less than this share of the codes it could.", 0.5
+        "Warn if a layer uses less than this share of the codes it could use.", 0.5
     )
     max_error_ratio: float = _setting(
-        "Warn where the reconstruction error is more than this many times that of the "
-        "tokenizer's training.",
+        "Warn if the reconstruction error is more than this many times that of the tokenizer's "
+        "training.",
         1.2,
     )
     training_iterations: int = _setting(
-        "Rounds of k-means a layer, where the tokenizer is trained.", 10, 20
+        "Iterations of k-means per layer, when the tokenizer is trained.", 10, 20
     )
     training_restarts: int = _setting(
-        "Times k-means begins anew a layer; the best result is kept.", 3, 1
+        "Restarts of k-means per layer; the best result is kept.", 3, 1
     )
     points_per_centroid: int = _setting(
-        "Vectors to train on for each centroid; with 8192 centroids 64 take 9.5 GB of memory.", 64
+        "Vectors to train on per centroid. With 8192 centroids, 64 take 9.5 GB of memory.", 64
     )
     seed: int = _setting(
-        "Seed of all that is drawn: training samples, prompts. A trained tokenizer is another one "
-        "with another seed.",
+        "Seed for everything that is drawn: training samples, prompts. Another seed trains another "
+        "tokenizer.",
         0,
     )
     prompts: str = _setting(
-        "A YAML file of wordings that take the place of those of this package, list by list.", ""
+        "A YAML file of prompts that replace those of this package, list by list.", ""
     )
     shuffle: bool = _setting(
-        "Shuffle the rows of a stage's training data sets into one more table, and list its files "
+        "Shuffle the rows of a phase's training data sets into one more table, and list its files "
         "for the loader instead of theirs.",
         False,
     )
@@ -198,41 +208,56 @@ class Settings(dg.ConfigurableResource):
         "A URL that gets a JSON POST when a run of the refresh job fails; empty: none.", ""
     )
 
+    def __new__(cls, **values: Any) -> "Settings":
+        """An instance of a class whose defaults are this instance's values.
+
+        A field that Dagster is not given, or that equals the default, it sets to the default of the
+        class. So the class of an instance must have the instance's own values as defaults.
+
+        Raises:
+            InputError: There is no such deployment.
+        """
+        with_defaults: Any = cls
+        if cls is Settings:  # else Dagster makes the instance again
+            checked = _with_defaults(**_defaults(values.get("deployment", DEPLOYMENTS[0])))(
+                **values
+            )
+            with_defaults = _with_defaults(**dict(checked))
+        return super().__new__(with_defaults)
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
         """Read the settings from the environment, and from `.env` in the working folder.
 
+        An empty variable counts as not set, except that empty interactions or captions leave out
+        the sample's.
+
         Args:
-            environment: Variables to read instead; `.env` is then left alone.
+            environment: Variables to read instead; `.env` is then ignored.
 
         Raises:
-            InputError: A variable with our prefix names no setting, or a value is not of its type.
+            InputError: A variable with our prefix names no setting, or its value is wrong.
         """
         environment = merged_environment() if environment is None else environment
         _require_known(environment)
-        deployment = environment.get("SID_DEPLOYMENT") or "demo"
-        cls(deployment=deployment).choice("deployment", DEPLOYMENTS)
-        values: dict[str, Any] = {
-            name: defaults_of(field)[deployment] for name, field in cls.model_fields.items()
-        }
-        for name in values:
+        values: dict[str, Any] = {}
+        for name in cls.model_fields:
             value = environment.get(variable(name))
-            if value or (value == "" and name in SAMPLE_COMPANIONS):  # "" leaves the sample's out
+            if value or (value == "" and name in SAMPLE_COMPANIONS):
                 values[name] = value
         try:
-            checked = cls(**values)
-        except ValueError as error:
-            raise InputError(f"A setting has a value of the wrong type: {error}") from error
-        return _with_defaults(checked)
+            return cls(**values)
+        except ValidationError as error:
+            raise InputError(_wrong_values(error)) from error
 
     def store(self) -> Store:
         """Where the tables are."""
         return Store(self.data_dir)
 
     def of_catalog(self, name: str) -> str:
-        """`interactions` or `captions`, "" where there are none with the items of the catalog.
+        """`interactions` or `captions`; "" if there are none for the catalog.
 
-        The sample's go with the sample's items only, also where the launchpad names a catalog.
+        The sample's belong to the sample's items only, also if the launchpad names a catalog.
         """
         value = getattr(self, name)
         samples = str(getattr(sample, name.upper()))
@@ -251,14 +276,14 @@ class Settings(dg.ConfigurableResource):
         return value
 
     def choice(self, name: str, words: tuple[str, ...]) -> Any:
-        """The value of a setting that is one of a few words.
+        """The value of a setting that must be one of a few words.
 
         Raises:
-            InputError: It is another.
+            InputError: It is not.
         """
         value = getattr(self, name)
         if value not in words:
-            raise InputError(f"{variable(name)}={value}: is none of {', '.join(words)}.")
+            raise _not_one_of(name, value, words)
         return value
 
 
@@ -276,21 +301,24 @@ class Refresh(dg.ConfigurableResource):
     )
 
 
-def _with_defaults(settings: Settings) -> Settings:
-    """The same settings, of a class whose defaults they are.
+def _defaults(deployment: str) -> dict[str, Any]:
+    if deployment not in DEPLOYMENTS:
+        raise _not_one_of("deployment", deployment, DEPLOYMENTS)
+    return {name: defaults_of(field)[deployment] for name, field in Settings.model_fields.items()}
 
-    A run config that names some fields leaves the others at the defaults of the class, not at the
-    values of the instance; so a class is made whose defaults are what the environment says.
-    """
+
+@cache
+def _with_defaults(**defaults: Any) -> type[Settings]:
+    """The class with these defaults: the same one each time, so that equal settings are equal."""
     fields: dict[str, Any] = {}
     for name, field in Settings.model_fields.items():
         default = Field(
-            default=getattr(settings, name),
+            default=defaults[name],
             description=field.description,
             json_schema_extra=field.json_schema_extra,
         )
         fields[name] = (field.annotation, default)
-    return create_model("Settings", __base__=Settings, **fields)()
+    return create_model("Settings", __base__=Settings, **fields)
 
 
 def variable(name: str) -> str:
@@ -299,33 +327,52 @@ def variable(name: str) -> str:
 
 
 def defaults_of(field: FieldInfo) -> dict[str, Any]:
-    """A field's default for each deployment, and how the README writes it."""
+    """A field's default for each deployment, and how the docs write it."""
     extra = field.json_schema_extra
     if not isinstance(extra, dict):
         raise TypeError(f"{field} is not made by _setting")
     return extra["defaults"]  # pyright: ignore[reportReturnType] - pydantic types it as any JSON
 
 
-def table() -> str:
-    """The settings as the README's table."""
-    lines = ["| setting | default | what it is |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        defaults = defaults_of(field)
-        lines.append(f"| `{variable(name)}` | {_shown(defaults)} | {field.description} |")
-    return "\n".join(lines)
-
-
-def _shown(defaults: Mapping[str, Any]) -> str:
+def shown_default(field: FieldInfo) -> str:
+    """A field's default as the docs write it; "" if it is empty."""
+    defaults = defaults_of(field)
     if defaults["shown"]:
         return defaults["shown"]
     demo, onerec = (f"`{defaults[name]}`" if defaults[name] != "" else "" for name in DEPLOYMENTS)
     return demo if demo == onerec else f"{demo} in demo, {onerec} in onerec"
 
 
+def table() -> str:
+    """The settings as a Markdown table."""
+    lines = ["| setting | default | what it is |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        lines.append(f"| `{variable(name)}` | {shown_default(field)} | {field.description} |")
+    return "\n".join(lines)
+
+
 def _require_known(environment: Mapping[str, str]) -> None:
     known = {variable(name) for name in Settings.model_fields} | NO_SETTINGS
     unknown = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
-    if unknown:
-        raise InputError(
-            f"{', '.join(unknown)}: no such setting. There are {', '.join(sorted(known))}."
-        )
+    if not unknown:
+        return
+    alike = {name: get_close_matches(name, known - NO_SETTINGS, n=1) for name in unknown}
+    meant = sorted({found for names in alike.values() for found in names})
+    suggestion = f"Did you mean {', '.join(meant)}? " if meant else ""
+    raise InputError(
+        f"{', '.join(unknown)}: no such setting. {suggestion}Look in the environment and in .env; "
+        "`sid-assets init` writes a .env that lists all settings."
+    )
+
+
+def _not_one_of(name: str, value: Any, words: tuple[str, ...]) -> InputError:
+    known = ", ".join(word or "(empty)" for word in words)
+    return InputError(f"{variable(name)}={value}: not one of {known}.")
+
+
+def _wrong_values(error: ValidationError) -> str:
+    """What pydantic found, a sentence for each variable."""
+    return " ".join(
+        f"{variable(str(found['loc'][0]))}={found['input']}: {found['msg'].lower()}."
+        for found in error.errors()
+    )

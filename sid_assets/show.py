@@ -1,18 +1,17 @@
-"""What was made, for the eye: where the files are, some items, some groups of alike items, and
-the report to open.
-
-`make demo` ends with this; `python -m sid_assets.show` shows it again.
+"""What was made: where the files are, some items, some groups of similar items, and the report to
+open. This is `sid-assets show`, and the end of `sid-assets demo`.
 """
 
 import random
 import sys
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from sid_assets.core.errors import SidAssetsError
+from sid_assets import cli
 from sid_assets.core.quantise.tokenizer import TABLE, TokenizerMaking, current_tokenizer
 from sid_assets.core.schema import TABLES
 from sid_assets.core.store.store import Store
@@ -24,42 +23,82 @@ GROUP_ITEMS = 6
 TEXT_CHARACTERS = 76
 
 
-def main() -> int:
-    """Print the summary of the current data; the exit status is 1 where there is none."""
-    try:
-        settings = Settings.from_environment()
-        store = settings.store()
-        sids = store.require("pid2sid").stream(batch_rows=65_536).read_all()
-        print(_files(store))
-        print(_samples(store, sids, settings.seed))
-    except SidAssetsError as error:
-        print(error, file=sys.stderr)
-        return 1
-    if settings.deployment == "demo":
-        print(
-            "These SIDs are of the demo's own tokenizer: OneRec's models do not speak them. "
-            "SID_DEPLOYMENT=onerec makes those they do."
+def main(arguments: Sequence[str] = ()) -> int:
+    """`python -m sid_assets.show`, which is `sid-assets show`; the exit code."""
+    return cli.run("show", arguments, "python -m sid_assets.show")
+
+
+def summary(settings: Settings) -> dict[str, Any]:
+    """What was made: the object of `sid-assets show --json`.
+
+    Raises:
+        StoreError: There are no semantic IDs yet, or a table is damaged.
+    """
+    store = settings.store()
+    sids = store.require("pid2sid").stream(batch_rows=65_536).read_all()
+    report = store.root / "sid_report.html"
+    return {
+        "data_dir": str(store.root),
+        "deployment": settings.deployment,
+        "tables": [
+            {
+                "table": table,
+                "file": str(store.path(table)),
+                "rows": version.rows,
+                "bytes": version.bytes,
+            }
+            for table in TABLES
+            if TABLES[table].has_rows and (version := store.current(table))
+        ],
+        "tokenizer": _tokenizer(store),
+        "seed": settings.seed,
+        **_drawn(store, sids, settings.seed),
+        "report": str(report) if report.exists() else None,
+    }
+
+
+def describe(made: Mapping[str, Any]) -> str:
+    """The summary in words."""
+    lines = [f"\nWhat was made, in {made['data_dir']}:"]
+    for table in made["tables"]:
+        size = f"{table['bytes'] / 1e6:>10,.1f} MB"
+        lines.append(f"  {_file_name(table):<36} {table['rows']:>12,} rows {size}")
+    if tokenizer := made["tokenizer"]:
+        shape = " x ".join(map(str, tokenizer["shape"]))
+        lines.append(f"  {_file_name(tokenizer):<36} {shape:>17} ")
+    lines.append(f"\n{len(made['items'])} items, drawn with seed {made['seed']}, and their SIDs:")
+    lines += map(_line, made["items"])
+    for group in made["groups"]:
+        lines.append(f"\nOf the {group['size']} items whose first code is {group['first_code']}:")
+        lines += map(_line, group["items"])
+    lines.append("")
+    if made["deployment"] == "demo":
+        lines.append(
+            "These SIDs come from the demo's own tokenizer, and OneRec's models cannot use them. "
+            "SID_DEPLOYMENT=onerec makes SIDs for them."
         )
-    if (report := store.root / "sid_report.html").exists():
-        print(f"\nHow good the SIDs are: open {report} in a browser.")
-    return 0
-
-
-def _files(store: Store) -> str:
-    lines = [f"\nWhat was made, in {store.root}:"]
-    for table in TABLES:
-        if TABLES[table].has_rows and (version := store.current(table)):
-            lines.append(
-                f"  {store.path(table).name:<36} {version.rows:>12,} rows "
-                f"{version.bytes / 1e6:>10,.1f} MB"
-            )
-    if tokenizer := current_tokenizer(store):
-        shape = " x ".join(map(str, TokenizerMaking.of(tokenizer.provenance).shape))
-        lines.append(f"  {store.path(TABLE).name:<36} {shape:>17} ")
+    if made["report"]:
+        lines.append(f"\nHow good the SIDs are: open {made['report']} in a browser.")
     return "\n".join(lines)
 
 
-def _samples(store: Store, sids: pa.Table, seed: int) -> str:
+def _file_name(made: Mapping[str, Any]) -> str:
+    return made["file"].rsplit("/", 1)[-1]
+
+
+def _line(item: Mapping[str, Any]) -> str:
+    return f"  {item['sid']!s:<18} {item['text']}"
+
+
+def _tokenizer(store: Store) -> dict[str, Any] | None:
+    tokenizer = current_tokenizer(store)
+    if not tokenizer:
+        return None
+    shape = TokenizerMaking.of(tokenizer.provenance).shape
+    return {"file": str(store.path(TABLE)), "shape": list(shape)}
+
+
+def _drawn(store: Store, sids: pa.Table, seed: int) -> dict[str, Any]:
     """Items and groups drawn with the seed, so that the same data shows the same."""
     draw = random.Random(seed)  # noqa: S311 - nothing secret is drawn
     pids, codes = sids.column("pid").to_pylist(), sids.column("sid").to_pylist()
@@ -67,18 +106,18 @@ def _samples(store: Store, sids: pa.Table, seed: int) -> str:
     groups = _groups_by_first_code(codes)
     drawn = draw.sample(sorted(groups), min(GROUPS_SHOWN, len(groups)))
     members = {code: draw.sample(groups[code], GROUP_ITEMS) for code in drawn}
-    shown = {pids[row] for group in (rows, *members.values()) for row in group}
-    texts = _texts(store, shown)
+    texts = _texts(store, {pids[row] for group in (rows, *members.values()) for row in group})
 
-    def line(row: int) -> str:
-        return f"  {codes[row]!s:<18} {texts[pids[row]]}"
+    def items(of: Sequence[int]) -> list[dict[str, Any]]:
+        return [{"pid": pids[row], "sid": list(codes[row]), "text": texts[pids[row]]} for row in of]
 
-    lines = [f"\n{len(rows)} items, drawn with seed {seed}, and their SIDs:"]
-    lines += [line(row) for row in rows]
-    for code, group in members.items():
-        lines.append(f"\nOf the {len(groups[code])} items whose first code is {code}:")
-        lines += [line(row) for row in group]
-    return "\n".join(lines) + "\n"
+    return {
+        "items": items(rows),
+        "groups": [
+            {"first_code": code, "size": len(groups[code]), "items": items(group)}
+            for code, group in members.items()
+        ],
+    }
 
 
 def _groups_by_first_code(codes: Sequence[Sequence[int]]) -> dict[int, list[int]]:
@@ -101,4 +140,4 @@ def _texts(store: Store, pids: set) -> dict:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

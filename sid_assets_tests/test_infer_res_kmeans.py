@@ -187,5 +187,5 @@ def test_damage_within_a_file(tmp_path, model, vectors):
 def test_no_such_file(tmp_path, model, capsys):
     arguments = ["--model_path", str(model), "--emb_path", str(tmp_path / "none.parquet")]
     assert main([*arguments, "--output_path", str(tmp_path / "codes.parquet")]) == 1
-    assert "error: " in capsys.readouterr().err
+    assert "Error: " in capsys.readouterr().err
     assert not (tmp_path / "codes.parquet").exists()

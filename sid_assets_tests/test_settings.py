@@ -1,16 +1,18 @@
 """Settings: what the environment says reaches the assets, and the docs say the same."""
 
-from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
+from pydantic import ValidationError
 
 from sid_assets import sample
 from sid_assets.core.errors import InputError
 from sid_assets.definitions import defs, resources
-from sid_assets.settings import Refresh, Settings, table
+from sid_assets.settings import DEPLOYMENTS, Refresh, Settings, variable
 
-DOCS = Path(__file__).parents[1] / "docs" / "settings.md"
+ANOTHER: dict[Any, Any] = {str: "another", int: 7, float: 0.25, bool: True}
+"""A value of each type that is no setting's default."""
 
 
 def test_the_defaults_are_those_of_the_deployment():
@@ -28,6 +30,52 @@ def test_the_environment_wins_over_the_default():
     assert settings.codebook_size == 64
 
 
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_settings_made_in_code_are_those_of_the_environment(deployment, name):
+    value = ANOTHER[Settings.model_fields[name].annotation] if name != "deployment" else "demo"
+    values: dict[str, Any] = {"deployment": deployment, name: value}
+    environment = {variable(field): str(given) for field, given in values.items()}
+    settings = Settings(**values)
+    assert settings.model_dump() == Settings.from_environment(environment).model_dump()
+    assert settings == Settings.from_environment(environment)
+    assert getattr(settings, name) == value
+
+
+def test_onerec_in_code_needs_a_catalog_too():
+    settings = Settings(deployment="onerec")
+    assert (settings.catalog, settings.interactions, settings.embedder) == ("", "", "qwen3")
+    with pytest.raises(InputError, match="SID_CATALOG is not set"):
+        settings.require("catalog")
+
+
+def test_in_code_a_word_that_is_no_setting_or_no_deployment_is_refused():
+    with pytest.raises(ValidationError, match="catalogue"):
+        Settings(catalogue="x")  # pyright: ignore[reportCallIssue]
+    with pytest.raises(InputError, match="SID_DEPLOYMENT=prod: not one of demo, onerec"):
+        Settings(deployment="prod")
+
+
+@pytest.mark.parametrize("at_launch", [True, False])
+def test_dagster_hands_on_the_values_of_the_deployment_and_those_that_were_set(at_launch):
+    """Also a value that is the default of the other deployment, which Dagster leaves out."""
+    seen = {}
+
+    @dg.asset
+    def look(settings: Settings) -> None:
+        seen.update(settings.model_dump())
+
+    settings = Settings(deployment="onerec", catalog="x", embedder="hashing")
+    resource = resources(settings)["settings"] if at_launch else settings
+    dg.materialize(
+        [look],
+        resources={"settings": resource},
+        run_config={"resources": {"settings": {"config": {"seed": 9}}}},
+    )
+    assert seen == {**settings.model_dump(), "seed": 9}
+    assert (seen["embedder"], seen["codebook_size"]) == ("hashing", 8192)
+
+
 def test_the_samples_users_go_with_the_samples_items_only():
     assert Settings.from_environment({}).of_catalog("interactions") == str(sample.INTERACTIONS)
     own = Settings.from_environment({"SID_CATALOG": "mine.parquet"})
@@ -41,6 +89,13 @@ def test_a_line_in_dotenv_is_a_setting_and_the_environment_wins(tmp_path, monkey
     monkeypatch.setenv("SID_SEED", "8")
     settings = Settings.from_environment()
     assert (settings.data_dir, settings.seed) == ("from-file", 8)
+
+
+def test_an_env_file_that_is_no_text_is_refused(tmp_path, monkeypatch):
+    (tmp_path / ".env").write_bytes(b"SID_SEED=\xff\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"\.env: not UTF-8 text"):
+        Settings.from_environment()
 
 
 def test_the_servers_key_is_no_setting(tmp_path, monkeypatch):
@@ -87,9 +142,9 @@ def test_the_launchpad_moves_all_tables_together(tmp_path):
 @pytest.mark.parametrize(
     ("environment", "words"),
     [
-        ({"SID_DEPLOYMENT": "prod"}, "is none of demo, onerec"),
-        ({"SID_CATALOGUE": "x"}, "SID_CATALOGUE: no such setting"),
-        ({"SID_SEED": "many"}, "seed"),
+        ({"SID_DEPLOYMENT": "prod"}, "not one of demo, onerec"),
+        ({"SID_CATALOGUE": "x"}, "SID_CATALOGUE: no such setting. Did you mean SID_CATALOG?"),
+        ({"SID_SEED": "many"}, "SID_SEED=many: input should be a valid integer"),
     ],
 )
 def test_a_wrong_setting_is_refused(environment, words):
@@ -106,7 +161,3 @@ def test_new_generation_is_no_environment_variable():
     assert not set(Refresh.model_fields) & set(Settings.model_fields)
     with pytest.raises(InputError, match="no such setting"):
         Settings.from_environment({"SID_NEW_GENERATION": "true"})
-
-
-def test_the_table_in_the_readme_is_the_one_made_from_the_code():
-    assert table() in DOCS.read_text(encoding="utf-8")

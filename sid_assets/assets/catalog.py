@@ -33,7 +33,7 @@ RUNS_LOOKED_AT = 20
 SECONDS_THAT_TELL = 1.0
 """Of embedding, in a run from whose speed the time of the next is estimated."""
 
-ASK_FOR_THE_TIME = "no run yet tells the speed; `python -m sid_assets.plan` measures it"
+ASK_FOR_THE_TIME = "no run yet tells the speed; `sid-assets plan` measures it"
 
 
 class ItemTextsConfig(dg.Config):

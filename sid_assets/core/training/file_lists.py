@@ -71,7 +71,7 @@ def withdraw_shuffled(store: Store, phase: Phase, log: logging.Logger) -> None:
         store.forget(table)
         log.warning(
             f"{store.path(table)} is withdrawn: it was made of earlier rows, and is not made again "
-            "now. `python -m sid_assets.purge --yes` removes its files."
+            "now. `sid-assets purge --yes` removes its files."
         )
 
 

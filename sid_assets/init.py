@@ -1,0 +1,103 @@
+"""The files of a folder to work in: what `sid-assets init` writes."""
+
+import shlex
+import textwrap
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from pydantic.fields import FieldInfo
+
+from sid_assets.settings import Settings, shown_default, variable
+
+DAGSTER_FILES = ("dagster.yaml", "workspace.yaml")
+"""Dagster's own: where its history is, and which module has the graph."""
+
+WIDTH = 100
+
+ENV_HEADER = """\
+# Settings of sid_assets: remove the # before a name to set it. Dagster and sid-assets read the .env
+# of the folder they are started in; variables of the environment take precedence.
+"""
+
+API_KEY = """\
+# The API key for SID_EMBEDDER=openai. It is not a setting: it is never shown or stored with a run.
+#OPENAI_API_KEY=
+"""
+
+NEXT = """\
+Next{where}:
+  sid-assets plan                  what a refresh would do and cost; settings are in .env
+  dagster asset materialize --select '*' -m sid_assets.definitions
+  sid-assets show                  what was made
+  dagster dev                      the graph in a browser, at http://127.0.0.1:3000"""
+
+
+@dataclass(frozen=True)
+class Written:
+    """Names of files that were written, and of those that were there before and are unchanged."""
+
+    written: list[str]
+    kept: list[str]
+
+
+def write_files(folder: Path, *, with_env: bool = True) -> Written:
+    """Write the files that are not there yet; the folder is made if it does not exist.
+
+    Args:
+        folder: Where they go.
+        with_env: Write `.env`, too, not only Dagster's own files.
+
+    Raises:
+        OSError: One cannot be written.
+    """
+    templates = files("sid_assets") / "templates"
+    texts = {name: (templates / name).read_text(encoding="utf-8") for name in DAGSTER_FILES}
+    if with_env:
+        texts[".env"] = env_text()
+    folder.mkdir(parents=True, exist_ok=True)
+    result = Written([], [])
+    for name, text in texts.items():
+        try:
+            with (folder / name).open("x", encoding="utf-8") as file:
+                file.write(text)
+            result.written.append(name)
+        except FileExistsError:
+            result.kept.append(name)
+    return result
+
+
+def describe(result: Written, folder: Path) -> str:
+    """What was written, and what to do next."""
+    lines = []
+    if result.written:
+        lines.append(f"Wrote {', '.join(result.written)} in {folder.resolve()}.")
+    if result.kept:
+        lines.append(f"Left as it was, since it exists: {', '.join(result.kept)}.")
+    return "\n".join([*lines, "", NEXT.format(where=after_cd(folder))])
+
+
+def after_cd(folder: Path) -> str:
+    """How one gets to a folder, where commands are to be run in it; "" if it is the current one."""
+    same = folder.resolve() == Path.cwd()
+    return "" if same else f", after `cd {shlex.quote(str(folder))}`"
+
+
+def env_text() -> str:
+    """A `.env` with every setting commented out."""
+    settings = (_env_lines(name, field) for name, field in Settings.model_fields.items())
+    return "\n".join([ENV_HEADER, *settings, API_KEY])
+
+
+def _env_lines(name: str, field: FieldInfo) -> str:
+    comment = f"{field.description} Default: {shown_default(field) or 'empty'}."
+    lines = textwrap.wrap(comment, WIDTH, initial_indent="# ", subsequent_indent="# ")
+    return "\n".join([*lines, f"#{variable(name)}={_env_value(field)}", ""])
+
+
+def _env_value(field: FieldInfo) -> str:
+    """The default in `demo` as `.env` writes it; "" for a file of the package."""
+    value = str(field.default)
+    if Path(value).is_absolute():
+        return ""
+    return '"' + value.replace("\n", "\\n") + '"' if {" ", "\n"} & set(value) else value

@@ -1,0 +1,206 @@
+"""The command `sid-assets`, as a person and as a program call it."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from dotenv import dotenv_values
+
+from sid_assets import cli, infer_res_kmeans, init, plan, purge, show
+from sid_assets.settings import SAMPLE_COMPANIONS, Settings, variable
+from sid_assets_tests.graph import materialize, settings_for, write_catalog
+
+REPOSITORY = Path(__file__).parents[1]
+COMMANDS = ("init", "demo", "plan", "show", "purge", "quantise")
+MODULES = (plan, show, purge, infer_res_kmeans)
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path, monkeypatch):
+    """No test works in the repository, or with a developer's .env."""
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.main, arguments, prog_name="sid-assets")
+
+
+def program(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """A process of its own, in an empty folder, with this package."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_commands():
+    assert tuple(cli.main.commands) == COMMANDS
+    assert call("--version").stdout == f"sid-assets {version('sid_assets')}\n"
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_is_for_people(name):
+    result = call(name, "--help")
+    assert result.exit_code == 0
+    for word in ("Usage:", "Example:", f"sid-assets {name}", "Exit codes:"):
+        assert word in result.stdout
+    assert not list(Path().iterdir())
+
+
+def test_help_imports_nothing_that_takes_time():
+    code = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from sid_assets.cli import main\n"
+        f"for name in {COMMANDS}: assert not CliRunner().invoke(main, [name, '--help']).exit_code\n"
+        "print({'dagster', 'numpy', 'pyarrow', 'torch'} & set(sys.modules))"
+    )
+    result = program("-c", code)
+    assert result.stdout == "set()\n", result.stderr
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_the_names_of_before_have_the_same_help(module, capsys):
+    assert module.main(["--help"]) == 0
+    assert f"Usage: python -m {module.__name__} [OPTIONS]" in capsys.readouterr().out
+    assert module.main(["--no-such-option"]) == 2
+
+
+def test_a_module_is_a_program_still():
+    result = program("-m", "sid_assets.purge", "--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "Usage: python -m sid_assets.purge" in result.stdout
+
+
+def test_a_wrong_command_line_is_code_2():
+    for arguments in (["no-such"], ["plan", "--no-such"], ["quantise"]):
+        result = call(*arguments)
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert "Error: " in result.stderr
+
+
+@pytest.mark.parametrize("name", ["plan", "show", "purge"])
+def test_a_refusal_is_a_message_and_code_1(name, monkeypatch):
+    monkeypatch.setenv("SID_CATALOGUE", "x")
+    for arguments in ([name], [name, "--json"]):
+        result = call(*arguments)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert result.stderr.startswith("Error: SID_CATALOGUE: no such setting.")
+
+
+def test_settings_come_from_the_env_of_the_working_folder():
+    Path(".env").write_text("SID_DATA_DIR=elsewhere\n")
+    result = call("purge")
+    assert result.exit_code == 0
+    assert f"0 folders in {Path('elsewhere').resolve()}" in result.stdout
+
+
+def test_json_is_all_that_stdout_has(tmp_path, monkeypatch):
+    write_catalog(tmp_path / "catalog.parquet")
+    settings = settings_for(tmp_path)
+    for name in ("catalog", "data_dir", "codebook_size"):
+        monkeypatch.setenv(variable(name), str(getattr(settings, name)))
+    tables = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid")
+    assert materialize(settings, *tables).success
+
+    shown = json.loads(call("show", "--json").stdout)
+    assert {"item_texts", "pid2sid"} <= {table["table"] for table in shown["tables"]}
+    assert shown["tokenizer"]["shape"] == [3, 8, 4096]
+    assert all(Path(table["file"]).exists() for table in shown["tables"])
+    assert len(shown["items"]) == 10
+    assert len(shown["items"][0]["sid"]) == 3
+    assert str(shown["items"][0]["sid"]) in call("show").stdout
+
+    planned = call("plan", "--json")
+    (domain,) = json.loads(planned.stdout)["domains"]
+    assert (planned.exit_code, domain["domain"], domain["problems"]) == (0, "items", [])
+    assert (domain["plan"]["texts"], domain["plan"]["changes"]["unchanged"]) == (0, 60)
+
+    listed = json.loads(call("purge", "--json").stdout)
+    assert listed == {"removed": False, "folders": [], "left_alone": []}
+
+
+def test_a_plan_that_is_refused_is_json_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setenv("SID_CATALOG", str(tmp_path / "gone.csv"))
+    result = call("plan", "--json")
+    assert result.exit_code == 1
+    (domain,) = json.loads(result.stdout)["domains"]
+    assert domain["plan"] is None
+    assert "gone.csv" in domain["problems"][0]
+    assert "gone.csv" in result.stderr
+
+
+def test_init_writes_what_a_folder_needs():
+    result = call("init", "my films")
+    assert result.exit_code == 0
+    folder = Path("my films")
+    assert {path.name for path in folder.iterdir()} == {"dagster.yaml", "workspace.yaml", ".env"}
+    for command in ("cd 'my films'", "dagster dev", "dagster asset materialize --select '*' -m"):
+        assert command in result.stdout
+    assert "`cd " not in call("init").stdout
+
+
+@pytest.mark.parametrize("name", init.DAGSTER_FILES)
+def test_init_writes_the_files_of_the_repository(name):
+    call("init")
+    assert Path(name).read_text() == (REPOSITORY / name).read_text()
+
+
+def test_init_never_overwrites():
+    Path(".env").write_text("SID_SEED=3\n")
+    result = call("init")
+    assert result.exit_code == 0
+    assert "Wrote dagster.yaml, workspace.yaml in" in result.stdout
+    assert ".env" in result.stdout.splitlines()[1]
+    assert Path(".env").read_text() == "SID_SEED=3\n"
+    assert "Wrote" not in call("init").stdout
+
+
+def test_init_where_it_may_not_write_is_a_message():
+    Path("file").write_text("")
+    result = call("init", "file/below")
+    assert result.exit_code == 1
+    assert "file/below" in result.stderr
+
+
+def test_the_env_that_init_writes_has_every_default():
+    text = init.env_text()
+    assert not dotenv_values(stream=io.StringIO(text))  # every line is a comment
+    lines = "\n".join(
+        line.removeprefix("#") for line in text.splitlines() if line.startswith("#SID_")
+    )
+    values = {name: value or "" for name, value in dotenv_values(stream=io.StringIO(lines)).items()}
+    assert set(values) == {variable(name) for name in Settings.model_fields}
+    for name in SAMPLE_COMPANIONS:  # empty, they leave out the sample's
+        del values[variable(name)]
+    assert Settings.from_environment(values) == Settings()
+
+
+def test_demo_brings_its_own_dagster_yaml(tmp_path):
+    write_catalog(tmp_path / "catalog.parquet")
+    Path(".env").write_text(f"SID_CATALOG={tmp_path}/catalog.parquet\nSID_CODEBOOK_SIZE=8\n")
+    result = program("-m", "sid_assets", "demo")
+    log = result.stdout + result.stderr
+    assert result.returncode == 0, log[-5000:]
+    assert "What was made" in result.stdout
+    assert Path("data/pid2sid.parquet").exists()
+    assert Path(".dagster/storage").exists()
+    for unwanted in (" - DEBUG - ", "Warning: "):
+        assert unwanted not in log
+
+
+def test_a_demo_that_fails_says_so(tmp_path):
+    Path(".env").write_text(f"SID_CATALOG={tmp_path}/gone.parquet\n")
+    result = program("-m", "sid_assets", "demo")
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith("Error: The demo did not finish")
