@@ -17,13 +17,12 @@ from sid_assets.core.errors import InputError
 from sid_assets.resources import make_embedder
 from sid_assets_tests.embedding_server import KEY, EmbeddingServer
 from sid_assets_tests.graph import failure_message, materialize, settings_for, table, write_catalog
-from sid_assets_tests.model_fixtures import small_model  # noqa: F401 - a fixture
 
 
 @pytest.mark.parametrize("tokenise_here", [True, False])
 def test_a_server_makes_the_vectors(
     tmp_path: Path,
-    small_model: Path,  # noqa: F811 - the fixture
+    small_model: Path,
     monkeypatch: pytest.MonkeyPatch,
     tokenise_here: bool,
 ) -> None:
@@ -72,7 +71,7 @@ def test_a_server_needs_a_url(tmp_path: Path) -> None:
 
 def test_item_texts_estimates_the_time_from_the_last_run_instead_of_loading_weights(
     tmp_path: Path,
-    small_model: Path,  # noqa: F811 - the fixture
+    small_model: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(catalog, "SECONDS_THAT_TELL", 1e-6)

@@ -14,7 +14,7 @@ from sid_assets.core.embedders.openai_server import KEY_VARIABLE, OpenAIServerEm
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.errors import InputError
 from sid_assets_tests.embedding_server import KEY, EmbeddingServer
-from sid_assets_tests.model_fixtures import ENDOFTEXT
+from tools.small_qwen3 import ENDOFTEXT
 
 TEXTS = [
     "Title: The Third Man",

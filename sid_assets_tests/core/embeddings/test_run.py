@@ -35,7 +35,6 @@ from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.store.chunks import Chunk, SortedParts
 from sid_assets.core.store.versions import Store, Version
 from sid_assets.core.store.write import commit_staged
-from sid_assets_tests.core.disk_fixtures import mounted  # noqa: F401 - a fixture
 from sid_assets_tests.core.embeddings import embedding_run
 from sid_assets_tests.core.embeddings.embedding_run import Moment
 from sid_assets_tests.core.table_fixtures import (
@@ -458,7 +457,7 @@ def test_a_damaged_version_still_knows_its_model(local):
         stage_embeddings(local, commit_texts(local, texts), FakeEmbedder(actual="other"))
 
 
-def test_a_full_disk(mounted):  # noqa: F811
+def test_a_full_disk(mounted):
     folder, mount = mounted
     mount("size=12m")
     store, texts = Store(folder), item_texts(range(100))
@@ -476,7 +475,7 @@ def test_a_full_disk(mounted):  # noqa: F811
     assert vectors_by_pid(run.version) == expected_vectors(later, FakeEmbedder())
 
 
-def test_a_plan_that_does_not_fit_the_disk_is_logged_first(mounted):  # noqa: F811
+def test_a_plan_that_does_not_fit_the_disk_is_logged_first(mounted):
     folder, mount = mounted
     mount("size=1m")
     store = Store(folder)
@@ -495,7 +494,7 @@ def test_a_plan_that_does_not_fit_the_disk_is_logged_first(mounted):  # noqa: F8
     assert "It does not fit." in warnings[0]
 
 
-def test_a_disk_that_cannot_be_written(mounted):  # noqa: F811
+def test_a_disk_that_cannot_be_written(mounted):
     folder, mount = mounted
     mount("size=20m")
     store, texts = Store(folder), item_texts(range(10))

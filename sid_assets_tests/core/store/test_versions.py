@@ -17,7 +17,6 @@ from sid_assets.core.store.parts import PartWriter
 from sid_assets.core.store.places import is_local, place
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.versions import StagedTable, Staging, Store
-from sid_assets_tests.core.disk_fixtures import mounted  # noqa: F401 - a fixture
 
 COLUMNS = pa.schema([pa.field("pid", pa.int64(), nullable=False)])
 
@@ -303,7 +302,7 @@ def test_other_columns_in_one_part_are_told(local):
         local.require("t").stream().read_all()
 
 
-def test_a_full_disk_is_told_and_leaves_the_old_version(mounted):  # noqa: F811
+def test_a_full_disk_is_told_and_leaves_the_old_version(mounted):
     folder, mount = mounted
     mount("size=1m")
     store = Store(folder)
@@ -317,7 +316,7 @@ def test_a_full_disk_is_told_and_leaves_the_old_version(mounted):  # noqa: F811
     assert len(pids(store)) == 50_000
 
 
-def test_a_disk_that_cannot_be_written_is_told(mounted):  # noqa: F811
+def test_a_disk_that_cannot_be_written_is_told(mounted):
     folder, mount = mounted
     mount("size=1m")
     store = Store(folder)

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
+from benchmarks.training_data_reference import LABELS
 from sid_assets.core.inputs.ids import PidColumn
 from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.training.inputs import IdSpace
 from sid_assets.core.training.prompts import SLOTS
-from sid_assets_tests.core.training.reference import LABELS
 
 UNIVERSE = 30
 """Pids in use; a catalog has a part of them."""
