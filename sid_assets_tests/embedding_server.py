@@ -8,6 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Literal, Self
@@ -48,9 +49,8 @@ class EmbeddingServer:
         self.most_at_once = 0
         self.now = 0
         self.lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
         self._server.daemon_threads = True
-        self._server.embedding_server = self  # pyright: ignore[reportAttributeAccessIssue]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
     @property
@@ -76,8 +76,12 @@ class EmbeddingServer:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    def __init__(self, embedding_server: EmbeddingServer, *arguments: Any) -> None:
+        self.embedding_server = embedding_server
+        super().__init__(*arguments)  # handles the connection, and returns once it is closed
+
     def do_POST(self) -> None:
-        server: EmbeddingServer = self.server.embedding_server  # pyright: ignore[reportAttributeAccessIssue]
+        server = self.embedding_server
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with server.lock:
             server.requests.append(request)

@@ -122,7 +122,7 @@ def test_many_faults_of_all_kinds_change_nothing(
 def test_a_permanent_fault_is_an_error(
     small_model: Path, model: Callable[[Sequence[Any]], np.ndarray]
 ) -> None:
-    with EmbeddingServer(model, faults=["500"] * 1000) as server:
+    with EmbeddingServer(model, faults=["500" for _ in range(1000)]) as server:
         embedder = client(server, small_model, patience=0.3, requests=2)
         with pytest.raises(InputError, match=r"127\.0\.0\.1.*worker died.*Check that the server"):
             embedder.embed(TEXTS)
@@ -153,7 +153,7 @@ def test_a_fault_may_last_longer_than_a_few_retries(
 def test_retries_of_a_stalling_server_stop_in_time(
     small_model: Path, model: Callable[[Sequence[Any]], np.ndarray]
 ) -> None:
-    with EmbeddingServer(model, faults=["stall"] * 20) as server:
+    with EmbeddingServer(model, faults=["stall" for _ in range(20)]) as server:
         embedder = client(server, small_model, timeout=0.1, patience=0.5)
         started = time.monotonic()
         with pytest.raises(InputError, match=r"timed out.*Check that the server"):

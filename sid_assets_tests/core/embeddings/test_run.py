@@ -655,15 +655,15 @@ def test_memory_does_not_grow_with_items(tmp_path):
 def test_nobody_changes_the_vectors_between_the_survey_and_the_work(local):
     """A second run starts when the first one has just surveyed the vectors."""
     embed(local, item_texts(range(10)), FakeEmbedder())
-    texts = commit_texts(local, item_texts(range(12)))
+    committed = commit_texts(local, item_texts(range(12)))
 
     class Intruded(FakeEmbedder):
-        def count_tokens(self, texts_):
+        def count_tokens(self, texts):
             with pytest.raises(StoreError, match="another run is writing it"):
-                stage_embeddings(Store(local.root), texts, FakeEmbedder(model="other"))
-            return super().count_tokens(texts_)
+                stage_embeddings(Store(local.root), committed, FakeEmbedder(model="other"))
+            return super().count_tokens(texts)
 
-    staged, *_ = stage_embeddings(local, texts, Intruded())
+    staged, *_ = stage_embeddings(local, committed, Intruded())
     assert commit_staged(local, staged).rows == 12
 
 

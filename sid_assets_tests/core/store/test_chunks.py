@@ -208,7 +208,7 @@ def test_damage_takes_only_its_own_row_group(tmp_path):
     path = folder / parts[0].name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
-    path.write_bytes(content)
+    path.write_bytes(bytes(content))
     told: list = []
     found = SortedParts(folder, parts).all_rows(["pid", "n"], told.append)
     pids = [pid for batch in found for pid in batch["pid"].to_pylist()]

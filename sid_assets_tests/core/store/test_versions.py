@@ -14,7 +14,7 @@ import pytest
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.store import versions
 from sid_assets.core.store.parts import PartWriter
-from sid_assets.core.store.places import is_local, place
+from sid_assets.core.store.places import is_local
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.versions import StagedTable, Staging, Store
 
@@ -60,10 +60,12 @@ def test_there_is_nothing_before_the_first_commit(store):
 
 
 def test_readers_see_the_last_commit(store):
+    version = None
     for number in range(4):
         version = commit(store, [1, 2], [3 + number])
         assert pids(store) == [1, 2, 3 + number]
         assert store.current("t") == version
+    assert version is not None
     assert (version.rows, version.schema().names, version.pid_type) == (3, ["pid"], "int")
     assert Provenance.of(version.schema()) == version.provenance
     assert store.tables() == ["t"]
@@ -339,7 +341,7 @@ def test_what_is_staged_can_be_read_before_the_commit(store):
 
 def test_an_object_store_needs_no_lock(tmp_path):
     store = Store(f"memory://{tmp_path.name}")
-    assert not is_local(place(store.root))
+    assert not is_local(store.root)
     with store.stage("t") as one, store.stage("t") as other:
         assert isinstance(one, Staging)
         assert one.folder != other.folder
