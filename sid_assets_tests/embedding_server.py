@@ -7,18 +7,38 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import numpy as np
 
+from sid_assets.core.embedders.last_token_model import LastTokenModel
+from sid_assets.core.embedders.qwen3 import Qwen3Embedder
+from sid_assets.core.embedders.text_tokenizer import DocumentTokenizer
+
 Fault = Literal["413", "429", "500", "cut", "cut in the body", "stall"]
 
 KEY = "a secret"
 STALL_SECONDS = 1.5
+
+
+def served(model: Qwen3Embedder) -> Callable[[Sequence[Any]], np.ndarray]:
+    """What a server does with a model on the CPU: it embeds texts, or token ids as they are."""
+    pad = DocumentTokenizer(Path(model.model, "tokenizer.json"), 1).endoftext
+    network = LastTokenModel(model.model, None, "cpu", "float32", pad)
+
+    def embed(inputs: Sequence[Any]) -> np.ndarray:
+        if isinstance(inputs[0], str):
+            return model.embed(inputs).vectors
+        vectors = network.embed(inputs)
+        assert vectors is not None
+        return vectors
+
+    return embed
 
 
 class EmbeddingServer:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -15,7 +14,7 @@ from sid_assets.core.embedders.openai_server import KEY_VARIABLE, OpenAIServerEm
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.errors import InputError
 from sid_assets.resources import make_embedder
-from sid_assets_tests.embedding_server import KEY, EmbeddingServer
+from sid_assets_tests.embedding_server import KEY, EmbeddingServer, served
 from sid_assets_tests.graph import (
     failure_message,
     materialize,
@@ -33,19 +32,10 @@ def test_a_server_makes_the_vectors(
     monkeypatch: pytest.MonkeyPatch,
     tokenise_here: bool,
 ) -> None:
-    model = Qwen3Embedder(str(small_model))
-    model.embed(["a"])
-
-    def serve(inputs: Sequence[Any]) -> np.ndarray:
-        if isinstance(inputs[0], str):
-            return model.embed(inputs).vectors
-        vectors = model._network.embed(inputs)
-        assert vectors is not None
-        return vectors
-
+    model = Qwen3Embedder(str(small_model), device="cpu")
     monkeypatch.setenv(KEY_VARIABLE, KEY)
     write_catalog(tmp_path / "catalog.parquet")
-    with EmbeddingServer(serve) as server:
+    with EmbeddingServer(served(model)) as server:
         settings = settings_for(
             tmp_path,
             embedder="openai",

@@ -12,8 +12,9 @@ import pytest
 from sid_assets.core.embedders import openai_server
 from sid_assets.core.embedders.openai_server import KEY_VARIABLE, OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
+from sid_assets.core.embedders.text_tokenizer import DocumentTokenizer
 from sid_assets.core.errors import InputError
-from sid_assets_tests.embedding_server import KEY, EmbeddingServer
+from sid_assets_tests.embedding_server import KEY, EmbeddingServer, served
 from tools.small_qwen3 import ENDOFTEXT
 
 TEXTS = [
@@ -36,9 +37,7 @@ def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def in_process(small_model: Path) -> Qwen3Embedder:
-    embedder = Qwen3Embedder(str(small_model))
-    embedder.embed(["a"])
-    return embedder
+    return Qwen3Embedder(str(small_model), device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +47,7 @@ def expected(in_process: Qwen3Embedder) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def model(in_process: Qwen3Embedder) -> Callable[[Sequence[Any]], np.ndarray]:
-    """What a server does: embed texts, or token ids as they are."""
-
-    def embed(inputs: Sequence[Any]) -> np.ndarray:
-        if isinstance(inputs[0], str):
-            return in_process.embed(inputs).vectors
-        vectors = in_process._network.embed(inputs)
-        assert vectors is not None
-        return vectors
-
-    return embed
+    return served(in_process)
 
 
 def client(server: EmbeddingServer, small_model: Path, **settings: Any) -> OpenAIServerEmbedder:
@@ -261,7 +251,7 @@ def test_vectors_are_normalised(
 
 
 def test_truncated_texts_keep_their_end_token(
-    small_model: Path, in_process: Qwen3Embedder, model: Callable[[Sequence[Any]], np.ndarray]
+    small_model: Path, model: Callable[[Sequence[Any]], np.ndarray]
 ) -> None:
     hostile = [f"pen {ENDOFTEXT} {ENDOFTEXT}", "ink " * 40, f"{ENDOFTEXT}", "pen"]
     with EmbeddingServer(model) as server:
@@ -269,7 +259,7 @@ def test_truncated_texts_keep_their_end_token(
         embedded = embedder.embed(hostile)
         embedder.close()
     assert embedded.truncated == 3
-    end = in_process._tokenizer.endoftext
+    end = DocumentTokenizer(small_model / "tokenizer.json", 8).endoftext
     for ids in server.requests[0]["input"]:
         assert ids.index(end) == len(ids) - 1 <= 7
 
