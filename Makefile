@@ -1,5 +1,14 @@
-# `make demo`: set up and build everything on the built-in sample.  `make ui`: the same in a browser.
-# `make test`: set up and run the tests.  `make lint`: ruff and pyright.
+# make help            what each target does
+# make demo            set up, and build everything on the built-in sample
+# make ui              set up, and the same in a browser
+# make test            set up, lint, and run all tests
+# make lint            ruff, codespell and pyright
+# make format          format, and fix what ruff can fix
+# make hooks           lint before every commit and push
+# make docs            build the documentation into site/
+# make docs-generated  renew what the documentation takes from the code
+# make wheel-test      build the wheel, and try it in a new environment
+# make clean           remove what the others installed or built
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -14,12 +23,25 @@ demo: .venv/.installed
 ui: .venv/.installed
 	$(BIN)/dagster dev --host 127.0.0.1
 
+.PHONY: format help hooks
+
+help:
+	@sed -n 's/^# \(make [a-z-]* .*\)/\1/p' Makefile
+
+format: .venv/.installed-test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+hooks: .venv/.installed-test
+	$(BIN)/pre-commit install
+
 test: .venv/.installed-test lint
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 docs: .venv/.installed-test

@@ -25,7 +25,7 @@ from benchmarks.refresh import refresh_share
 from sid_assets import sample
 from sid_assets.core.embedders import Embedded
 from sid_assets.core.embedders.qwen3 import MAX_LENGTH, Qwen3Embedder
-from sid_assets_tests.model_fixtures import save_model, save_tokenizer, small_tokenizer
+from tools.small_qwen3 import save_model, save_tokenizer, small_tokenizer
 
 TEMPLATE = "Title: {title}\nDescription: {description}"
 BATCH_SIZES = (8, 16, 32, 64)

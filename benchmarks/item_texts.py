@@ -1,6 +1,6 @@
 """Catalog rows to item texts: rows per second and peak memory as the catalog grows.
 
-    python benchmarks/item_texts.py [rows ...]      (default: 1000000 4000000)
+    python -m benchmarks.item_texts [rows ...]      (default: 1000000 4000000)
 
 The reference is a short script: pandas reads the whole file and sorts it, Python makes the texts.
 It runs only on the smallest catalog. Both must give the same rows.
@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.measure import Stage, in_own_process
+from benchmarks.measure import Measured, in_own_process
 from sid_assets.core.catalog.item_texts import CatalogSource, read_item_texts
 
 TEMPLATE = "Title: {title}\nDescription: {description}\nCategory: {category}"
@@ -97,17 +97,17 @@ def main(sizes: list[int]) -> None:
     print(json.dumps({"memory_mb": MEMORY_MB, "runs": figures}))
 
 
-def _figures(way: str, rows: int, megabytes: float, stage: Stage) -> dict[str, float | str]:
+def _figures(way: str, rows: int, megabytes: float, measured: Measured) -> dict[str, float | str]:
     print(
-        f"{way}: {rows:,} rows ({megabytes:,.0f} MB of parquet) in {stage.seconds:.1f} s: "
-        f"{rows / stage.seconds:,.0f} rows/s, peak {stage.peak_rss_mb:,.0f} MB"
+        f"{way}: {rows:,} rows ({megabytes:,.0f} MB of parquet) in {measured.seconds:.1f} s: "
+        f"{rows / measured.seconds:,.0f} rows/s, peak {measured.peak_rss_mb:,.0f} MB"
     )
     return {
         "way": way,
         "rows": rows,
-        "seconds": round(stage.seconds, 2),
-        "rows_per_second": round(rows / stage.seconds),
-        "peak_rss_mb": round(stage.peak_rss_mb),
+        "seconds": round(measured.seconds, 2),
+        "rows_per_second": round(rows / measured.seconds),
+        "peak_rss_mb": round(measured.peak_rss_mb),
     }
 
 

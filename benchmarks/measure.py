@@ -32,7 +32,7 @@ def peak_rss_mb() -> float:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Measured:
     """A function call in a separate process.
 
     Attributes:
@@ -46,16 +46,16 @@ class Stage:
     result: Any
 
 
-def in_own_process(function: Callable[..., Any], *arguments: Any) -> Stage:
+def in_own_process(function: Callable[..., Any], *arguments: Any) -> Measured:
     """Run a module-level function in a fresh process; arguments and result are pickled."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_staged, (function, arguments))
+        return pool.apply(_measured, (function, arguments))
 
 
-def _staged(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Stage:
+def _measured(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Measured:
     started = time.perf_counter()
     result = function(*arguments)
-    return Stage(time.perf_counter() - started, peak_rss_mb(), result)
+    return Measured(time.perf_counter() - started, peak_rss_mb(), result)
 
 
 def _seconds(run: Callable[[], Any]) -> float:

@@ -3,7 +3,7 @@
 Simulates catalogs of one and ten million items, about half of which share their SIDs, with texts (a
 tenth of them repeated) and a million rows of interactions, and measures them from parquet.
 
-    python benchmarks/quality.py            # an argument replaces the 10 (in millions)
+    python -m benchmarks.quality            # an argument replaces the 10 (in millions)
 """
 
 import json

@@ -12,23 +12,69 @@ import random
 import statistics
 import tempfile
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+import pyarrow as pa
+
 from benchmarks.measure import in_own_process
-from sid_assets.core.embedders import Embedder
+from sid_assets.core import schema
+from sid_assets.core.arrow.hashes import text_hash
+from sid_assets.core.embedders import Embedded, Embedder, Memory, TokenCounts
 from sid_assets.core.embeddings.run import EmbeddingProgress, embed_items
 from sid_assets.core.refresh import RefreshPolicy
+from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
 from sid_assets.core.store.store import Store
-from sid_assets_tests.core.table_fixtures import FakeEmbedder, commit_texts, item_texts
+from sid_assets.core.store.versions import Version
+from sid_assets.core.store.write import draft_rows
 
 FEW, MANY = 2_000, 20_000
+
+
+class DrawnVectors:
+    """An embedder that takes no time: each text's vector is drawn by a seed made of the text."""
+
+    space = EmbeddingSpace(embedder="drawn", model="drawn", dimension=schema.EMBEDDING_DIM)
+
+    def embed(self, texts: Sequence[str]) -> Embedded:
+        """Unit vectors of random signs."""
+        vectors = np.empty((len(texts), schema.EMBEDDING_DIM), np.float32)
+        for vector, text in zip(vectors, texts, strict=True):
+            drawn = np.random.default_rng(zlib.crc32(text.encode())).bytes(len(vector) // 8)
+            signs = 2.0 * np.unpackbits(np.frombuffer(drawn, np.uint8)) - 1
+            vector[:] = signs / np.sqrt(len(vector))
+        tokens = int(self.count_tokens(texts).lengths.sum())
+        return Embedded(vectors, tokens=tokens, padded_tokens=tokens, truncated=0)
+
+    def count_tokens(self, texts: Sequence[str]) -> TokenCounts:
+        """Each word is a token."""
+        lengths = np.array([len(text.split()) for text in texts], np.int64)
+        return TokenCounts(lengths, truncated=0, estimated=False)
+
+    def memory(self) -> Memory | None:
+        """None: it has no model."""
+        return None
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def commit_texts(store: Store, texts: Mapping[int, str]) -> Version:
+    """Commit a version of `item_texts`, given the text of each pid."""
+    pids = sorted(texts)
+    values = [texts[pid] for pid in pids]
+    rows = pa.table(
+        [pids, values, [text_hash(text) for text in values]], schema=schema.item_texts("int")
+    )
+    return store.commit(draft_rows(store, "item_texts", rows.to_reader(), Provenance("item_texts")))
 
 
 def run(
     store: Store, texts: Mapping[int, str], embedder: Embedder
 ) -> tuple[float, EmbeddingProgress]:
     """Embed and commit; the seconds do not include writing the texts."""
-    version = commit_texts(store, dict(texts))
+    version = commit_texts(store, texts)
     started = time.perf_counter()
     draft, _, progress = embed_items(
         store, "item_embeddings", version, embedder, RefreshPolicy(), print, lambda progress: None
@@ -78,10 +124,10 @@ def refresh_share(embedder: Embedder, texts: Sequence[str]) -> float:
 
 def full_then_refresh(items: int) -> tuple[float, float]:
     """Seconds of a full run and of a refresh, in a separate process."""
-    texts = {2 * pid: text for pid, text in item_texts(range(items)).items()}
+    texts = {2 * number: f"Title: film {number}" for number in range(items)}
     with tempfile.TemporaryDirectory() as data:
-        full, _ = run(Store(data), texts, FakeEmbedder())
-        refresh, _ = run(Store(data), one_percent_changed(texts), FakeEmbedder())
+        full, _ = run(Store(data), texts, DrawnVectors())
+        refresh, _ = run(Store(data), one_percent_changed(texts), DrawnVectors())
     return full, refresh
 
 

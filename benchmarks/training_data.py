@@ -1,13 +1,12 @@
 """Making training data, compared with a plain pandas program that loops over rows.
 
-    python benchmarks/training_data.py [--rows 20000]
+    python -m benchmarks.training_data [--rows 20000]
 
 It simulates interactions of users with 20 to 700 videos each, over a catalog of a million items.
 From these and pid2sid it makes the part files of two data sets, once with this package and once
-with plain pandas (`sid_assets_tests/core/training/reference.py`). Both read pid2sid and the
-interactions from parquet and write parquet. The files are warm; times are medians of three; peak
-memory is that of a separate process. The rows of both are compared. The last line is one JSON
-object.
+with plain pandas (`benchmarks/training_data_reference.py`). Both read pid2sid and the interactions
+from parquet and write parquet. The files are warm; times are medians of three; peak memory is that
+of a separate process. The rows of both are compared. The last line is one JSON object.
 """
 
 import argparse
@@ -23,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from upath import UPath
 
+from benchmarks import training_data_reference as reference
 from benchmarks.measure import in_own_process, median_seconds
 from sid_assets.core.inputs.ids import PidColumn
 from sid_assets.core.sids.index import SidIndex
@@ -31,7 +31,6 @@ from sid_assets.core.training.datasets import training_rows
 from sid_assets.core.training.inputs import IdSpace, ParquetInput, TrainingInputs
 from sid_assets.core.training.prompts import SLOTS, load_prompts
 from sid_assets.core.training_sets import LABELS
-from sid_assets_tests.core.training import reference
 
 CATALOG = 1_000_000
 SHORTEST, LONGEST, TARGETS = 20, 700, 10

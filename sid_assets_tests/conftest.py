@@ -1,5 +1,6 @@
 """Fixtures that many tests share."""
 
+import importlib.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,9 +8,7 @@ from pathlib import Path
 import pytest
 from dagster._core.storage.defs_state.base import set_defs_state_storage
 
-from sid_assets_tests.model_fixtures import real_tokenizer, small_model
-
-__all__ = ["real_tokenizer", "small_model"]
+from tools.small_qwen3 import qwen_vocabulary, save_model, save_tokenizer, small_tokenizer
 
 # Tokenizers warn, and may hang, where a process that used them in threads forks.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -37,3 +36,19 @@ def office() -> Path:
     if not folder:
         pytest.skip("SID_TEST_DATA is not set: it names the folder with the real catalogs")
     return Path(folder, "amazon_office")
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model of Qwen3-Embedding-8B's width, with a small vocabulary."""
+    tokenizer = small_tokenizer()
+    folder = save_tokenizer(tokenizer, tmp_path_factory.mktemp("models") / "small-qwen3")
+    return save_model(folder, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def real_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tokenizer of Qwen3-Embedding-8B, without a model."""
+    if importlib.util.find_spec("dashscope") is None:
+        pytest.skip("needs the vocabulary in the dashscope package (pip install --no-deps)")
+    return save_tokenizer(qwen_vocabulary(), tmp_path_factory.mktemp("models") / "qwen-tokenizer")

@@ -48,6 +48,7 @@ class DagsterDev:
     def wait_for(self, run_id: str, seconds: float) -> str:
         """The status of a run once it has ended."""
         deadline = time.monotonic() + seconds
+        status = "not known"
         while time.monotonic() < deadline:
             status = self.ask(RUNS, id=run_id)["runOrError"]["status"]
             if status in ("SUCCESS", "FAILURE", "CANCELED"):

@@ -7,17 +7,38 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
 import numpy as np
 
+from sid_assets.core.embedders.last_token_model import LastTokenModel
+from sid_assets.core.embedders.qwen3 import Qwen3Embedder
+from sid_assets.core.embedders.text_tokenizer import DocumentTokenizer
+
 Fault = Literal["413", "429", "500", "cut", "cut in the body", "stall"]
 
 KEY = "a secret"
 STALL_SECONDS = 1.5
+
+
+def served(model: Qwen3Embedder) -> Callable[[Sequence[Any]], np.ndarray]:
+    """What a server does with a model on the CPU: it embeds texts, or token ids as they are."""
+    pad = DocumentTokenizer(Path(model.model, "tokenizer.json"), model.max_length).endoftext
+    network = LastTokenModel(model.model, None, "cpu", "float32", pad)
+
+    def embed(inputs: Sequence[Any]) -> np.ndarray:
+        if isinstance(inputs[0], str):
+            return model.embed(inputs).vectors
+        vectors = network.embed(inputs)
+        assert vectors is not None
+        return vectors
+
+    return embed
 
 
 class EmbeddingServer:
@@ -48,9 +69,8 @@ class EmbeddingServer:
         self.most_at_once = 0
         self.now = 0
         self.lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Handler, self))
         self._server.daemon_threads = True
-        self._server.embedding_server = self  # pyright: ignore[reportAttributeAccessIssue]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
 
     @property
@@ -76,8 +96,12 @@ class EmbeddingServer:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
+    def __init__(self, embedding_server: EmbeddingServer, *arguments: Any) -> None:
+        self.embedding_server = embedding_server
+        super().__init__(*arguments)  # handles the connection, and returns once it is closed
+
     def do_POST(self) -> None:
-        server: EmbeddingServer = self.server.embedding_server  # pyright: ignore[reportAttributeAccessIssue]
+        server = self.embedding_server
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with server.lock:
             server.requests.append(request)

@@ -1,6 +1,6 @@
 """Small catalogs, and the graph run on them in this process."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,9 @@ ITEMS = 60
 USERS = 20
 
 
-def write_catalog(path: Path, items: int = ITEMS, seed: int = 0, pids: Sequence | None = None):
+def write_catalog(
+    path: Path, items: int = ITEMS, seed: int = 0, pids: Sequence[Any] | None = None
+) -> pd.DataFrame:
     """A catalog of items with texts of a few words; returns it as a frame."""
     draw = np.random.default_rng(seed)
     frame = pd.DataFrame(
@@ -45,18 +47,20 @@ def write_catalog(path: Path, items: int = ITEMS, seed: int = 0, pids: Sequence 
     return frame
 
 
-def write_interactions(path: Path, pids: Sequence, users: int = USERS, seed: int = 0):
+def write_interactions(
+    path: Path, pids: Iterable[Any], users: int = USERS, seed: int = 0
+) -> pd.DataFrame:
     """Interactions with the items of a catalog, one row a user; returns them as a frame."""
     draw = np.random.default_rng(seed)
-    pids = np.asarray(list(pids))
+    known = np.asarray(list(pids))
     frame = pd.DataFrame(
         {
             "uid": range(users),
             "split": [0] * (users - 1) + [1],
             "hist_video_pid": [
-                draw.choice(pids, draw.integers(1, 9)).tolist() for _ in range(users)
+                draw.choice(known, draw.integers(1, 9)).tolist() for _ in range(users)
             ],
-            "target_video_pid": [draw.choice(pids, 2).tolist() for _ in range(users)],
+            "target_video_pid": [draw.choice(known, 2).tolist() for _ in range(users)],
         }
     )
     write_frame(path, frame)
@@ -84,6 +88,12 @@ def settings_for(folder: Path, **values: str) -> Settings:
     return Settings.from_environment(environment)
 
 
+def assets_and_checks(definitions: dg.Definitions) -> list[dg.AssetsDefinition]:
+    """All that can be materialised or checked."""
+    parts = (*(definitions.assets or ()), *(definitions.asset_checks or ()))
+    return [part for part in parts if isinstance(part, dg.AssetsDefinition)]
+
+
 def materialize(
     settings: Settings,
     *tables: str,
@@ -95,7 +105,7 @@ def materialize(
     """Materialise tables (all, if none is named) with their checks; failures are returned."""
     keys = [dg.AssetKey(table.split("/")) for table in tables] or GRAPH.materializable_asset_keys
     return dg.materialize(
-        [*defs.assets, *defs.asset_checks],
+        assets_and_checks(defs),
         selection=dg.AssetSelection.assets(*keys),
         resources={
             "settings": settings,
@@ -114,9 +124,16 @@ def failure_message(result: dg.ExecuteInProcessResult) -> str:
     for event in result.all_events:
         if event.event_type_value == "STEP_FAILURE":
             data = event.step_failure_data
-            failure = data.user_failure_data
-            return failure.description if failure else data.error.to_string()
+            if data.user_failure_data:
+                return data.user_failure_data.description or ""
+            return data.error.to_string() if data.error else ""
     raise AssertionError("no step failed")
+
+
+def metadata_of(result: dg.ExecuteInProcessResult, table: str) -> dict[str, Any]:
+    """The metadata that a table was materialised with."""
+    (event,) = result.asset_materializations_for_node(table)
+    return {name: value.value for name, value in event.metadata.items()}
 
 
 def failed_checks(result: dg.ExecuteInProcessResult) -> set[str]:

@@ -15,6 +15,7 @@ from sid_assets.settings import Settings
 from sid_assets_tests.graph import (
     failure_message,
     materialize,
+    metadata_of,
     settings_for,
     table,
     write_catalog,
@@ -117,8 +118,8 @@ def test_identical_rows_collapse_with_a_warning(folder):
     result = materialize(_settings(folder), "item_texts")
     assert result.success
     assert len(table(_settings(folder), "item_texts")) == 60
-    metadata = result.asset_materializations_for_node("item_texts")[0].metadata
-    assert metadata["rows_collapsed"].value == 6
+    metadata = metadata_of(result, "item_texts")
+    assert metadata["rows_collapsed"] == 6
 
 
 def test_rows_without_a_text(folder):

@@ -16,6 +16,7 @@ from sid_assets.io_managers import ParquetIOManager
 from sid_assets.settings import Refresh
 from sid_assets_tests.graph import (
     GRAPH,
+    assets_and_checks,
     failed_checks,
     materialize,
     settings_for,
@@ -39,7 +40,7 @@ def settings(tmp_path):
 def _check(settings, *tables: str) -> dg.ExecuteInProcessResult:
     """Run the checks of tables alone."""
     return dg.materialize(
-        [*defs.assets, *defs.asset_checks],
+        assets_and_checks(defs),
         selection=dg.AssetSelection.checks_for_assets(*map(dg.AssetKey, tables)),
         resources={
             "settings": settings,

@@ -99,11 +99,15 @@ def killed(home: Path) -> Iterator[tuple[dg.DagsterInstance, str]]:
         }
         with running(home, **hanging) as process:
             run_id = _wait_for_slot(instance, process)
-            look_of_sensor = end_runs_that_were_killed(dg.build_sensor_context(instance))
-            assert look_of_sensor.skip_message == "No run was killed."
+            assert _look_of_the_sensor(instance) == "No run was killed."
         assert _status(instance, run_id) == dg.DagsterRunStatus.STARTED
         assert _has_slot(instance) == {run_id}
         yield instance, run_id
+
+
+def _look_of_the_sensor(instance: dg.DagsterInstance) -> str | None:
+    """What the sensor says it did."""
+    return end_runs_that_were_killed.evaluate_tick(dg.build_sensor_context(instance)).skip_message
 
 
 def _status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
@@ -124,10 +128,8 @@ def test_the_next_run_does_not_wait_for_a_killed_one(killed, home):
 
 def test_the_sensor_ends_a_killed_run(killed):
     instance, run_id = killed
-    look = end_runs_that_were_killed(dg.build_sensor_context(instance))
-    assert look.skip_message == f"Ended: {run_id}."
+    assert _look_of_the_sensor(instance) == f"Ended: {run_id}."
     assert _status(instance, run_id) == dg.DagsterRunStatus.FAILURE
     assert _has_slot(instance) == set()
     assert any(DEAD in entry.message for entry in instance.all_logs(run_id))
-    again = end_runs_that_were_killed(dg.build_sensor_context(instance))
-    assert again.skip_message == "No run was killed."
+    assert _look_of_the_sensor(instance) == "No run was killed."

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -15,31 +14,28 @@ from sid_assets.core.embedders.openai_server import KEY_VARIABLE, OpenAIServerEm
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.errors import InputError
 from sid_assets.resources import make_embedder
-from sid_assets_tests.embedding_server import KEY, EmbeddingServer
-from sid_assets_tests.graph import failure_message, materialize, settings_for, table, write_catalog
-from sid_assets_tests.model_fixtures import small_model  # noqa: F401 - a fixture
+from sid_assets_tests.embedding_server import KEY, EmbeddingServer, served
+from sid_assets_tests.graph import (
+    failure_message,
+    materialize,
+    metadata_of,
+    settings_for,
+    table,
+    write_catalog,
+)
 
 
 @pytest.mark.parametrize("tokenise_here", [True, False])
 def test_a_server_makes_the_vectors(
     tmp_path: Path,
-    small_model: Path,  # noqa: F811 - the fixture
+    small_model: Path,
     monkeypatch: pytest.MonkeyPatch,
     tokenise_here: bool,
 ) -> None:
-    model = Qwen3Embedder(str(small_model))
-    model.embed(["a"])
-
-    def serve(inputs: Sequence[Any]) -> np.ndarray:
-        if isinstance(inputs[0], str):
-            return model.embed(inputs).vectors
-        vectors = model._network.embed(inputs)
-        assert vectors is not None
-        return vectors
-
+    model = Qwen3Embedder(str(small_model), device="cpu")
     monkeypatch.setenv(KEY_VARIABLE, KEY)
     write_catalog(tmp_path / "catalog.parquet")
-    with EmbeddingServer(serve) as server:
+    with EmbeddingServer(served(model)) as server:
         settings = settings_for(
             tmp_path,
             embedder="openai",
@@ -51,11 +47,11 @@ def test_a_server_makes_the_vectors(
     assert result.success, failure_message(result)
     assert len(table(settings, "pid2sid")) == 60
     assert {request["model"] for request in server.requests} == {"served"}
-    cut = result.asset_materializations_for_node("item_embeddings")[0].metadata["texts_cut"].value
+    cut = metadata_of(result, "item_embeddings")["texts_cut"]
     assert cut == (0 if tokenise_here else "not known: the server cuts texts")
-    planned = result.asset_materializations_for_node("item_texts")[0].metadata
+    planned = metadata_of(result, "item_texts")
     assert ("plan_texts_cut" in planned) == tokenise_here
-    assert planned["plan_seconds"].value > 0
+    assert planned["plan_seconds"] > 0
     sent_texts = {isinstance(request["input"][0], str) for request in server.requests}
     assert sent_texts == {not tokenise_here}
     expected = model.embed(table(settings, "item_texts").text.tolist()).vectors
@@ -72,7 +68,7 @@ def test_a_server_needs_a_url(tmp_path: Path) -> None:
 
 def test_item_texts_estimates_the_time_from_the_last_run_instead_of_loading_weights(
     tmp_path: Path,
-    small_model: Path,  # noqa: F811 - the fixture
+    small_model: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(catalog, "SECONDS_THAT_TELL", 1e-6)
@@ -83,13 +79,13 @@ def test_item_texts_estimates_the_time_from_the_last_run_instead_of_loading_weig
         assert first.success, failure_message(first)
         write_catalog(tmp_path / "catalog.parquet", items=70)
         second = materialize(settings, "item_texts", instance=instance)
-    before = first.asset_materializations_for_node("item_texts")[0].metadata
+    before = metadata_of(first, "item_texts")
     assert "plan_seconds" not in before
-    assert "Time: not measured (no run yet tells the speed" in before["plan"].value
-    made = first.asset_materializations_for_node("item_embeddings")[0].metadata
-    planned = second.asset_materializations_for_node("item_texts")[0].metadata
-    speed = made["tokens"].value / made["seconds_embedding"].value
-    assert planned["plan_seconds"].value == pytest.approx(planned["plan_tokens"].value / speed)
+    assert "Time: not measured (no run yet tells the speed" in before["plan"]
+    made = metadata_of(first, "item_embeddings")
+    planned = metadata_of(second, "item_texts")
+    speed = made["tokens"] / made["seconds_embedding"]
+    assert planned["plan_seconds"] == pytest.approx(planned["plan_tokens"] / speed)
 
 
 @pytest.mark.parametrize(
@@ -175,17 +171,17 @@ def test_existing_vectors_are_adopted(tmp_path: Path) -> None:
     )
     result = materialize(adopting)
     assert result.success, failure_message(result)
-    metadata = result.asset_materializations_for_node("item_embeddings")[0].metadata
-    assert metadata["items_adopted"].value == 55
-    assert metadata["items_embedded"].value == 5
-    texts = result.asset_materializations_for_node("item_texts")[0].metadata
-    assert texts["plan_items_adopted"].value == 55
+    metadata = metadata_of(result, "item_embeddings")
+    assert metadata["items_adopted"] == 55
+    assert metadata["items_embedded"] == 5
+    texts = metadata_of(result, "item_texts")
+    assert texts["plan_items_adopted"] == 55
     made = np.stack(table(adopting, "item_embeddings").embedding.tolist())
     np.testing.assert_array_equal(made[5:], vectors[::-1])
     later = materialize(settings_for(tmp_path))
     assert later.success, failure_message(later)
-    metadata = later.asset_materializations_for_node("item_embeddings")[0].metadata
-    assert metadata["items_reused"].value == 60
+    metadata = metadata_of(later, "item_embeddings")
+    assert metadata["items_reused"] == 60
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from sid_assets.core.sids.prefixes import SidPrefixes
 from sid_assets.definitions import definitions
 from sid_assets.settings import Settings
 from sid_assets_tests.graph import (
+    assets_and_checks,
     failed_checks,
     failure_message,
     settings_for,
@@ -42,9 +43,8 @@ def materialize(settings: Settings, *tables: str) -> dg.ExecuteInProcessResult:
     selection = dg.AssetSelection.all()
     if tables:
         selection = dg.AssetSelection.assets(*(dg.AssetKey(name.split("/")) for name in tables))
-    everything = (*(defs.assets or ()), *(defs.asset_checks or ()))
     return dg.materialize(
-        [part for part in everything if isinstance(part, dg.AssetsDefinition)],
+        assets_and_checks(defs),
         selection=selection,
         resources=defs.resources,
         raise_on_error=False,

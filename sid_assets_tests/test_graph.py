@@ -9,6 +9,7 @@ from sid_assets_tests.graph import (
     failed_checks,
     failure_message,
     materialize,
+    metadata_of,
     settings_for,
     table,
     write_catalog,
@@ -56,7 +57,7 @@ def test_a_data_set_that_can_be_made_no_more_is_marked_stale(folder):
     result = materialize(settings_for(folder))
     assert result.success, failure_message(result)
     stale = [
-        event.event_specific_data.asset_observation
+        event.asset_observation_data.asset_observation
         for event in result.all_events
         if event.event_type_value == "ASSET_OBSERVATION"
     ]
@@ -98,10 +99,10 @@ def test_a_second_run_reuses_all_and_changes_nothing(folder):
     assert result.success, failure_message(result)
     for name, frame in before.items():
         pd.testing.assert_frame_equal(frame, table(settings, name))
-    metadata = result.asset_materializations_for_node("item_embeddings")[0].metadata
-    assert metadata["items_embedded"].value == 0
-    assert result.asset_materializations_for_node("codes")[0].metadata["items_quantised"].value == 0
-    assert result.asset_materializations_for_node("tokenizer_checkpoint")[0].metadata["kept"].value
+    metadata = metadata_of(result, "item_embeddings")
+    assert metadata["items_embedded"] == 0
+    assert metadata_of(result, "codes")["items_quantised"] == 0
+    assert metadata_of(result, "tokenizer_checkpoint")["kept"]
 
 
 def test_added_changed_and_removed_items_leave_the_sids_of_the_others(folder):
@@ -118,8 +119,8 @@ def test_added_changed_and_removed_items_leave_the_sids_of_the_others(folder):
     assert sorted(after.index) == [*range(1, 56), *range(1001, 1006)]
     for pid in range(6, 56):
         assert np.array_equal(before[pid], after[pid])
-    metadata = result.asset_materializations_for_node("item_embeddings")[0].metadata
-    counts = {name: metadata[f"items_{name}"].value for name in ("new", "changed", "removed")}
+    metadata = metadata_of(result, "item_embeddings")
+    counts = {name: metadata[f"items_{name}"] for name in ("new", "changed", "removed")}
     assert counts == {"new": 5, "changed": 5, "removed": 5}
     assert "codes:unmoved" not in failed_checks(result)
 

@@ -62,7 +62,7 @@ def test_the_command_as_onerec_calls_it(tmp_path, model, vectors, centroids):
     assert codes["pid"].dtype == np.int64
     assert codes["pid"].tolist() == list(range(1000, 1500))
     np.testing.assert_array_equal(
-        np.stack(codes["codes"]), Encoder(centroids).encode(vectors).codes
+        np.stack(codes["codes"].tolist()), Encoder(centroids).encode(vectors).codes
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "codes.parquet",
@@ -83,10 +83,10 @@ def test_the_command_as_onerec_calls_it(tmp_path, model, vectors, centroids):
     ids=str,
 )
 def test_types_of_the_embedding_column(tmp_path, model, vectors, centroids, kind):
-    vectors = np.float16(vectors) if kind.value_type == pa.float16() else vectors
+    vectors = vectors.astype(np.float16) if kind.value_type == pa.float16() else vectors
     write(tmp_path / "emb.parquet", vectors, kind=kind)
     assert infer(model, tmp_path / "emb.parquet", tmp_path / "codes.parquet") == ROWS
-    codes = np.stack(pd.read_parquet(tmp_path / "codes.parquet")["codes"])
+    codes = np.stack(pd.read_parquet(tmp_path / "codes.parquet")["codes"].tolist())
     expected = Encoder(centroids).encode(vectors.astype(np.float32)).codes
     np.testing.assert_array_equal(codes, expected)
 
@@ -107,7 +107,7 @@ def test_a_folder_of_files_string_ids_any_order_any_batch_size(tmp_path, model, 
 def test_fewer_layers(tmp_path, model, vectors, centroids):
     write(tmp_path / "emb.parquet", vectors)
     infer(model, tmp_path / "emb.parquet", tmp_path / "codes.parquet", n_layers=2)
-    codes = np.stack(pd.read_parquet(tmp_path / "codes.parquet")["codes"])
+    codes = np.stack(pd.read_parquet(tmp_path / "codes.parquet")["codes"].tolist())
     np.testing.assert_array_equal(codes, Encoder(centroids).encode(vectors).codes[:, :2])
     with pytest.raises(InputError, match="has 3 layers, --n_layers asks for 4"):
         infer(model, tmp_path / "emb.parquet", tmp_path / "codes.parquet", n_layers=4)
@@ -142,14 +142,14 @@ def test_one_vector_of_another_width_and_one_that_is_null(tmp_path, model, vecto
 
 
 def test_a_null_within_a_vector(tmp_path, model, vectors):
-    rows = [list(map(float, row)) for row in vectors]
+    rows: list[list[float | None]] = vectors.tolist()
     rows[5][2] = None
     write(tmp_path / "emb.parquet", rows)
     refuse(tmp_path, model, r"vectors with nulls.*1 row\).*ids: 1005")
 
 
 def test_ids_that_repeat_or_are_null(tmp_path, model, vectors):
-    pids = list(range(ROWS))
+    pids: list[int | None] = list(range(ROWS))
     pids[10:13] = [7, 7, None]
     write(tmp_path / "emb.parquet", vectors, pids)
     refuse(tmp_path, model, r"column 'pid'.*there before \(3 rows\).*ids: 7, None")

@@ -14,6 +14,7 @@ from sid_assets.core.schema import item_texts as item_texts_schema
 from sid_assets.core.store.versions import Version
 from sid_assets.io_managers import LOADERS, ParquetIOManager, preview
 from sid_assets.settings import Settings
+from sid_assets_tests.graph import metadata_of
 
 
 def _texts(count: int = 10) -> pa.Table:
@@ -29,11 +30,11 @@ def _materialize(assets, root, **kwargs) -> dg.ExecuteInProcessResult:
 
 
 def _asset_of(value, annotation) -> dg.AssetsDefinition:
-    @dg.asset(name="item_texts")
-    def texts() -> annotation:
+    def item_texts():
         return value
 
-    return texts
+    item_texts.__annotations__["return"] = annotation
+    return dg.asset(item_texts)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +57,7 @@ def test_takes_every_form(tmp_path, value, annotation):
 def test_gives_every_form(tmp_path, annotation):
     rows = {}
 
-    @dg.asset
-    def reader(item_texts: annotation) -> None:
+    def reader(item_texts) -> None:
         if isinstance(item_texts, pads.Dataset):
             rows["n"] = item_texts.count_rows()
         elif isinstance(item_texts, Version):
@@ -67,7 +67,8 @@ def test_gives_every_form(tmp_path, annotation):
         else:
             rows["n"] = len(item_texts)
 
-    _materialize([_asset_of(_texts(), pa.Table), reader], tmp_path)
+    reader.__annotations__["item_texts"] = annotation
+    _materialize([_asset_of(_texts(), pa.Table), dg.asset(reader)], tmp_path)
     assert rows == {"n": 10}
 
 
@@ -81,15 +82,15 @@ def test_an_annotation_it_does_not_know_is_refused_with_those_it_does(tmp_path):
 
 def test_records_rows_columns_uri_bytes_seconds_and_a_preview(tmp_path):
     result = _materialize([_asset_of(_texts(), pa.Table)], tmp_path)
-    metadata = result.asset_materializations_for_node("item_texts")[0].metadata
-    assert metadata["dagster/row_count"].value == 10
-    columns = metadata["dagster/column_schema"].value.columns
+    metadata = metadata_of(result, "item_texts")
+    assert metadata["dagster/row_count"] == 10
+    columns = metadata["dagster/column_schema"].columns
     assert [column.name for column in columns] == ["pid", "text", "text_hash"]
-    assert metadata["dagster/uri"].value == str(tmp_path / "item_texts.parquet")
-    assert metadata["bytes"].value > 0
-    assert metadata["seconds_writing"].value > 0
-    assert "film 4" in metadata["preview"].value
-    assert "film 5" not in metadata["preview"].value
+    assert metadata["dagster/uri"] == str(tmp_path / "item_texts.parquet")
+    assert metadata["bytes"] > 0
+    assert metadata["seconds_writing"] > 0
+    assert "film 4" in metadata["preview"]
+    assert "film 5" not in metadata["preview"]
 
 
 def test_a_stream_that_breaks_leaves_the_version_before(tmp_path):

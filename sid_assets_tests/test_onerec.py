@@ -59,7 +59,9 @@ def test_a_model_and_a_tokenizer_from_folders(catalog, small_model):
     sids = pd.read_parquet(catalog / "data" / "pid2sid.parquet")
     assert len(sids) == 60
     assert all(0 <= code < CENTROIDS for sid in sids.sid for code in sid)
-    vectors = np.stack(pd.read_parquet(catalog / "data" / "item_embeddings.parquet").embedding)
+    vectors = np.stack(
+        pd.read_parquet(catalog / "data" / "item_embeddings.parquet").embedding.tolist()
+    )
     assert vectors.shape == (60, 4096)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
     assert len(pd.read_parquet(catalog / "data" / "video_rec_dataset.parquet")) == 19

@@ -10,6 +10,7 @@ from sid_assets import sample
 from sid_assets.core.errors import InputError
 from sid_assets.definitions import defs, resources
 from sid_assets.settings import DEPLOYMENTS, Refresh, Settings, variable
+from sid_assets_tests.graph import assets_and_checks
 
 ANOTHER: dict[Any, Any] = {str: "another", int: 7, float: 0.25, bool: True}
 """A value of each type that is no setting's default."""
@@ -127,7 +128,7 @@ def test_the_launchpad_moves_all_tables_together(tmp_path):
     """The IO manager and the assets write to one folder, whatever says which."""
     made = Settings.from_environment({"SID_DATA_DIR": str(tmp_path / "from-environment")})
     result = dg.materialize(
-        [*defs.assets],
+        assets_and_checks(defs),
         selection="item_texts",
         resources=resources(made),
         run_config={

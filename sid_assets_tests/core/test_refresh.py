@@ -23,7 +23,9 @@ TRAIN = TokenizerSource("train", settings={"codebook_size": 256, "seed": 0})
 DENY, NEW = RefreshPolicy(), RefreshPolicy(new_generation=True)
 
 
-def version(table: str, space: EmbeddingSpace | None = SPACE, first_pid=1, **details) -> Version:
+def version(
+    table: str, space: EmbeddingSpace | None = SPACE, first_pid: int | str = 1, **details
+) -> Version:
     part = Part("part-0.parquet", rows=1, bytes=1, digest="", first_pid=first_pid)
     return Version(
         UPath("/data/.versions") / table,

@@ -2,7 +2,7 @@
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +85,7 @@ def quantise(
     yield from _encode(held, encoder, counts, source)
 
 
-def prefetched(items: Iterable[Any], ahead: int = BATCHES_AHEAD) -> Iterator[Any]:
+def prefetched(items: Iterable[Any], ahead: int = BATCHES_AHEAD) -> Generator[Any, None, None]:
     """The items, made in a thread that stays a few ahead of what is taken."""
     ready: queue.Queue[tuple[Any, BaseException | None, bool]] = queue.Queue(maxsize=ahead)
     stopped = threading.Event()

@@ -156,7 +156,7 @@ def test_every_format_gives_the_same_texts(
     else:
         content = written_csv(records, "\t" if kind == "tsv" else ",", newline)
     data = content.encode()
-    expected = {record["pid"]: expected_text("{title}\n<{b}>", record) for record in records}
+    expected = {pid: expected_text("{title}\n<{b}>", row) for pid, row in rows.items()}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"catalog.{kind}{'.gz' if compress else ''}"
         path.write_bytes(gzip.compress(data) if compress else data)

@@ -33,7 +33,9 @@ def messages(*texts: str, roles: tuple[str, ...] = ROLES) -> str:
     )
 
 
-def check(name: str, body: str, metadata: str = '{"uid": 1}', **other: str | None) -> CheckedRows:
+def check(
+    name: str, body: str, metadata: str | None = '{"uid": 1}', **other: str | None
+) -> CheckedRows:
     """Check two rows: a good one of pretrain or SFT video_rec's kind, and this one."""
     data_set = DATA_SETS[name]
     row = dict(zip(data_set.schema.names, (data_set.source, UUIDS[0], body, metadata), strict=True))

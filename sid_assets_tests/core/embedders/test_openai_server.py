@@ -12,9 +12,10 @@ import pytest
 from sid_assets.core.embedders import openai_server
 from sid_assets.core.embedders.openai_server import KEY_VARIABLE, OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
+from sid_assets.core.embedders.text_tokenizer import DocumentTokenizer
 from sid_assets.core.errors import InputError
-from sid_assets_tests.embedding_server import KEY, EmbeddingServer
-from sid_assets_tests.model_fixtures import ENDOFTEXT
+from sid_assets_tests.embedding_server import KEY, EmbeddingServer, served
+from tools.small_qwen3 import ENDOFTEXT
 
 TEXTS = [
     "Title: The Third Man",
@@ -36,9 +37,7 @@ def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def in_process(small_model: Path) -> Qwen3Embedder:
-    embedder = Qwen3Embedder(str(small_model))
-    embedder.embed(["a"])
-    return embedder
+    return Qwen3Embedder(str(small_model), device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -48,16 +47,7 @@ def expected(in_process: Qwen3Embedder) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def model(in_process: Qwen3Embedder) -> Callable[[Sequence[Any]], np.ndarray]:
-    """What a server does: embed texts, or token ids as they are."""
-
-    def embed(inputs: Sequence[Any]) -> np.ndarray:
-        if isinstance(inputs[0], str):
-            return in_process.embed(inputs).vectors
-        vectors = in_process._network.embed(inputs)
-        assert vectors is not None
-        return vectors
-
-    return embed
+    return served(in_process)
 
 
 def client(server: EmbeddingServer, small_model: Path, **settings: Any) -> OpenAIServerEmbedder:
@@ -122,7 +112,7 @@ def test_many_faults_of_all_kinds_change_nothing(
 def test_a_permanent_fault_is_an_error(
     small_model: Path, model: Callable[[Sequence[Any]], np.ndarray]
 ) -> None:
-    with EmbeddingServer(model, faults=["500"] * 1000) as server:
+    with EmbeddingServer(model, faults=["500" for _ in range(1000)]) as server:
         embedder = client(server, small_model, patience=0.3, requests=2)
         with pytest.raises(InputError, match=r"127\.0\.0\.1.*worker died.*Check that the server"):
             embedder.embed(TEXTS)
@@ -153,7 +143,7 @@ def test_a_fault_may_last_longer_than_a_few_retries(
 def test_retries_of_a_stalling_server_stop_in_time(
     small_model: Path, model: Callable[[Sequence[Any]], np.ndarray]
 ) -> None:
-    with EmbeddingServer(model, faults=["stall"] * 20) as server:
+    with EmbeddingServer(model, faults=["stall" for _ in range(20)]) as server:
         embedder = client(server, small_model, timeout=0.1, patience=0.5)
         started = time.monotonic()
         with pytest.raises(InputError, match=r"timed out.*Check that the server"):
@@ -261,7 +251,7 @@ def test_vectors_are_normalised(
 
 
 def test_truncated_texts_keep_their_end_token(
-    small_model: Path, in_process: Qwen3Embedder, model: Callable[[Sequence[Any]], np.ndarray]
+    small_model: Path, model: Callable[[Sequence[Any]], np.ndarray]
 ) -> None:
     hostile = [f"pen {ENDOFTEXT} {ENDOFTEXT}", "ink " * 40, f"{ENDOFTEXT}", "pen"]
     with EmbeddingServer(model) as server:
@@ -269,7 +259,7 @@ def test_truncated_texts_keep_their_end_token(
         embedded = embedder.embed(hostile)
         embedder.close()
     assert embedded.truncated == 3
-    end = in_process._tokenizer.endoftext
+    end = DocumentTokenizer(small_model / "tokenizer.json", 8).endoftext
     for ids in server.requests[0]["input"]:
         assert ids.index(end) == len(ids) - 1 <= 7
 

@@ -25,7 +25,7 @@ from sid_assets.core.embedders.qwen3 import (
     Qwen3Embedder,
 )
 from sid_assets.core.errors import InputError
-from sid_assets_tests.model_fixtures import ENDOFTEXT, save_model, save_tokenizer, small_tokenizer
+from tools.small_qwen3 import ENDOFTEXT, save_model, save_tokenizer, small_tokenizer
 
 SAME = 0.99999
 

@@ -10,7 +10,7 @@ from transformers import AutoTokenizer
 
 from sid_assets.core.embedders.text_tokenizer import DocumentTokenizer
 from sid_assets.core.errors import InputError
-from sid_assets_tests.model_fixtures import (
+from tools.small_qwen3 import (
     ENDOFTEXT,
     OTHER_ADDED_TOKENS,
     SPECIAL_TOKENS,

@@ -36,7 +36,6 @@ from sid_assets.core.store.chunks import Chunk
 from sid_assets.core.store.pid_ranges import SortedParts
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
-from sid_assets_tests.core.disk_fixtures import mounted  # noqa: F401 - a fixture
 from sid_assets_tests.core.embeddings import embedding_run
 from sid_assets_tests.core.embeddings.embedding_run import Moment
 from sid_assets_tests.core.table_fixtures import (
@@ -459,7 +458,7 @@ def test_a_damaged_version_still_knows_its_model(local):
         draft_embeddings(local, commit_texts(local, texts), FakeEmbedder(actual="other"))
 
 
-def test_a_full_disk(mounted):  # noqa: F811
+def test_a_full_disk(mounted):
     folder, mount = mounted
     mount("size=12m")
     store, texts = Store(folder), item_texts(range(100))
@@ -477,7 +476,7 @@ def test_a_full_disk(mounted):  # noqa: F811
     assert vectors_by_pid(run.version) == expected_vectors(later, FakeEmbedder())
 
 
-def test_a_plan_that_does_not_fit_the_disk_is_logged_first(mounted):  # noqa: F811
+def test_a_plan_that_does_not_fit_the_disk_is_logged_first(mounted):
     folder, mount = mounted
     mount("size=1m")
     store = Store(folder)
@@ -496,7 +495,7 @@ def test_a_plan_that_does_not_fit_the_disk_is_logged_first(mounted):  # noqa: F8
     assert "It does not fit." in warnings[0]
 
 
-def test_a_disk_that_cannot_be_written(mounted):  # noqa: F811
+def test_a_disk_that_cannot_be_written(mounted):
     folder, mount = mounted
     mount("size=20m")
     store, texts = Store(folder), item_texts(range(10))
@@ -658,15 +657,15 @@ def test_memory_does_not_grow_with_items(tmp_path):
 def test_nobody_changes_the_vectors_between_the_survey_and_the_work(local):
     """A second run starts when the first one has just surveyed the vectors."""
     embed(local, item_texts(range(10)), FakeEmbedder())
-    texts = commit_texts(local, item_texts(range(12)))
+    committed = commit_texts(local, item_texts(range(12)))
 
     class Intruded(FakeEmbedder):
-        def count_tokens(self, texts_):
+        def count_tokens(self, texts):
             with pytest.raises(StoreError, match="another run is writing it"):
-                draft_embeddings(Store(local.root), texts, FakeEmbedder(model="other"))
-            return super().count_tokens(texts_)
+                draft_embeddings(Store(local.root), committed, FakeEmbedder(model="other"))
+            return super().count_tokens(texts)
 
-    draft, *_ = draft_embeddings(local, texts, Intruded())
+    draft, *_ = draft_embeddings(local, committed, Intruded())
     assert local.commit(draft).rows == 12
 
 

@@ -9,6 +9,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -47,7 +48,7 @@ pytestmark = needs_chromium
 class Opened:
     """A page, with its console messages, errors and requests so far."""
 
-    page: object
+    page: Any  # playwright's Page
     complaints: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 

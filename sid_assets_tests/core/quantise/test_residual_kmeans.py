@@ -61,7 +61,7 @@ def made_vectors(spectrum, seed=0, rows=ROWS, dim=DIM):
         values = 0.3 * values + centers[rng.integers(40, size=rows)]
     if spectrum == "common mean":
         values += 3
-    return np.float32(values)
+    return np.asarray(values, np.float32)
 
 
 def made_centroids(vectors, layers=3, codebook=CODEBOOK, seed=1):
@@ -70,7 +70,7 @@ def made_centroids(vectors, layers=3, codebook=CODEBOOK, seed=1):
     residual, codebooks = vectors, []
     for _ in range(layers):
         pairs = residual[rng.integers(len(residual), size=(2, codebook))]
-        codebooks.append(np.float32(pairs.mean(0)))
+        codebooks.append(np.asarray(pairs.mean(0), np.float32))
         residual = residual - codebooks[-1][nearest_by_float64(residual, codebooks[-1])]
     return np.stack(codebooks)
 
@@ -93,8 +93,14 @@ def test_huge_and_tiny_norms_in_both_precisions(dtype, scale, monkeypatch):
     monkeypatch.setattr(nearest_centroid, "coarse_dtype", lambda device: dtype)
     vectors = made_vectors("clustered", rows=500)
     centroids = made_centroids(vectors, layers=2)
-    codes = Encoder(np.float32(centroids * scale)).encode(np.float32(vectors * scale)).codes
-    expected = reference(np.float32(vectors * scale), np.float32(centroids * scale))
+    codes = (
+        Encoder(np.asarray(centroids * scale, np.float32))
+        .encode(np.asarray(vectors * scale, np.float32))
+        .codes
+    )
+    expected = reference(
+        np.asarray(vectors * scale, np.float32), np.asarray(centroids * scale, np.float32)
+    )
     np.testing.assert_array_equal(codes, expected)
 
 
@@ -102,7 +108,7 @@ def test_huge_and_tiny_norms_in_both_precisions(dtype, scale, monkeypatch):
 def test_vectors_of_another_scale_than_the_codebook(scale):
     vectors = made_vectors("power law", rows=300)
     centroids = made_centroids(vectors, layers=1)
-    scaled = np.float32(vectors * scale)
+    scaled = np.asarray(vectors * scale, np.float32)
     np.testing.assert_array_equal(
         Encoder(centroids).encode(scaled).codes, reference(scaled, centroids)
     )
@@ -111,7 +117,7 @@ def test_vectors_of_another_scale_than_the_codebook(scale):
 def test_centroids_of_many_scales_in_one_codebook():
     rng = np.random.default_rng(0)
     sizes = 10.0 ** rng.uniform(-20, 18, size=(CODEBOOK, 1))
-    codebook = np.float32(rng.standard_normal((CODEBOOK, DIM)) * sizes)
+    codebook = np.asarray(rng.standard_normal((CODEBOOK, DIM)) * sizes, np.float32)
     vectors = np.concatenate([codebook * np.float32(1.01), np.zeros((1, DIM), np.float32)])
     np.testing.assert_array_equal(
         Encoder(codebook[None]).encode(vectors).codes, reference(vectors, codebook[None])
@@ -142,7 +148,7 @@ def test_equal_centroids_get_the_lowest_index():
 def test_exact_ties_of_different_centroids_get_the_lowest_index():
     """Each vector is as far from c as from its mirror image: no sum in floating point can tell."""
     rng = np.random.default_rng(0)
-    half = np.float32(rng.standard_normal((100, DIM)))
+    half = np.asarray(rng.standard_normal((100, DIM)), np.float32)
     mirrored = half.copy()
     mirrored[:, ::2] *= -1
     codebook = np.concatenate([half, mirrored])[rng.permutation(200)]
@@ -154,13 +160,15 @@ def test_exact_ties_of_different_centroids_get_the_lowest_index():
 
 def test_ties_one_unit_in_the_last_place_apart():
     rng = np.random.default_rng(0)
-    base = np.float32(rng.standard_normal((50, DIM)))
+    base = np.asarray(rng.standard_normal((50, DIM)), np.float32)
     codebook = np.repeat(base, 6, axis=0)
     for copy in range(1, 6):
         column = rng.integers(DIM)
         away = np.float32(np.inf if copy % 2 else -np.inf)
         codebook[copy::6, column] = np.nextafter(codebook[copy::6, column], away)
-    vectors = np.float32(np.repeat(base, 8, axis=0) + rng.standard_normal((400, DIM)) * 1e-3)
+    vectors = np.asarray(
+        np.repeat(base, 8, axis=0) + rng.standard_normal((400, DIM)) * 1e-3, np.float32
+    )
     vectors = np.concatenate([vectors, base])
     codes = Encoder(codebook[None]).encode(vectors).codes[:, 0]
     np.testing.assert_array_equal(codes, nearest_by_float64(vectors, codebook))
@@ -170,15 +178,15 @@ def test_crowds_of_almost_equal_centroids():
     """Thousands of candidates a row: the float64 product steps in."""
     rng = np.random.default_rng(0)
     center = rng.standard_normal(DIM)
-    codebook = np.float32(center + rng.standard_normal((3000, DIM)) * 1e-6)
-    vectors = np.float32(center + rng.standard_normal((700, DIM)) * 1e-3)
+    codebook = np.asarray(center + rng.standard_normal((3000, DIM)) * 1e-6, np.float32)
+    vectors = np.asarray(center + rng.standard_normal((700, DIM)) * 1e-3, np.float32)
     codes = Encoder(codebook[None]).encode(vectors).codes[:, 0]
     np.testing.assert_array_equal(codes, nearest_by_float64(vectors, codebook))
 
 
 def test_zero_vectors_get_the_shortest_centroid():
     rng = np.random.default_rng(0)
-    codebook = np.float32(rng.standard_normal((CODEBOOK, DIM)))
+    codebook = np.asarray(rng.standard_normal((CODEBOOK, DIM)), np.float32)
     codebook /= np.linalg.norm(codebook, axis=1, keepdims=True)
     zeros = np.zeros((5, DIM), np.float32)
     codes = Encoder(codebook[None]).encode(zeros).codes
@@ -196,7 +204,9 @@ def small_cases(draw):
     chosen = draw(st.lists(st.integers(0, len(codebook) - 1), min_size=1, max_size=4))
     nudges = draw(hnp.arrays(np.float32, (len(chosen), dim), elements=values))
     with np.errstate(over="ignore"):
-        vectors = np.float32(codebook[chosen] + nudges * draw(st.sampled_from([0, 2**-24, 1])))
+        vectors = np.asarray(
+            codebook[chosen] + nudges * draw(st.sampled_from([0, 2**-24, 1])), np.float32
+        )
     return codebook, vectors
 
 
@@ -275,12 +285,12 @@ def test_residual_norms_are_those_before_and_after_each_layer():
     centroids = made_centroids(vectors)
     encoded = Encoder(centroids).encode(vectors)
     residual = vectors.copy()
-    expected = [[math.sqrt(math.fsum(np.float64(row) ** 2)) for row in residual]]
+    expected = [[math.sqrt(math.fsum(row.astype(np.float64) ** 2)) for row in residual]]
     for layer, codebook in enumerate(centroids):
         residual = residual - codebook[encoded.codes[:, layer]]
-        expected.append([math.sqrt(math.fsum(np.float64(row) ** 2)) for row in residual])
+        expected.append([math.sqrt(math.fsum(row.astype(np.float64) ** 2)) for row in residual])
     assert encoded.residual_norms.dtype == np.float32
-    np.testing.assert_array_equal(encoded.residual_norms, np.float32(expected).T)
+    np.testing.assert_array_equal(encoded.residual_norms, np.asarray(expected, np.float32).T)
 
 
 def test_decoding_sums_the_chosen_centroids():
@@ -310,7 +320,7 @@ def test_vectors_that_are_not_finite_are_counted_and_named():
 def test_a_residual_that_overflows_is_not_finite():
     codebook = np.full((1, 4), -3e38, np.float32)
     with pytest.raises(NotFiniteError, match="1 of 2 vectors"):
-        Encoder(codebook[None]).encode(np.float32([[3e38, 0, 0, 0], [1, 1, 1, 1]]))
+        Encoder(codebook[None]).encode(np.asarray([[3e38, 0, 0, 0], [1, 1, 1, 1]], np.float32))
 
 
 def test_vectors_of_another_width_are_refused():

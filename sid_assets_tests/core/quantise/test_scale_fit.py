@@ -11,7 +11,9 @@ from sid_assets.core.quantise.train import TrainingSettings, train
 def vectors():
     rng = np.random.default_rng(0)
     centers = rng.standard_normal((30, 32))
-    rows = np.float32(centers[rng.integers(30, size=1200)] + rng.standard_normal((1200, 32)) * 0.3)
+    rows = np.asarray(
+        centers[rng.integers(30, size=1200)] + rng.standard_normal((1200, 32)) * 0.3, np.float32
+    )
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
@@ -41,6 +43,6 @@ def test_vectors_of_another_space_are_not_reconstructed(vectors, centroids):
 
 
 def test_an_exact_tokenizer_has_no_error():
-    rows = np.float32([[3, 4], [0, 5]])
+    rows = np.asarray([[3, 4], [0, 5]], np.float32)
     fit = scale_fit(np.stack([rows, rows * 0]), rows)
     assert (fit.ratio, fit.relative_error) == (1, 0)

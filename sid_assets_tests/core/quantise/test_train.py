@@ -18,9 +18,8 @@ def made_vectors(rows=2000, dim=24, seed=0):
     rng = np.random.default_rng(seed)
     coarse, fine = rng.standard_normal((40, dim)) * 2, rng.standard_normal((40, dim))
     noise = rng.standard_normal((rows, dim)) * 0.3
-    return np.float32(
-        coarse[rng.integers(40, size=rows)] + fine[rng.integers(40, size=rows)] + noise
-    )
+    values = coarse[rng.integers(40, size=rows)] + fine[rng.integers(40, size=rows)] + noise
+    return values.astype(np.float32)
 
 
 def residual_after(vectors, centroids):
@@ -31,7 +30,7 @@ def residual_after(vectors, centroids):
 def test_held_out_error_is_that_of_faiss_called_directly():
     """Both sample as many rows to train on: 32 * 80 of 4000."""
     rng = np.random.default_rng(0)
-    vectors = np.float32(rng.standard_normal((8000, 24)) * np.arange(1, 25) ** -0.7)
+    vectors = np.asarray(rng.standard_normal((8000, 24)) * np.arange(1, 25) ** -0.7, np.float32)
     known, unknown = vectors[:4000], vectors[4000:]
     settings = TrainingSettings(codebook_size=32, iterations=15, points_per_centroid=80)
     trained = train([known], settings)
@@ -39,6 +38,7 @@ def test_held_out_error_is_that_of_faiss_called_directly():
     for layer in range(3):
         kmeans = faiss.Kmeans(24, 32, niter=15, seed=layer, max_points_per_centroid=80)
         kmeans.train(residual)
+        assert kmeans.centroids is not None
         codebooks.append(kmeans.centroids)
         residual = residual - kmeans.centroids[kmeans.index.search(residual, 1)[1][:, 0]]
     ours = (residual_after(unknown, trained.centroids) ** 2).mean()
@@ -69,9 +69,9 @@ def test_every_setting_reaches_faiss(monkeypatch):
             calls.append((arguments, settings))
             super().__init__(*arguments, **settings)
 
-        def train(self, vectors):
-            calls[-1][1]["rows"] = len(vectors)
-            return super().train(vectors)
+        def train(self, x, *arguments, **options):
+            calls[-1][1]["rows"] = len(x)
+            return super().train(x, *arguments, **options)
 
     monkeypatch.setattr(faiss, "Kmeans", Recorded)
     train(
@@ -122,9 +122,9 @@ def test_held_out_rows_take_no_part_in_training(monkeypatch):
     seen = []
 
     class Recorded(faiss.Kmeans):
-        def train(self, vectors):
-            seen.append(vectors.copy())
-            return super().train(vectors)
+        def train(self, x, *arguments, **options):
+            seen.append(x.copy())
+            return super().train(x, *arguments, **options)
 
     monkeypatch.setattr(faiss, "Kmeans", Recorded)
     vectors = made_vectors(rows=500)

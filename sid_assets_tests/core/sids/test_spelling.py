@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sid_assets.core.sids import spelling as sids
-from sid_assets_tests.model_fixtures import qwen_vocabulary, save_tokenizer
+from tools.small_qwen3 import qwen_vocabulary, save_tokenizer
 
 CODES = st.lists(st.tuples(*[st.integers(0, 8191)] * 3), max_size=20).map(
     lambda codes: np.array(codes, np.int64).reshape(-1, 3)

@@ -154,7 +154,7 @@ def test_flipped_and_missing_bytes_never_pass_for_the_rows(tmp_path):
             damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
         else:
             del damaged[draw.randrange(len(whole)) :]
-        path.write_bytes(damaged)
+        path.write_bytes(bytes(damaged))
         try:
             read = pa.Table.from_batches(read_part(path.parent, part))
         except StoreError as error:

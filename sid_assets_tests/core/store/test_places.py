@@ -13,7 +13,6 @@ from sid_assets.core.store.places import (
     remove_folder,
     write_text,
 )
-from sid_assets_tests.core.disk_fixtures import mounted  # noqa: F401 - a fixture
 
 
 def test_a_relative_folder_is_pinned_to_where_we_are(tmp_path, monkeypatch):
@@ -45,7 +44,7 @@ def test_an_error_of_the_disk_says_what_to_do(tmp_path):
         path.mkdir(parents=True)
 
 
-def test_a_full_disk_is_told_where_a_small_file_is_written(mounted):  # noqa: F811
+def test_a_full_disk_is_told_where_a_small_file_is_written(mounted):
     folder, mount = mounted
     mount("size=64k")
     path = UPath(folder / "note.json")

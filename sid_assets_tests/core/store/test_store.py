@@ -13,7 +13,6 @@ from sid_assets.core.errors import StoreError
 from sid_assets.core.store import store as store_module
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.store import Store
-from sid_assets_tests.core.disk_fixtures import mounted  # noqa: F401 - a fixture
 from sid_assets_tests.core.store.drafts import PARTS, commit, draft_of, pids
 
 
@@ -184,7 +183,7 @@ def test_a_damaged_pointer_says_what_to_do(tmp_path):
         store.current("t")
 
 
-def test_a_full_disk_is_told_and_leaves_the_old_version(mounted):  # noqa: F811
+def test_a_full_disk_is_told_and_leaves_the_old_version(mounted):
     folder, mount = mounted
     mount("size=1m")
     store = Store(folder)
@@ -198,7 +197,7 @@ def test_a_full_disk_is_told_and_leaves_the_old_version(mounted):  # noqa: F811
     assert len(pids(store)) == 50_000
 
 
-def test_a_disk_that_cannot_be_written_is_told(mounted):  # noqa: F811
+def test_a_disk_that_cannot_be_written_is_told(mounted):
     folder, mount = mounted
     mount("size=1m")
     store = Store(folder)

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import training_data_reference as reference
 from sid_assets.core.contracts.training_rows import check_rows
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import PidColumn
@@ -26,7 +27,7 @@ from sid_assets.core.training.identity import draw
 from sid_assets.core.training.inputs import IdSpace, ParquetInput, TrainingInputs
 from sid_assets.core.training.prompts import Prompts, load_prompts
 from sid_assets.core.training_sets import DATA_SETS
-from sid_assets_tests.core.training import generated, reference
+from sid_assets_tests.core.training import generated
 from sid_assets_tests.core.training.generated import wording
 
 PAGE = Path(__file__).parents[3] / "docs" / "training_data.md"

@@ -1,4 +1,4 @@
-"""Disks that are small or cannot be written; import the fixtures you use into your test module."""
+"""Fixtures of the tests of what is kept on disk."""
 
 import subprocess
 from collections.abc import Callable, Iterator

@@ -1,7 +1,8 @@
 """Small stand-ins for Qwen3-Embedding-8B: the same architecture, width, special tokens and files.
 
-`small_model` is a folder written by `save_pretrained`, with one layer and a small vocabulary;
-`real_tokenizer` has Qwen's own vocabulary. Import the fixtures you use into your test module.
+`save_model` writes a folder with `save_pretrained`, of a model with one layer and seeded random
+weights. Its vocabulary is small and trained on given texts, or Qwen's own. Tests and benchmarks use
+it where the real model is too large.
 """
 
 import importlib.util
@@ -9,7 +10,6 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-import pytest
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.processors import ByteLevel, Sequence, TemplateProcessing
@@ -68,12 +68,19 @@ def small_tokenizer(texts: Iterable[str] = WORDS, *, merges: int = 300) -> Token
 
 
 def qwen_vocabulary() -> Tokenizer:
-    """A tokenizer with Qwen's own vocabulary, from the file that the dashscope package ships."""
+    """A tokenizer with Qwen's own vocabulary, from the file that the dashscope package ships.
+
+    Raises:
+        ModuleNotFoundError: The package is not installed.
+    """
     from transformers.convert_slow_tokenizer import TikTokenConverter
 
     spec = importlib.util.find_spec("dashscope")  # its code is not imported
     if spec is None or spec.origin is None:
-        pytest.skip("needs the vocabulary in the dashscope package (pip install --no-deps)")
+        raise ModuleNotFoundError(
+            "Qwen's vocabulary is in the dashscope package (pip install --no-deps dashscope)",
+            name="dashscope",
+        )
     vocabulary = Path(spec.origin).parent / "resources" / "qwen.tiktoken"
     tokenizer = TikTokenConverter(str(vocabulary), pattern=SPLIT).converted()
     _cut_as_qwen(tokenizer)
@@ -141,20 +148,6 @@ def save_model(
         Qwen3Model(config).save_pretrained(folder)
     _save_sentence_transformers_modules(folder, hidden_size)
     return folder
-
-
-@pytest.fixture(scope="session")
-def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a model of Qwen3-Embedding-8B's width, with a small vocabulary."""
-    tokenizer = small_tokenizer()
-    folder = save_tokenizer(tokenizer, tmp_path_factory.mktemp("models") / "small-qwen3")
-    return save_model(folder, tokenizer)
-
-
-@pytest.fixture(scope="session")
-def real_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the tokenizer of Qwen3-Embedding-8B, without a model."""
-    return save_tokenizer(qwen_vocabulary(), tmp_path_factory.mktemp("models") / "qwen-tokenizer")
 
 
 def _cut_as_qwen(tokenizer: Tokenizer) -> None:

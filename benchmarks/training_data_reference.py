@@ -25,6 +25,10 @@ def missing(value: Any) -> bool:
     return value is None or (isinstance(value, float) and math.isnan(value))
 
 
+def cell(row: pd.Series, column: str) -> Any:
+    return row.get(column)
+
+
 def text_of(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
@@ -163,7 +167,7 @@ def label_lines(row: pd.Series, pid2sid: Pid2Sid, say: Say) -> list[str]:
     lines = []
     history = row["hist_video_pid"]
     for label in LABELS:
-        mask = row.get(f"hist_video_{label}")
+        mask = cell(row, f"hist_video_{label}")
         if not missing(mask) and len(mask) == len(history):
             chosen = [pid for pid, one in zip(history, mask, strict=True) if one == 1][-10:]
             if text := sids(chosen, pid2sid):
@@ -185,7 +189,7 @@ def sft_label_cond_rec(
         lines = label_lines(row, pid2sid, say)
         positives = {}
         for label in LABELS:
-            mask = row.get(f"target_video_{label}")
+            mask = cell(row, f"target_video_{label}")
             if not missing(mask) and len(mask) == len(targets):
                 chosen = [pid for pid, one in zip(targets, mask, strict=True) if one == 1]
                 if chosen:
@@ -232,7 +236,7 @@ def across_domains(
 ) -> str | None:
     lines = []
     for column, line, length, pid2sid in histories:
-        pids = row.get(column)
+        pids = cell(row, column)
         if not missing(pids) and (text := sids(pids[-length:], pid2sid)):
             lines.append(say(f"lines.{line}") + text)
     if missing(row["uid"]) or missing(row[targets]) or not lines:

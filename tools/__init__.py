@@ -1,0 +1,1 @@
+"""What developers run, or tests and benchmarks share; not in the wheel."""
