@@ -8,9 +8,10 @@ from sid_assets.core.embedders.hashed_words import HashingEmbedder
 from sid_assets.core.embedders.model_files import MAIN
 from sid_assets.core.embedders.openai_server import REQUEST_TOKENS, OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Dtype, Qwen3Embedder
-from sid_assets.core.embeddings.adopt import VectorFiles, declared_space
+from sid_assets.core.embeddings.adopt import declared_space
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import PidTypeSetting
+from sid_assets.core.inputs.vector_files import VectorFiles
 from sid_assets.core.quantise.train import TrainingSettings
 from sid_assets.core.refresh import RefreshPolicy, TokenizerSource, tokenizer_source
 from sid_assets.core.store.provenance import EmbeddingSpace

@@ -25,12 +25,12 @@ from sid_assets.core.embedders.canary import PROBES
 from sid_assets.core.embedders.hashed_words import HashingEmbedder
 from sid_assets.core.embeddings import run as embedding
 from sid_assets.core.embeddings import worker as chunk_worker
-from sid_assets.core.embeddings.adopt import VectorFiles
 from sid_assets.core.embeddings.proof import ProvenEmbedder
 from sid_assets.core.embeddings.run import EmbeddingProgress, cut_chunks
 from sid_assets.core.embeddings.survey import Survey, survey_items
 from sid_assets.core.embeddings.worker import ChunkEmbedder, ChunkSummary
 from sid_assets.core.errors import InputError, StoreError
+from sid_assets.core.inputs.vector_files import VectorFiles
 from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.store.chunks import Chunk, SortedParts
 from sid_assets.core.store.versions import Store, Version
