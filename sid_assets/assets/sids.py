@@ -13,6 +13,7 @@ from sid_assets.assets.domains import Domain
 from sid_assets.core import schema
 from sid_assets.core.embedders.hashed_words import HASHING
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting, agree
+from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.sids.pid_map import number_pids
 from sid_assets.core.sids.prefixes import SidPrefixes
 from sid_assets.core.sids.sid2pid import json_chunks, occurrences, reverse
@@ -22,7 +23,6 @@ from sid_assets.core.store.provenance import derive, require_space
 from sid_assets.core.store.single_files import commit_file
 from sid_assets.core.store.versions import StagedTable, Version
 from sid_assets.core.store.write import stage_rows
-from sid_assets.core.training.inputs import ParquetInput
 from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
 

@@ -14,6 +14,25 @@ def as_bool(column: pa.BooleanArray) -> np.ndarray:
     return column.to_numpy(zero_copy_only=False)
 
 
+def is_list(kind: pa.DataType) -> bool:
+    """Whether values of this type are lists, of any length or all of one."""
+    return (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def without_dictionary(kind: pa.DataType) -> pa.DataType:
+    """The type of the values of a dictionary; any other type as it is."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values of this type are strings, however Arrow keeps them."""
+    return (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
 def only(kept: np.ndarray, *columns: pa.Array) -> list[pa.Array]:
     """The rows that are kept, of each column."""
     if kept.all():

@@ -28,10 +28,12 @@ from duckdb import (
     SQLExpression,
 )
 
+from sid_assets.core.arrow.columns import is_list
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.csv_rows import read_columns, read_header
-from sid_assets.core.inputs.files import TableFiles, read_parquet_schemas
+from sid_assets.core.inputs.files import TableFiles
 from sid_assets.core.inputs.ids import stored_as
+from sid_assets.core.inputs.parquet import read_parquet_schemas
 from sid_assets.core.store.places import is_local
 
 _FILE = "__sid_assets_file"
@@ -273,7 +275,7 @@ def _text_of(kind: pa.DataType, column: Expression) -> Expression:
     """A parquet column of an Arrow type as text."""
     if pa.types.is_floating(kind):
         return FunctionExpression("float_text", column)
-    if _is_list(kind):
+    if is_list(kind):
         if pa.types.is_floating(kind.value_type):
             return FunctionExpression("float_list_text", column)
         if pa.types.is_nested(kind.value_type):
@@ -282,9 +284,3 @@ def _text_of(kind: pa.DataType, column: Expression) -> Expression:
     if pa.types.is_nested(kind):
         return FunctionExpression("to_json", column).cast("VARCHAR")
     return column.cast("VARCHAR")
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )

@@ -16,8 +16,9 @@ from sid_assets.core import schema
 from sid_assets.core.arrow.external_sort import sort_batches
 from sid_assets.core.arrow.vectors import not_unit_vectors, vector_array
 from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
-from sid_assets.core.inputs.files import TableFiles, find_table_files, read_parquet_schemas
+from sid_assets.core.inputs.files import TableFiles, find_table_files
 from sid_assets.core.inputs.ids import PidTypeSetting, cast_pids, stored_as
+from sid_assets.core.inputs.parquet import read_parquet_schemas
 from sid_assets.core.schema import EMBEDDING_DIM, PID_TYPES, PidType
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP
 from sid_assets.core.store.places import arrow_filesystem

@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting, agree, convert_pids, stored_as
-from sid_assets.core.inputs.interactions import check_types
+from sid_assets.core.inputs.interactions import HISTORY_PREFIX, ITEM_COLUMNS, check_types
+from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.quality.measure import (
     ReconstructionError,
     code_rows,
@@ -31,12 +32,7 @@ from sid_assets.core.quality.measure import (
     run_starts,
 )
 from sid_assets.core.schema import CODE_LAYERS, PID_TYPES, PidType, pid_type_of
-from sid_assets.core.sids.sid2pid import ITEM_COLUMNS
 from sid_assets.core.sids.spelling import pack, unpack
-from sid_assets.core.training.inputs import ParquetInput
-
-HISTORY_PREFIX = "hist_"
-"""How the names of columns of histories start; the others are targets."""
 
 MEMORY_LIMIT = "1GB"
 """What DuckDB may hold before it spills to disk."""

@@ -16,13 +16,9 @@ import pyarrow.compute as pc
 
 from sid_assets.core.arrow import json_text
 from sid_assets.core.inputs.ids import PidTypeSetting, convert_pids
+from sid_assets.core.inputs.parquet import ParquetInput, flat
 from sid_assets.core.schema import CODE_LAYERS, PID_TYPES, PidType, pid_type_of, sid2pid
 from sid_assets.core.sids.spelling import pack, sid_text, unpack
-from sid_assets.core.training.inputs import ParquetInput, flat
-
-ITEM_COLUMNS = ("hist_video_pid", "target_video_pid", "hist_ad_pid", "target_ad_pid")
-GOODS_COLUMNS = ("hist_goods_pid", "target_goods_pid")
-"""The columns whose pids count as interactions, of the catalog and of goods."""
 
 MEMORY_LIMIT = "1GB"
 """What DuckDB may hold before it spills to disk."""

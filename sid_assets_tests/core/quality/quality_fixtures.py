@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from sid_assets.core import schema
 from sid_assets.core.arrow.hashes import text_hash
-from sid_assets.core.training.inputs import ParquetInput
+from sid_assets.core.inputs.parquet import ParquetInput
 
 
 def codes_table(
