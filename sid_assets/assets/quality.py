@@ -9,9 +9,10 @@ from sid_assets.assets.domains import Domain
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
 from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.quality.charts import markdown_image, pictures
+from sid_assets.core.quality.figures import SidQuality
 from sid_assets.core.quality.interactions import InteractionQuality, measure_interactions
 from sid_assets.core.quality.limits import Limits, check_limits
-from sid_assets.core.quality.measure import SidQuality, measure_sids
+from sid_assets.core.quality.measure import measure_sids
 from sid_assets.core.quality.report import render_report, report_items
 from sid_assets.core.quantise.tokenizer import require_tokenizer, training_error
 from sid_assets.core.store.places import write_text

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sid_assets.core.arrow.columns import codes_array
 from sid_assets.core.arrow.duck import computed
 from sid_assets.core.errors import InputError
 from sid_assets.core.schema import CODE_LAYERS, PidType
@@ -67,8 +68,7 @@ class SidIndex:
         pids, codes = [], [np.zeros((0, CODE_LAYERS), np.uint16)]
         for batch in batches:
             pids.append(batch["pid"])
-            lists = batch["sid"].flatten().to_numpy(zero_copy_only=False)
-            codes.append(lists.reshape(-1, CODE_LAYERS).astype(np.uint16))
+            codes.append(codes_array(batch["sid"]).astype(np.uint16))
         kind = pid2sid.schema.field("pid").type
         return cls(pa.chunked_array(pids, kind).combine_chunks(), np.concatenate(codes))
 

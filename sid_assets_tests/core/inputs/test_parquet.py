@@ -29,7 +29,7 @@ def test_parquet_schemas_come_in_the_order_of_the_files(tmp_path: Path) -> None:
     assert [schema.names for schema in schemas] == [["a"], ["b"], ["c"]]
 
 
-def test_a_file_that_is_named_outright_may_have_any_ending_where_only_parquet_can_be_meant(
+def test_a_file_named_outright_may_have_any_ending_where_only_parquet_will_do(
     tmp_path,
 ):
     path = tmp_path / "vectors.bin"

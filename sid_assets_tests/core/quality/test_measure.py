@@ -10,17 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sid_assets.core import schema
+from sid_assets.core.arrow.statistics import entropy, gini
 from sid_assets.core.errors import InputError
-from sid_assets.core.quality.measure import (
-    LARGEST_GROUPS,
-    WORST_ITEMS,
-    Collisions,
-    SidGroup,
-    WorstItem,
-    entropy,
-    gini,
-    measure_sids,
-)
+from sid_assets.core.quality.figures import Collisions, SidGroup, WorstItem
+from sid_assets.core.quality.measure import LARGEST_GROUPS, WORST_ITEMS, measure_sids
 from sid_assets_tests.core.quality.quality_fixtures import batches, codes_table, texts_table
 
 K = 8
