@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,19 +9,24 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from sid_assets.core import schema
+from sid_assets.core.arrow.columns import is_list
+from sid_assets.core.arrow.duck import spilling_database
 from sid_assets.core.arrow.external_sort import sort_batches
 from sid_assets.core.arrow.vectors import not_unit_vectors, vector_array
 from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
-from sid_assets.core.inputs.files import TableFiles, find_table_files
+from sid_assets.core.inputs.files import TableFiles
 from sid_assets.core.inputs.ids import PidTypeSetting, cast_pids, stored_as
-from sid_assets.core.inputs.parquet import read_parquet_schemas
+from sid_assets.core.inputs.parquet import (
+    find_parquet_files,
+    opened_parquet,
+    read_parquet_schemas,
+)
 from sid_assets.core.schema import EMBEDDING_DIM, PID_TYPES, PidType
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP
-from sid_assets.core.store.places import arrow_filesystem
 
+COLUMNS = ["pid", "embedding"]
 PID_ROWS = 65_536
 PID_RUN_BYTES = 64 << 20
 READ_BUFFER = 1 << 20
@@ -39,33 +43,93 @@ class VectorFiles:
     Attributes:
         setting: A file, folder or glob.
         pid_setting: SID_PID_TYPE, which decides how ids stored as another type are read.
+        width: Values of a vector.
     """
 
     setting: str
     pid_setting: PidTypeSetting = "auto"
+    width: int = EMBEDDING_DIM
 
-    @cached_property
+    @property
     def files(self) -> TableFiles:
         """The files.
 
         Raises:
             InputError: There are none, they are no parquet, or lack a column of the right type.
         """
-        files = find_table_files(self.setting)
-        if files.format != "parquet":
-            raise InputError(f"{self.setting}: {files.format} files; vectors are read of parquet.")
-        for name, columns in zip(files.names, read_parquet_schemas(files), strict=True):
-            _require_columns(name, columns)
-        return files
+        return self._checked[0]
+
+    @property
+    def stored_pid_type(self) -> pa.DataType:
+        """How the last of the files stores its ids."""
+        return self._checked[1]
+
+    @cached_property
+    def _checked(self) -> tuple[TableFiles, pa.DataType]:
+        files = find_parquet_files(self.setting, "Vectors")
+        schemas = read_parquet_schemas(files)
+        for name, columns in zip(files.names, schemas, strict=True):
+            _require_columns(name, columns, self.width)
+        return files, schemas[-1].field("pid").type
 
     @cached_property
     def rows(self) -> int:
         """Rows of all files."""
         count = 0
-        for path in self.files.paths:
-            with self._open(path) as file:
+        for position in range(len(self.files.names)):
+            with opened_parquet(self.files, position, READ_BUFFER) as file:
                 count += file.metadata.num_rows
         return count
+
+    def batches(self, rows_at_once: int) -> Iterator[tuple[pa.Array, np.ndarray]]:
+        """The ids and vectors of all rows, in their order; nothing is changed of either.
+
+        Args:
+            rows_at_once: Rows to read at a time.
+
+        Yields:
+            Ids of `stored_pid_type`, shape (n,), and vectors, float32, shape (n, width), which are
+            a view where the files hold float32.
+
+        Raises:
+            InputError: A vector is missing, of another width, or has nulls.
+        """
+        for _, name, batch in self._batches(COLUMNS, rows_at_once):
+            vectors = _float_vectors(batch["embedding"], batch["pid"], name, self.width)
+            yield self._as_stored(batch["pid"], name), vectors
+
+    def require_unique_ids(self, pid_type: PidType | None = None) -> None:
+        """Refuse ids that are null, or there more than once. Vectors are not read.
+
+        Args:
+            pid_type: What ids are in the catalog; by default they are taken as they are stored.
+
+        Raises:
+            InputError: Names how many, and the first five in their order.
+        """
+        with spilling_database() as database:
+            kind = PID_TYPES[pid_type] if pid_type else self.stored_pid_type
+            database.register("batch", pa.schema([("pid", kind)]).empty_table())
+            database.execute("CREATE TABLE pids AS FROM batch")
+            for _, pids in self._pids(pid_type):
+                database.register("batch", pa.table({"pid": pids}))
+                database.execute("INSERT INTO pids FROM batch")
+            found = database.execute(
+                "SELECT pid, sum(times - (pid IS NOT NULL)::INT) OVER () FROM "
+                "(SELECT pid, count(*) AS times FROM pids GROUP BY pid) "
+                "WHERE times > 1 OR pid IS NULL ORDER BY pid LIMIT $1",
+                [IDS_SHOWN],
+            ).fetchall()
+        if found:
+            raise offending_rows(
+                "rows with no id, or with one that was there before",
+                source=self.setting,
+                column="pid",
+                rows=int(found[0][1]),
+                ids=(pid for pid, _ in found),
+                remedy="Each item has one vector: give rows an id, and remove those whose id is "
+                "there more than once.",
+            )
 
     def sorted_rows(self, pid_type: PidType) -> Iterator[pa.RecordBatch]:
         """The `pid` and `adopted_row` of every row, sorted by pid. Vectors are not read.
@@ -74,19 +138,14 @@ class VectorFiles:
             InputError: A pid is null, is there twice, or is not of the catalog's type.
         """
         with tempfile.TemporaryDirectory() as scratch:
-            pids = self._pids(pid_type)
-            previous = None
-            for batch in sort_batches(pids, "pid", Path(scratch) / "pids", PID_RUN_BYTES):
-                self._require_unique(batch["pid"], previous)
-                previous = batch["pid"][-1].as_py()
+            rows, previous = self._numbered(pid_type), None
+            for batch in sort_batches(rows, "pid", Path(scratch) / "pids", PID_RUN_BYTES):
+                pids = batch["pid"]
+                again = pc.equal(pids.slice(0, len(pids) - 1), pids.slice(1))
+                if again.true_count or pids[0].as_py() == previous:
+                    self.require_unique_ids(pid_type)  # names all of them
+                previous = pids[-1].as_py()
                 yield batch
-
-    def _pids(self, pid_type: PidType) -> Iterator[pa.RecordBatch]:
-        columns = pa.schema([("pid", PID_TYPES[pid_type]), *ROW])
-        for row, name, batch in self._batches(["pid"], PID_ROWS):
-            pids = self._cast(batch["pid"], pid_type, name)
-            rows = pa.array(np.arange(row, row + batch.num_rows))
-            yield pa.record_batch([pids, rows], schema=columns)
 
     def vectors(self, pid_type: PidType, wanted: "WantedRows") -> Iterator[pa.RecordBatch]:
         """The `pid` and `embedding` (schema.VECTOR, unit norm) of wanted rows, as they come.
@@ -95,39 +154,60 @@ class VectorFiles:
             InputError: A vector is missing, of another width, not finite, or zero.
         """
         columns = pa.schema([("pid", PID_TYPES[pid_type]), ("embedding", schema.VECTOR)])
-        for row, name, batch in self._batches(["pid", "embedding"], VECTOR_ROW_GROUP, wanted):
+        for row, name, batch in self._batches(COLUMNS, VECTOR_ROW_GROUP, wanted):
             chosen = batch.filter(pa.array(wanted.mask[row : row + batch.num_rows]))
             if chosen.num_rows:
                 pids = self._cast(chosen["pid"], pid_type, name)
-                vectors = _float_vectors(chosen["embedding"], pids, name)
+                vectors = np.array(_float_vectors(chosen["embedding"], pids, name, self.width))
                 wanted.normalised += _normalise(vectors, pids, name)
                 yield pa.record_batch([pids, vector_array(vectors)], schema=columns)
+
+    def _numbered(self, pid_type: PidType) -> Iterator[pa.RecordBatch]:
+        columns = pa.schema([("pid", PID_TYPES[pid_type]), *ROW])
+        for row, pids in self._pids(pid_type):
+            if pids.null_count:
+                self.require_unique_ids(pid_type)
+            rows = pa.array(np.arange(row, row + len(pids)))
+            yield pa.record_batch([pids, rows], schema=columns)
+
+    def _pids(self, pid_type: PidType | None) -> Iterator[tuple[int, pa.Array]]:
+        """The ids of some rows, as in `require_unique_ids`, with the number of the first row."""
+        for row, name, batch in self._batches(["pid"], PID_ROWS):
+            pids = batch["pid"]
+            yield (
+                row,
+                self._cast(pids, pid_type, name) if pid_type else self._as_stored(pids, name),
+            )
 
     def _batches(
         self, columns: list[str], rows_at_once: int, wanted: "WantedRows | None" = None
     ) -> Iterator[tuple[int, str, pa.RecordBatch]]:
         """Batches with the number of their first row and their file; unwanted groups are passed."""
         first = 0
-        for name, path in zip(self.files.names, self.files.paths, strict=True):
-            with self._open(path) as file, _readable(name):
-                for group in range(file.num_row_groups):
-                    stop = first + file.metadata.row_group(group).num_rows
-                    if wanted is None or wanted.mask[first:stop].any():
-                        row = first
+        for position, name in enumerate(self.files.names):
+            with opened_parquet(self.files, position, READ_BUFFER) as file:
+                groups = list(range(file.num_row_groups))
+                for stretch in [groups] if wanted is None else [[group] for group in groups]:
+                    rows = sum(file.metadata.row_group(group).num_rows for group in stretch)
+                    row, first = first, first + rows
+                    if wanted is None or wanted.mask[row:first].any():
                         for batch in file.iter_batches(
-                            rows_at_once, row_groups=[group], columns=columns, use_threads=False
+                            rows_at_once, row_groups=stretch, columns=columns, use_threads=False
                         ):
                             yield row, name, batch
                             row += batch.num_rows
-                    first = stop
 
-    def _open(self, path: str) -> pq.ParquetFile:
-        filesystem = arrow_filesystem(self.files.root)
-        return pq.ParquetFile(
-            path, filesystem=filesystem, pre_buffer=False, buffer_size=READ_BUFFER
-        )
+    def _as_stored(self, pids: pa.Array, name: str) -> pa.Array:
+        try:
+            return pids.cast(self.stored_pid_type)
+        except pa.ArrowException as error:
+            raise InputError(
+                f"{name}: column 'pid' holds {pids.type}, and that of {self.files.names[-1]} "
+                f"{self.stored_pid_type} ({error}). Write the ids of all files with one type."
+            ) from error
 
     def _cast(self, values: pa.Array, pid_type: PidType, name: str) -> pa.Array:
+        """Ids as the catalog has them; null where they are."""
         stored = stored_as(values.type, source=name, column="pid")
         if self.pid_setting == "auto" and stored == "int" and pid_type == "string":
             raise InputError(
@@ -136,30 +216,7 @@ class VectorFiles:
                 "SID_PID_TYPE=int or SID_PID_TYPE=string to read both as one type."
             )
         forced = self.pid_setting != "auto"
-        pids = cast_pids(values, pid_type, source=name, column="pid", forced=forced)
-        if pids.null_count:
-            raise offending_rows(
-                "no id",
-                source=name,
-                column="pid",
-                rows=pids.null_count,
-                remedy="Each vector needs the id of its item.",
-            )
-        return pids
-
-    def _require_unique(self, pids: pa.Array, previous: object) -> None:
-        """No pid is there twice, given the last one of the batch before."""
-        twice = pids.slice(1).filter(pc.equal(pids.slice(0, len(pids) - 1), pids.slice(1)))
-        ids = twice.to_pylist() + ([previous] if pids[0].as_py() == previous else [])
-        if ids:
-            raise offending_rows(
-                "ids are there more than once",
-                source=self.setting,
-                column="pid",
-                rows=len(ids),
-                ids=ids,
-                remedy="Each item has one vector. Remove the others.",
-            )
+        return cast_pids(values, pid_type, source=name, column="pid", forced=forced)
 
 
 class WantedRows:
@@ -195,32 +252,36 @@ class WantedRows:
         return int(self.mask.sum())
 
 
-def _require_columns(name: str, columns: pa.Schema) -> None:
-    for column in ("pid", "embedding"):
-        if columns.get_field_index(column) < 0:
-            raise InputError(
-                f"{name}: no column {column!r}. Files of vectors have `pid` and `embedding`; here "
-                f"are {', '.join(columns.names)}."
-            )
+def _require_columns(name: str, columns: pa.Schema, width: int) -> None:
+    missing = [column for column in COLUMNS if column not in columns.names]
+    if missing:
+        raise InputError(
+            f"{name}: no column {', '.join(map(repr, missing))}. Its columns: "
+            f"{', '.join(columns.names)}. Files of vectors have `pid` and `embedding`."
+        )
     kind = columns.field("embedding").type
-    fixed = pa.types.is_fixed_size_list(kind)
-    is_list = fixed or pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    if not is_list or not pa.types.is_floating(kind.value_type):
-        raise InputError(f"{name}: column 'embedding' holds {kind}; it must hold lists of floats.")
-    if fixed and kind.list_size != EMBEDDING_DIM:
+    if not is_list(kind) or not pa.types.is_floating(kind.value_type):
+        raise InputError(
+            f"{name}: column 'embedding' is {kind}; a list of floats is wanted. Write the vectors "
+            "as lists of floats."
+        )
+    if pa.types.is_fixed_size_list(kind) and kind.list_size != width:
         raise InputError(
             f"{name}: column 'embedding' holds vectors {kind.list_size} wide; the tokenizer of "
-            f"semantic IDs wants {EMBEDDING_DIM}."
+            f"semantic IDs wants {width}."
         )
 
 
-def _float_vectors(column: pa.Array, pids: pa.Array, name: str) -> np.ndarray:
-    """A column of lists as float32, shape (n, 4096), in memory of its own; NaN for nulls."""
-    widths = pc.list_value_length(column)
-    wrong = pc.fill_null(pc.or_(column.is_null(), pc.not_equal(widths, EMBEDDING_DIM)), True)
-    _refuse(wrong, pids, name, f"the vector is missing or not {EMBEDDING_DIM} wide")
-    numbers = column.flatten().cast(pa.float32(), safe=False)
-    return np.array(numbers.to_numpy(zero_copy_only=False)).reshape(-1, EMBEDDING_DIM)
+def _float_vectors(column: pa.Array, pids: pa.Array, name: str, width: int) -> np.ndarray:
+    """A column of lists as float32, shape (n, width); a view where it holds float32."""
+    lengths = pc.fill_null(pc.list_value_length(column), -1)
+    wrong = pc.not_equal(lengths, width)
+    _refuse(wrong, pids, name, f"vectors that are missing, null or not {width} wide")
+    values = column.flatten().cast(pa.float32(), safe=False)
+    if values.null_count:
+        nulls = values.is_null().to_numpy(zero_copy_only=False).reshape(-1, width).any(axis=1)
+        _refuse(pa.array(nulls), pids, name, "vectors with nulls, which are not finite numbers")
+    return values.to_numpy().reshape(-1, width)
 
 
 def _normalise(vectors: np.ndarray, pids: pa.Array, name: str) -> int:
@@ -232,7 +293,7 @@ def _normalise(vectors: np.ndarray, pids: pa.Array, name: str) -> int:
     norms = np.linalg.norm(exact, axis=1, keepdims=True)
     wrong = np.zeros(len(vectors), bool)
     wrong[other] = ~(np.isfinite(norms) & (norms > 0))[:, 0]
-    _refuse(pa.array(wrong), pids, name, "the vector is zero or not finite (NaN or infinite)")
+    _refuse(pa.array(wrong), pids, name, "vectors that are zero or not finite (NaN or infinite)")
     vectors[other] = exact / norms
     return other.size
 
@@ -241,18 +302,10 @@ def _refuse(wrong: pa.Array, pids: pa.Array, name: str, problem: str) -> None:
     bad = pids.filter(wrong)
     if len(bad):
         raise offending_rows(
-            f"{problem}, among {len(pids):,} rows read at once",
+            problem,
             source=name,
             column="embedding",
             rows=len(bad),
             ids=bad[:IDS_SHOWN].to_pylist(),
-            remedy="Remove these rows, and their items are embedded; or mend them.",
+            remedy="Mend or remove these rows. (Counted up to the first batch that has such rows.)",
         )
-
-
-@contextmanager
-def _readable(name: str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{name}: cannot be read ({error}). Write it again.") from error

@@ -14,7 +14,6 @@ from sid_assets.core import schema
 from sid_assets.core.arrow.columns import codes_array, codes_column
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.arrow.vectors import vector_array, vectors_of
-from sid_assets.core.errors import offending_rows
 from sid_assets.core.quantise.residual_kmeans import BATCH, Encoded, Encoder, NotFiniteError
 
 BATCHES_AHEAD = 2
@@ -197,14 +196,7 @@ def _encode(
         encoded = encoder.encode(vectors)
     except NotFiniteError as error:
         pids = pa.concat_arrays([_pids_to_compute(rows) for rows in held])
-        raise offending_rows(
-            "the vector holds NaN, infinite or overflowing values",
-            source=source,
-            column="embedding",
-            rows=len(error.rows),
-            ids=(pids[int(row)].as_py() for row in error.rows),
-            remedy="Embed these items anew.",
-        ) from error
+        raise error.of_items(pids, source) from error
     start = 0
     for rows in held:
         some = slice(start, start + len(rows.vectors))
