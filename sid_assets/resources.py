@@ -4,7 +4,7 @@ from dataclasses import asdict, replace
 from typing import Any, get_args
 
 from sid_assets.core.embedders import Embedder
-from sid_assets.core.embedders.hashed_words import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets.core.embedders.model_files import MAIN
 from sid_assets.core.embedders.openai_server import REQUEST_TOKENS, OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Dtype, Qwen3Embedder
@@ -38,7 +38,7 @@ def make_embedder(settings: Settings) -> Embedder:
     """
     kind = settings.choice("embedder", EMBEDDERS)
     if kind == "hashing":
-        return HashingEmbedder()
+        return HashedWordsEmbedder()
     model = settings.require("embedding_model")
     if kind == "openai":
         tokenizer = settings.embedding_tokenizer or model

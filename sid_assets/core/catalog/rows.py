@@ -105,7 +105,7 @@ CREATE VIEW kept AS
 
 
 @dataclass(frozen=True)
-class Counts:
+class CatalogCounts:
     """What became of the rows of a catalog.
 
     Attributes:
@@ -185,7 +185,7 @@ class CatalogRows:
         )
         return "int" if integers else "string"
 
-    def counts(self) -> Counts:
+    def counts(self) -> CatalogCounts:
         """What became of the rows."""
         [(read,)] = self._fetch("SELECT count(*) FROM rows")
         [(collapsed,)] = self._fetch(
@@ -194,7 +194,7 @@ class CatalogRows:
         rejected = dict(
             self._fetch("SELECT reason, count(*) FROM rejected GROUP BY reason ORDER BY min(row)")
         )
-        return Counts(read, read - collapsed - sum(rejected.values()), collapsed, rejected)
+        return CatalogCounts(read, read - collapsed - sum(rejected.values()), collapsed, rejected)
 
     def rejection(self, reason: str, pids: PidColumn, fields: Sequence[str]) -> InputError:
         """The error for the rows that are rejected for a reason.

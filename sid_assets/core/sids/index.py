@@ -27,7 +27,7 @@ class FoundSids:
     """The SIDs of some pids.
 
     Attributes:
-        fragments: uint16, shape (m, 3): those found, in order (see `sids.fragment_numbers`).
+        fragments: uint16, shape (m, 3): those found, in order (see `spelling.fragment_numbers`).
         found: bool, shape (n,): which of the pids have one.
     """
 
@@ -85,7 +85,7 @@ class SidIndex:
         return FoundSids(np.concatenate(fragments), np.concatenate(found))
 
     def packed_sids(self) -> np.ndarray:
-        """The distinct SIDs of the catalog, packed (see `sids.pack`) and sorted: int64."""
+        """The distinct SIDs of the catalog, packed (see `spelling.pack`) and sorted: int64."""
         return np.unique(pack(codes_of_fragments(self._fragments)))
 
     def _find(self, pids: pa.Array) -> tuple[np.ndarray, np.ndarray]:

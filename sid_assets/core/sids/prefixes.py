@@ -49,7 +49,7 @@ class SidPrefixes:
         """The prefixes of SIDs.
 
         Args:
-            packed: int64, shape (n,), see `sids.pack`; in any order, also more than once.
+            packed: int64, shape (n,), see `spelling.pack`; in any order, also more than once.
         """
         sids = unpack(np.unique(packed))
         # A node starts where the code of its level or of one above changes.

@@ -110,7 +110,7 @@ def _grouped(rows: pa.Table, schema: pa.Schema) -> pa.RecordBatch:
 def json_chunks(rows: Iterable[pa.RecordBatch], id_name: str = "pid") -> Iterator[bytes]:
     """The table sid2pid as the JSON object that OneRec's evaluation reads, piece by piece.
 
-    Each key is a packed SID (`sids.pack`), each value a list of `{"pid": .., "count": ..,
+    Each key is a packed SID (`spelling.pack`), each value a list of `{"pid": .., "count": ..,
     "count_after_downsample": ..}`. Nothing is downsampled, so that both counts are equal.
 
     Args:
