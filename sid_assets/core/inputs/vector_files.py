@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core import schema
-from sid_assets.core.arrow.columns import is_list
+from sid_assets.core.arrow.columns import as_bool, is_list
 from sid_assets.core.arrow.duck import spilling_database
 from sid_assets.core.arrow.external_sort import sort_batches
 from sid_assets.core.arrow.vectors import not_unit_vectors, vector_array
@@ -279,7 +279,7 @@ def _float_vectors(column: pa.Array, pids: pa.Array, name: str, width: int) -> n
     _refuse(wrong, pids, name, f"vectors that are missing, null or not {width} wide")
     values = column.flatten().cast(pa.float32(), safe=False)
     if values.null_count:
-        nulls = values.is_null().to_numpy(zero_copy_only=False).reshape(-1, width).any(axis=1)
+        nulls = as_bool(values.is_null()).reshape(-1, width).any(axis=1)
         _refuse(pa.array(nulls), pids, name, "vectors with nulls, which are not finite numbers")
     return values.to_numpy().reshape(-1, width)
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core import schema
-from sid_assets.core.arrow.columns import codes_array, codes_column
+from sid_assets.core.arrow.columns import as_bool, codes_array, codes_column
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.arrow.vectors import vector_array, vectors_of
 from sid_assets.core.quantise.residual_kmeans import BATCH, Encoded, Encoder, NotFiniteError
@@ -151,7 +151,7 @@ class _Rows:
             codes_array(batch["earlier_codes"].filter(same)),
             vectors_of(batch["earlier_norms"].filter(same)),
         )
-        taken = same.to_numpy(zero_copy_only=False)
+        taken = as_bool(same)
         return cls(pids, hashes, vectors_of(vectors.filter(pc.invert(same))), taken, earlier)
 
     def finish(self, encoded: Encoded) -> pa.RecordBatch:

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sid_assets.core.arrow.columns import codes_array
+from sid_assets.core.arrow.columns import as_bool, codes_array, is_valid
 from sid_assets.core.arrow.duck import computed
 from sid_assets.core.errors import InputError
 from sid_assets.core.schema import CODE_LAYERS, PidType
@@ -92,12 +92,12 @@ class SidIndex:
         keys = _keys(pids, self._salt)
         position, found = self._position(keys)
         if pids.null_count:
-            found &= pids.is_valid().to_numpy(zero_copy_only=False)
+            found &= is_valid(pids)
         if self._pids is not None:  # Another text may have the same key.
             same = pc.equal(
                 self._pids.take(pa.array(position[found])), pids.filter(pa.array(found))
             )
-            found[found] = same.to_numpy(zero_copy_only=False)
+            found[found] = as_bool(same)
         return self._fragments.take(position[found], axis=0), found
 
     def _position(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
