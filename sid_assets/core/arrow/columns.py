@@ -29,7 +29,8 @@ def without_dictionary(kind: pa.DataType) -> pa.DataType:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether values of this type are strings, however Arrow keeps them."""
+    """Whether values of this type are strings, however Arrow keeps them; dictionaries too."""
+    kind = without_dictionary(kind)
     return (
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
     )

@@ -29,7 +29,7 @@ def check_types(source: ParquetInput, columns: Iterable[str]) -> None:
 
 
 def _is_text(type_: pa.DataType) -> bool:
-    return pa.types.is_null(type_) or is_text(without_dictionary(type_))
+    return pa.types.is_null(type_) or is_text(type_)
 
 
 def _is_number(type_: pa.DataType) -> bool:
