@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.catalogs import read_texts
-from sid_assets.core.embedders.hashed_words import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets.core.quantise.residual_kmeans import Encoder
 from sid_assets.core.quantise.train import TrainingSettings, train
 from sid_assets.core.sids.spelling import pack
@@ -48,7 +48,7 @@ def main() -> None:
     arguments = parser.parse_args()
     template = arguments.template.replace("\\n", "\n")
     texts = read_texts(arguments.catalog, template, arguments.items)
-    vectors = HashingEmbedder().embed(texts).vectors
+    vectors = HashedWordsEmbedder().embed(texts).vectors
     print(f"{len(vectors):,} items of {arguments.catalog}, hashed words, three layers")
     print("| centroids per layer | items that share their SID | codes in use | error, held out |")
     print("|---|---|---|---|")

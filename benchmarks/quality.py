@@ -20,11 +20,11 @@ import pyarrow.parquet as pq
 
 from benchmarks.measure import in_own_process
 from sid_assets.core import schema
+from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.quality.interactions import measure_interactions
 from sid_assets.core.quality.measure import measure_sids
 from sid_assets.core.sids.spelling import pack
 from sid_assets.core.store.parts import ROW_GROUP
-from sid_assets.core.training.inputs import ParquetInput
 
 ROWS_PER_PART = 1_000_000
 BATCH_ROWS = 65_536

@@ -25,10 +25,11 @@ from upath import UPath
 from benchmarks import training_data_reference as reference
 from benchmarks.measure import in_own_process, median_seconds
 from sid_assets.core.inputs.ids import PidColumn
+from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.store.parts import write_parts
 from sid_assets.core.training.datasets import training_rows
-from sid_assets.core.training.inputs import IdSpace, ParquetInput, TrainingInputs
+from sid_assets.core.training.inputs import IdSpace, TrainingInputs
 from sid_assets.core.training.prompts import SLOTS, load_prompts
 from sid_assets.core.training_sets import LABELS
 

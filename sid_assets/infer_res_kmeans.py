@@ -8,26 +8,22 @@ grow with the rows, and the codes depend neither on the batch size nor on the de
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from sid_assets import cli
-from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
+from sid_assets.core.arrow.columns import codes_column
+from sid_assets.core.errors import InputError
+from sid_assets.core.inputs.vector_files import VectorFiles
 from sid_assets.core.quantise.checkpoint import load_checkpoint
 from sid_assets.core.quantise.residual_kmeans import BATCH, Encoder, NotFiniteError
 from sid_assets.core.quantise.stream import prefetched
 from sid_assets.core.schema import CODES
-
-COLUMNS = ["pid", "embedding"]
-READ_BUFFER = 1 << 20
-"""Bytes of a column that are read at a time: a row group may be larger than the memory."""
 
 
 def infer(
@@ -44,7 +40,8 @@ def infer(
 
     Args:
         model_path: The tokenizer's `.pt` file.
-        emb_path: Parquet: `pid` and `embedding`, a list of floats as wide as the tokenizer.
+        emb_path: Parquet (a file, folder or glob): `pid` and `embedding`, a list of floats as wide
+            as the tokenizer.
         output_path: Parquet to write, `pid` and `codes`. It appears when it is whole.
         batch_size: Rows read and written at a time.
         device: As torch names it; by default `cuda` where there is one, else `cpu`.
@@ -58,23 +55,26 @@ def infer(
     for note in checkpoint.notes:
         print(f"{model_path}: {note}", file=sys.stderr)
     encoder = Encoder(_first_layers(checkpoint.centroids, n_layers, model_path), device)
-    files = _parquet_files(Path(emb_path))
-    rows, pid_type = _inspect(files, emb_path)
+    files = VectorFiles(str(emb_path), width=encoder.dim)
+    if not files.rows:
+        raise InputError(f"{emb_path}: no rows. Embed the catalog first.")
+    files.require_unique_ids()
     target, temporary = Path(output_path), Path(f"{output_path}.tmp")
     target.parent.mkdir(parents=True, exist_ok=True)
-    schema = pa.schema([("pid", pid_type), ("codes", CODES)])
+    schema = pa.schema([("pid", files.stored_pid_type), ("codes", CODES)])
     try:
         with (
             pq.ParquetWriter(temporary, schema) as writer,
-            tqdm(total=rows, unit=" items", disable=not progress) as bar,
+            tqdm(total=files.rows, unit=" items", disable=not progress) as bar,
         ):
-            for batch in prefetched(_batches(files, batch_size)):
-                writer.write_batch(_encode(batch, encoder, emb_path).cast(schema))
-                bar.update(batch.num_rows)
+            for pids, vectors in prefetched(files.batches(batch_size)):
+                codes = codes_column(_encode(vectors, encoder, pids, emb_path))
+                writer.write_batch(pa.record_batch([pids, codes], schema=schema))
+                bar.update(len(pids))
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-    return rows
+    return files.rows
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -93,113 +93,13 @@ def _first_layers(centroids: np.ndarray, n_layers: int | None, source: str | Pat
     return centroids[:n_layers]
 
 
-def _parquet_files(path: Path) -> list[Path]:
-    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
-    if not files or not files[0].exists():
-        raise InputError(
-            f"{path}: no such file, or a folder without parquet files. Check --emb_path."
-        )
-    return files
-
-
-def _inspect(files: list[Path], source: str | Path) -> tuple[int, pa.DataType]:
-    """The number of rows and the type of the pids, after checks that need no vectors."""
-    rows, pid_type = 0, pa.null()
-    for file in files:
-        try:
-            metadata = pq.read_metadata(file)
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"{file}: not a parquet file, or cut off ({error}).") from error
-        schema = metadata.schema.to_arrow_schema()
-        missing = [name for name in COLUMNS if name not in schema.names]
-        if missing:
-            raise InputError(
-                f"{file}: no column {', '.join(missing)}. Its columns: {', '.join(schema.names)}."
-            )
-        if not _is_list_of_floats(schema.field("embedding").type):
-            raise InputError(
-                f"{file}: column 'embedding' is {schema.field('embedding').type}; a list of floats "
-                "is wanted."
-            )
-        rows, pid_type = rows + metadata.num_rows, schema.field("pid").type
-    if not rows:
-        raise InputError(f"{source}: no rows. Embed the catalog first.")
-    _require_unique_pids(files, source)
-    return rows, pid_type
-
-
-def _is_list_of_floats(kind: pa.DataType) -> bool:
-    lists = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list)
-    return any(is_kind(kind) for is_kind in lists) and pa.types.is_floating(kind.value_type)
-
-
-def _require_unique_pids(files: list[Path], source: str | Path) -> None:
-    names = [str(file) for file in files]
-    with duckdb.connect() as connection:
-        found = connection.execute(
-            "SELECT pid, sum(times - (pid IS NOT NULL)::INT) OVER () FROM "
-            "(SELECT pid, count(*) AS times FROM read_parquet($1) GROUP BY pid) "
-            "WHERE times > 1 OR pid IS NULL ORDER BY pid LIMIT $2",
-            [names, IDS_SHOWN],
-        ).fetchall()
-    if found:
-        raise offending_rows(
-            "ids that are null, or were there before",
-            source=source,
-            column="pid",
-            rows=int(found[0][1]),
-            ids=(pid for pid, _ in found),
-            remedy="Give each item one row.",
-        )
-
-
-def _batches(files: list[Path], batch_size: int) -> Iterator[pa.RecordBatch]:
-    for file in files:
-        try:
-            with pq.ParquetFile(file, buffer_size=READ_BUFFER, pre_buffer=False) as parquet:
-                yield from parquet.iter_batches(batch_size, columns=COLUMNS)
-        except (OSError, pa.ArrowException) as error:
-            raise InputError(f"{file}: damaged ({error}). Copy or write it again.") from error
-
-
-def _encode(batch: pa.RecordBatch, encoder: Encoder, source: str | Path) -> pa.RecordBatch:
-    pids = batch["pid"]
+def _encode(
+    vectors: np.ndarray, encoder: Encoder, pids: pa.Array, source: str | Path
+) -> np.ndarray:
     try:
-        codes = encoder.encode(_vectors(batch, encoder.dim, source)).codes
+        return encoder.encode(vectors).codes
     except NotFiniteError as error:
-        raise _offending("NaN, infinite or overflowing values", error.rows, pids, source) from error
-    ends = np.arange(0, codes.size + 1, codes.shape[1], dtype=np.int32)
-    lists = pa.ListArray.from_arrays(ends, codes.reshape(-1))
-    return pa.RecordBatch.from_arrays([pids, lists], names=["pid", "codes"])
-
-
-def _vectors(batch: pa.RecordBatch, width: int, source: str | Path) -> np.ndarray:
-    """The vectors of a batch: float32, shape (n, width); a view where the column holds float32."""
-    column = batch["embedding"]
-    lengths = pc.fill_null(pc.list_value_length(column), -1).to_numpy()
-    if (lengths != width).any():
-        raise _offending(
-            f"vectors that are null or not {width} wide, as the tokenizer's centroids are",
-            np.flatnonzero(lengths != width),
-            batch["pid"],
-            source,
-        )
-    values = column.flatten().cast(pa.float32(), safe=False)
-    if values.null_count:
-        nulls = np.flatnonzero(values.is_null().to_numpy(zero_copy_only=False)) // width
-        raise _offending("vectors with nulls", np.unique(nulls), batch["pid"], source)
-    return values.to_numpy().reshape(-1, width)
-
-
-def _offending(problem: str, rows: np.ndarray, pids: pa.Array, source: str | Path) -> InputError:
-    return offending_rows(
-        problem,
-        source=source,
-        column="embedding",
-        rows=len(rows),
-        ids=(pids[int(row)].as_py() for row in rows),
-        remedy="Embed these items anew. (Counted up to the first batch with such rows.)",
-    )
+        raise error.of_items(pids, source) from error
 
 
 if __name__ == "__main__":

@@ -4,13 +4,14 @@ from dataclasses import asdict, replace
 from typing import Any, get_args
 
 from sid_assets.core.embedders import Embedder
-from sid_assets.core.embedders.hashed_words import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets.core.embedders.model_files import MAIN
 from sid_assets.core.embedders.openai_server import REQUEST_TOKENS, OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Dtype, Qwen3Embedder
-from sid_assets.core.embeddings.adopt import VectorFiles, declared_space
+from sid_assets.core.embeddings.adopt import declared_space
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import PidTypeSetting
+from sid_assets.core.inputs.vector_files import VectorFiles
 from sid_assets.core.quantise.tokenizer import TokenizerSource, tokenizer_source
 from sid_assets.core.quantise.train import TrainingSettings
 from sid_assets.core.refresh import RefreshPolicy
@@ -38,7 +39,7 @@ def make_embedder(settings: Settings) -> Embedder:
     """
     kind = settings.choice("embedder", EMBEDDERS)
     if kind == "hashing":
-        return HashingEmbedder()
+        return HashedWordsEmbedder()
     model = settings.require("embedding_model")
     if kind == "openai":
         tokenizer = settings.embedding_tokenizer or model

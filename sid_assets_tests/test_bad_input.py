@@ -153,9 +153,9 @@ def test_sid_pid_type_reads_both_sides_as_one(folder):
 
 
 def test_nan_in_vectors(folder, monkeypatch):
-    from sid_assets.core.embedders.hashed_words import HashingEmbedder
+    from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 
-    embed = HashingEmbedder.embed
+    embed = HashedWordsEmbedder.embed
 
     def embed_badly(self, texts):
         embedded = embed(self, texts)
@@ -163,7 +163,7 @@ def test_nan_in_vectors(folder, monkeypatch):
         return embedded
 
     _edit_catalog(folder, lambda frame: frame.assign(title=frame.title.where(frame.pid > 8, "x y")))
-    monkeypatch.setattr(HashingEmbedder, "embed", embed_badly)
+    monkeypatch.setattr(HashedWordsEmbedder, "embed", embed_badly)
     monkeypatch.setattr("sid_assets.core.embeddings.proof.check_canary", lambda *_: None)
     message = _message_of_refused(folder, GOOD_TABLES[1:])
     for word in ("embedding", "not finite"):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from sid_assets.assets import catalog
-from sid_assets.core.embedders.hashed_words import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets.core.embedders.openai_server import KEY_VARIABLE, OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.errors import InputError
@@ -134,12 +134,12 @@ def test_settings_decide_the_size_of_batches_and_the_number_of_requests(tmp_path
 def test_a_failing_embedder_releases_its_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(self: HashingEmbedder, texts: Sequence[str]) -> None:
+    def fail(self: HashedWordsEmbedder, texts: Sequence[str]) -> None:
         raise InputError("out of order")
 
-    closed: list[HashingEmbedder] = []
-    monkeypatch.setattr(HashingEmbedder, "embed", fail)
-    monkeypatch.setattr(HashingEmbedder, "close", lambda self: closed.append(self))
+    closed: list[HashedWordsEmbedder] = []
+    monkeypatch.setattr(HashedWordsEmbedder, "embed", fail)
+    monkeypatch.setattr(HashedWordsEmbedder, "close", lambda self: closed.append(self))
     write_catalog(tmp_path / "catalog.parquet")
     settings = settings_for(tmp_path)
     assert materialize(settings, "item_texts").success
@@ -151,7 +151,7 @@ def test_a_failing_embedder_releases_its_memory(
 
 def write_vectors(folder: Path, texts: dict[int, str]) -> np.ndarray:
     """Vectors made elsewhere, one for each pid, close to those of the hashing embedder."""
-    vectors = HashingEmbedder().embed(list(texts.values())).vectors
+    vectors = HashedWordsEmbedder().embed(list(texts.values())).vectors
     vectors += np.random.default_rng(1).normal(scale=1e-5, size=vectors.shape)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     frame = pd.DataFrame({"pid": list(texts), "embedding": list(vectors)})

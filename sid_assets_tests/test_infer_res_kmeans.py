@@ -162,7 +162,7 @@ def test_no_rows(tmp_path, model, vectors):
 
 def test_columns_that_are_not_there(tmp_path, model):
     pq.write_table(pa.table({"pid": [1], "vector": [[1.0]]}), tmp_path / "emb.parquet")
-    refuse(tmp_path, model, "no column embedding. Its columns: pid, vector")
+    refuse(tmp_path, model, "no column 'embedding'. Its columns: pid, vector")
 
 
 def test_a_column_of_another_kind(tmp_path, model):
@@ -173,7 +173,7 @@ def test_a_column_of_another_kind(tmp_path, model):
 def test_a_file_that_is_cut_off(tmp_path, model, vectors):
     path = write(tmp_path / "emb.parquet", vectors)
     path.write_bytes(path.read_bytes()[:5000])
-    refuse(tmp_path, model, r"emb\.parquet: not a parquet file, or cut off")
+    refuse(tmp_path, model, r"emb\.parquet: not a readable parquet file; it is cut off")
 
 
 def test_damage_within_a_file(tmp_path, model, vectors):
@@ -181,7 +181,7 @@ def test_damage_within_a_file(tmp_path, model, vectors):
     content = bytearray(path.read_bytes())
     content[20_000:21_000] = b"\xff" * 1000
     path.write_bytes(content)
-    refuse(tmp_path, model, r"emb\.parquet: (damaged|column)")
+    refuse(tmp_path, model, r"emb\.parquet: (the file is damaged|column)")
 
 
 def test_no_such_file(tmp_path, model, capsys):

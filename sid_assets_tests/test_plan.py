@@ -10,7 +10,7 @@ from sid_assets import plan
 from sid_assets import resources as planned
 from sid_assets.assets.catalog import item_texts_asset
 from sid_assets.assets.domains import ITEMS
-from sid_assets.core.embedders.hashed_words import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.embeddings.run import embed_items
 from sid_assets.core.refresh import RefreshPolicy
@@ -61,7 +61,7 @@ def test_a_refresh_that_would_stop_is_told_with_its_plan(catalog, monkeypatch, c
     store = Store(catalog.parent / "data")
     texts = commit_texts(store, {1: "one two", 2: "other", 9: "x"})
     draft, *_ = embed_items(
-        store, "item_embeddings", texts, HashingEmbedder(), RefreshPolicy(), print, print
+        store, "item_embeddings", texts, HashedWordsEmbedder(), RefreshPolicy(), print, print
     )
     store.commit(draft)
     assert plan.main() == 1
@@ -111,9 +111,9 @@ def test_no_weights_are_downloaded_for_a_plan(catalog, small_model, tmp_path, mo
 
 def test_a_run_that_was_killed_needs_no_more_room_for_what_it_staged(catalog, capsys):
     settings = materialize_texts_and_leave_a_draft(catalog)
-    assert plan.plan_refresh(settings, ITEMS, HashingEmbedder())[0].disk_needed < 16_384
+    assert plan.plan_refresh(settings, ITEMS, HashedWordsEmbedder())[0].disk_needed < 16_384
     catalog.write_text(catalog.read_text() + "4,four\n")
-    assert plan.plan_refresh(settings, ITEMS, HashingEmbedder())[0].disk_needed > 3 * 16_384
+    assert plan.plan_refresh(settings, ITEMS, HashedWordsEmbedder())[0].disk_needed > 3 * 16_384
 
 
 def materialize_texts_and_leave_a_draft(catalog: Path) -> Settings:
@@ -125,7 +125,7 @@ def materialize_texts_and_leave_a_draft(catalog: Path) -> Settings:
     store = settings.store()
     texts = store.require("item_texts")
     draft, *_ = embed_items(
-        store, "item_embeddings", texts, HashingEmbedder(), RefreshPolicy(), print, print
+        store, "item_embeddings", texts, HashedWordsEmbedder(), RefreshPolicy(), print, print
     )
     draft.close()
     return settings

@@ -19,7 +19,7 @@ import pytest
 import sid_assets
 from sid_assets import sample
 from sid_assets.core.embedders import Embedded
-from sid_assets.core.embedders.hashed_words import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.definitions import definitions
 from sid_assets.settings import Settings
@@ -276,7 +276,7 @@ def test_an_embedder_of_another_space_is_refused(data: Any):
 
 
 @dataclass
-class OtherWords(HashingEmbedder):
+class OtherWords(HashedWordsEmbedder):
     """Says that it is the embedder of hashed words, and gives other vectors."""
 
     def embed(self, texts: Sequence[str]) -> Embedded:

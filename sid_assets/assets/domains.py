@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from sid_assets.core.sids.sid2pid import GOODS_COLUMNS, ITEM_COLUMNS
+from sid_assets.core.inputs.interactions import GOODS_COLUMNS, ITEM_COLUMNS
 from sid_assets.settings import Settings
 
 

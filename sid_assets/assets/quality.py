@@ -8,16 +8,17 @@ from sid_assets.assets.check_results import check_results, check_specs
 from sid_assets.assets.domains import Domain
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.inputs.ids import PidTypeSetting
+from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.quality.charts import markdown_image, pictures
+from sid_assets.core.quality.figures import SidQuality
 from sid_assets.core.quality.interactions import InteractionQuality, measure_interactions
 from sid_assets.core.quality.limits import Limits, check_limits
-from sid_assets.core.quality.measure import SidQuality, measure_sids
+from sid_assets.core.quality.measure import measure_sids
 from sid_assets.core.quality.report import render_report, report_items
 from sid_assets.core.quantise.tokenizer import TokenizerMaking, require_tokenizer
 from sid_assets.core.store.places import write_text
 from sid_assets.core.store.provenance import require_space
 from sid_assets.core.store.versions import Version
-from sid_assets.core.training.inputs import ParquetInput
 from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
 

@@ -14,6 +14,7 @@ from sid_assets.core import schema
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.embedders.hashed_words import HASHING
 from sid_assets.core.inputs.ids import PidTypeSetting, agree
+from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.sids.pid_map import number_pids
 from sid_assets.core.sids.prefixes import SidPrefixes
 from sid_assets.core.sids.sid2pid import json_chunks, occurrences, reverse
@@ -23,7 +24,6 @@ from sid_assets.core.store.places import write_pieces
 from sid_assets.core.store.provenance import derive, require_space
 from sid_assets.core.store.versions import Version
 from sid_assets.core.store.write import draft_file, draft_rows
-from sid_assets.core.training.inputs import ParquetInput
 from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
 

@@ -12,6 +12,7 @@ import dagster as dg
 from sid_assets.assets.domains import GOODS, ITEMS, Domain
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.inputs.ids import PidTypeSetting
+from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.store import Store
@@ -19,7 +20,7 @@ from sid_assets.core.store.versions import Version
 from sid_assets.core.training.counts import RowCounts
 from sid_assets.core.training.datasets import lacking
 from sid_assets.core.training.file_lists import list_files, shuffle, withdraw_shuffled
-from sid_assets.core.training.inputs import IdSpace, ParquetInput, TrainingInputs
+from sid_assets.core.training.inputs import IdSpace, TrainingInputs
 from sid_assets.core.training.prompts import load_prompts
 from sid_assets.core.training.run import Sids, make_data_set, up_to_date
 from sid_assets.core.training_sets import DATA_SETS, DataSet, Phase

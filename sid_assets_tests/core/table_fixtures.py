@@ -11,8 +11,8 @@ import pyarrow as pa
 from sid_assets.core import schema
 from sid_assets.core.arrow.hashes import text_hash
 from sid_assets.core.embedders import Embedded, Memory, TokenCounts
-from sid_assets.core.embeddings.adopt import VectorFiles
 from sid_assets.core.embeddings.run import EmbeddingProgress, embed_items
+from sid_assets.core.inputs.vector_files import VectorFiles
 from sid_assets.core.refresh import Changes, RefreshPolicy
 from sid_assets.core.schema import EMBEDDING_DIM
 from sid_assets.core.store.draft import Draft

@@ -3,6 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
+from sid_assets.core.schema import CODE_LAYERS
+
 
 def is_valid(column: pa.Array) -> np.ndarray:
     """Which values are not null: bool, shape (n,)."""
@@ -12,6 +14,42 @@ def is_valid(column: pa.Array) -> np.ndarray:
 def as_bool(column: pa.BooleanArray) -> np.ndarray:
     """A column of truth values without nulls: bool, shape (n,)."""
     return column.to_numpy(zero_copy_only=False)
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether values of this type are lists, of any length or all of one."""
+    return (
+        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    )
+
+
+def without_dictionary(kind: pa.DataType) -> pa.DataType:
+    """The type of the values of a dictionary; any other type as it is."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values of this type are strings, however Arrow keeps them; dictionaries too."""
+    kind = without_dictionary(kind)
+    return (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
+
+
+def codes_array(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+    """Semantic IDs, a list of three codes each: integers, shape (n, 3); a view where it may be."""
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, CODE_LAYERS)
+
+
+def codes_column(codes: np.ndarray) -> pa.ListArray:
+    """Codes, integers of shape (n, layers), as a column of lists; the memory is shared."""
+    ends = np.arange(0, codes.size + 1, codes.shape[1], dtype=np.int32)
+    return pa.ListArray.from_arrays(ends, codes.reshape(-1))
+
+
+def run_starts(ascending: np.ndarray) -> np.ndarray:
+    """Where each run of equal values starts: int64, shape (runs,)."""
+    return np.flatnonzero(np.concatenate([[True], ascending[1:] != ascending[:-1]]))
 
 
 def only(kept: np.ndarray, *columns: pa.Array) -> list[pa.Array]:

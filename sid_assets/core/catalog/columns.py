@@ -28,10 +28,13 @@ from duckdb import (
     SQLExpression,
 )
 
+from sid_assets.core.arrow.columns import is_list
+from sid_assets.core.arrow.duck import open_database
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.csv_rows import read_columns, read_header
-from sid_assets.core.inputs.files import TableFiles, read_parquet_schemas
+from sid_assets.core.inputs.files import TableFiles
 from sid_assets.core.inputs.ids import stored_as
+from sid_assets.core.inputs.parquet import read_parquet_schemas
 from sid_assets.core.store.places import is_local
 
 _FILE = "__sid_assets_file"
@@ -39,9 +42,6 @@ _FILE = "__sid_assets_file"
 
 JSON_ROWS_LOOKED_AT = 10_000
 """Rows whose keys are taken for the columns of JSON lines; all are looked at if one is missing."""
-
-MB_PER_THREAD = 128
-"""Memory for each of DuckDB's threads; with less, a query over wide rows may run out of it."""
 
 MESSAGE_LENGTH = 400
 """What is shown of DuckDB's own message, which may quote a whole line of the file."""
@@ -87,26 +87,9 @@ def connect(scratch_dir: str | Path, memory_mb: int) -> DuckDBPyConnection:
         memory_mb: What DuckDB may use (MB).
     """
     scratch = Path(scratch_dir)
-    connection = duckdb.connect(
-        scratch / "rows.duckdb",
-        config={
-            "memory_limit": f"{memory_mb}MB",
-            "temp_directory": str(scratch / "spill"),
-            "storage_compatibility_version": "latest",
-            "autoinstall_known_extensions": False,
-        },
-    )
-    [(threads,)] = connection.execute("SELECT current_setting('threads')").fetchall()
-    affordable = max(1, min(threads, memory_mb // MB_PER_THREAD))
-    connection.execute("SET threads = $threads", {"threads": affordable})
+    connection = open_database(scratch, memory_mb, scratch / "rows.duckdb")
     connection.execute("SET TimeZone = 'UTC'")
-    connection.execute(_MACROS)
-    return quiet(connection)
-
-
-def quiet(connection: DuckDBPyConnection) -> DuckDBPyConnection:
-    """The connection without DuckDB's progress bar. Each cursor begins with one again."""
-    return connection.execute("SET enable_progress_bar = false")
+    return connection.execute(_MACROS)
 
 
 def scan(
@@ -273,7 +256,7 @@ def _text_of(kind: pa.DataType, column: Expression) -> Expression:
     """A parquet column of an Arrow type as text."""
     if pa.types.is_floating(kind):
         return FunctionExpression("float_text", column)
-    if _is_list(kind):
+    if is_list(kind):
         if pa.types.is_floating(kind.value_type):
             return FunctionExpression("float_list_text", column)
         if pa.types.is_nested(kind.value_type):
@@ -282,9 +265,3 @@ def _text_of(kind: pa.DataType, column: Expression) -> Expression:
     if pa.types.is_nested(kind):
         return FunctionExpression("to_json", column).cast("VARCHAR")
     return column.cast("VARCHAR")
-
-
-def _is_list(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )

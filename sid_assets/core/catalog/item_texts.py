@@ -4,26 +4,17 @@ The rows are read once, into a table in a scratch folder, and leave it sorted by
 grow with their number: what does not fit under DuckDB's limit is on disk.
 """
 
-import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
-from duckdb import (
-    CaseExpression,
-    CoalesceOperator,
-    ColumnExpression,
-    ConstantExpression,
-    DuckDBPyRelation,
-    Expression,
-    FunctionExpression,
-)
+from duckdb import ColumnExpression, DuckDBPyRelation, FunctionExpression
 
 from sid_assets.core.catalog.columns import connect, reading, scan
-from sid_assets.core.catalog.rows import CatalogRows, Counts
-from sid_assets.core.catalog.template import Field, Line, TextTemplate, parse_template
+from sid_assets.core.catalog.rows import CatalogCounts, CatalogRows
+from sid_assets.core.catalog.template import TextTemplate, parse_template
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.files import find_table_files
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
@@ -39,9 +30,9 @@ class CatalogSource:
 
     Attributes:
         catalog: A file, folder or glob of parquet, CSV or JSON lines; a path or fsspec URL.
-        template: The text of an item; see `text_template`.
+        template: The text of an item; see `template`.
         pid_column: The column of ids.
-        pid_type: What ids are; see `pids`.
+        pid_type: What ids are; see `inputs.ids`.
         on_bad_rows: Whether rows without an id or a text, and ids with several texts, stop the
             reading or are rejected.
     """
@@ -71,7 +62,7 @@ class ItemTexts:
     rejected: pa.RecordBatchReader | None
     pid_type: PidType
     pid_column: PidColumn
-    counts: Counts
+    counts: CatalogCounts
     warnings: tuple[str, ...]
     fingerprint: str
 
@@ -130,32 +121,11 @@ def _with_text(columns: DuckDBPyRelation, template: TextTemplate) -> DuckDBPyRel
     )
     as_they_are = ("file", "pid", "stored")
     return columns.select(*as_they_are, *filled).select(
-        *as_they_are, _text(template, values).alias("text")
+        *as_they_are, template.fill(values).alias("text")
     )
 
 
-def _text(template: TextTemplate, values: dict[str, Expression]) -> Expression:
-    """The text as DuckDB makes it of values that are null where they are blank.
-
-    A line is null where one of its fields is, since `||` is; `concat_ws` leaves null lines out.
-    """
-    lines = [_line(line, values) for line in template.lines]
-    with_fields = [
-        made
-        for made, line in zip(lines, template.lines, strict=True)
-        if any(isinstance(part, Field) for part in line)
-    ]
-    text = FunctionExpression("concat_ws", ConstantExpression("\n"), *lines)
-    return CaseExpression(CoalesceOperator(*with_fields).isnotnull(), text)
-
-
-def _line(line: Line, values: dict[str, Expression]) -> Expression:
-    parts = [values[p.name] if isinstance(p, Field) else ConstantExpression(p) for p in line]
-    start = ConstantExpression("")
-    return functools.reduce(lambda one, next: FunctionExpression("||", one, next), parts, start)
-
-
-def _require_items(place: str, counts: Counts, rejections: list[str], drop: bool) -> None:
+def _require_items(place: str, counts: CatalogCounts, rejections: list[str], drop: bool) -> None:
     if not counts.read:
         raise InputError(f"{place}: no rows.")
     if rejections and not drop:
@@ -165,7 +135,9 @@ def _require_items(place: str, counts: Counts, rejections: list[str], drop: bool
         raise InputError("\n".join([*rejections, f"{place}: no rows are left."]))
 
 
-def _warnings(place: str, rows: CatalogRows, counts: Counts, pid_type: PidType) -> Iterator[str]:
+def _warnings(
+    place: str, rows: CatalogRows, counts: CatalogCounts, pid_type: PidType
+) -> Iterator[str]:
     if counts.collapsed:
         yield (
             f"{place}: identical rows collapsed ({counts.collapsed:,} left away): another row has "

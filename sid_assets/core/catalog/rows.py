@@ -16,8 +16,8 @@ import pyarrow as pa
 from duckdb import DuckDBPyConnection, DuckDBPyRelation, SQLExpression
 
 from sid_assets.core import schema
+from sid_assets.core.arrow.duck import quiet
 from sid_assets.core.arrow.external_sort import BATCH_ROWS, sort_batches
-from sid_assets.core.catalog.columns import quiet
 from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
 from sid_assets.core.inputs.ids import (
     CANONICAL_INTEGER,
@@ -60,7 +60,7 @@ CREATE MACRO fault_of_id(pid, stored) AS
 """
 
 _TEXT_HASH = "unhex(left(sha256(text), 32)) AS text_hash"
-"""What `hashing.text_hash` is."""
+"""What `hashes.text_hash` is."""
 
 _ITEM_ID: dict[PidType, str] = {
     "int": rf"""
@@ -102,7 +102,7 @@ CREATE VIEW kept AS
 
 
 @dataclass(frozen=True)
-class Counts:
+class CatalogCounts:
     """What became of the rows of a catalog.
 
     Attributes:
@@ -131,12 +131,12 @@ class CatalogRows:
     """The rows of one catalog. Add them all, then judge them, then ask."""
 
     def __init__(self, connection: DuckDBPyConnection):
-        """Begin with no rows, in a new database of `text_columns.connect`."""
+        """Begin with no rows, in a new database of `columns.connect`."""
         self._database = connection
         connection.execute(_TABLE)
 
     def add(self, relations: Iterable[DuckDBPyRelation]) -> None:
-        """Add rows with the columns `file`, `pid`, `stored` (see `text_columns`) and `text`."""
+        """Add rows with the columns `file`, `pid`, `stored` (see `columns.scan`) and `text`."""
         self._database.begin()
         for rows in relations:
             columns = ("file", "pid", "stored", "text")
@@ -182,7 +182,7 @@ class CatalogRows:
         )
         return "int" if integers else "string"
 
-    def counts(self) -> Counts:
+    def counts(self) -> CatalogCounts:
         """What became of the rows."""
         [(read,)] = self._fetch("SELECT count(*) FROM rows")
         [(collapsed,)] = self._fetch(
@@ -191,7 +191,7 @@ class CatalogRows:
         rejected = dict(
             self._fetch("SELECT reason, count(*) FROM rejected GROUP BY reason ORDER BY min(row)")
         )
-        return Counts(read, read - collapsed - sum(rejected.values()), collapsed, rejected)
+        return CatalogCounts(read, read - collapsed - sum(rejected.values()), collapsed, rejected)
 
     def rejection(self, reason: str, pids: PidColumn, fields: Sequence[str]) -> InputError:
         """The error for the rows that are rejected for a reason.

@@ -4,9 +4,19 @@ A template names columns and nothing else: it is filled in by DuckDB, never by `
 value is never read as a template. `{{` and `}}` stand for braces, as in `str.format`.
 """
 
+import functools
 import string
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
+
+from duckdb import (
+    CaseExpression,
+    CoalesceOperator,
+    ConstantExpression,
+    Expression,
+    FunctionExpression,
+)
 
 from sid_assets.core.errors import InputError
 
@@ -37,6 +47,29 @@ class TextTemplate:
         """The columns it names, each once, in the order of their first use."""
         parts = chain.from_iterable(self.lines)
         return tuple(dict.fromkeys(part.name for part in parts if isinstance(part, Field)))
+
+    def fill(self, values: Mapping[str, Expression]) -> Expression:
+        """The text of a row as DuckDB makes it; null where all lines with fields are left away.
+
+        Args:
+            values: The columns it names; null where they are blank.
+        """
+        lines = [_line(line, values) for line in self.lines]
+        with_fields = [
+            made
+            for made, line in zip(lines, self.lines, strict=True)
+            if any(isinstance(part, Field) for part in line)
+        ]
+        # `concat_ws` leaves null lines out.
+        text = FunctionExpression("concat_ws", ConstantExpression("\n"), *lines)
+        return CaseExpression(CoalesceOperator(*with_fields).isnotnull(), text)
+
+
+def _line(line: Line, values: Mapping[str, Expression]) -> Expression:
+    """A line, null where one of its fields is, since `||` is."""
+    parts = [values[p.name] if isinstance(p, Field) else ConstantExpression(p) for p in line]
+    start = ConstantExpression("")
+    return functools.reduce(lambda one, next: FunctionExpression("||", one, next), parts, start)
 
 
 def parse_template(template: str) -> TextTemplate:

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 import numpy as np
 from upath import UPath
 
+from sid_assets.core.arrow.columns import codes_array
 from sid_assets.core.contracts.findings import Check, Finding, Findings, contract
 from sid_assets.core.contracts.training import known_sids
-from sid_assets.core.schema import CODE_LAYERS
 from sid_assets.core.sids.prefixes import SidPrefixes, check_prefixes
 from sid_assets.core.sids.sid2pid import check_reverse, json_chunks
 from sid_assets.core.sids.spelling import pack
@@ -88,7 +88,7 @@ def _check_order(version: Version) -> Finding:
     """Codes rise from row to row, so that no SID is there twice."""
     last = -1
     for batch in version.stream(["codes"], BATCH_ROWS):
-        packed = pack(batch["codes"].flatten().to_numpy().reshape(-1, CODE_LAYERS))
+        packed = pack(codes_array(batch["codes"]))
         if (np.diff(packed, prepend=last) <= 0).any():
             return Finding(False, "SIDs are not in the order of their codes, or there twice")
         last = int(packed[-1])

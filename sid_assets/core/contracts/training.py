@@ -4,9 +4,9 @@ from collections import Counter
 
 import numpy as np
 
+from sid_assets.core.arrow.columns import codes_array
 from sid_assets.core.contracts.findings import Check, Finding, Findings, contract
 from sid_assets.core.contracts.training_rows import check_rows
-from sid_assets.core.schema import CODE_LAYERS
 from sid_assets.core.sids.spelling import pack
 from sid_assets.core.store.versions import Version
 from sid_assets.core.training.counts import RowCounts
@@ -61,8 +61,7 @@ def known_sids(pid2sid: Version) -> np.ndarray:
     """The distinct SIDs of a catalog, packed into one integer each: int64, sorted."""
     packed = [np.empty(0, np.int64)]
     for batch in pid2sid.stream(["sid"], batch_rows=65_536):
-        codes = batch.column("sid").flatten().to_numpy().reshape(-1, CODE_LAYERS)
-        packed.append(np.unique(pack(codes)))
+        packed.append(np.unique(pack(codes_array(batch["sid"]))))
     return np.unique(np.concatenate(packed))
 
 

@@ -4,7 +4,6 @@ Nothing of what wrote the rows is used to read them: JSON is read by `json`, SID
 """
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,12 +15,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sid_assets.core.arrow.duck import spilling_database
 from sid_assets.core.schema import MAX_CODEBOOK_SIZE
 from sid_assets.core.sids.spelling import pack, spelled_sids
 from sid_assets.core.training_sets import DataSet
 
-MEMORY_LIMIT = "512MB"
-"""What DuckDB may hold of the uuids before it spills to disk."""
+MEMORY_MB = 512
+"""What DuckDB may hold of the uuids before it spills to disk (MB)."""
 
 UUID5 = r"^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 
@@ -201,7 +201,5 @@ class _Uuids:
 
 @contextmanager
 def _uuids() -> Iterator[_Uuids]:
-    with tempfile.TemporaryDirectory() as spill, duckdb.connect() as connection:
-        connection.execute("SET temp_directory = $1", [spill])
-        connection.execute("SET memory_limit = $1", [MEMORY_LIMIT])
+    with spilling_database(MEMORY_MB) as connection:
         yield _Uuids(connection)

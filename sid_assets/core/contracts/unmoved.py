@@ -12,11 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sid_assets.core.arrow.columns import as_bool, codes_array
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.contracts.findings import Check, Finding, Findings, contract
 from sid_assets.core.contracts.tables import COMPARED_ROWS
 from sid_assets.core.errors import IDS_SHOWN
-from sid_assets.core.schema import CODE_LAYERS, CODES, HASH
+from sid_assets.core.schema import CODES, HASH
 from sid_assets.core.store.versions import Version
 
 
@@ -81,7 +82,7 @@ def sid_changes(
         added += batch.num_rows - known.num_rows
         both += known.num_rows
         same = _same(known, compared)
-        before, after = _code_rows(known["codes_before"]), _code_rows(known["codes"])
+        before, after = codes_array(known["codes_before"]), codes_array(known["codes"])
         differs = (before != after).any(axis=1)
         unchanged += int(same.sum())
         moved += int((same & differs).sum())
@@ -219,8 +220,4 @@ def _same(known: pa.RecordBatch, compared: str | None) -> np.ndarray:
     if compared is None:
         return np.ones(known.num_rows, bool)
     same = pc.equal(known[compared], known["compared_before"]).fill_null(False)
-    return same.to_numpy(zero_copy_only=False)
-
-
-def _code_rows(codes: pa.Array) -> np.ndarray:
-    return pc.list_flatten(codes).to_numpy().reshape(-1, CODE_LAYERS)
+    return as_bool(same)

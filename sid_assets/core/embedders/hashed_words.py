@@ -17,7 +17,7 @@ HASHING = "hashing"
 """Name of this embedder in an embedding space."""
 
 
-class HashingEmbedder:
+class HashedWordsEmbedder:
     """Counts of character n-grams, hashed to signed features (scikit-learn's HashingVectorizer).
 
     Texts that share words get similar vectors, so codes and collisions look as they would with a

@@ -8,9 +8,10 @@ from typing import Any
 import pyarrow as pa
 
 from sid_assets.core.embedders import Embedded, Embedder, Memory
-from sid_assets.core.embeddings.adopt import VectorFiles, adopted_already
+from sid_assets.core.embeddings.adopt import adopted_already
 from sid_assets.core.embeddings.survey import Survey, survey_items
 from sid_assets.core.errors import InputError
+from sid_assets.core.inputs.vector_files import VectorFiles
 from sid_assets.core.refresh import Changes
 from sid_assets.core.schema import EMBEDDING_DIM
 from sid_assets.core.store.places import folder_bytes, free_bytes

@@ -14,13 +14,14 @@ import pyarrow.compute as pc
 
 from sid_assets.core import schema
 from sid_assets.core.embedders import Embedder
-from sid_assets.core.embeddings.adopt import VectorFiles, adopt
+from sid_assets.core.embeddings.adopt import adopt
 from sid_assets.core.embeddings.making import EmbeddingsMaking
 from sid_assets.core.embeddings.plan import Plan, measure_speed, plan_of
 from sid_assets.core.embeddings.proof import ProvenEmbedder, check_adopted
 from sid_assets.core.embeddings.survey import Survey, survey_items
 from sid_assets.core.embeddings.worker import ChunkEmbedder, ChunkSummary
 from sid_assets.core.errors import InputError
+from sid_assets.core.inputs.vector_files import VectorFiles
 from sid_assets.core.refresh import (
     Changes,
     RefreshPolicy,

@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 
 from sid_assets.core import schema
 from sid_assets.core.arrow.sorted_join import joined
-from sid_assets.core.embeddings.adopt import ROW, Adopted, VectorFiles, WantedRows
+from sid_assets.core.embeddings.adopt import Adopted
 from sid_assets.core.embeddings.sources import EMBED, Source, beside, first_of_same_text
+from sid_assets.core.inputs.vector_files import ROW, VectorFiles, WantedRows
 from sid_assets.core.refresh import Changes, why_afresh
 from sid_assets.core.schema import Pid, PidType
 from sid_assets.core.store.draft import UnfinishedRun

@@ -3,18 +3,15 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import fsspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 from upath import UPath
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.store.places import arrow_filesystem, is_local, place
+from sid_assets.core.store.places import is_local, place
 
 TableFormat = Literal["parquet", "csv", "tsv", "json"]
 
@@ -33,8 +30,6 @@ ENDINGS: dict[str, TableFormat] = {
 }
 
 WILDCARDS = "*?["
-FOOTERS_AT_ONCE = 16
-"""Parquet footers read at the same time; on an object store each is a round trip."""
 
 _ETAGS = ("ETag", "etag", "md5Hash", "content_md5")
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
@@ -91,7 +86,7 @@ class TableFiles:
         return hashlib.sha256(stamps.encode()).hexdigest()[:16]
 
 
-def find_table_files(setting: str) -> TableFiles:
+def find_table_files(setting: str, otherwise: TableFormat | None = None) -> TableFiles:
     """Find the files.
 
     In a folder (and the folders in it) these are the files with a known ending whose names, and
@@ -99,6 +94,7 @@ def find_table_files(setting: str) -> TableFiles:
 
     Args:
         setting: A path or fsspec URL of a file, a folder or a glob.
+        otherwise: What a file that is named outright is, where its ending does not say.
 
     Raises:
         InputError: There is no such file, none in the folder, an unknown ending, or
@@ -109,6 +105,8 @@ def find_table_files(setting: str) -> TableFiles:
     try:
         found = _list(root)
         tables = _tables(found)
+        if otherwise and not tables and root.path in found:
+            tables[root.path] = otherwise
         stamps = tuple(_stamp(root, path, found[path]) for path in tables)
     except OSError as error:
         raise InputError(f"{setting}: cannot be looked at ({error}).") from error
@@ -126,27 +124,6 @@ def fingerprint(setting: str) -> str:
         InputError: As `find_table_files`.
     """
     return find_table_files(setting).fingerprint
-
-
-def read_parquet_schemas(files: TableFiles) -> list[pa.Schema]:
-    """The schema of each parquet file, from its footer.
-
-    Raises:
-        InputError: A file is no parquet file, or is cut off.
-    """
-    filesystem = arrow_filesystem(files.root)
-
-    def read(name: str, path: str) -> pa.Schema:
-        try:
-            return pq.read_schema(path, filesystem=filesystem).remove_metadata()
-        except (pa.ArrowException, OSError) as error:
-            raise InputError(
-                f"{name}: not a readable parquet file; it is cut off or damaged, or its copying "
-                f"has not ended ({str(error).strip()})."
-            ) from error
-
-    with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
-        return list(pool.map(read, files.names, files.paths))
 
 
 def _place(setting: str) -> UPath:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sid_assets.core.arrow.columns import is_list, is_text, without_dictionary
 from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
 from sid_assets.core.schema import PidType
 
@@ -79,14 +80,14 @@ def stored_as(kind: pa.DataType, *, source: Any, column: str) -> Stored:
     Raises:
         InputError: The type is neither a number nor text.
     """
-    kind = _without_dictionary(kind)
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
+    kind = without_dictionary(kind)
+    if is_list(kind):
         return stored_as(kind.value_type, source=source, column=column)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return "int"
     if pa.types.is_null(kind):
         return "untyped"
-    if _is_text(kind):
+    if is_text(kind):
         return "text"
     raise InputError(f"{source}: column {column!r} holds {kind}; ids are integers or text.")
 
@@ -101,10 +102,10 @@ def convert_pids(
         pid_type: The type the catalog's ids have.
         forced: SID_PID_TYPE names the type, so text such as `007` is an integer too.
     """
-    values = values.cast(_without_dictionary(values.type))
+    values = values.cast(without_dictionary(values.type))
     if pa.types.is_null(values.type):
         return values.cast(pa.int64() if pid_type == "int" else pa.string())
-    if _is_text(values.type):
+    if is_text(values.type):
         text = values.cast(pa.string())
         if pid_type == "string":
             return text
@@ -112,7 +113,7 @@ def convert_pids(
     if pa.types.is_floating(values.type):
         values = _whole_floats(values)
     elif pa.types.is_decimal(values.type):
-        values = _only(pc.equal(values, pc.round(values)), values).cast(
+        values = _else_null(pc.equal(values, pc.round(values)), values).cast(
             pa.decimal128(38, 0), safe=False
         )
     if pid_type == "string":
@@ -165,23 +166,13 @@ def _describe(side: PidColumn) -> str:
     )
 
 
-def _without_dictionary(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
-
-
-def _only(keep: Any, values: Any) -> Any:
+def _else_null(keep: Any, values: Any) -> Any:
     """The values, null where `keep` is not true."""
     return pc.if_else(keep, values, pa.scalar(None, values.type))
 
 
 def _parse_integers(text: Any, pattern: str) -> Any:
-    integers = _only(pc.match_substring_regex(text, pattern), text)
+    integers = _else_null(pc.match_substring_regex(text, pattern), text)
     digits = pc.replace_substring_regex(integers, r"\.0+$", "")
     return _fitting(digits.cast(pa.decimal128(38, 0)))
 
@@ -190,7 +181,7 @@ def _whole_floats(values: Any) -> Any:
     values = values.cast(pa.float64())
     whole = pc.equal(values, pc.floor(values))
     exact = pc.less_equal(pc.abs(values), pa.scalar(float(MAX_EXACT_FLOAT)))
-    return _only(pc.and_(whole, exact), values).cast(pa.int64())
+    return _else_null(pc.and_(whole, exact), values).cast(pa.int64())
 
 
 def _fitting(values: Any) -> Any:
@@ -200,4 +191,4 @@ def _fitting(values: Any) -> Any:
     decimals = values.cast(pa.decimal128(38, 0))
     low, high = (pa.scalar(bound).cast(decimals.type) for bound in (_INT64_MIN, _INT64_MAX))
     fits = pc.and_(pc.greater_equal(decimals, low), pc.less_equal(decimals, high))
-    return _only(fits, decimals).cast(pa.int64())
+    return _else_null(fits, decimals).cast(pa.int64())

@@ -1,12 +1,20 @@
-"""What the columns of interactions and captions have to hold."""
+"""The columns of interactions and captions: their names, and what they have to hold."""
 
 from collections.abc import Callable, Iterable
 
 import pyarrow as pa
 
+from sid_assets.core.arrow.columns import is_list, is_text, without_dictionary
 from sid_assets.core.errors import InputError
-from sid_assets.core.training.inputs import ParquetInput
+from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.training_sets import LABELS
+
+HISTORY_PREFIX, TARGET_PREFIX = "hist_", "target_"
+"""How the names of columns of histories start, and those of targets."""
+
+ITEM_COLUMNS = ("hist_video_pid", "target_video_pid", "hist_ad_pid", "target_ad_pid")
+GOODS_COLUMNS = ("hist_goods_pid", "target_goods_pid")
+"""The columns whose pids count as interactions, of the catalog and of goods."""
 
 Holds = Callable[[pa.DataType], bool]
 
@@ -21,13 +29,7 @@ def check_types(source: ParquetInput, columns: Iterable[str]) -> None:
 
 
 def _is_text(type_: pa.DataType) -> bool:
-    return (
-        pa.types.is_null(type_)
-        or pa.types.is_string(type_)
-        or pa.types.is_large_string(type_)
-        or pa.types.is_string_view(type_)
-        or (pa.types.is_dictionary(type_) and _is_text(type_.value_type))
-    )
+    return pa.types.is_null(type_) or is_text(type_)
 
 
 def _is_number(type_: pa.DataType) -> bool:
@@ -35,9 +37,7 @@ def _is_number(type_: pa.DataType) -> bool:
 
 
 def _is_id(type_: pa.DataType) -> bool:
-    if pa.types.is_dictionary(type_):
-        return _is_id(type_.value_type)
-    return _is_number(type_) or _is_text(type_)
+    return _is_number(without_dictionary(type_)) or _is_text(type_)
 
 
 def _is_label(type_: pa.DataType) -> bool:
@@ -45,17 +45,7 @@ def _is_label(type_: pa.DataType) -> bool:
 
 
 def _list_of(holds: Holds) -> Holds:
-    def is_list(type_: pa.DataType) -> bool:
-        if pa.types.is_null(type_):
-            return True
-        listed = (
-            pa.types.is_list(type_)
-            or pa.types.is_large_list(type_)
-            or pa.types.is_fixed_size_list(type_)
-        )
-        return listed and holds(type_.value_type)
-
-    return is_list
+    return lambda type_: pa.types.is_null(type_) or (is_list(type_) and holds(type_.value_type))
 
 
 def _is_keywords(type_: pa.DataType) -> bool:
@@ -66,30 +56,24 @@ def _is_keywords(type_: pa.DataType) -> bool:
     return _is_text(type_)
 
 
+_TEXTS = (
+    "inter_user_profile_with_sid",
+    "reco_gsu_caption",
+    "reco_target_caption",
+    "reco_cot",
+    "dense_caption",
+)
+_ID_LISTS = (*ITEM_COLUMNS, *GOODS_COLUMNS, "hist_longview_video_list")
+_MASKS = tuple(
+    f"{side}video_{label}" for side in (HISTORY_PREFIX, TARGET_PREFIX) for label in LABELS
+)
+
 EXPECTED: dict[str, tuple[str, Holds]] = {
-    **dict.fromkeys(("split",), ("numbers", _is_number)),
+    "split": ("numbers", _is_number),
     **dict.fromkeys(("uid", "pid", "target_pid"), ("ids", _is_id)),
-    **{
-        f"{side}_{of}_pid": ("lists of ids", _list_of(_is_id))
-        for side in ("hist", "target")
-        for of in ("video", "ad", "goods")
-    },
-    "hist_longview_video_list": ("lists of ids", _list_of(_is_id)),
-    **{
-        f"{side}_video_{label}": ("lists of 0 and 1", _list_of(_is_label))
-        for side in ("hist", "target")
-        for label in LABELS
-    },
-    **dict.fromkeys(
-        (
-            "inter_user_profile_with_sid",
-            "reco_gsu_caption",
-            "reco_target_caption",
-            "reco_cot",
-            "dense_caption",
-        ),
-        ("text", _is_text),
-    ),
+    **dict.fromkeys(_ID_LISTS, ("lists of ids", _list_of(_is_id))),
+    **dict.fromkeys(_MASKS, ("lists of 0 and 1", _list_of(_is_label))),
+    **dict.fromkeys(_TEXTS, ("text", _is_text)),
     "inter_keyword_to_items": ("JSON objects of keywords and lists of ids", _is_keywords),
 }
 """What each column has to hold, and whether a type is that."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sid_assets.core.quality.measure import Distributions, SidQuality
+from sid_assets.core.quality.figures import Distributions, SidQuality
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,6 @@ Every interaction counts once, so an item counts as often as it is interacted wi
 dead codes and distinct SIDs are not here: a code is in use or not, and a weight changes nothing.
 """
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,30 +15,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sid_assets.core.arrow.columns import run_starts
+from sid_assets.core.arrow.duck import spilling_database
+from sid_assets.core.arrow.statistics import entropy, gini, nearest_rank
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting, agree, convert_pids, stored_as
-from sid_assets.core.inputs.interactions import check_types
-from sid_assets.core.quality.measure import (
-    ReconstructionError,
-    code_rows,
-    entropy,
-    gini,
-    named,
-    nearest_rank,
-    prefix_of,
-    relative_errors,
-    run_starts,
-)
+from sid_assets.core.inputs.interactions import HISTORY_PREFIX, ITEM_COLUMNS, check_types
+from sid_assets.core.inputs.parquet import ParquetInput
+from sid_assets.core.quality.figures import ReconstructionError, named
+from sid_assets.core.quality.measure import code_rows, relative_errors
 from sid_assets.core.schema import CODE_LAYERS, PID_TYPES, PidType, pid_type_of
-from sid_assets.core.sids.sid2pid import ITEM_COLUMNS
-from sid_assets.core.sids.spelling import pack, unpack
-from sid_assets.core.training.inputs import ParquetInput
-
-HISTORY_PREFIX = "hist_"
-"""How the names of columns of histories start; the others are targets."""
-
-MEMORY_LIMIT = "1GB"
-"""What DuckDB may hold before it spills to disk."""
+from sid_assets.core.sids.spelling import pack, prefix_of, unpack
 
 
 @dataclass(frozen=True)
@@ -165,10 +151,7 @@ def measure_interactions(
     check_types(interactions, lists)
     stored = stored_as(codes.schema.field("pid").type, source="codes", column="pid")
     catalog = catalog or PidColumn("codes", "pid", stored, rows=0)
-    with tempfile.TemporaryDirectory() as spill, duckdb.connect() as connection:
-        connection.execute("SET temp_directory = $1", [spill])
-        connection.execute("SET memory_limit = $1", [MEMORY_LIMIT])
-        connection.execute("SET enable_progress_bar = false")
+    with spilling_database() as connection:
         connection.execute("SET preserve_insertion_order = false")
         connection.register("sids", _sids(codes, codebook_size))
         connection.execute("CREATE TABLE items AS SELECT * FROM sids")

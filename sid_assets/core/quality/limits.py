@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from sid_assets.core.contracts.findings import Check, Finding, Findings, contract
-from sid_assets.core.quality.measure import SidQuality
+from sid_assets.core.quality.figures import SidQuality
 
 
 @dataclass(frozen=True)

@@ -3,24 +3,34 @@
 All figures are exact, of all items. `measure_sids` reads the codes once, as a stream, and keeps
 numbers, not rows: 20 bytes an item, 28 where texts are given, and up to about 90 while it sorts
 them (measured: 1.2 GB for ten million items). A SID is held as one integer, so that distinct SIDs,
-groups and prefixes come from a single sort.
-
-Terms: a *SID group* is all items with one SID; an item *collides* if its group has others in it.
-The *prefix* of length 1 or 2 is the first code, or the first two, of a SID; length 3 is the SID.
+groups and prefixes come from a single sort. What the figures say is in `figures`.
 """
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sid_assets.core.arrow.columns import codes_array, run_starts
 from sid_assets.core.arrow.sorted_join import joined
+from sid_assets.core.arrow.statistics import entropy, gini, nearest_rank
+from sid_assets.core.arrow.vectors import vectors_of
 from sid_assets.core.errors import InputError, offending_rows
+from sid_assets.core.quality.figures import (
+    Branch,
+    CodeUsage,
+    Collisions,
+    Distributions,
+    ReconstructionError,
+    SidGroup,
+    SidQuality,
+    Uniqueness,
+    WorstItem,
+)
 from sid_assets.core.schema import CODE_LAYERS, HASH, MAX_CODEBOOK_SIZE
-from sid_assets.core.sids.spelling import pack, unpack
+from sid_assets.core.sids.spelling import pack, prefix_of, unpack
 
 LARGEST_GROUPS = 20
 WORST_ITEMS = 20
@@ -29,207 +39,6 @@ BRANCHES = (16, 16, 8)
 
 ERROR_QUANTILES = 200
 """Steps of the curve of reconstruction errors that is kept for pictures."""
-
-
-@dataclass(frozen=True)
-class Uniqueness:
-    """How far SIDs, or their prefixes of one length, tell items apart.
-
-    Attributes:
-        length: Codes in the prefix: 1, 2, or 3 for the whole SID.
-        distinct: Different prefixes in use (count, 1 to items).
-        distinct_share: `distinct` / items (share, above 0 to 1; 1: every item has its own).
-        colliding_items: Items that share their prefix with another item (count, 0 to items).
-        colliding_share: `colliding_items` / items (share, 0 to 1).
-        largest_group: Items of the prefix that has most (count, 1 to items).
-        gini: Gini coefficient of the group sizes, over the prefixes in use (0: all groups are
-            equally large, towards 1: a few groups hold nearly all items).
-        entropy: Entropy of the prefix of an item drawn at random (nats, 0 to ln items).
-        entropy_share: `entropy` as a share of the largest possible: ln items, or for short
-            prefixes length * ln codebook_size where that is less (0 to 1; 1 if there is one item).
-    """
-
-    length: int
-    distinct: int
-    distinct_share: float
-    colliding_items: int
-    colliding_share: float
-    largest_group: int
-    gini: float
-    entropy: float
-    entropy_share: float
-
-
-@dataclass(frozen=True)
-class ReconstructionError:
-    """Relative reconstruction error: residual norm after a layer / norm of the vector.
-
-    The square is the part of the vector's energy that the codes up to the layer leave out.
-    Percentiles are nearest-rank: the smallest error that at least so many items do not exceed.
-
-    Attributes:
-        mean: Mean over the items (0: exact, 1: as good as no codes; above 1: worse than none).
-        p50: Median (same range).
-        p99: 99th percentile (same range).
-    """
-
-    mean: float
-    p50: float
-    p99: float
-
-
-@dataclass(frozen=True)
-class CodeUsage:
-    """How the codes of one layer are used.
-
-    Attributes:
-        layer: 1, 2 or 3.
-        used: Codes that at least one item has (count, 1 to codebook_size).
-        dead: Codes that no item has: codebook_size - `used` (count).
-        utilisation: `used` / codebook_size (share, above 0 to 1; at most items / codebook_size).
-        entropy: Entropy of the code of an item drawn at random (nats, 0 to ln codebook_size).
-        perplexity: exp(`entropy`): the number of codes that would give this entropy if all were
-            used equally (1 to codebook_size).
-        error: Relative reconstruction error after this layer; None if every vector is zero.
-    """
-
-    layer: int
-    used: int
-    dead: int
-    utilisation: float
-    entropy: float
-    perplexity: float
-    error: ReconstructionError | None
-
-
-@dataclass(frozen=True)
-class Collisions:
-    """Why items have no SID of their own, where texts are known.
-
-    A group of m items holds m - 1 collisions: items beyond its first. If the group has d distinct
-    texts, m - d of them repeat a text (no tokenizer can separate these), d - 1 are other texts
-    that quantisation put in one place (a larger or better fitting tokenizer might).
-
-    Attributes:
-        same_text: Collisions that repeat a text of their group (count, 0 to items - distinct).
-        other_text: Collisions with a text of their own (count; both add up to items - distinct).
-    """
-
-    same_text: int
-    other_text: int
-
-
-@dataclass(frozen=True)
-class SidGroup:
-    """All items with one SID.
-
-    Attributes:
-        codes: The SID.
-        items: Items that have it (count, at least 2).
-        texts: Distinct texts among them (count, 1 to items); None where texts are not known.
-    """
-
-    codes: tuple[int, ...]
-    items: int
-    texts: int | None
-
-
-@dataclass(frozen=True)
-class WorstItem:
-    """An item that its codes reconstruct badly.
-
-    Attributes:
-        pid: The item.
-        codes: Its SID.
-        error: Relative reconstruction error after the last layer.
-    """
-
-    pid: int | str
-    codes: tuple[int, ...]
-    error: float
-
-
-@dataclass(frozen=True)
-class Branch:
-    """A node of the code tree: all items whose SID starts with some codes.
-
-    Attributes:
-        prefix: The codes (one to three of them).
-        items: Items below it (count).
-        distinct: Distinct SIDs below it (count, 1 to items).
-    """
-
-    prefix: tuple[int, ...]
-    items: int
-    distinct: int
-
-
-@dataclass(frozen=True, eq=False)
-class Distributions:
-    """What the pictures are drawn from.
-
-    Attributes:
-        code_counts: int64 (3, codebook_size): items of each code, by layer.
-        group_sizes: int64 (s,): the sizes that SID groups have, ascending.
-        group_counts: int64 (s,): how many groups have each size.
-        error_quantiles: float32 (3, 201): relative reconstruction error after each layer at the
-            0, 0.5, ... 100 % of items; NaN if every vector is zero.
-    """
-
-    code_counts: np.ndarray
-    group_sizes: np.ndarray
-    group_counts: np.ndarray
-    error_quantiles: np.ndarray
-
-
-@dataclass(frozen=True, eq=False)
-class SidQuality:
-    """The quality of the SIDs of a catalog.
-
-    Attributes:
-        items: Items that have a SID (count, at least 1).
-        codebook_size: Codes of a layer (count).
-        prefixes: Uniqueness at prefix length 1, 2 and 3, the last being the whole SID.
-        layers: Code usage and reconstruction error of each layer.
-        zero_vectors: Items whose vector is zero, which have no relative error (count); the
-            figures of reconstruction leave them out.
-        collisions: What the collisions are made of; None where texts are not known.
-        largest_groups: The largest SID groups (up to 20), largest first, then by SID.
-        worst_items: The items with the largest reconstruction error (up to 20), worst first,
-            then by pid.
-        branches: The largest branches of the code tree, each after its parent.
-        distributions: What the pictures are drawn from.
-    """
-
-    items: int
-    codebook_size: int
-    prefixes: tuple[Uniqueness, ...]
-    layers: tuple[CodeUsage, ...]
-    zero_vectors: int
-    collisions: Collisions | None
-    largest_groups: tuple[SidGroup, ...]
-    worst_items: tuple[WorstItem, ...]
-    branches: tuple[Branch, ...]
-    distributions: Distributions
-
-    @property
-    def sids(self) -> Uniqueness:
-        """Uniqueness of whole SIDs."""
-        return self.prefixes[-1]
-
-    def figures(self) -> dict[str, int | float]:
-        """The numbers by name, flat, for metadata that is plotted over refreshes."""
-        figures: dict[str, int | float] = {"items": self.items, "zero_vectors": self.zero_vectors}
-        figures |= named(self.sids, "sid_{}", leave_out=("length",))
-        for prefix in self.prefixes[:-1]:
-            figures |= named(prefix, f"prefix_{prefix.length}_{{}}", leave_out=("length",))
-        for usage in self.layers:
-            figures |= named(usage, f"layer_{usage.layer}_{{}}", leave_out=("layer", "error"))
-            if usage.error:
-                figures |= named(usage.error, f"layer_{usage.layer}_error_{{}}")
-        if self.collisions:
-            figures |= named(self.collisions, "collisions_{}")
-        return figures
 
 
 def measure_sids(
@@ -279,48 +88,26 @@ def measure_sids(
     )
 
 
-def entropy(counts: np.ndarray) -> float:
-    """Entropy in nats of what is drawn in proportion to counts or weights (zeros are allowed)."""
-    used = counts[counts > 0].astype(np.float64)
-    total = used.sum()
-    return float(max(0.0, np.log(total) - (used @ np.log(used)) / total))
-
-
-def gini(sizes: np.ndarray) -> float:
-    """Gini coefficient of sizes: 0 if all are equal, 1 - 1/n if one of n holds everything."""
-    ascending = np.sort(sizes)
-    n = len(ascending)
-    rank = np.arange(1, n + 1, dtype=np.float64)
-    return float(2 * (rank @ ascending) / (n * float(ascending.sum())) - (n + 1) / n)
-
-
 def code_rows(batch: pa.RecordBatch, codebook_size: int) -> np.ndarray:
     """The codes of a batch: int64 (n, 3).
 
     Raises:
         InputError: A row that does not hold three codes in 0 .. codebook_size - 1.
     """
-    flat = pc.list_flatten(batch["codes"]).to_numpy()
-    lengths = pc.list_value_length(batch["codes"]).to_numpy(zero_copy_only=False)
-    wrong = np.flatnonzero(lengths != CODE_LAYERS)
-    if not wrong.size:
-        flat = flat.reshape(-1, CODE_LAYERS)
-        wrong = np.flatnonzero(((flat < 0) | (flat >= codebook_size)).any(axis=1))
-    if wrong.size:
-        raise offending_rows(
-            f"not {CODE_LAYERS} codes in 0 to {codebook_size - 1}",
-            source="codes",
-            column="codes",
-            rows=len(wrong),
-            ids=batch["pid"].take(pa.array(wrong)).to_pylist(),
-            remedy="Measure them with the codebook size of the tokenizer they come from.",
-        )
-    return flat
-
-
-def prefix_of(packed: np.ndarray, length: int) -> np.ndarray:
-    """The first codes of packed SIDs as one integer; sorted if the SIDs are."""
-    return packed // MAX_CODEBOOK_SIZE ** (CODE_LAYERS - length)
+    wrong = pc.list_value_length(batch["codes"]).to_numpy(zero_copy_only=False) != CODE_LAYERS
+    if not wrong.any():
+        codes = codes_array(batch["codes"])
+        wrong = ((codes < 0) | (codes >= codebook_size)).any(axis=1)
+        if not wrong.any():
+            return codes
+    raise offending_rows(
+        f"not {CODE_LAYERS} codes in 0 to {codebook_size - 1}",
+        source="codes",
+        column="codes",
+        rows=int(wrong.sum()),
+        ids=batch["pid"].filter(pa.array(wrong)).to_pylist(),
+        remedy="Measure them with the codebook size of the tokenizer they come from.",
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -383,8 +170,7 @@ def _drained(arrays: list[np.ndarray]) -> np.ndarray:
 
 def relative_errors(batch: pa.RecordBatch) -> np.ndarray:
     """float32 (3, n): residual norm after each layer / vector norm; NaN where that is 0."""
-    norms = pc.list_flatten(batch["residual_norms"]).to_numpy(zero_copy_only=False)
-    before, after = np.split(norms.reshape(-1, CODE_LAYERS + 1).T, [1])
+    before, after = np.split(vectors_of(batch["residual_norms"]).T, [1])
     return np.divide(after, before, out=np.full(after.shape, np.nan, np.float32), where=before > 0)
 
 
@@ -464,11 +250,6 @@ def _group_prefixes(groups: _Groups, length: int) -> _Groups:
     )
 
 
-def run_starts(ascending: np.ndarray) -> np.ndarray:
-    """Where each run of equal values starts."""
-    return np.flatnonzero(np.concatenate([[True], ascending[1:] != ascending[:-1]]))
-
-
 def _uniqueness(length: int, group_items: np.ndarray, codebook_size: int) -> Uniqueness:
     items = int(group_items.sum())
     colliding = int(group_items[group_items > 1].sum())
@@ -513,12 +294,6 @@ def _reconstruction_error(ascending: np.ndarray) -> ReconstructionError:
         p50=float(ascending[nearest_rank(0.50, len(ascending)) - 1]),
         p99=float(ascending[nearest_rank(0.99, len(ascending)) - 1]),
     )
-
-
-def nearest_rank(share: float | np.ndarray, count: int) -> np.ndarray:
-    """The rank, from 1, of the smallest of so many values that a share of them does not exceed."""
-    # Rounding first: 0.99 * 100 must be rank 99, not 100, whatever the floating point says.
-    return np.maximum(np.ceil(np.round(share * count, 6)).astype(np.int64), 1)
 
 
 def _quantiles(ascending: np.ndarray) -> np.ndarray:
@@ -572,12 +347,3 @@ def _branches(
 def _codes(packed: int, length: int = CODE_LAYERS) -> tuple[int, ...]:
     """The codes of a packed SID, or of a packed prefix of some length."""
     return tuple(unpack(np.array(packed))[CODE_LAYERS - length :].tolist())
-
-
-def named(figures: Any, pattern: str, leave_out: tuple[str, ...] = ()) -> dict[str, int | float]:
-    """The fields of a dataclass by name, but for some."""
-    return {
-        pattern.format(name): value
-        for name, value in vars(figures).items()
-        if name not in leave_out
-    }

@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.quality.charts import FEW_CODES, even_use, items_by_group_size
+from sid_assets.core.quality.figures import SidGroup, SidQuality
 from sid_assets.core.quality.interactions import InteractionQuality
-from sid_assets.core.quality.measure import SidGroup, SidQuality, code_rows, relative_errors
+from sid_assets.core.quality.measure import code_rows, relative_errors
 from sid_assets.core.schema import CODE_LAYERS
 from sid_assets.core.sids.spelling import BEGIN, END, LAYER_PREFIXES, pack
 

@@ -8,10 +8,12 @@ batch, order, threads, device.
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from sid_assets.core.errors import InputError
+from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
 from sid_assets.core.quantise.nearest_centroid import NearestCentroid
 from sid_assets.core.quantise.row_blocks import row_norms, subtract_rows
 
@@ -27,12 +29,28 @@ class NotFiniteError(InputError):
     """
 
     def __init__(self, rows: np.ndarray, total: int) -> None:
-        shown = ", ".join(str(row) for row in rows[:5])
+        shown = ", ".join(str(row) for row in rows[:IDS_SHOWN])
         super().__init__(
             f"{len(rows):,} of {total:,} vectors hold NaN, infinite or overflowing values "
             f"(first rows: {shown}). Embed these items anew."
         )
         self.rows = rows
+
+    def of_items(self, pids: pa.Array, source: Any) -> InputError:
+        """The same for the person who reads it, which names the items.
+
+        Args:
+            pids: Ids of all vectors that were to be encoded.
+            source: Where the vectors are.
+        """
+        return offending_rows(
+            "NaN, infinite or overflowing values",
+            source=source,
+            column="embedding",
+            rows=len(self.rows),
+            ids=(pids[int(row)].as_py() for row in self.rows),
+            remedy="Embed these items anew. (Counted up to the first batch that has such rows.)",
+        )
 
 
 @dataclass(frozen=True)

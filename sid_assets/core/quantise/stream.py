@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core import schema
+from sid_assets.core.arrow.columns import as_bool, codes_array, codes_column
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.arrow.vectors import vector_array, vectors_of
-from sid_assets.core.errors import offending_rows
 from sid_assets.core.quantise.residual_kmeans import BATCH, Encoded, Encoder, NotFiniteError
 
 BATCHES_AHEAD = 2
@@ -147,12 +147,11 @@ class _Rows:
         if "earlier_hash" not in batch.schema.names:
             return cls(pids, hashes, vectors_of(vectors))
         same = pc.fill_null(pc.equal(hashes, batch["earlier_hash"]), False)
-        codes = batch["earlier_codes"].filter(same).flatten().to_numpy()
-        norms = batch["earlier_norms"].filter(same).flatten().to_numpy()
         earlier = Encoded(
-            codes.reshape(-1, schema.CODE_LAYERS), norms.reshape(-1, schema.CODE_LAYERS + 1)
+            codes_array(batch["earlier_codes"].filter(same)),
+            vectors_of(batch["earlier_norms"].filter(same)),
         )
-        taken = same.to_numpy(zero_copy_only=False)
+        taken = as_bool(same)
         return cls(pids, hashes, vectors_of(vectors.filter(pc.invert(same))), taken, earlier)
 
     def finish(self, encoded: Encoded) -> pa.RecordBatch:
@@ -162,11 +161,8 @@ class _Rows:
                 _merge(self.taken, self.earlier.codes, encoded.codes),
                 _merge(self.taken, self.earlier.residual_norms, encoded.residual_norms),
             )
-        layers = encoded.codes.shape[1]
-        ends = np.arange(0, encoded.codes.size + 1, layers, dtype=np.int32)
-        codes = pa.ListArray.from_arrays(ends, encoded.codes.reshape(-1))
         table = schema.codes("int" if pa.types.is_integer(self.pids.type) else "string")
-        norms = vector_array(encoded.residual_norms)
+        codes, norms = codes_column(encoded.codes), vector_array(encoded.residual_norms)
         return pa.RecordBatch.from_arrays([self.pids, codes, self.hashes, norms], schema=table)
 
 
@@ -200,14 +196,7 @@ def _encode(
         encoded = encoder.encode(vectors)
     except NotFiniteError as error:
         pids = pa.concat_arrays([_pids_to_compute(rows) for rows in held])
-        raise offending_rows(
-            "the vector holds NaN, infinite or overflowing values",
-            source=source,
-            column="embedding",
-            rows=len(error.rows),
-            ids=(pids[int(row)].as_py() for row in error.rows),
-            remedy="Embed these items anew.",
-        ) from error
+        raise error.of_items(pids, source) from error
     start = 0
     for rows in held:
         some = slice(start, start + len(rows.vectors))

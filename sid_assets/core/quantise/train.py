@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from sid_assets.core.arrow.statistics import entropy
 from sid_assets.core.errors import InputError
-from sid_assets.core.quality.measure import entropy
 from sid_assets.core.quantise.residual_kmeans import BATCH, Encoded, Encoder
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sid_assets.core.arrow.columns import as_bool, is_valid
+from sid_assets.core.arrow.columns import as_bool, is_list, is_text, is_valid
 from sid_assets.core.arrow.same_kind import given
 from sid_assets.core.errors import IDS_SHOWN, InputError
 from sid_assets.core.schema import CODE_LAYERS, MAX_CODEBOOK_SIZE
@@ -92,7 +92,7 @@ def sids_of_any(values: pa.Array) -> Sids:
     Raises:
         InputError: Some are not SIDs; the first five are named.
     """
-    return sids_of_texts(values) if _is_text(values.type) else sids_of_codes(values)
+    return sids_of_texts(values) if is_text(values.type) else sids_of_codes(values)
 
 
 def is_one_sid(value: Any) -> bool:
@@ -130,7 +130,7 @@ def sids_of_texts(values: pa.Array) -> Sids:
         InputError: It holds something else, or some texts are not one SID.
     """
     valid = is_valid(values)
-    if not _is_text(values.type) and not pa.types.is_null(values.type):
+    if not is_text(values.type) and not pa.types.is_null(values.type):
         raise InputError(
             f"SIDs as text are strings such as {SPELLING}; these are of type {values.type}."
         )
@@ -166,16 +166,8 @@ def _is_one_of_codes(value: Any) -> bool:
     )
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
-
-
 def _is_list_of_integers(kind: pa.DataType) -> bool:
-    is_list = (
-        pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    )
+    if not is_list(kind):
+        return False
     # A list of empty lists has values of no type.
-    return is_list and (pa.types.is_integer(kind.value_type) or pa.types.is_null(kind.value_type))
+    return pa.types.is_integer(kind.value_type) or pa.types.is_null(kind.value_type)

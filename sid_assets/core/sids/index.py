@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sid_assets.core.arrow.columns import as_bool, codes_array, is_valid
 from sid_assets.core.arrow.duck import computed
 from sid_assets.core.errors import InputError
 from sid_assets.core.schema import CODE_LAYERS, PidType
@@ -26,7 +27,7 @@ class FoundSids:
     """The SIDs of some pids.
 
     Attributes:
-        fragments: uint16, shape (m, 3): those found, in order (see `sids.fragment_numbers`).
+        fragments: uint16, shape (m, 3): those found, in order (see `spelling.fragment_numbers`).
         found: bool, shape (n,): which of the pids have one.
     """
 
@@ -67,8 +68,7 @@ class SidIndex:
         pids, codes = [], [np.zeros((0, CODE_LAYERS), np.uint16)]
         for batch in batches:
             pids.append(batch["pid"])
-            lists = batch["sid"].flatten().to_numpy(zero_copy_only=False)
-            codes.append(lists.reshape(-1, CODE_LAYERS).astype(np.uint16))
+            codes.append(codes_array(batch["sid"]).astype(np.uint16))
         kind = pid2sid.schema.field("pid").type
         return cls(pa.chunked_array(pids, kind).combine_chunks(), np.concatenate(codes))
 
@@ -85,19 +85,19 @@ class SidIndex:
         return FoundSids(np.concatenate(fragments), np.concatenate(found))
 
     def packed_sids(self) -> np.ndarray:
-        """The distinct SIDs of the catalog, packed (see `sids.pack`) and sorted: int64."""
+        """The distinct SIDs of the catalog, packed (see `spelling.pack`) and sorted: int64."""
         return np.unique(pack(codes_of_fragments(self._fragments)))
 
     def _find(self, pids: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         keys = _keys(pids, self._salt)
         position, found = self._position(keys)
         if pids.null_count:
-            found &= pids.is_valid().to_numpy(zero_copy_only=False)
+            found &= is_valid(pids)
         if self._pids is not None:  # Another text may have the same key.
             same = pc.equal(
                 self._pids.take(pa.array(position[found])), pids.filter(pa.array(found))
             )
-            found[found] = same.to_numpy(zero_copy_only=False)
+            found[found] = as_bool(same)
         return self._fragments.take(position[found], axis=0), found
 
     def _position(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

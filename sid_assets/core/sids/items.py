@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sid_assets.core.arrow.columns import as_bool, spans
+from sid_assets.core.arrow.columns import as_bool, codes_array, spans
 from sid_assets.core.schema import CODE_LAYERS, MAX_CODEBOOK_SIZE, PID_TYPES, pid_type_of
 from sid_assets.core.sids.spelling import pack
 
@@ -22,8 +22,7 @@ class ItemIndex:
         packed, lengths = [np.zeros(0, np.int64)], [np.zeros(1, np.int64)]
         pids, counts = [], [np.zeros(0, np.int64)]
         for batch in sid2pid:
-            codes = batch["codes"].flatten().to_numpy().reshape(-1, CODE_LAYERS)
-            packed.append(pack(codes))
+            packed.append(pack(codes_array(batch["codes"])))
             lengths.append(batch["pids"].value_lengths().to_numpy().astype(np.int64))
             pids.append(batch["pids"].flatten())
             counts.append(batch["counts"].flatten().to_numpy())

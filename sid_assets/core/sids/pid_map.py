@@ -1,15 +1,13 @@
 """Stable integers for string ids: OneRec's own scripts force `int()` on every id."""
 
-import tempfile
-
-import duckdb
 import pyarrow as pa
 
 from sid_assets.core import schema
+from sid_assets.core.arrow.duck import spilling_database
 from sid_assets.core.store.versions import Version
 
 BATCH_ROWS = 65_536
-MEMORY_LIMIT = "2GB"
+MEMORY_MB = 2000
 
 
 def number_pids(pids: pa.RecordBatchReader, earlier: Version | None) -> pa.RecordBatchReader:
@@ -25,9 +23,7 @@ def number_pids(pids: pa.RecordBatchReader, earlier: Version | None) -> pa.Recor
     known = earlier.stream(batch_rows=BATCH_ROWS) if earlier else schema.PID_MAP.empty_table()
 
     def batches():
-        with tempfile.TemporaryDirectory() as spill, duckdb.connect() as connection:
-            connection.execute("set temp_directory = $1", [spill])
-            connection.execute("set memory_limit = $1", [MEMORY_LIMIT])
+        with spilling_database(MEMORY_MB) as connection:
             connection.register("now", pids)
             connection.register("known", known)
             connection.execute("create table kept as select * from known")

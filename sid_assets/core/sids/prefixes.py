@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from sid_assets.core.arrow.columns import spans
+from sid_assets.core.arrow.columns import codes_array, spans
 from sid_assets.core.errors import InputError
 from sid_assets.core.schema import CODE_LAYERS, MAX_CODEBOOK_SIZE
 from sid_assets.core.sids.spelling import (
@@ -49,7 +49,7 @@ class SidPrefixes:
         """The prefixes of SIDs.
 
         Args:
-            packed: int64, shape (n,), see `sids.pack`; in any order, also more than once.
+            packed: int64, shape (n,), see `spelling.pack`; in any order, also more than once.
         """
         sids = unpack(np.unique(packed))
         # A node starts where the code of its level or of one above changes.
@@ -65,7 +65,7 @@ class SidPrefixes:
     @classmethod
     def of_table(cls, pid2sid: Iterable[pa.RecordBatch]) -> "SidPrefixes":
         """The prefixes of the table pid2sid; 8 bytes of memory an item while they are made."""
-        codes = (batch["sid"].flatten().to_numpy().reshape(-1, CODE_LAYERS) for batch in pid2sid)
+        codes = (codes_array(batch["sid"]) for batch in pid2sid)
         return cls.of(np.concatenate([np.zeros(0, np.int64), *map(pack, codes)]))
 
     def _arrays(self) -> dict[str, np.ndarray]:

@@ -4,28 +4,20 @@ SIDs collide, so that a SID has a list of items. The one that users interact wit
 it is the one to recommend where a model says the SID.
 """
 
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 
-import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core.arrow import json_text
+from sid_assets.core.arrow.columns import codes_array, codes_column
+from sid_assets.core.arrow.duck import spilling_database
 from sid_assets.core.inputs.ids import PidTypeSetting, convert_pids
-from sid_assets.core.schema import CODE_LAYERS, PID_TYPES, PidType, pid_type_of, sid2pid
+from sid_assets.core.inputs.parquet import ParquetInput, flat
+from sid_assets.core.schema import PID_TYPES, PidType, pid_type_of, sid2pid
 from sid_assets.core.sids.spelling import pack, sid_text, unpack
-from sid_assets.core.training.inputs import ParquetInput, flat
-
-ITEM_COLUMNS = ("hist_video_pid", "target_video_pid", "hist_ad_pid", "target_ad_pid")
-GOODS_COLUMNS = ("hist_goods_pid", "target_goods_pid")
-"""The columns whose pids count as interactions, of the catalog and of goods."""
-
-MEMORY_LIMIT = "1GB"
-"""What DuckDB may hold before it spills to disk."""
 
 BATCH_ROWS = 65_536
 
@@ -63,7 +55,7 @@ def _sorted_rows(
     """All items as `packed`, `pid` and `uses`, those of one SID together, the most used first."""
     used = pa.schema([pa.field("pid", pid)])
     batches = (pa.record_batch([pids], schema=used) for pids in interacted)
-    with _spilling_database() as connection:
+    with spilling_database() as connection:
         connection.register("items", _packed(pid2sid))
         connection.register("used", pa.RecordBatchReader.from_batches(used, batches))
         connection.execute(
@@ -82,7 +74,7 @@ def _packed(pid2sid: pa.RecordBatchReader) -> pa.RecordBatchReader:
 
     def batches() -> Iterator[pa.RecordBatch]:
         for batch in pid2sid:
-            codes = batch["sid"].flatten().to_numpy().reshape(-1, CODE_LAYERS)
+            codes = codes_array(batch["sid"])
             yield pa.record_batch([batch["pid"], pa.array(pack(codes))], schema=schema)
 
     return pa.RecordBatchReader.from_batches(schema, batches())
@@ -106,10 +98,9 @@ def _grouped(rows: pa.Table, schema: pa.Schema) -> pa.RecordBatch:
     bounds = pa.array(np.append(starts, len(rows)), pa.int32())
     pids, uses = (rows[name].combine_chunks() for name in ("pid", "uses"))
     codes = unpack(packed)
-    every_third = pa.array(np.arange(len(codes) + 1) * CODE_LAYERS, pa.int32())
     columns = [
         sid_text(codes),
-        pa.ListArray.from_arrays(every_third, codes.reshape(-1)),
+        codes_column(codes),
         pa.ListArray.from_arrays(bounds, pids),
         pa.ListArray.from_arrays(bounds, uses),
     ]
@@ -119,7 +110,7 @@ def _grouped(rows: pa.Table, schema: pa.Schema) -> pa.RecordBatch:
 def json_chunks(rows: Iterable[pa.RecordBatch], id_name: str = "pid") -> Iterator[bytes]:
     """The table sid2pid as the JSON object that OneRec's evaluation reads, piece by piece.
 
-    Each key is a packed SID (`sids.pack`), each value a list of `{"pid": .., "count": ..,
+    Each key is a packed SID (`spelling.pack`), each value a list of `{"pid": .., "count": ..,
     "count_after_downsample": ..}`. Nothing is downsampled, so that both counts are equal.
 
     Args:
@@ -139,7 +130,7 @@ def json_chunks(rows: Iterable[pa.RecordBatch], id_name: str = "pid") -> Iterato
         lengths = pc.list_value_length(batch["pids"]).to_numpy()
         bounds = pa.array(np.append(0, np.cumsum(lengths)), pa.int32())
         lists = pc.binary_join(pa.ListArray.from_arrays(bounds, entries), ", ")
-        codes = batch["codes"].flatten().to_numpy().reshape(-1, CODE_LAYERS)
+        codes = codes_array(batch["codes"])
         items = json_text.concatenated(
             '"', pa.array(pack(codes)).cast(pa.string()), '": [', lists, "]"
         )
@@ -159,7 +150,7 @@ def check_reverse(rows: pa.RecordBatchReader, pid2sid: pa.RecordBatchReader) -> 
     wrong: Counter[str] = Counter()
     forth = _packed(pid2sid)
     pairs = (pa.record_batch(_checked_pairs(batch, wrong), schema=forth.schema) for batch in rows)
-    with _spilling_database() as connection:
+    with spilling_database() as connection:
         connection.register("pid2sid", forth)
         connection.register("sid2pid", pa.RecordBatchReader.from_batches(forth.schema, pairs))
         connection.execute("CREATE TABLE forth AS SELECT * FROM pid2sid")
@@ -173,7 +164,7 @@ def check_reverse(rows: pa.RecordBatchReader, pid2sid: pa.RecordBatchReader) -> 
 
 def _checked_pairs(batch: pa.RecordBatch, wrong: Counter[str]) -> list[pa.Array]:
     """The pids of some rows of sid2pid, each with its packed SID; what is wrong is counted."""
-    codes = batch["codes"].flatten().to_numpy().reshape(-1, CODE_LAYERS)
+    codes = codes_array(batch["codes"])
     lengths = pc.list_value_length(batch["pids"]).to_numpy()
     other_text = pc.not_equal(batch["sid"], sid_text(codes))
     wrong["rows whose text is not that of their codes"] += other_text.true_count
@@ -184,13 +175,3 @@ def _checked_pairs(batch: pa.RecordBatch, wrong: Counter[str]) -> list[pa.Array]
         rises = np.flatnonzero(np.diff(counts) > 0) + 1
         wrong["rows that are not by their counts"] += len(np.setdiff1d(rises, np.cumsum(lengths)))
     return [batch["pids"].flatten(), pa.array(np.repeat(pack(codes), lengths))]
-
-
-@contextmanager
-def _spilling_database() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database that goes on on disk past its memory limit."""
-    with tempfile.TemporaryDirectory() as spill, duckdb.connect() as connection:
-        connection.execute("SET temp_directory = $1", [spill])
-        connection.execute("SET memory_limit = $1", [MEMORY_LIMIT])
-        connection.execute("SET enable_progress_bar = false")
-        yield connection

@@ -80,6 +80,11 @@ def unpack(packed: np.ndarray) -> np.ndarray:
     return np.stack([c0, c1, c2], axis=-1)
 
 
+def prefix_of(packed: np.ndarray, length: int) -> np.ndarray:
+    """The first codes of each packed SID as one integer: int64; sorted if the SIDs are."""
+    return packed // MAX_CODEBOOK_SIZE ** (CODE_LAYERS - length)
+
+
 def fragment_numbers(codes: np.ndarray) -> np.ndarray:
     """Which strings of `FRAGMENTS` spell each SID: uint16, shape (n, 3).
 

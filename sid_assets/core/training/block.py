@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 from sid_assets.core.arrow import json_text
 from sid_assets.core.arrow.columns import as_bool, is_valid, list_bounds, spans
 from sid_assets.core.inputs.ids import convert_pids, stored_as
+from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.training.counts import PidCount, RowCounts
 from sid_assets.core.training.identity import RowIds
-from sid_assets.core.training.inputs import IdSpace, ParquetInput
+from sid_assets.core.training.inputs import IdSpace
 from sid_assets.core.training.sid_lists import SidLists, sids_where
 
 Conditions = dict[str, np.ndarray]

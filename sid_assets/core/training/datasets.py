@@ -10,11 +10,12 @@ import pyarrow as pa
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.interactions import check_types
+from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.training import pretrain, sft
 from sid_assets.core.training.block import Block, Samples
 from sid_assets.core.training.counts import RowCounts
 from sid_assets.core.training.identity import Identifier
-from sid_assets.core.training.inputs import ParquetInput, TrainingInputs
+from sid_assets.core.training.inputs import TrainingInputs
 from sid_assets.core.training_sets import DATA_SETS, TRAINING, DataSet
 
 WORKERS = 2

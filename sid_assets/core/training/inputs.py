@@ -1,16 +1,13 @@
-"""Interactions and captions: parquet files read a stretch of rows at a time, and their ids."""
+"""What training data sets are made of: interactions, captions, and the ids in them."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
-from sid_assets.core.inputs.files import find_table_files, read_parquet_schemas
 from sid_assets.core.inputs.ids import (
     PidColumn,
     PidTypeSetting,
@@ -19,107 +16,10 @@ from sid_assets.core.inputs.ids import (
     convert_pids,
     stored_as,
 )
+from sid_assets.core.inputs.parquet import ParquetInput, flat
 from sid_assets.core.sids.index import FoundSids, SidIndex
-from sid_assets.core.store.places import arrow_filesystem
 from sid_assets.core.training.prompts import Prompts, load_prompts
 from sid_assets.core.training_sets import InputName
-
-ROWS_AT_A_TIME = 1024
-"""Rows read at a time: of 500 items each they become 28 MB of text."""
-
-
-class ParquetInput:
-    """A parquet file, a folder of them or a glob; local, or any URL that fsspec knows.
-
-    Attributes:
-        path: Where it is, as given.
-        columns: The columns that all its files have.
-    """
-
-    def __init__(self, path: str) -> None:
-        """Find the files and read what their footers say.
-
-        Raises:
-            InputError: There is no such file, or one that is no parquet.
-        """
-        self.path = str(path)
-        self._files = find_table_files(self.path)
-        if self._files.format != "parquet":
-            raise InputError(
-                f"{self._files.names[0]}: is {self._files.format}. Interactions and captions have "
-                "to be parquet."
-            )
-        self._schemas = read_parquet_schemas(self._files)
-        names = [schema.names for schema in self._schemas]
-        self.columns = [name for name in names[0] if all(name in other for other in names)]
-
-    def missing(self, columns: Iterable[str]) -> list[str]:
-        """Those of the columns that are not there."""
-        return [name for name in columns if name not in self.columns]
-
-    def types(self, column: str) -> Iterator[tuple[str, pa.DataType]]:
-        """The type of a column in each file that has it, with the file's name."""
-        for name, schema in zip(self._files.names, self._schemas, strict=True):
-            if column in schema.names:
-                yield name, schema.field(column).type
-
-    def pid_columns(self, column: str) -> Iterator[PidColumn]:
-        """How each of the files stores the ids of a column."""
-        for name, path in self._names_and_paths():
-            with self._opened(name, path) as file:
-                kind = file.schema_arrow.field(column).type
-                first = next(file.iter_batches(64, columns=[column]), None)
-                rows = file.metadata.num_rows
-            ids = flat(first[column]).drop_null().slice(0, IDS_SHOWN) if first else ()
-            yield PidColumn(
-                source=name,
-                column=column,
-                stored=stored_as(kind, source=name, column=column),
-                rows=rows,
-                first_ids=tuple(pid.as_py() for pid in ids),
-            )
-
-    def batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
-        """The rows, a stretch at a time, with those of the columns that are there.
-
-        Raises:
-            InputError: A file is damaged.
-        """
-        wanted = [name for name in columns if name in self.columns]
-        for name, path in self._names_and_paths():
-            with self._opened(name, path) as file:
-                yield from file.iter_batches(ROWS_AT_A_TIME, columns=wanted)
-
-    def train_batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
-        """The rows of split 0, which is all of them where there is no column `split`."""
-        for batch in self.batches(dict.fromkeys([*columns, "split"])):
-            if "split" not in batch.schema.names:
-                yield batch
-                continue
-            train = pc.equal(convert_pids(batch["split"], "int"), 0).fill_null(False)
-            yield batch if train.false_count == 0 else batch.filter(train)
-
-    def _names_and_paths(self) -> Iterator[tuple[str, str]]:
-        return zip(self._files.names, self._files.paths, strict=True)
-
-    @contextmanager
-    def _opened(self, name: str, path: str) -> Iterator[pq.ParquetFile]:
-        """One of the files. It is closed again, since there may be more than can be open at once.
-
-        Raises:
-            InputError: What is read of it is damaged.
-        """
-        filesystem = arrow_filesystem(self._files.root)
-        try:
-            with pq.ParquetFile(path, filesystem=filesystem) as file:
-                yield file
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(f"{name}: the file is damaged ({error}).") from error
-
-
-def flat(column: pa.Array) -> pa.Array:
-    """The elements of lists; a column that holds no lists as it is."""
-    return column.flatten() if hasattr(column, "flatten") else column
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,9 @@ import pyarrow as pa
 from sid_assets.core.arrow.columns import is_valid, list_bounds, spans
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import Stored
+from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.schema import PID_TYPES
-from sid_assets.core.training.inputs import IdSpace, ParquetInput
+from sid_assets.core.training.inputs import IdSpace
 
 COLUMN = "inter_keyword_to_items"
 

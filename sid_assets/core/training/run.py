@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sid_assets.core.errors import InputError
+from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.provenance import Provenance, derive
 from sid_assets.core.store.store import Store
@@ -12,7 +13,7 @@ from sid_assets.core.store.versions import Version
 from sid_assets.core.store.write import draft_rows
 from sid_assets.core.training.counts import RowCounts
 from sid_assets.core.training.datasets import lacking, training_rows
-from sid_assets.core.training.inputs import ParquetInput, TrainingInputs
+from sid_assets.core.training.inputs import TrainingInputs
 from sid_assets.core.training_sets import DataSet
 
 

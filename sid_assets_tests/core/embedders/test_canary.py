@@ -12,15 +12,15 @@ import torch
 
 from sid_assets.core.embedders import Embedded
 from sid_assets.core.embedders.canary import PROBES, check_canary, probe
-from sid_assets.core.embedders.hashed_words import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets.core.embedders.last_token_model import LastTokenModel
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.errors import InputError
 
-HASHED = HashingEmbedder().embed(PROBES)
+HASHED = HashedWordsEmbedder().embed(PROBES)
 
 
-class Turned(HashingEmbedder):
+class Turned(HashedWordsEmbedder):
     """The hashing embedder with its vectors turned in a random direction, to a given cosine."""
 
     def __init__(self, cosine: float, seed: int) -> None:
@@ -55,7 +55,7 @@ def test_the_same_model_passes_in_other_batches_and_in_bfloat16(
 
 
 def test_rounding_noise_passes_and_more_does_not() -> None:
-    before = probe(HashingEmbedder())
+    before = probe(HashedWordsEmbedder())
     for seed in range(20):
         check_canary(before, probe(Turned(0.999, seed)))
     for seed in range(20):
@@ -65,7 +65,7 @@ def test_rounding_noise_passes_and_more_does_not() -> None:
 
 def test_another_embedder_is_detected(stored: dict[str, str]) -> None:
     with pytest.raises(InputError, match=r"8 of 8 probe texts have changed") as stopped:
-        check_canary(stored, probe(HashingEmbedder()))
+        check_canary(stored, probe(HashedWordsEmbedder()))
     assert "another SID_EMBEDDING_REVISION" in str(stopped.value)
     assert "a model folder has no revision: rename it" in str(stopped.value)
 
@@ -104,5 +104,5 @@ def test_other_weights_and_coarse_quantisation_are_detected(
 def test_probes_of_another_release_are_not_compared(
     stored: dict[str, str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    check_canary(stored | {"texts": "others"}, probe(HashingEmbedder()))
+    check_canary(stored | {"texts": "others"}, probe(HashedWordsEmbedder()))
     assert "cannot be compared" in caplog.text

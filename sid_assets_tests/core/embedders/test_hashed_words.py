@@ -4,14 +4,14 @@ import pickle
 
 import numpy as np
 
-from sid_assets.core.embedders.hashed_words import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets.core.schema import EMBEDDING_DIM
 
 TEXTS = ["The Third Man", "千与千寻", "a", "🎬", "", " \n", "!!!", "<|endoftext|>", "The Third Man"]
 
 
 def test_every_text_gets_a_unit_vector() -> None:
-    embedded = HashingEmbedder().embed(TEXTS)
+    embedded = HashedWordsEmbedder().embed(TEXTS)
     assert embedded.vectors.shape == (len(TEXTS), EMBEDDING_DIM)
     assert embedded.vectors.dtype == np.float32
     assert embedded.vectors.flags.c_contiguous
@@ -20,30 +20,32 @@ def test_every_text_gets_a_unit_vector() -> None:
 
 
 def test_a_vector_depends_on_its_text_alone() -> None:
-    together = HashingEmbedder().embed(TEXTS).vectors
-    alone = np.concatenate([HashingEmbedder().embed([text]).vectors for text in TEXTS])
+    together = HashedWordsEmbedder().embed(TEXTS).vectors
+    alone = np.concatenate([HashedWordsEmbedder().embed([text]).vectors for text in TEXTS])
     np.testing.assert_array_equal(together, alone)
 
 
 def test_texts_that_share_words_are_near() -> None:
-    vectors = HashingEmbedder().embed(["glitter gel pens", "gel pen tray set", "paper shredder"])
+    vectors = HashedWordsEmbedder().embed(
+        ["glitter gel pens", "gel pen tray set", "paper shredder"]
+    )
     near, far = vectors.vectors[0] @ vectors.vectors[1:].T
     assert near > 1.5 * far
 
 
 def test_tokens_are_words() -> None:
-    counts = HashingEmbedder().count_tokens(["one two", "", "three"])
+    counts = HashedWordsEmbedder().count_tokens(["one two", "", "three"])
     assert counts.lengths.tolist() == [2, 0, 1]
     assert not counts.estimated
-    assert HashingEmbedder().embed(["one two", "", "three"]).tokens == 3
+    assert HashedWordsEmbedder().embed(["one two", "", "three"]).tokens == 3
 
 
 def test_no_texts_give_no_vectors() -> None:
-    embedded = HashingEmbedder().embed([])
+    embedded = HashedWordsEmbedder().embed([])
     assert embedded.vectors.shape == (0, EMBEDDING_DIM)
     assert embedded.padding == 0
 
 
 def test_can_be_sent_to_another_process() -> None:
-    embedder = pickle.loads(pickle.dumps(HashingEmbedder()))  # noqa: S301 - our own bytes
-    assert embedder.space == HashingEmbedder().space
+    embedder = pickle.loads(pickle.dumps(HashedWordsEmbedder()))  # noqa: S301 - our own bytes
+    assert embedder.space == HashedWordsEmbedder().space

@@ -16,10 +16,12 @@ from sid_assets.core.embedders import Embedded
 from sid_assets.core.embeddings import adopt as adopted_vectors
 from sid_assets.core.embeddings import run as embedding
 from sid_assets.core.embeddings import worker
-from sid_assets.core.embeddings.adopt import VectorFiles, declared_space
+from sid_assets.core.embeddings.adopt import declared_space
 from sid_assets.core.embeddings.plan import make_plan
 from sid_assets.core.embeddings.run import embed_items
 from sid_assets.core.errors import InputError
+from sid_assets.core.inputs import vector_files
+from sid_assets.core.inputs.vector_files import VectorFiles
 from sid_assets.core.schema import EMBEDDING_DIM
 from sid_assets.core.store import parts
 from sid_assets.core.store.store import Store
@@ -54,7 +56,9 @@ def store(request, tmp_path) -> Store:
 def small_parts(monkeypatch) -> None:
     """Several runs, parts, chunks and batches, of few rows."""
     monkeypatch.setattr(adopted_vectors, "VECTOR_RUN_BYTES", 4 * EMBEDDING_DIM * 4)
-    monkeypatch.setattr(adopted_vectors, "PID_RUN_BYTES", 64)
+    monkeypatch.setattr(vector_files, "PID_RUN_BYTES", 64)
+    monkeypatch.setattr(vector_files, "PID_ROWS", 3)
+    monkeypatch.setattr(vector_files, "VECTOR_ROW_GROUP", 2)
     monkeypatch.setattr(adopted_vectors, "PID_ROWS", 3)
     monkeypatch.setattr(adopted_vectors, "ROWS_PER_PART", 3)
     monkeypatch.setattr(adopted_vectors, "VECTOR_ROW_GROUP", 2)
@@ -321,6 +325,7 @@ def test_a_run_that_failed_while_adopting_begins_anew(tmp_path, monkeypatch):
     store = Store(tmp_path / "data")
     monkeypatch.setattr(adopted_vectors, "ROWS_PER_PART", 1)
     monkeypatch.setattr(adopted_vectors, "VECTOR_ROW_GROUP", 1)
+    monkeypatch.setattr(vector_files, "VECTOR_ROW_GROUP", 1)
     files = write_vectors(tmp_path / "vectors.parquet", [1, 2, 3])
     real = VectorFiles.vectors
 

@@ -22,15 +22,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sid_assets.core.embedders.canary import PROBES
-from sid_assets.core.embedders.hashed_words import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets.core.embeddings import run as embedding
 from sid_assets.core.embeddings import worker as chunk_worker
-from sid_assets.core.embeddings.adopt import VectorFiles
 from sid_assets.core.embeddings.proof import ProvenEmbedder
 from sid_assets.core.embeddings.run import EmbeddingProgress, cut_chunks
 from sid_assets.core.embeddings.survey import Survey, survey_items
 from sid_assets.core.embeddings.worker import ChunkEmbedder, ChunkSummary
 from sid_assets.core.errors import InputError, StoreError
+from sid_assets.core.inputs.vector_files import VectorFiles
 from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.store.chunks import Chunk
 from sid_assets.core.store.pid_ranges import SortedParts
@@ -153,13 +153,13 @@ def test_the_demos_real_embedder(store):
         store,
         "item_embeddings",
         commit_texts(store, texts),
-        HashingEmbedder(),
+        HashedWordsEmbedder(),
         DENY,
         warnings.append,
         lambda progress: None,
     )
     version = store.commit(draft)
-    expected = HashingEmbedder().embed(list(texts.values())).vectors
+    expected = HashedWordsEmbedder().embed(list(texts.values())).vectors
     assert list(vectors_by_pid(version).values()) == [row.tobytes() for row in expected]
     assert warnings == []
 
@@ -620,12 +620,13 @@ def test_a_second_run_fails_while_one_is_running(prepared, tmp_path):
 EMBED_AND_PRINT_PEAK = """
 import sys
 from pathlib import Path
-from sid_assets.core.embedders.hashed_words import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
+from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets_tests.core.table_fixtures import embed, item_texts
 
-embed(Store(sys.argv[1]), item_texts(range(int(sys.argv[2]))), HashingEmbedder())
+embed(Store(sys.argv[1]), item_texts(range(int(sys.argv[2]))), HashedWordsEmbedder())
 # ru_maxrss would count what the parent held when it started this process.
 status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
 print(int(status["VmHWM"].split()[0]) / 1024)

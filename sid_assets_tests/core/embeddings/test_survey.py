@@ -9,9 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sid_assets.core.embeddings.adopt import VectorFiles
 from sid_assets.core.embeddings.sources import EMBED
 from sid_assets.core.embeddings.survey import Survey, decide, survey_items
+from sid_assets.core.inputs.vector_files import VectorFiles
 from sid_assets.core.store.store import Store
 from sid_assets_tests.core.table_fixtures import (
     FakeEmbedder,

@@ -4,12 +4,10 @@ import os
 from pathlib import Path
 
 import fsspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.inputs.files import find_table_files, fingerprint, read_parquet_schemas
+from sid_assets.core.inputs.files import find_table_files, fingerprint
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -124,21 +122,3 @@ def test_the_fingerprint_takes_an_etag_where_there_is_one(monkeypatch: pytest.Mo
         monkeypatch.setattr(type(store), "info", lambda self, path, found=found, **_: found)
         seen.add(fingerprint("memory://etag/a.csv"))
     assert len(seen) == 2
-
-
-@pytest.mark.parametrize("kept", [0, 3, 200, -4, -30])
-def test_a_cut_off_parquet_file_is_named(tmp_path: Path, kept: int) -> None:
-    table = pa.table({"pid": list(range(1000))})
-    pq.write_table(table, tmp_path / "a.parquet")
-    pq.write_table(table, tmp_path / "b.parquet")
-    whole = (tmp_path / "b.parquet").read_bytes()
-    (tmp_path / "b.parquet").write_bytes(whole[:kept])
-    with pytest.raises(InputError, match=r"b\.parquet: not a readable parquet file"):
-        read_parquet_schemas(find_table_files(str(tmp_path)))
-
-
-def test_parquet_schemas_come_in_the_order_of_the_files(tmp_path: Path) -> None:
-    for name in "cab":
-        pq.write_table(pa.table({name: [1]}), tmp_path / f"{name}.parquet")
-    schemas = read_parquet_schemas(find_table_files(str(tmp_path)))
-    assert [schema.names for schema in schemas] == [["a"], ["b"], ["c"]]

@@ -1,6 +1,7 @@
 """Small tables of codes, texts and interactions for the quality tests."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pyarrow.parquet as pq
 
 from sid_assets.core import schema
 from sid_assets.core.arrow.hashes import text_hash
-from sid_assets.core.training.inputs import ParquetInput
+from sid_assets.core.inputs.parquet import ParquetInput
 
 
 def codes_table(
@@ -69,3 +70,15 @@ def interactions_in(folder: Path, *files: pa.Table) -> ParquetInput:
     for number, table in enumerate(files):
         pq.write_table(table, folder / f"{number}.parquet")
     return ParquetInput(str(folder))
+
+
+def brute_entropy(counts: Collection[int]) -> float:
+    """Entropy in nats, from its definition."""
+    total = sum(counts)
+    return -sum(n / total * math.log(n / total) for n in counts if n)
+
+
+def brute_gini(sizes: Collection[int]) -> float:
+    """Gini coefficient: half the mean difference of all pairs / the mean."""
+    differences = sum(abs(a - b) for a in sizes for b in sizes)
+    return differences / (2 * len(sizes) * sum(sizes))

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.quality.interactions import measure_interactions
-from sid_assets_tests.core.quality.quality_fixtures import codes_table, interactions_in, reader
+from sid_assets_tests.core.quality.quality_fixtures import (
+    brute_entropy,
+    brute_gini,
+    codes_table,
+    interactions_in,
+    reader,
+)
 
 K = 4
 
@@ -22,16 +28,6 @@ K = 4
 def rows(tmp_path):
     """Writes lists of pids by the names of their columns."""
     return lambda **lists: interactions_in(tmp_path, pa.table(lists))
-
-
-def brute_entropy(counts):
-    total = sum(counts)
-    return -sum(n / total * math.log(n / total) for n in counts if n)
-
-
-def brute_gini(sizes):
-    differences = sum(abs(a - b) for a in sizes for b in sizes)
-    return differences / (2 * len(sizes) * sum(sizes))
 
 
 NORMS = [(0, 0, 0, 0), (1, 0.5, 0.25, 0.125), (2, 1.5, 1, 0.5), (4, 4, 3, 3)]

@@ -11,34 +11,21 @@ from hypothesis import strategies as st
 
 from sid_assets.core import schema
 from sid_assets.core.errors import InputError
-from sid_assets.core.quality.measure import (
-    LARGEST_GROUPS,
-    WORST_ITEMS,
-    Collisions,
-    SidGroup,
-    WorstItem,
-    entropy,
-    gini,
-    measure_sids,
+from sid_assets.core.quality.figures import Collisions, SidGroup, WorstItem
+from sid_assets.core.quality.measure import LARGEST_GROUPS, WORST_ITEMS, measure_sids
+from sid_assets_tests.core.quality.quality_fixtures import (
+    batches,
+    brute_entropy,
+    brute_gini,
+    codes_table,
+    texts_table,
 )
-from sid_assets_tests.core.quality.quality_fixtures import batches, codes_table, texts_table
 
 K = 8
 
 code = st.integers(0, K - 1)
 sid_lists = st.lists(st.tuples(code, code, code), min_size=1, max_size=60)
 """Few codes, so that groups form."""
-
-
-def brute_entropy(counts):
-    total = sum(counts)
-    return -sum(n / total * math.log(n / total) for n in counts if n)
-
-
-def brute_gini(sizes):
-    mean = sum(sizes) / len(sizes)
-    differences = sum(abs(a - b) for a in sizes for b in sizes)
-    return differences / (2 * len(sizes) ** 2 * mean)
 
 
 @given(sid_lists, st.integers(1, 20))
@@ -199,13 +186,6 @@ def test_figures_are_flat_numbers_by_name():
     assert figures["layer_2_dead"] == 6
     assert figures["layer_3_error_p99"] == 0.125
     assert figures["collisions_other_text"] == 1
-
-
-def test_gini_and_entropy_at_their_ends():
-    assert gini(np.array([3, 3, 3])) == pytest.approx(0)
-    assert gini(np.array([0, 0, 0, 9])) == pytest.approx(3 / 4)
-    assert entropy(np.array([5, 0])) == 0
-    assert entropy(np.array([2, 2, 2, 2])) == pytest.approx(math.log(4))
 
 
 @pytest.mark.parametrize("bad", [(0, 0, K), (0, -1, 0), (0, 0)])

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from sid_assets import sample
-from sid_assets.core.embedders.hashed_words import HashingEmbedder
+from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets.core.quality.interactions import measure_interactions
 from sid_assets.core.quality.measure import measure_sids
 from sid_assets.core.quality.report import render_report, report_items
@@ -89,7 +89,7 @@ def films(tmp_path_factory):
     texts = {str(r["pid"]): f"Title: {r['title']}\nDescription: {r['description']}" for r in rows}
     ordered = sorted((texts | HOSTILE).items())
     pids, texts = [pid for pid, _ in ordered], [text for _, text in ordered]
-    vectors = HashingEmbedder().embed(texts).vectors
+    vectors = HashedWordsEmbedder().embed(texts).vectors
     trained = train([vectors], TrainingSettings(codebook_size=CODEBOOK_SIZE, iterations=5))
     encoded = Encoder(trained.centroids).encode(vectors)
     codes = codes_table(encoded.codes, encoded.residual_norms, pids)

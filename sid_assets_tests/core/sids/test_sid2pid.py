@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sid_assets.core.inputs.interactions import ITEM_COLUMNS
+from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.schema import PidType, pid2sid, sid2pid
 from sid_assets.core.sids import sid2pid as reverse_index
 from sid_assets.core.sids.sid2pid import (
-    ITEM_COLUMNS,
     check_reverse,
     json_chunks,
     occurrences,
     reverse,
 )
-from sid_assets.core.training.inputs import ParquetInput
 
 ITEMS = st.lists(
     st.tuples(st.integers(0, 40), st.integers(0, 5)), max_size=40, unique_by=lambda i: i[0]

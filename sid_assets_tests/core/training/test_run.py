@@ -11,6 +11,7 @@ import pytest
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import PidColumn
+from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.schema import pid2sid
 from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.store.provenance import Provenance
@@ -18,7 +19,7 @@ from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 from sid_assets.core.store.write import draft_rows
 from sid_assets.core.training.counts import RowCounts
-from sid_assets.core.training.inputs import IdSpace, ParquetInput, TrainingInputs
+from sid_assets.core.training.inputs import IdSpace, TrainingInputs
 from sid_assets.core.training.run import Sids, make_data_set, up_to_date
 from sid_assets.core.training_sets import DATA_SETS
 

@@ -1,0 +1,158 @@
+"""Parquet files that users bring: found, opened, and read a few rows at a time."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from sid_assets.core.errors import IDS_SHOWN, InputError
+from sid_assets.core.inputs.files import TableFiles, find_table_files
+from sid_assets.core.inputs.ids import PidColumn, convert_pids, stored_as
+from sid_assets.core.store.places import arrow_filesystem
+
+FOOTERS_AT_ONCE = 16
+"""Footers read at the same time; on an object store each is a round trip."""
+
+ROWS_AT_A_TIME = 1024
+"""Rows of interactions read at a time: of 500 items each they become 28 MB of text."""
+
+
+def find_parquet_files(setting: str, what: str) -> TableFiles:
+    """Find files that have to be parquet; a file named outright may have any ending, or none.
+
+    Args:
+        setting: A path or fsspec URL of a file, a folder or a glob.
+        what: What they hold, in the plural, for the message.
+
+    Raises:
+        InputError: There are none, or they are of another format.
+    """
+    files = find_table_files(setting, otherwise="parquet")
+    if files.format != "parquet":
+        raise InputError(f"{files.names[0]}: is {files.format}. {what} have to be parquet.")
+    return files
+
+
+def read_parquet_schemas(files: TableFiles) -> list[pa.Schema]:
+    """The schema of each parquet file, from its footer.
+
+    Raises:
+        InputError: A file is no parquet file, or is cut off.
+    """
+    filesystem = arrow_filesystem(files.root)
+
+    def read(name: str, path: str) -> pa.Schema:
+        try:
+            return pq.read_schema(path, filesystem=filesystem).remove_metadata()
+        except (pa.ArrowException, OSError) as error:
+            raise InputError(
+                f"{name}: not a readable parquet file; it is cut off or damaged, or its copying "
+                f"has not ended ({str(error).strip()})."
+            ) from error
+
+    with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
+        return list(pool.map(read, files.names, files.paths))
+
+
+@contextmanager
+def opened_parquet(
+    files: TableFiles, position: int, buffer_size: int = 0
+) -> Iterator[pq.ParquetFile]:
+    """One of the files. It is closed again, since there may be more than can be open at once.
+
+    Args:
+        files: The files.
+        position: Which of them.
+        buffer_size: Bytes of a column to read at once; 0: all that it has in a row group.
+
+    Raises:
+        InputError: What is read of it is damaged.
+    """
+    filesystem = arrow_filesystem(files.root)
+    try:
+        with pq.ParquetFile(
+            files.paths[position],
+            filesystem=filesystem,
+            buffer_size=buffer_size,
+            pre_buffer=not buffer_size,
+        ) as file:
+            yield file
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(
+            f"{files.names[position]}: the file is damaged ({error}). Copy or write it again."
+        ) from error
+
+
+class ParquetInput:
+    """A parquet file, a folder of them or a glob; local, or any URL that fsspec knows.
+
+    Attributes:
+        path: Where it is, as given.
+        columns: The columns that all its files have.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Find the files and read what their footers say.
+
+        Raises:
+            InputError: There is no such file, or one that is no parquet.
+        """
+        self.path = str(path)
+        self._files = find_parquet_files(self.path, "Interactions and captions")
+        self._schemas = read_parquet_schemas(self._files)
+        names = [schema.names for schema in self._schemas]
+        self.columns = [name for name in names[0] if all(name in other for other in names)]
+
+    def missing(self, columns: Iterable[str]) -> list[str]:
+        """Those of the columns that are not there."""
+        return [name for name in columns if name not in self.columns]
+
+    def types(self, column: str) -> Iterator[tuple[str, pa.DataType]]:
+        """The type of a column in each file that has it, with the file's name."""
+        for name, schema in zip(self._files.names, self._schemas, strict=True):
+            if column in schema.names:
+                yield name, schema.field(column).type
+
+    def pid_columns(self, column: str) -> Iterator[PidColumn]:
+        """How each of the files stores the ids of a column."""
+        for position, name in enumerate(self._files.names):
+            with opened_parquet(self._files, position) as file:
+                kind = file.schema_arrow.field(column).type
+                first = next(file.iter_batches(64, columns=[column]), None)
+                rows = file.metadata.num_rows
+            ids = flat(first[column]).drop_null().slice(0, IDS_SHOWN) if first else ()
+            yield PidColumn(
+                source=name,
+                column=column,
+                stored=stored_as(kind, source=name, column=column),
+                rows=rows,
+                first_ids=tuple(pid.as_py() for pid in ids),
+            )
+
+    def batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
+        """The rows, a stretch at a time, with those of the columns that are there.
+
+        Raises:
+            InputError: A file is damaged.
+        """
+        wanted = [name for name in columns if name in self.columns]
+        for position in range(len(self._files.names)):
+            with opened_parquet(self._files, position) as file:
+                yield from file.iter_batches(ROWS_AT_A_TIME, columns=wanted)
+
+    def train_batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
+        """The rows of split 0, which is all of them where there is no column `split`."""
+        for batch in self.batches(dict.fromkeys([*columns, "split"])):
+            if "split" not in batch.schema.names:
+                yield batch
+                continue
+            train = pc.equal(convert_pids(batch["split"], "int"), 0).fill_null(False)
+            yield batch if train.false_count == 0 else batch.filter(train)
+
+
+def flat(column: pa.Array) -> pa.Array:
+    """The elements of lists; a column that holds no lists as it is."""
+    return column.flatten() if hasattr(column, "flatten") else column

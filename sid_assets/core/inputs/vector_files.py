@@ -1,0 +1,311 @@
+"""Parquet files of vectors that users bring: columns `pid` and `embedding`, rows in any order."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sid_assets.core import schema
+from sid_assets.core.arrow.columns import as_bool, is_list
+from sid_assets.core.arrow.duck import spilling_database
+from sid_assets.core.arrow.external_sort import sort_batches
+from sid_assets.core.arrow.vectors import not_unit_vectors, vector_array
+from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
+from sid_assets.core.inputs.files import TableFiles
+from sid_assets.core.inputs.ids import PidTypeSetting, cast_pids, stored_as
+from sid_assets.core.inputs.parquet import (
+    find_parquet_files,
+    opened_parquet,
+    read_parquet_schemas,
+)
+from sid_assets.core.schema import EMBEDDING_DIM, PID_TYPES, PidType
+from sid_assets.core.store.parts import VECTOR_ROW_GROUP
+
+COLUMNS = ["pid", "embedding"]
+PID_ROWS = 65_536
+PID_RUN_BYTES = 64 << 20
+READ_BUFFER = 1 << 20
+"""Bytes read at once of a column: row groups may be larger than memory."""
+
+ROW = pa.schema([pa.field("adopted_row", pa.int64())])
+"""Where a vector is: the number of its row, from 0, counted through all files."""
+
+
+@dataclass(frozen=True)
+class VectorFiles:
+    """Parquet files of vectors: columns `pid` and `embedding`, in any order of rows.
+
+    Attributes:
+        setting: A file, folder or glob.
+        pid_setting: SID_PID_TYPE, which decides how ids stored as another type are read.
+        width: Values of a vector.
+    """
+
+    setting: str
+    pid_setting: PidTypeSetting = "auto"
+    width: int = EMBEDDING_DIM
+
+    @property
+    def files(self) -> TableFiles:
+        """The files.
+
+        Raises:
+            InputError: There are none, they are no parquet, or lack a column of the right type.
+        """
+        return self._checked[0]
+
+    @property
+    def stored_pid_type(self) -> pa.DataType:
+        """How the last of the files stores its ids."""
+        return self._checked[1]
+
+    @cached_property
+    def _checked(self) -> tuple[TableFiles, pa.DataType]:
+        files = find_parquet_files(self.setting, "Vectors")
+        schemas = read_parquet_schemas(files)
+        for name, columns in zip(files.names, schemas, strict=True):
+            _require_columns(name, columns, self.width)
+        return files, schemas[-1].field("pid").type
+
+    @cached_property
+    def rows(self) -> int:
+        """Rows of all files."""
+        count = 0
+        for position in range(len(self.files.names)):
+            with opened_parquet(self.files, position, READ_BUFFER) as file:
+                count += file.metadata.num_rows
+        return count
+
+    def batches(self, rows_at_once: int) -> Iterator[tuple[pa.Array, np.ndarray]]:
+        """The ids and vectors of all rows, in their order; nothing is changed of either.
+
+        Args:
+            rows_at_once: Rows to read at a time.
+
+        Yields:
+            Ids of `stored_pid_type`, shape (n,), and vectors, float32, shape (n, width), which are
+            a view where the files hold float32.
+
+        Raises:
+            InputError: A vector is missing, of another width, or has nulls.
+        """
+        for _, name, batch in self._batches(COLUMNS, rows_at_once):
+            vectors = _float_vectors(batch["embedding"], batch["pid"], name, self.width)
+            yield self._as_stored(batch["pid"], name), vectors
+
+    def require_unique_ids(self, pid_type: PidType | None = None) -> None:
+        """Refuse ids that are null, or there more than once. Vectors are not read.
+
+        Args:
+            pid_type: What ids are in the catalog; by default they are taken as they are stored.
+
+        Raises:
+            InputError: Names how many, and the first five in their order.
+        """
+        with spilling_database() as database:
+            kind = PID_TYPES[pid_type] if pid_type else self.stored_pid_type
+            database.register("batch", pa.schema([("pid", kind)]).empty_table())
+            database.execute("CREATE TABLE pids AS FROM batch")
+            for _, pids in self._pids(pid_type):
+                database.register("batch", pa.table({"pid": pids}))
+                database.execute("INSERT INTO pids FROM batch")
+            found = database.execute(
+                "SELECT pid, sum(times - (pid IS NOT NULL)::INT) OVER () FROM "
+                "(SELECT pid, count(*) AS times FROM pids GROUP BY pid) "
+                "WHERE times > 1 OR pid IS NULL ORDER BY pid LIMIT $1",
+                [IDS_SHOWN],
+            ).fetchall()
+        if found:
+            raise offending_rows(
+                "rows with no id, or with one that was there before",
+                source=self.setting,
+                column="pid",
+                rows=int(found[0][1]),
+                ids=(pid for pid, _ in found),
+                remedy="Each item has one vector: give rows an id, and remove those whose id is "
+                "there more than once.",
+            )
+
+    def sorted_rows(self, pid_type: PidType) -> Iterator[pa.RecordBatch]:
+        """The `pid` and `adopted_row` of every row, sorted by pid. Vectors are not read.
+
+        Raises:
+            InputError: A pid is null, is there twice, or is not of the catalog's type.
+        """
+        with tempfile.TemporaryDirectory() as scratch:
+            rows, previous = self._numbered(pid_type), None
+            for batch in sort_batches(rows, "pid", Path(scratch) / "pids", PID_RUN_BYTES):
+                pids = batch["pid"]
+                again = pc.equal(pids.slice(0, len(pids) - 1), pids.slice(1))
+                if again.true_count or pids[0].as_py() == previous:
+                    self.require_unique_ids(pid_type)  # names all of them
+                previous = pids[-1].as_py()
+                yield batch
+
+    def vectors(self, pid_type: PidType, wanted: "WantedRows") -> Iterator[pa.RecordBatch]:
+        """The `pid` and `embedding` (schema.VECTOR, unit norm) of wanted rows, as they come.
+
+        Raises:
+            InputError: A vector is missing, of another width, not finite, or zero.
+        """
+        columns = pa.schema([("pid", PID_TYPES[pid_type]), ("embedding", schema.VECTOR)])
+        for row, name, batch in self._batches(COLUMNS, VECTOR_ROW_GROUP, wanted):
+            chosen = batch.filter(pa.array(wanted.mask[row : row + batch.num_rows]))
+            if chosen.num_rows:
+                pids = self._cast(chosen["pid"], pid_type, name)
+                vectors = np.array(_float_vectors(chosen["embedding"], pids, name, self.width))
+                wanted.normalised += _normalise(vectors, pids, name)
+                yield pa.record_batch([pids, vector_array(vectors)], schema=columns)
+
+    def _numbered(self, pid_type: PidType) -> Iterator[pa.RecordBatch]:
+        columns = pa.schema([("pid", PID_TYPES[pid_type]), *ROW])
+        for row, pids in self._pids(pid_type):
+            if pids.null_count:
+                self.require_unique_ids(pid_type)
+            rows = pa.array(np.arange(row, row + len(pids)))
+            yield pa.record_batch([pids, rows], schema=columns)
+
+    def _pids(self, pid_type: PidType | None) -> Iterator[tuple[int, pa.Array]]:
+        """The ids of some rows, as in `require_unique_ids`, with the number of the first row."""
+        for row, name, batch in self._batches(["pid"], PID_ROWS):
+            pids = batch["pid"]
+            yield (
+                row,
+                self._cast(pids, pid_type, name) if pid_type else self._as_stored(pids, name),
+            )
+
+    def _batches(
+        self, columns: list[str], rows_at_once: int, wanted: "WantedRows | None" = None
+    ) -> Iterator[tuple[int, str, pa.RecordBatch]]:
+        """Batches with the number of their first row and their file; unwanted groups are passed."""
+        first = 0
+        for position, name in enumerate(self.files.names):
+            with opened_parquet(self.files, position, READ_BUFFER) as file:
+                groups = list(range(file.num_row_groups))
+                for stretch in [groups] if wanted is None else [[group] for group in groups]:
+                    rows = sum(file.metadata.row_group(group).num_rows for group in stretch)
+                    row, first = first, first + rows
+                    if wanted is None or wanted.mask[row:first].any():
+                        for batch in file.iter_batches(
+                            rows_at_once, row_groups=stretch, columns=columns, use_threads=False
+                        ):
+                            yield row, name, batch
+                            row += batch.num_rows
+
+    def _as_stored(self, pids: pa.Array, name: str) -> pa.Array:
+        try:
+            return pids.cast(self.stored_pid_type)
+        except pa.ArrowException as error:
+            raise InputError(
+                f"{name}: column 'pid' holds {pids.type}, and that of {self.files.names[-1]} "
+                f"{self.stored_pid_type} ({error}). Write the ids of all files with one type."
+            ) from error
+
+    def _cast(self, values: pa.Array, pid_type: PidType, name: str) -> pa.Array:
+        """Ids as the catalog has them; null where they are."""
+        stored = stored_as(values.type, source=name, column="pid")
+        if self.pid_setting == "auto" and stored == "int" and pid_type == "string":
+            raise InputError(
+                f"{name}: column 'pid' stores integers (the first: "
+                f"{values[:IDS_SHOWN].to_pylist()}), and the catalog's ids are text. Set "
+                "SID_PID_TYPE=int or SID_PID_TYPE=string to read both as one type."
+            )
+        forced = self.pid_setting != "auto"
+        return cast_pids(values, pid_type, source=name, column="pid", forced=forced)
+
+
+class WantedRows:
+    """Which rows of vector files are adopted.
+
+    Attributes:
+        mask: bool, shape (rows of all files,).
+        sorted: Whether these rows come in the order of their pids.
+        normalised: How many of their vectors were not of unit norm, and were normalised.
+    """
+
+    def __init__(self, rows: int) -> None:
+        """None is wanted yet.
+
+        Args:
+            rows: Rows of all files.
+        """
+        self.mask = np.zeros(rows, bool)
+        self.sorted = True
+        self.normalised = 0
+        self._last = -1
+
+    def add(self, rows: np.ndarray) -> None:
+        """Want rows, given their numbers in the order of their pids."""
+        if len(rows):
+            self.sorted &= bool((np.diff(rows, prepend=self._last) > 0).all())
+            self._last = int(rows[-1])
+            self.mask[rows] = True
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return int(self.mask.sum())
+
+
+def _require_columns(name: str, columns: pa.Schema, width: int) -> None:
+    missing = [column for column in COLUMNS if column not in columns.names]
+    if missing:
+        raise InputError(
+            f"{name}: no column {', '.join(map(repr, missing))}. Its columns: "
+            f"{', '.join(columns.names)}. Files of vectors have `pid` and `embedding`."
+        )
+    kind = columns.field("embedding").type
+    if not is_list(kind) or not pa.types.is_floating(kind.value_type):
+        raise InputError(
+            f"{name}: column 'embedding' is {kind}; a list of floats is wanted. Write the vectors "
+            "as lists of floats."
+        )
+    if pa.types.is_fixed_size_list(kind) and kind.list_size != width:
+        raise InputError(
+            f"{name}: column 'embedding' holds vectors {kind.list_size} wide; the tokenizer of "
+            f"semantic IDs wants {width}."
+        )
+
+
+def _float_vectors(column: pa.Array, pids: pa.Array, name: str, width: int) -> np.ndarray:
+    """A column of lists as float32, shape (n, width); a view where it holds float32."""
+    lengths = pc.fill_null(pc.list_value_length(column), -1)
+    wrong = pc.not_equal(lengths, width)
+    _refuse(wrong, pids, name, f"vectors that are missing, null or not {width} wide")
+    values = column.flatten().cast(pa.float32(), safe=False)
+    if values.null_count:
+        nulls = as_bool(values.is_null()).reshape(-1, width).any(axis=1)
+        _refuse(pa.array(nulls), pids, name, "vectors with nulls, which are not finite numbers")
+    return values.to_numpy().reshape(-1, width)
+
+
+def _normalise(vectors: np.ndarray, pids: pa.Array, name: str) -> int:
+    """Give vectors unit norm in place, where they are not of it. Returns how many these were."""
+    other = np.flatnonzero(not_unit_vectors(vectors))
+    if not other.size:
+        return 0
+    exact = vectors[other].astype(np.float64)  # squares of large numbers do not fit into float32
+    norms = np.linalg.norm(exact, axis=1, keepdims=True)
+    wrong = np.zeros(len(vectors), bool)
+    wrong[other] = ~(np.isfinite(norms) & (norms > 0))[:, 0]
+    _refuse(pa.array(wrong), pids, name, "vectors that are zero or not finite (NaN or infinite)")
+    vectors[other] = exact / norms
+    return other.size
+
+
+def _refuse(wrong: pa.Array, pids: pa.Array, name: str, problem: str) -> None:
+    bad = pids.filter(wrong)
+    if len(bad):
+        raise offending_rows(
+            problem,
+            source=name,
+            column="embedding",
+            rows=len(bad),
+            ids=bad[:IDS_SHOWN].to_pylist(),
+            remedy="Mend or remove these rows. (Counted up to the first batch that has such rows.)",
+        )

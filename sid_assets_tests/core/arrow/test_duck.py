@@ -1,0 +1,26 @@
+"""A database that goes on on disk past its memory limit, and leaves nothing there."""
+
+from pathlib import Path
+
+from sid_assets.core.arrow.duck import MB_PER_THREAD, spilling_database
+
+
+def spill_folder(database) -> Path:
+    [(folder,)] = database.execute("SELECT current_setting('temp_directory')").fetchall()
+    return Path(folder)
+
+
+def test_more_than_fits_in_memory_is_on_disk_and_gone_afterwards():
+    with spilling_database(memory_mb=24) as database:
+        # 32 MB of numbers
+        database.execute("CREATE TABLE n AS SELECT range AS a, -range AS b FROM range(2000000)")
+        spill = spill_folder(database)
+        assert any(path.is_file() for path in spill.rglob("*"))
+        found = database.sql("SELECT count(*), min(b) FROM n").fetchall()
+        assert found == [(2_000_000, -1_999_999)]
+    assert not spill.parent.exists()
+
+
+def test_each_thread_has_memory_enough():
+    with spilling_database(memory_mb=MB_PER_THREAD) as database:
+        assert database.sql("SELECT current_setting('threads')").fetchall() == [(1,)]

@@ -1,0 +1,42 @@
+"""Parquet files that users bring: found, whole, and one after the other."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from sid_assets.core.errors import InputError
+from sid_assets.core.inputs.files import find_table_files
+from sid_assets.core.inputs.parquet import find_parquet_files, read_parquet_schemas
+
+
+@pytest.mark.parametrize("kept", [0, 3, 200, -4, -30])
+def test_a_cut_off_parquet_file_is_named(tmp_path: Path, kept: int) -> None:
+    table = pa.table({"pid": list(range(1000))})
+    pq.write_table(table, tmp_path / "a.parquet")
+    pq.write_table(table, tmp_path / "b.parquet")
+    whole = (tmp_path / "b.parquet").read_bytes()
+    (tmp_path / "b.parquet").write_bytes(whole[:kept])
+    with pytest.raises(InputError, match=r"b\.parquet: not a readable parquet file"):
+        read_parquet_schemas(find_table_files(str(tmp_path)))
+
+
+def test_parquet_schemas_come_in_the_order_of_the_files(tmp_path: Path) -> None:
+    for name in "cab":
+        pq.write_table(pa.table({name: [1]}), tmp_path / f"{name}.parquet")
+    schemas = read_parquet_schemas(find_table_files(str(tmp_path)))
+    assert [schema.names for schema in schemas] == [["a"], ["b"], ["c"]]
+
+
+def test_a_file_named_outright_may_have_any_ending_where_only_parquet_will_do(
+    tmp_path,
+):
+    path = tmp_path / "vectors.bin"
+    pq.write_table(pa.table({"pid": [1]}), path)
+    assert find_parquet_files(str(path), "Vectors").names == (str(path),)
+    with pytest.raises(InputError, match=r"no parquet, CSV or JSON lines here"):
+        find_parquet_files(str(tmp_path), "Vectors")
+    path.rename(tmp_path / "vectors.csv")
+    with pytest.raises(InputError, match=r"vectors\.csv: is csv\. Vectors have to be parquet"):
+        find_parquet_files(str(tmp_path), "Vectors")
