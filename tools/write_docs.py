@@ -51,7 +51,7 @@ def _with_part(page: str, name: str, part: str) -> str:
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     before, rest = page.split(begin)
     _, after = rest.split(end)
-    return f"{before}{begin}\n{part}\n{end}{after}"
+    return f"{before}{begin}\n{part.strip()}\n{end}{after}"
 
 
 if __name__ == "__main__":
