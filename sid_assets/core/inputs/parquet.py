@@ -133,7 +133,7 @@ class ParquetInput:
             )
 
     def batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
-        """The rows, a stretch at a time, with those of the columns that are there.
+        """The rows, some at a time, with those of the columns that are there.
 
         Raises:
             InputError: A file is damaged.
