@@ -33,7 +33,7 @@ class Plan:
     Attributes:
         changes: Items that are new, changed, removed and unchanged. Removed items are unknown if
             the pids of the previous version are of another type.
-        staged: New and changed items whose vectors are in an unfinished draft; they are reused.
+        in_draft: New and changed items whose vectors are in an unfinished draft; they are reused.
         afresh: Why no vector of the previous version can be reused; "" if they can.
         texts: Texts to embed.
         characters: Characters of these texts.
@@ -54,7 +54,7 @@ class Plan:
     """
 
     changes: Changes
-    staged: int
+    in_draft: int
     afresh: str
     texts: int
     characters: int
@@ -80,8 +80,8 @@ class Plan:
         lines = [f"The refresh: {self.changes.describe()}."]
         if self.afresh:
             lines.append(f"Starts afresh: {self.afresh}.")
-        if self.staged:
-            lines.append(f"An unfinished run left the vectors of {self.staged:,} of them.")
+        if self.in_draft:
+            lines.append(f"An unfinished run left the vectors of {self.in_draft:,} of them.")
         if self.adopted:
             lines.append(f"Adopted from SID_EMBEDDINGS: the vectors of {self.adopted:,} new items.")
         tokens = f"{self.tokens:,} tokens"
@@ -167,7 +167,7 @@ def plan_of(
         seconds, unmeasured = _calibrated(survey.characters, embedder, survey.sample, memory)
     return Plan(
         changes=survey.changes,
-        staged=survey.staged,
+        in_draft=survey.in_draft,
         afresh=survey.afresh,
         texts=survey.texts,
         characters=survey.characters,

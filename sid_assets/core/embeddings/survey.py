@@ -40,7 +40,7 @@ class Survey:
             are adopted.
         afresh: Why no vector of the previous version can be reused; "" if they can.
         changes: Items that are new, changed, removed and unchanged.
-        staged: New and changed items whose vectors are in an unfinished draft.
+        in_draft: New and changed items whose vectors are in an unfinished draft.
         adopted: New items whose vectors are adopted from files.
         texts: Texts to embed.
         characters: Characters of these texts.
@@ -55,7 +55,7 @@ class Survey:
     sources: tuple[Source, ...]
     afresh: str
     changes: Changes
-    staged: int
+    in_draft: int
     adopted: int
     texts: int
     characters: int
@@ -267,7 +267,7 @@ class _Surveyor:
             sources=tuple(self._sources),
             afresh=afresh,
             changes=changes,
-            staged=by_kind["unfinished"],
+            in_draft=by_kind["unfinished"],
             adopted=by_kind["adopted"],
             texts=self._texts,
             characters=self._characters,

@@ -44,7 +44,7 @@ def test_a_first_run(store):
     assert (plan.texts, plan.tokens, plan.tokens_counted) == (30, 90, True)
     assert plan.characters == sum(map(len, texts.values()))
     assert set(plan.sample) == set(texts.values())
-    assert (plan.seconds, plan.memory, plan.afresh, plan.staged) == (None, None, "", 0)
+    assert (plan.seconds, plan.memory, plan.afresh, plan.in_draft) == (None, None, "", 0)
     assert 30 * 16_384 < plan.disk_needed < 30 * 17_000
     assert embedder.calls == []
     assert store.tables() == []
@@ -83,7 +83,7 @@ def test_what_an_unfinished_run_left_is_counted(store):
     draft.close()
     plan = plan_for(store, texts | {20: "left", 21: "changed since", 22: "new"}, FakeEmbedder())
     assert plan.changes == Changes(new=3, changed=0, unchanged=10, removed=0)
-    assert (plan.staged, plan.texts) == (1, 2)
+    assert (plan.in_draft, plan.texts) == (1, 2)
     assert "An unfinished run left the vectors of 1 of them." in plan.describe()
 
 
@@ -249,7 +249,7 @@ def test_speed_is_that_of_large_batches(clock):
 
 PLAN = Plan(
     changes=Changes(1, 2, 3, 4),
-    staged=0,
+    in_draft=0,
     afresh="",
     texts=3,
     characters=30,

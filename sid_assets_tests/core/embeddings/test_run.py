@@ -379,8 +379,8 @@ def test_rows_of_an_unfinished_draft_are_reused_after_the_catalog_changed(store)
     later = {pid: text for pid, text in items.items() if pid % 10} | {7: "new", 22: "changed"}
     again = FakeEmbedder()
     run = embed(store, later, again)
-    staged = {pid for pid in items if pid < 56}  # four chunks of seven
-    wanted = {text for pid, text in later.items() if items.get(pid) != text or pid not in staged}
+    in_draft = {pid for pid in items if pid < 56}  # four chunks of seven
+    wanted = {text for pid, text in later.items() if items.get(pid) != text or pid not in in_draft}
     assert set(work_of(again, later)) == wanted
     assert run.progress.embedded == len(wanted)
     assert vectors_by_pid(run.version) == expected_vectors(later, again)

@@ -79,7 +79,7 @@ def test_all_items_are_decided_as_if_one_by_one(tmp_path_factory, before, unfini
     assert kinds(found) == expected
     assert found.changes.unchanged == expected.count("before")
     assert found.adopted == expected.count("adopted")
-    assert found.staged == expected.count("unfinished")
+    assert found.in_draft == expected.count("unfinished")
     assert found.texts == expected.count("embed")
     assert list(found.sample) == [
         text
