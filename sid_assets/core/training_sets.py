@@ -1,8 +1,8 @@
-"""The training data sets of RecIF: what each of them is, what it is made of and what it needs.
+"""The training data sets of RecIF: what each data set is, what it is made from and what it needs.
 
-Each is described here once. Its table, its asset, its checks, its lists of wordings and its line in
-the documentation follow from that; how its rows are made is in `training/`. As in `schema`, which
-reads this, nothing but Arrow is imported.
+Each data set is described here once. Its table, asset, checks, lists of wordings and line in the
+documentation derive from this description; `training/` makes its rows. Like `schema`, which imports
+this module, it imports only Arrow.
 """
 
 from collections.abc import Mapping
@@ -12,24 +12,24 @@ from typing import Literal
 import pyarrow as pa
 
 Phase = Literal["pretrain", "sft"]
-"""When a data set is read in training."""
+"""The training phase that uses a data set."""
 
 TRAINING: dict[Phase, str] = {"pretrain": "pretraining", "sft": "fine-tuning"}
-"""The training of each phase, in words."""
+"""The name of each phase, for readers."""
 
 InputName = Literal["interactions", "captions"]
 Columns = tuple[str, ...]
 
 LABELS = ("longview", "like", "follow", "forward", "not_interested")
-"""Kinds of interaction. For each there may be a mask of 0 and 1 beside a list of videos."""
+"""Kinds of interaction. Each can have a mask of 0 and 1 beside a list of videos."""
 
 PRETRAIN_ROWS = pa.schema(
     [(name, pa.string()) for name in ("source", "uuid", "segments", "metadata")]
 )
-"""A data set of pretraining: all columns are strings, two of them JSON."""
+"""The columns of a pretraining data set: all are strings, two of them JSON."""
 
 SFT_ROWS = pa.schema([(name, pa.string()) for name in ("source", "uuid", "messages", "metadata")])
-"""A data set of fine-tuning: as those of pretraining, with `messages` for `segments`."""
+"""The columns of a fine-tuning data set: as in pretraining, but `messages` replaces `segments`."""
 
 ROWS: dict[Phase, pa.Schema] = {"pretrain": PRETRAIN_ROWS, "sft": SFT_ROWS}
 """The columns of the data sets of each phase."""
@@ -40,27 +40,27 @@ class DataSet:
     """A training data set of RecIF.
 
     Attributes:
-        name: Its name; the table and the asset are `<name>_dataset`.
-        phase: Which training reads it.
-        source: What its column `source` says.
-        holds: What its rows are, in a sentence.
-        needs: What it needs, in words.
-        columns: Columns it cannot do without.
-        made_of: Which input its rows come from.
-        one_of: Groups of columns; it needs at least one column of each.
-        optional: Columns it can do without.
-        items: Its columns of ids of the catalog, as far as they are there.
-        goods: Its columns of ids of goods.
-        roles: Its texts: who speaks, or `text` of a segment.
-        free_texts: Those of them that hold text of the input as it is (profiles, captions), which
+        name: Name; the table and the asset are called `<name>_dataset`.
+        phase: The training phase that uses it.
+        source: The value of its column `source`.
+        holds: The content of its rows, in a sentence.
+        needs: The required input, in words.
+        columns: Required columns.
+        made_of: The input that its rows come from.
+        one_of: Groups of columns; at least one column of each group is required.
+        optional: Optional columns.
+        items: Columns with ids of the catalog; some may be missing.
+        goods: Columns with ids of goods.
+        roles: The roles of its texts: who speaks, or `text` for a segment.
+        free_texts: The roles whose texts contain input text unchanged (profiles, captions), which
             may spell anything.
         metadata: The names in its metadata.
-        wordings: Its lists of wordings, and the slots of each.
+        wordings: Its lists of wordings, and the slots of each list.
         several_a_row: Whether a row of the input can become several rows: one for each keyword, or
             for each target.
-        required: Whether interactions without its columns, or of which it has no row, are an error.
-        rows_at_a_time: Rows of the input that are worked on together, at most; fewer where a row
-            becomes any number of rows, whose texts have to fit into memory.
+        required: Whether it is an error if the interactions lack its columns, or give it no row.
+        rows_at_a_time: The most rows of the input that are processed together; fewer if a row can
+            become any number of rows, because their texts must fit into memory.
     """
 
     name: str
@@ -84,21 +84,21 @@ class DataSet:
 
     @property
     def table(self) -> str:
-        """Its table, and its asset: `sft_ad_rec` -> `sft_ad_rec_dataset`."""
+        """The name of the table and the asset: `sft_ad_rec` -> `sft_ad_rec_dataset`."""
         return f"{self.name}_dataset"
 
     @property
     def schema(self) -> pa.Schema:
-        """Its columns."""
+        """The columns of the table."""
         return ROWS[self.phase]
 
     @property
     def description(self) -> str:
-        """What it is, who reads it and what it needs, in words."""
-        return f"{self.holds} Read in {TRAINING[self.phase]}; needs {self.needs}."
+        """The content, the training phase and the required input, in words."""
+        return f"{self.holds} Used in {TRAINING[self.phase]}; needs {self.needs}."
 
     def reads(self) -> list[str]:
-        """All columns of the input that it can use."""
+        """All columns of the input that the data set can use."""
         groups = (name for group in self.one_of for name in group)
         return list(dict.fromkeys([*self.columns, *groups, *self.optional]))
 
@@ -113,7 +113,7 @@ _PRETRAIN = (
         name="video_rec",
         phase="pretrain",
         source="RecIF_VideoRec_Pretrain",
-        holds="Histories of watched items followed by what was watched next, as SIDs.",
+        holds="Histories of watched items, followed by the items watched next, as SIDs.",
         needs="histories and targets",
         columns=("uid", "split", *VIDEO_LISTS),
         items=VIDEO_LISTS,
@@ -124,7 +124,7 @@ _PRETRAIN = (
         name="user_profile",
         phase="pretrain",
         source="RecIF_UserProfile_Pretrain",
-        holds="Profiles of users as they are.",
+        holds="User profiles, unchanged.",
         needs="profiles",
         columns=("uid", "split", PROFILE),
         roles=("text",),
@@ -134,7 +134,7 @@ _PRETRAIN = (
         name="item_understand",
         phase="pretrain",
         source="RecIF_ItemUnderstand_Pretrain",
-        holds="SIDs beside captions of their items.",
+        holds="SIDs with the captions of their items.",
         needs="captions",
         made_of="captions",
         columns=("pid", "dense_caption"),
@@ -150,7 +150,7 @@ _SFT = (
         name="sft_video_rec",
         phase="sft",
         source="RecIF_VideoRec",
-        holds="Which items come next, given a history.",
+        holds="The next items, given a history.",
         needs="histories and targets",
         columns=("uid", "split", *VIDEO_LISTS),
         items=VIDEO_LISTS,
@@ -160,7 +160,7 @@ _SFT = (
         name="sft_interactive_rec",
         phase="sft",
         source="RecIF_InteractiveRec",
-        holds="Which items suit a user and a keyword.",
+        holds="Items that suit a user and a keyword.",
         needs="profiles and keywords",
         columns=("uid", "split", PROFILE, "inter_keyword_to_items"),
         free_texts=("user",),
@@ -173,7 +173,7 @@ _SFT = (
         name="sft_label_cond_rec",
         phase="sft",
         source="RecIF_LabelCondRec",
-        holds="Which items a user will like, share, ... next.",
+        holds="The next items that a user will like, share and so on.",
         needs="histories, targets and their label masks",
         columns=("uid", "split", *VIDEO_LISTS),
         one_of=(HISTORY_MASKS, TARGET_MASKS),
@@ -185,7 +185,7 @@ _SFT = (
         name="sft_label_pred",
         phase="sft",
         source="RecIF_LabelPred",
-        holds="Whether a user will watch an item for long: yes or no.",
+        holds="Whether a user will watch an item for a long time: yes or no.",
         needs="histories, targets and their label masks",
         columns=("uid", "split", *VIDEO_LISTS, "target_video_longview"),
         one_of=(HISTORY_MASKS,),
@@ -198,7 +198,7 @@ _SFT = (
         name="sft_ad_rec",
         phase="sft",
         source="RecIF_AdRec",
-        holds="Which ads come next, given videos and ads.",
+        holds="The next ads, given histories of videos and ads.",
         needs="ads",
         columns=("uid", "split", "target_ad_pid"),
         one_of=(("hist_longview_video_list", "hist_ad_pid"),),
@@ -209,7 +209,7 @@ _SFT = (
         name="sft_product_rec",
         phase="sft",
         source="RecIF_ProductRec",
-        holds="Which goods come next, given videos and goods.",
+        holds="The next goods, given histories of videos and goods.",
         needs="goods and their catalog",
         columns=("uid", "split", "target_goods_pid"),
         one_of=(("hist_longview_video_list", "hist_goods_pid"),),
@@ -222,7 +222,7 @@ _SFT = (
         phase="sft",
         source="RecIF_RecoReason",
         holds="Why an item suits a user, step by step.",
-        needs="profiles, captions of targets, and reasoning; captions of the history help",
+        needs="profiles, captions of targets and reasoning; captions of the history are optional",
         columns=(PROFILE, "reco_target_caption", "reco_cot"),
         optional=("uid", "split", "target_pid", "reco_gsu_caption"),
         roles=("user", "assistant"),
@@ -237,7 +237,7 @@ _SFT = (
         name="sft_item_understand",
         phase="sft",
         source="RecIF_ItemUnderstand",
-        holds="A caption, given a SID.",
+        holds="The caption of an item, given its SID.",
         needs="captions",
         made_of="captions",
         columns=("pid", "dense_caption"),
@@ -248,4 +248,4 @@ _SFT = (
     ),
 )
 DATA_SETS: dict[str, DataSet] = {made.name: made for made in (*_PRETRAIN, *_SFT)}
-"""By name, in the order in which they are made and their files listed."""
+"""The data sets by name, in the order in which they are made and their files are listed."""

@@ -168,7 +168,7 @@ def test_ids_of_another_catalog_are_asked_about(folder):
         "item_understand_dataset:not_empty",
         "item_understand_dataset:coverage",
     }
-    assert "(pid has no SID: 2). Are its ids those of this catalog?" in log
+    assert "(pid has no SID: 2). Are its ids from this catalog?" in log
 
 
 def test_what_became_of_the_input_adds_up_in_the_metadata(folder):

@@ -1,4 +1,4 @@
-"""What is described once of a training data set, and what follows from it."""
+"""The descriptions of training data sets, and what derives from them."""
 
 import subprocess
 import sys
@@ -23,7 +23,7 @@ def test_a_data_set_has_a_table_known_columns_and_its_wordings(data_set: DataSet
     assert lists == data_set.wordings.keys()
 
 
-def test_the_descriptions_cost_no_import_of_what_makes_the_rows() -> None:
+def test_reading_the_descriptions_does_not_import_the_code_that_makes_rows() -> None:
     program = (
         "import sys, sid_assets.core.schema; "
         "print([m for m in sys.modules if m.startswith(('sid_assets.core.training.', 'duckdb'))])"

@@ -1,6 +1,6 @@
-"""The figures of how good semantic IDs are: what each says, in which unit and range.
+"""The quality figures of semantic IDs: the meaning, the unit and the range of each.
 
-Terms: a *SID group* is all items with one SID; an item *collides* if its group has others in it.
+Terms: a *SID group* is all items with one SID; an item *collides* if its group has other items.
 The *prefix* of length 1 or 2 is the first code, or the first two, of a SID; length 3 is the SID.
 """
 
@@ -12,20 +12,20 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Uniqueness:
-    """How far SIDs, or their prefixes of one length, tell items apart.
+    """How well SIDs, or their prefixes of one length, separate items.
 
     Attributes:
         length: Codes in the prefix: 1, 2, or 3 for the whole SID.
         distinct: Different prefixes in use (count, 1 to items).
-        distinct_share: `distinct` / items (share, above 0 to 1; 1: every item has its own).
+        distinct_share: `distinct` / items (share, above 0 to 1; 1: every prefix is unique).
         colliding_items: Items that share their prefix with another item (count, 0 to items).
         colliding_share: `colliding_items` / items (share, 0 to 1).
-        largest_group: Items of the prefix that has most (count, 1 to items).
+        largest_group: Items of the prefix with the most items (count, 1 to items).
         gini: Gini coefficient of the group sizes, over the prefixes in use (0: all groups are
             equally large, towards 1: a few groups hold nearly all items).
         entropy: Entropy of the prefix of an item drawn at random (nats, 0 to ln items).
-        entropy_share: `entropy` as a share of the largest possible: ln items, or for short
-            prefixes length * ln codebook_size where that is less (0 to 1; 1 if there is one item).
+        entropy_share: `entropy` / the largest possible entropy: ln items, or for short prefixes
+            length * ln codebook_size if that is less (0 to 1; 1 if there is one item).
     """
 
     length: int
@@ -43,11 +43,12 @@ class Uniqueness:
 class ReconstructionError:
     """Relative reconstruction error: residual norm after a layer / norm of the vector.
 
-    The square is the part of the vector's energy that the codes up to the layer leave out.
-    Percentiles are nearest-rank: the smallest error that at least so many items do not exceed.
+    Its square is the share of the vector's energy that the codes up to the layer do not explain.
+    Percentiles are nearest-rank: the smallest error that at least this share of items does not
+    exceed.
 
     Attributes:
-        mean: Mean over the items (0: exact, 1: as good as no codes; above 1: worse than none).
+        mean: Mean over the items (0: exact, 1: no better than no codes; above 1: worse than none).
         p50: Median (same range).
         p99: 99th percentile (same range).
     """
@@ -63,8 +64,8 @@ class CodeUsage:
 
     Attributes:
         layer: 1, 2 or 3.
-        used: Codes that at least one item has (count, 1 to codebook_size).
-        dead: Codes that no item has: codebook_size - `used` (count).
+        used: Codes of at least one item (count, 1 to codebook_size).
+        dead: Codes of no item: codebook_size - `used` (count).
         utilisation: `used` / codebook_size (share, above 0 to 1; at most items / codebook_size).
         entropy: Entropy of the code of an item drawn at random (nats, 0 to ln codebook_size).
         perplexity: exp(`entropy`): the number of codes that would give this entropy if all were
@@ -83,15 +84,16 @@ class CodeUsage:
 
 @dataclass(frozen=True)
 class Collisions:
-    """Why items have no SID of their own, where texts are known.
+    """Why items do not have a unique SID, if texts are known.
 
-    A group of m items holds m - 1 collisions: items beyond its first. If the group has d distinct
-    texts, m - d of them repeat a text (no tokenizer can separate these), d - 1 are other texts
-    that quantisation put in one place (a larger or better fitting tokenizer might).
+    A group of m items has m - 1 collisions, one for each item after the first. If the group has d
+    distinct texts, m - d collisions repeat a text (no tokenizer can separate these items). The
+    other d - 1 are different texts with the same codes (a larger or better fitting tokenizer might
+    separate them).
 
     Attributes:
         same_text: Collisions that repeat a text of their group (count, 0 to items - distinct).
-        other_text: Collisions with a text of their own (count; both add up to items - distinct).
+        other_text: Collisions with another text (count; both add up to items - distinct).
     """
 
     same_text: int
@@ -105,7 +107,7 @@ class SidGroup:
     Attributes:
         codes: The SID.
         items: Items that have it (count, at least 2).
-        texts: Distinct texts among them (count, 1 to items); None where texts are not known.
+        texts: Distinct texts among these items (count, 1 to items); None if texts are not known.
     """
 
     codes: tuple[int, ...]
@@ -115,7 +117,7 @@ class SidGroup:
 
 @dataclass(frozen=True)
 class WorstItem:
-    """An item that its codes reconstruct badly.
+    """An item with a large reconstruction error.
 
     Attributes:
         pid: The item.
@@ -130,12 +132,12 @@ class WorstItem:
 
 @dataclass(frozen=True)
 class Branch:
-    """A node of the code tree: all items whose SID starts with some codes.
+    """A node of the code tree: all items whose SID starts with the same codes.
 
     Attributes:
-        prefix: The codes (one to three of them).
-        items: Items below it (count).
-        distinct: Distinct SIDs below it (count, 1 to items).
+        prefix: The one to three codes.
+        items: Items below the node (count).
+        distinct: Distinct SIDs below the node (count, 1 to items).
     """
 
     prefix: tuple[int, ...]
@@ -145,14 +147,14 @@ class Branch:
 
 @dataclass(frozen=True, eq=False)
 class Distributions:
-    """What the pictures are drawn from.
+    """The data of the charts.
 
     Attributes:
-        code_counts: int64 (3, codebook_size): items of each code, by layer.
-        group_sizes: int64 (s,): the sizes that SID groups have, ascending.
+        code_counts: int64 (3, codebook_size): items per code, by layer.
+        group_sizes: int64 (s,): the distinct sizes of SID groups, ascending.
         group_counts: int64 (s,): how many groups have each size.
-        error_quantiles: float32 (3, 201): relative reconstruction error after each layer at the
-            0, 0.5, ... 100 % of items; NaN if every vector is zero.
+        error_quantiles: float32 (3, 201): quantiles of the relative reconstruction error after each
+            layer, at 0, 0.5, ... 100 % of the items; NaN if every vector is zero.
     """
 
     code_counts: np.ndarray
@@ -167,17 +169,17 @@ class SidQuality:
 
     Attributes:
         items: Items that have a SID (count, at least 1).
-        codebook_size: Codes of a layer (count).
-        prefixes: Uniqueness at prefix length 1, 2 and 3, the last being the whole SID.
+        codebook_size: Codes per layer (count).
+        prefixes: Uniqueness at prefix length 1, 2 and 3; length 3 is the whole SID.
         layers: Code usage and reconstruction error of each layer.
-        zero_vectors: Items whose vector is zero, which have no relative error (count); the
-            figures of reconstruction leave them out.
-        collisions: What the collisions are made of; None where texts are not known.
+        zero_vectors: Items whose vector is zero (count). They have no relative error, so the
+            reconstruction figures exclude them.
+        collisions: The kinds of collisions; None if texts are not known.
         largest_groups: The largest SID groups (up to 20), largest first, then by SID.
         worst_items: The items with the largest reconstruction error (up to 20), worst first,
             then by pid.
         branches: The largest branches of the code tree, each after its parent.
-        distributions: What the pictures are drawn from.
+        distributions: The data of the charts.
     """
 
     items: int
@@ -197,7 +199,7 @@ class SidQuality:
         return self.prefixes[-1]
 
     def figures(self) -> dict[str, int | float]:
-        """The numbers by name, flat, for metadata that is plotted over refreshes."""
+        """The numbers by name, flat, for metadata plotted over refreshes."""
         figures: dict[str, int | float] = {"items": self.items, "zero_vectors": self.zero_vectors}
         figures |= named(self.sids, "sid_{}", leave_out=("length",))
         for prefix in self.prefixes[:-1]:
@@ -212,7 +214,7 @@ class SidQuality:
 
 
 def named(figures: Any, pattern: str, leave_out: tuple[str, ...] = ()) -> dict[str, int | float]:
-    """The fields of a dataclass by name, but for some."""
+    """The fields of a dataclass by name, except those in `leave_out`."""
     return {
         pattern.format(name): value
         for name, value in vars(figures).items()

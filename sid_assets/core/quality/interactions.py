@@ -1,10 +1,10 @@
-"""How often SIDs are ambiguous where it counts: weighted by how often items are interacted with.
+"""The quality of semantic IDs, weighted by interactions: how ambiguous SIDs are in actual use.
 
-DuckDB joins the interactions with the codes and spills to disk past its memory limit, so neither
-has to fit in memory. What it returns is numbers: one a distinct SID, or one an item in use.
+DuckDB joins the interactions with the codes and spills to disk beyond its memory limit, so neither
+has to fit in memory. It returns only numbers: one per distinct SID, or one per item in use.
 
-Every interaction counts once, so an item counts as often as it is interacted with. Utilisation,
-dead codes and distinct SIDs are not here: a code is in use or not, and a weight changes nothing.
+Every interaction counts once, so the weight of an item is its number of interactions. Utilisation,
+dead codes and distinct SIDs are omitted, because a weight does not change whether a code is used.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,19 +30,20 @@ from sid_assets.core.sids.spelling import pack, prefix_of, unpack
 
 @dataclass(frozen=True)
 class WeightedUniqueness:
-    """How far SIDs, or their prefixes of one length, tell the items of interactions apart.
+    """How well SIDs, or their prefixes of one length, separate the items of interactions.
 
     Attributes:
         length: Codes in the prefix: 1, 2, or 3 for the whole SID.
         colliding_interactions: Interactions with an item that shares its prefix with another item
             of the catalog (count, 0 to interactions).
         colliding_share: `colliding_interactions` / interactions (share, 0 to 1).
-        largest_share: Share of the interactions that falls on the most used prefix (above 0 to 1).
+        largest_share: Share of the interactions with the most used prefix (above 0 to 1).
         gini: Gini coefficient of the interactions by prefix, over the prefixes that have any
-            (0: all equally often, towards 1: a few take nearly all).
+            (0: all are used equally often, towards 1: a few have nearly all interactions).
         entropy: Entropy of the prefix of an interaction drawn at random (nats).
-        entropy_share: `entropy` as a share of the entropy of its item: what the prefix keeps of
-            knowing the item (0 to 1; 1 if all interactions are with one item).
+        entropy_share: `entropy` / entropy of the item of an interaction: the share of the
+            information about the item that the prefix keeps (0 to 1; 1 if all interactions are
+            with one item).
     """
 
     length: int
@@ -56,16 +57,16 @@ class WeightedUniqueness:
 
 @dataclass(frozen=True)
 class WeightedLayer:
-    """The codes of one layer as interactions meet them.
+    """The codes of one layer, weighted by interactions.
 
     Attributes:
         layer: 1, 2 or 3.
         entropy: Entropy of the code of an interaction drawn at random (nats, 0 to
             ln codebook_size).
-        perplexity: exp(`entropy`): the number of codes that would give this entropy if all were met
-            equally often (1 to codebook_size).
-        error: Relative reconstruction error after this layer of the item of an interaction, the
-            percentiles too over interactions; None if all their vectors are zero.
+        perplexity: exp(`entropy`): the number of codes that would give this entropy if all were
+            used equally often (1 to codebook_size).
+        error: Relative reconstruction error after this layer, with the mean and the percentiles
+            taken over interactions; None if all vectors of their items are zero.
     """
 
     layer: int
@@ -76,16 +77,18 @@ class WeightedLayer:
 
 @dataclass(frozen=True)
 class InteractionQuality:
-    """The quality of SIDs, weighted by interactions: by how often a pid stands in the lists.
+    """The quality of SIDs, weighted by interactions: by how often a pid occurs in the lists.
 
     Attributes:
         interactions: Pids in histories and targets that have a SID (count).
-        unknown: Pids there that have none (count); the other figures leave them out.
+        unknown: Pids in histories and targets without a SID (count); the other figures exclude
+            them.
         items: Distinct items among the interactions (count).
-        prefixes: Uniqueness at prefix length 1, 2 and 3; empty if there is no interaction.
-        layers: Code usage and reconstruction error of each layer; empty if there is none.
+        prefixes: Uniqueness at prefix length 1, 2 and 3; empty if there are no interactions.
+        layers: Code usage and reconstruction error of each layer; empty if there are no
+            interactions.
         histories: Histories that are not empty (count); a row has one in each `hist_` column.
-        ambiguous_histories: Histories that hold two different items of one SID (count).
+        ambiguous_histories: Histories with two different items of the same SID (count).
         ambiguous_histories_share: `ambiguous_histories` / histories (share, 0 to 1; 0 if none).
     """
 
@@ -99,7 +102,7 @@ class InteractionQuality:
     ambiguous_histories_share: float
 
     def figures(self) -> dict[str, int | float]:
-        """The numbers by name, flat, for metadata that is plotted over refreshes."""
+        """The numbers by name, flat, for metadata plotted over refreshes."""
         figures: dict[str, int | float] = {
             "interactions": self.interactions,
             "interactions_unknown": self.unknown,
@@ -128,25 +131,26 @@ def measure_interactions(
     *,
     catalog: PidColumn | None = None,
 ) -> InteractionQuality:
-    """Measure the SIDs of a catalog by its interactions; all rows count, whatever their split.
+    """Measure the SIDs of a catalog by its interactions; all rows count, regardless of the split.
 
     Args:
         codes: The columns `pid`, `codes` and `residual_norms` of the table `codes`.
-        codebook_size: Codes of a layer of the tokenizer.
+        codebook_size: Codes per layer of the tokenizer.
         interactions: Rows with lists of pids.
-        columns: The lists that hold pids of this catalog; those that are not there have none.
+        columns: The lists that hold pids of this catalog; missing columns have none.
         pid_type: SID_PID_TYPE.
         catalog: How the catalog stores its ids; by default as `codes` does.
 
     Raises:
-        InputError: There are no such lists, a column holds something else, or one side stores its
-            ids as text and the other as integers and `pid_type` is `auto`.
+        InputError: None of the lists exists, a column does not hold lists of ids, or one side
+            stores its ids as text and the other as integers while `pid_type` is `auto`.
     """
     lists = [name for name in columns if name in interactions.columns]
     if not lists:
         raise InputError(
-            f"{interactions.path}: none of {', '.join(map(repr, columns))} is among the columns "
-            f"{interactions.columns}. Give the lists of pids one of these names."
+            f"{interactions.path}: there is no column {' or '.join(map(repr, columns))}. The "
+            f"columns are {', '.join(interactions.columns)}. Give the lists of pids one of the "
+            "expected names."
         )
     check_types(interactions, lists)
     stored = stored_as(codes.schema.field("pid").type, source="codes", column="pid")
@@ -168,7 +172,7 @@ def _measure(
     lists: list[str],
     codebook_size: int,
 ) -> InteractionQuality:
-    """The figures, with the codes in the table `items` (as `_sids` makes its rows)."""
+    """The figures, from the codes in the table `items` (rows as `_sids` makes them)."""
     connection.register("occurrences", occurrences.of(lists))
     connection.execute(
         "CREATE TABLE used AS SELECT pid, count(*) AS uses FROM occurrences GROUP BY pid"
@@ -196,7 +200,7 @@ def _measure(
 
 
 def _sids(codes: pa.RecordBatchReader, codebook_size: int) -> pa.RecordBatchReader:
-    """The rows as `pid`, the packed `sid`, and `errors`: the relative error after each layer."""
+    """The rows of `codes` as `pid`, packed `sid` and `errors` (relative error after each layer)."""
     errors = pa.field("errors", pa.list_(pa.float32(), CODE_LAYERS))
     schema = pa.schema([codes.schema.field("pid"), pa.field("sid", pa.int64()), errors])
     return pa.RecordBatchReader.from_batches(
@@ -219,22 +223,22 @@ def _sids(codes: pa.RecordBatchReader, codebook_size: int) -> pa.RecordBatchRead
 
 @dataclass(frozen=True)
 class _Occurrences:
-    """The pids that stand in lists of the interactions."""
+    """The pids in the lists of the interactions."""
 
     interactions: ParquetInput
     pid_type: PidType
     forced: bool
 
     def of(self, lists: list[str]) -> pa.RecordBatchReader:
-        """One row a pid: `row`, the row of the interactions it stands in, and `pid`.
+        """One row per pid: `row`, its row in the interactions, and `pid`.
 
-        The pid is null where it cannot be one of the catalog.
+        The pid is null if it cannot be an id of the catalog.
         """
         schema = pa.schema([("row", pa.int64()), ("pid", PID_TYPES[self.pid_type])])
         return pa.RecordBatchReader.from_batches(schema, self._batches(lists, schema))
 
     def rows_with(self, name: str) -> int:
-        """How many rows of the interactions have something in this list."""
+        """How many rows of the interactions have a non-empty list in this column."""
         batches = self.interactions.batches([name])
         return sum(int(np.count_nonzero(_lengths(batch[name]))) for batch in batches)
 
@@ -254,14 +258,14 @@ class _Occurrences:
 
 
 def _lengths(lists: pa.Array) -> np.ndarray:
-    """How long each list is: int64 (n,); null ones have 0."""
-    if pa.types.is_null(lists.type):  # as pandas writes a column that is None in all rows
+    """The length of each list: int64 (n,); 0 for null."""
+    if pa.types.is_null(lists.type):  # pandas writes this type if a column is None in all rows
         return np.zeros(len(lists), np.int64)
     return pc.list_value_length(lists).fill_null(0).to_numpy().astype(np.int64)
 
 
 def _find_colliding(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make the table `colliding`: the items that share their SID."""
+    """Make the table `colliding`: the items that share their SID with another item."""
     connection.execute(
         "CREATE TABLE colliding AS SELECT pid, sid FROM items "
         "WHERE sid IN (SELECT sid FROM items GROUP BY sid HAVING count(*) > 1)"
@@ -271,7 +275,7 @@ def _find_colliding(connection: duckdb.DuckDBPyConnection) -> None:
 def _ambiguous_histories(
     connection: duckdb.DuckDBPyConnection, histories: pa.RecordBatchReader
 ) -> int:
-    """How many histories hold two items of one SID."""
+    """How many histories hold two different items of the same SID."""
     connection.register("histories", histories)
     ambiguous = _columns(
         connection,
@@ -289,7 +293,7 @@ def _ambiguous_histories(
 
 
 def _groups(connection: duckdb.DuckDBPyConnection) -> dict[str, np.ndarray]:
-    """int64 (g,) each: `sid`, the distinct SIDs, packed, ascending; `items` and `uses` of each."""
+    """int64 (g,): `sid`, the distinct SIDs, packed, ascending; `items` and `uses` of each SID."""
     return _columns(
         connection,
         "SELECT sid, count(*) AS items, coalesce(sum(uses), 0)::BIGINT AS uses "
@@ -344,9 +348,9 @@ def _weighted_uniqueness(
 
     Args:
         length: Codes in the prefix.
-        sids: int64 (g,): the distinct SIDs, packed, ascending.
-        items: int64 (g,): items of each.
-        uses: int64 (g,): interactions of each.
+        sids: int64 (g,): the distinct SIDs, packed and ascending.
+        items: int64 (g,): items of each SID.
+        uses: int64 (g,): interactions of each SID.
         most: Entropy of the item of an interaction (nats).
     """
     starts = run_starts(prefix_of(sids, length))

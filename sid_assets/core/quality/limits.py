@@ -1,4 +1,4 @@
-"""The limits of a catalog's quality, past which a check of `sid_quality` warns."""
+"""The limits of the quality figures, beyond which a check of `sid_quality` warns."""
 
 from dataclasses import dataclass
 
@@ -8,13 +8,13 @@ from sid_assets.core.quality.figures import SidQuality
 
 @dataclass(frozen=True)
 class Limits:
-    """How far the figures may go.
+    """The limits of the figures.
 
     Attributes:
-        collision_share: Share of the items that may share their SID, 0 to 1.
-        utilisation: Share of the codes that each layer should use, 0 to 1.
-        error_ratio: How many times the reconstruction error of the tokenizer's training that of
-            the catalog may be.
+        collision_share: The largest share of items that may share their SID, 0 to 1.
+        utilisation: The smallest share of codes that each layer should use, 0 to 1.
+        error_ratio: The largest ratio of the catalog's reconstruction error to that of the
+            tokenizer's training.
     """
 
     collision_share: float
@@ -23,21 +23,21 @@ class Limits:
 
 
 @contract(
-    Check("collisions", "Few enough items share their SID.", warns=True),
-    Check("utilisation", "Enough codes of each layer are used.", warns=True),
+    Check("collisions", "The share of items that share their SID is within its limit.", warns=True),
+    Check("utilisation", "Each layer uses enough of its codes.", warns=True),
     Check(
         "reconstruction",
-        "Vectors are reconstructed about as well as those of the training.",
+        "The reconstruction error is close to that of the tokenizer's training.",
         warns=True,
     ),
 )
 def check_limits(quality: SidQuality, trained_error: float | None, limits: Limits) -> Findings:
-    """Whether the figures keep the limits.
+    """Check whether the figures are within the limits.
 
     Args:
         quality: The figures.
-        trained_error: The mean relative error of the tokenizer's training; None where the
-            tokenizer does not say.
+        trained_error: The mean relative error of the tokenizer's training; None if the tokenizer
+            does not state it.
         limits: The limits.
     """
     return {
@@ -51,35 +51,35 @@ def _collisions(quality: SidQuality, limit: float) -> Finding:
     share = quality.sids.colliding_share
     return Finding(
         share <= limit,
-        f"{share:.1%} of the items share their SID; {100 * limit:g}% is the limit "
+        f"{share:.1%} of the items share their SID with another; {100 * limit:g}% is the limit "
         "(SID_MAX_COLLISION_SHARE)",
         {"share": share},
     )
 
 
 def _utilisation(quality: SidQuality, limit: float) -> Finding:
-    """A layer cannot use more codes than there are items, so it is measured by what it could."""
+    """A layer cannot use more codes than there are items, so utilisation is relative to that."""
     reachable = min(quality.codebook_size, quality.items)
     used = min(usage.used for usage in quality.layers) / reachable
     return Finding(
         used >= limit,
-        f"the layer that uses least uses {used:.1%} of the {reachable:,} codes it could; "
+        f"the least used layer uses {used:.1%} of the {reachable:,} codes that it could use; "
         f"{100 * limit:g}% is the limit (SID_MIN_UTILISATION)",
         {"utilisation": used},
     )
 
 
 def _reconstruction(quality: SidQuality, trained_error: float | None, limit: float) -> Finding:
-    """An embedding that the tokenizer does not know shows here first."""
+    """Embeddings that the tokenizer was not trained for show here first."""
     error = quality.layers[-1].error
     if error is None or trained_error is None:
         return Finding(
-            True, "not compared: the tokenizer does not say how well it fitted its training"
+            True, "not compared: the reconstruction error of the tokenizer's training is unknown"
         )
     ratio = error.mean / trained_error
     return Finding(
         ratio <= limit,
         f"the mean relative error after the last layer is {error.mean:.3f}, {ratio:.2f} times "
-        f"that of the training; {limit:g} is the limit (SID_MAX_ERROR_RATIO)",
+        f"that of the tokenizer's training; {limit:g} is the limit (SID_MAX_ERROR_RATIO)",
         {"error": error.mean, "ratio": ratio},
     )

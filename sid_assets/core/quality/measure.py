@@ -1,9 +1,9 @@
-"""How good the semantic IDs of a catalog are: uniqueness, code usage, reconstruction error.
+"""Measures the semantic IDs of a catalog: uniqueness, code usage, reconstruction error.
 
-All figures are exact, of all items. `measure_sids` reads the codes once, as a stream, and keeps
-numbers, not rows: 20 bytes an item, 28 where texts are given, and up to about 90 while it sorts
-them (measured: 1.2 GB for ten million items). A SID is held as one integer, so that distinct SIDs,
-groups and prefixes come from a single sort. What the figures say is in `figures`.
+All figures are exact and cover all items. `measure_sids` reads the codes once, as a stream, and
+keeps numbers instead of rows: 20 bytes per item, 28 if texts are given, and up to about 90 while it
+sorts them (measured: 1.2 GB for ten million items). A SID is stored as one integer, so one sort
+gives distinct SIDs, groups and prefixes. `figures` explains the figures.
 """
 
 from collections.abc import Iterable, Iterator
@@ -35,10 +35,10 @@ from sid_assets.core.sids.spelling import pack, prefix_of, unpack
 LARGEST_GROUPS = 20
 WORST_ITEMS = 20
 BRANCHES = (16, 16, 8)
-"""Branches of the code tree that are kept below each node, layer by layer: the largest ones."""
+"""How many of the largest branches of the code tree are kept below each node, by layer."""
 
 ERROR_QUANTILES = 200
-"""Steps of the curve of reconstruction errors that is kept for pictures."""
+"""Steps of the curve of reconstruction errors that is kept for charts."""
 
 
 def measure_sids(
@@ -51,12 +51,12 @@ def measure_sids(
     Args:
         codes: Batches with the columns `pid`, `codes` and `residual_norms` of the table `codes`,
             sorted by pid.
-        codebook_size: Codes of a layer of the tokenizer.
-        item_texts: Batches with the columns `pid` and `text_hash`, sorted by pid; where given,
-            collisions are told apart by whether they are items of identical text.
+        codebook_size: Codes per layer of the tokenizer.
+        item_texts: Batches with the columns `pid` and `text_hash`, sorted by pid. If given,
+            collisions of items with identical text are counted separately.
 
     Raises:
-        InputError: No items, codes that the codebooks do not have, or items without a text.
+        InputError: There are no items, codes are outside the codebooks, or items have no text.
     """
     scan = _scan(codes, codebook_size, item_texts)
     groups = _group(scan.sids, scan.text_keys)
@@ -92,7 +92,7 @@ def code_rows(batch: pa.RecordBatch, codebook_size: int) -> np.ndarray:
     """The codes of a batch: int64 (n, 3).
 
     Raises:
-        InputError: A row that does not hold three codes in 0 .. codebook_size - 1.
+        InputError: A row does not hold three codes in 0 .. codebook_size - 1.
     """
     wrong = pc.list_value_length(batch["codes"]).to_numpy(zero_copy_only=False) != CODE_LAYERS
     if not wrong.any():
@@ -106,19 +106,19 @@ def code_rows(batch: pa.RecordBatch, codebook_size: int) -> np.ndarray:
         column="codes",
         rows=int(wrong.sum()),
         ids=batch["pid"].filter(pa.array(wrong)).to_pylist(),
-        remedy="Measure them with the codebook size of the tokenizer they come from.",
+        remedy="Measure codes with the codebook size of the tokenizer that made them.",
     )
 
 
 @dataclass(frozen=True, eq=False)
 class _Scan:
-    """What one pass over the codes keeps.
+    """The numbers that one pass over the codes keeps.
 
     Attributes:
         sids: int64 (n,): packed SIDs in the order of the items.
         text_keys: int64 (n,): the first 64 bits of each `text_hash`; None without texts. Texts are
-            compared only within a SID group, where 64 bits are plenty.
-        errors: float32 (n,) a layer: relative reconstruction errors; NaN for zero vectors.
+            compared only within a SID group, where 64 bits are enough.
+        errors: float32 (n,) per layer: relative reconstruction errors; NaN for zero vectors.
         code_counts: int64 (3, codebook_size).
         worst_items: The items with the largest error after the last layer.
     """
@@ -151,7 +151,7 @@ def _scan(
         if item_texts is not None:
             text_keys.append(_text_keys(batch))
     if not sum(map(len, sids)):
-        raise InputError("codes: no items. Quality is measured on a catalog of at least one item.")
+        raise InputError("codes: no items. Measuring quality needs at least one item.")
     return _Scan(
         sids=_drained(sids),
         text_keys=_drained(text_keys) if text_keys else None,
@@ -162,14 +162,14 @@ def _scan(
 
 
 def _drained(arrays: list[np.ndarray]) -> np.ndarray:
-    """The arrays as one; they are dropped, so that not all of them are held twice."""
+    """The arrays as one; the list is cleared, so that memory does not stay doubled."""
     whole = np.concatenate(arrays)
     arrays.clear()
     return whole
 
 
 def relative_errors(batch: pa.RecordBatch) -> np.ndarray:
-    """float32 (3, n): residual norm after each layer / vector norm; NaN where that is 0."""
+    """float32 (3, n): residual norm after each layer / vector norm; NaN for zero vectors."""
     before, after = np.split(vectors_of(batch["residual_norms"]).T, [1])
     return np.divide(after, before, out=np.full(after.shape, np.nan, np.float32), where=before > 0)
 
@@ -178,12 +178,12 @@ def _text_keys(batch: pa.RecordBatch) -> np.ndarray:
     hashes = batch["text_hash"]
     if hashes.null_count:
         raise offending_rows(
-            "items that have a SID but no text",
+            "items with a SID but no text",
             source="item_texts",
             column="pid",
             rows=hashes.null_count,
             ids=batch["pid"].filter(hashes.is_null()).to_pylist(),
-            remedy="Measure codes with the item_texts they were made from.",
+            remedy="Measure codes with the item_texts that they were made from.",
         )
     return pc.binary_slice(hashes, 0, 8).view(pa.int64()).to_numpy()
 
@@ -191,7 +191,7 @@ def _text_keys(batch: pa.RecordBatch) -> np.ndarray:
 def _worst(
     so_far: list[WorstItem], pids: pa.Array, codes: np.ndarray, errors: np.ndarray
 ) -> list[WorstItem]:
-    """The worst of the items so far and those of a batch; of equally bad ones the first stay."""
+    """The worst of the items so far and those of a batch; on equal errors, earlier items win."""
     to_beat = so_far[-1].error if len(so_far) == WORST_ITEMS else -np.inf
     worse = np.flatnonzero(errors > to_beat)
     worst = worse[np.argsort(-errors[worse], kind="stable")[:WORST_ITEMS]]
@@ -207,10 +207,10 @@ class _Groups:
     """SID groups, or items by prefix, in ascending order.
 
     Attributes:
-        prefixes: int64 (g,): packed prefixes (whole SIDs: of length 3).
-        items: int64 (g,): items of each.
-        distinct: int64 (g,): distinct SIDs of each.
-        texts: int64 (g,): distinct texts of each; only for whole SIDs whose texts are known.
+        prefixes: int64 (g,): packed prefixes (length 3 for whole SIDs).
+        items: int64 (g,): items in each group.
+        distinct: int64 (g,): distinct SIDs in each group.
+        texts: int64 (g,): distinct texts in each group; only for whole SIDs with known texts.
         length: Codes in a prefix.
     """
 
@@ -328,7 +328,7 @@ def _largest_groups(groups: _Groups) -> tuple[SidGroup, ...]:
 def _branches(
     by_prefix: list[_Groups], parent: int | None = None, depth: int = 0
 ) -> Iterator[Branch]:
-    """The largest branches below a packed prefix (None: the root), each followed by its own."""
+    """The largest branches below a packed prefix (None: the root), each before its children."""
     level = by_prefix[depth]
     start, stop = 0, len(level.prefixes)
     if parent is not None:
@@ -345,5 +345,5 @@ def _branches(
 
 
 def _codes(packed: int, length: int = CODE_LAYERS) -> tuple[int, ...]:
-    """The codes of a packed SID, or of a packed prefix of some length."""
+    """The codes of a packed SID, or of a packed prefix of the given length."""
     return tuple(unpack(np.array(packed))[CODE_LAYERS - length :].tolist())

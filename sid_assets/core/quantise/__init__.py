@@ -1,1 +1,1 @@
-"""From vectors to codes: the residual k-means tokenizer, trained or loaded, and exact."""
+"""From vectors to codes: the residual k-means tokenizer, trained or loaded, and exact encoding."""

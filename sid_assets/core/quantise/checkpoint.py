@@ -1,9 +1,9 @@
 """The tokenizer's checkpoint: a `.pt` file of centroids, read without trusting it.
 
-A `.pt` file is a pickle in a zip archive, and unpickling can run any program. So the file is read
-with torch's restricted unpickler (`weights_only=True`), which makes tensors and plain containers
-and refuses all else. OneRec's whole-module form needs two classes more; harmless stand-ins take
-their places, so that not even their constructors run.
+A `.pt` file is a pickle in a zip archive, and unpickling can run arbitrary code. The file is
+therefore read with torch's restricted unpickler (`weights_only=True`), which creates tensors and
+plain containers and refuses everything else. OneRec's whole-module form needs two more classes;
+harmless stand-ins replace them, so that not even their constructors run.
 """
 
 import hashlib
@@ -25,12 +25,13 @@ LAYER_PREFIX = "centroids."
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A tokenizer as it was read.
+    """A tokenizer as read from a file.
 
     Attributes:
         centroids: float32, shape (layers, codebook_size, dim), finite.
-        provenance: What this package noted when it saved the file; empty for a foreign one.
-        notes: What was accepted but is worth telling: a cast, keys that were ignored.
+        provenance: What this package recorded when it saved the file; empty if another program
+            wrote it.
+        notes: What was accepted but should be reported: a cast, ignored keys.
     """
 
     centroids: np.ndarray
@@ -39,7 +40,7 @@ class Checkpoint:
 
 
 class _ResKmeans:
-    """Stands in for `res_kmeans.ResKmeans` and `ParameterList`: only holds what was pickled."""
+    """A stand-in for `res_kmeans.ResKmeans` and `ParameterList` that only holds pickled state."""
 
 
 _STAND_INS = [
@@ -51,7 +52,7 @@ _STAND_INS = [
 def centroid_hash(centroids: np.ndarray) -> str:
     """The identity of a tokenizer: SHA-256, as hex, of its centroids as little-endian float32.
 
-    The file's own bytes will not do, since `torch.save` writes the file's name into them.
+    The bytes of the file cannot serve, because `torch.save` writes the file name into them.
 
     Args:
         centroids: float32, shape (layers, codebook_size, dim).
@@ -60,12 +61,12 @@ def centroid_hash(centroids: np.ndarray) -> str:
 
 
 def save_checkpoint(path: str | Path, centroids: np.ndarray, provenance: Mapping[str, Any]) -> None:
-    """Write a tokenizer so that OneRec's program loads it; the file appears whole or not at all.
+    """Write a tokenizer in OneRec's format; the file appears complete or not at all.
 
     Args:
-        path: Where to; the folder must be there.
+        path: Where to write; the folder must exist.
         centroids: float32, shape (layers, codebook_size, dim).
-        provenance: What `load_checkpoint` is to give back; anything JSON takes.
+        provenance: What `load_checkpoint` returns later; JSON values.
     """
     import torch
 
@@ -88,13 +89,14 @@ def save_checkpoint(path: str | Path, centroids: np.ndarray, provenance: Mapping
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a tokenizer in any form that OneRec's programs write.
+    """Read a tokenizer in any format that OneRec's programs write.
 
-    That is a state dict with the keys `centroids.0`, `centroids.1`, ..., such a dict under `model`
-    or `state_dict`, or a whole pickled `res_kmeans.ResKmeans`. Nothing in the file is executed.
+    The formats are a state dict with the keys `centroids.0`, `centroids.1`, ..., such a dict under
+    `model` or `state_dict`, and a whole pickled `res_kmeans.ResKmeans`. Nothing in the file is
+    executed.
 
     Raises:
-        InputError: The file is missing, damaged, of another format or holds no sound tokenizer.
+        InputError: The file is missing or damaged, has another format or holds no valid tokenizer.
     """
     path = Path(path)
     storage_sizes = _check_archive(path)
@@ -108,10 +110,13 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _check_archive(path: Path) -> set[int]:
-    """Bound what loading may take before anything is read; the sizes of the archive's entries.
+    """Bound the memory that loading can take, before any content is read.
 
-    `torch.save` stores its entries uncompressed, so together they are smaller than the file. An
-    archive of which that is not true is a bomb, or was not written by torch.
+    `torch.save` stores its entries uncompressed, so their total size is below that of the file. Any
+    other archive is a zip bomb, or was not written by torch.
+
+    Returns:
+        The sizes of the archive's entries, in bytes.
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file. Give the path of a tokenizer checkpoint (.pt).")
@@ -120,14 +125,14 @@ def _check_archive(path: Path) -> set[int]:
             entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise InputError(
-            f"{path}: not a checkpoint, or cut off ({error}). Copy or download it again; a file "
-            "of torch before 1.6 has to be saved anew."
+            f"{path}: not a checkpoint, or cut off ({error}). Copy or download it again. If a "
+            "torch release before 1.6 wrote it, save it again with a newer one."
         ) from error
     packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
     if packed or sum(entry.file_size for entry in entries) > path.stat().st_size:
         raise InputError(
-            f"{path}: the archive unpacks to more than the file holds, which torch never writes. "
-            "It was not loaded. Get the checkpoint from a source that you know."
+            f"{path}: the archive unpacks to more than the file holds; torch never writes such a "
+            "file. It was not loaded. Get the checkpoint from a trusted source."
         )
     return {entry.file_size for entry in entries}
 
@@ -138,16 +143,16 @@ def _unpickle(path: Path) -> Any:
     try:
         with torch.serialization.safe_globals(_STAND_INS):  # pyright: ignore[reportArgumentType]
             return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # the unpickler raises whatever a damaged file leads it to
+    except Exception as error:  # a damaged file can make the unpickler raise anything
         raise InputError(
-            f"{path}: not loaded, since it is damaged or holds more than tensors "
+            f"{path}: not loaded, because it is damaged or holds more than tensors "
             f"({_first_line(error)}). Nothing in it was executed. Get the checkpoint from a "
-            "source that you know, or save the module's state_dict() instead."
+            "trusted source, or save the module's state_dict() instead."
         ) from error
 
 
 def _state_dict(content: Any) -> Mapping[Any, Any]:
-    """The mapping that holds the layers, whatever it is wrapped in."""
+    """The mapping that holds the layers, without its wrappers."""
     if isinstance(content, Mapping):
         for key in ("model", "state_dict"):
             if isinstance(content.get(key), Mapping | _ResKmeans):
@@ -170,7 +175,7 @@ def _registered(module: _ResKmeans, kind: str) -> Mapping[Any, Any]:
 def _centroids(
     state: Mapping[Any, Any], storage_sizes: set[int], path: Path, notes: list[str]
 ) -> np.ndarray:
-    """The layers of a state dict as one array, each checked; what is odd goes into the notes."""
+    """The checked layers of a state dict as one array; oddities are added to the notes."""
     import torch
 
     layers: dict[int, torch.Tensor] = {}
@@ -186,7 +191,7 @@ def _centroids(
     if sorted(layers) != list(range(len(layers))) or not layers:
         found = ", ".join(f"{LAYER_PREFIX}{layer}" for layer in sorted(layers)) or "none"
         raise InputError(
-            f"{path}: a tokenizer's layers are centroids.0, centroids.1, ... without a gap; found: "
+            f"{path}: a tokenizer has layers centroids.0, centroids.1, ... without a gap; found: "
             f"{found}. Other keys: {', '.join(ignored[:5]) or 'none'}. Use a complete checkpoint."
         )
     if ignored:
@@ -202,26 +207,26 @@ def _centroids(
 def _codebook(
     tensor: Any, first: Any, name: str, storage_sizes: set[int], path: Path, notes: list[str]
 ) -> np.ndarray:
-    """One layer as a float32 array (codebook_size, dim), after its checks."""
+    """One checked layer as a float32 array, shape (codebook_size, dim)."""
     import torch
 
     if tensor.ndim != 2 or 0 in tensor.shape or tensor.shape != first.shape:
         raise InputError(
             f"{path}: {name} has shape {tuple(tensor.shape)}, {LAYER_PREFIX}0 has "
-            f"{tuple(first.shape)}; every layer must be (codebook size, dimension), all alike."
+            f"{tuple(first.shape)}; all layers must have the same shape (codebook size, dimension)."
         )
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu"
     if not plain or not tensor.is_floating_point():
         raise InputError(
-            f"{path}: {name} holds {tensor.dtype}, {tensor.layout}, {tensor.device}; a codebook is "
-            "a dense float32 matrix."
+            f"{path}: {name} holds {tensor.dtype}, {tensor.layout}, {tensor.device}; a codebook "
+            "must be a dense float32 matrix."
         )
-    # A view can claim any shape (strides of 0), and a storage any size: trust neither.
+    # A view can claim any shape (with strides of 0) and a storage any size: trust neither.
     stored = tensor.untyped_storage().nbytes()
     if stored not in storage_sizes or tensor.numel() * tensor.element_size() > stored:
         raise InputError(
             f"{path}: {name} claims more values than the file holds. It was not loaded. Get the "
-            "checkpoint from a source that you know."
+            "checkpoint from a trusted source."
         )
     if tensor.dtype != torch.float32:
         notes.append(f"{name} cast from {str(tensor.dtype).removeprefix('torch.')} to float32")
@@ -230,7 +235,7 @@ def _codebook(
     if bad:
         raise InputError(
             f"{path}: {name}: NaN or infinite values in {bad:,} of {len(codebook):,} centroids. "
-            "Train the tokenizer anew, or get the checkpoint again."
+            "Train the tokenizer again, or get the checkpoint again."
         )
     return codebook
 

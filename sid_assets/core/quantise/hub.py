@@ -1,7 +1,7 @@
-"""Fetching a tokenizer's checkpoint from the Hugging Face hub, and checking that it arrived whole.
+"""Download of a tokenizer's checkpoint from the Hugging Face hub, with a check of its content.
 
-The hub's client keeps what it fetched in its cache, goes on where a transfer broke off (within a
-run), and compares sizes. The content is compared here, with the hash that the hub announces.
+The hub client caches its downloads, resumes an interrupted transfer (within a run) and compares
+sizes. This module compares the content with the hash that the hub announces.
 """
 
 import hashlib
@@ -22,8 +22,8 @@ class DownloadedCheckpoint:
 
     Attributes:
         path: The file.
-        repo_id: The repository it is from.
-        revision: The commit it is from, also where a branch or tag was asked for.
+        repo_id: The repository it comes from.
+        revision: The commit it comes from, even if a branch or tag was requested.
         filename: Its name in the repository.
     """
 
@@ -36,20 +36,20 @@ class DownloadedCheckpoint:
 def download_checkpoint(
     repo_id: str, revision: str | None = None, filename: str | None = None
 ) -> DownloadedCheckpoint:
-    """Fetch a checkpoint, or find it in the cache; its content is compared with the hub's hash.
+    """Download a checkpoint, or find it in the cache, and compare its content with the hub's hash.
 
-    Without a network, or with `HF_HUB_OFFLINE=1`, the cache alone is asked. `HF_ENDPOINT`,
-    `HF_HOME` and `HF_TOKEN` are the client's own settings.
+    Without a network, or with `HF_HUB_OFFLINE=1`, only the cache is searched. The client reads
+    `HF_ENDPOINT`, `HF_HOME` and `HF_TOKEN` itself.
 
     Args:
         repo_id: E.g. `OpenOneRec/OneRec-tokenizer`.
-        revision: Branch, tag or commit; empty or None is the branch `main`.
-        filename: Which file; by default the one whose name ends with `.pt`.
+        revision: Branch, tag or commit; empty or None means the branch `main`.
+        filename: The file to download; by default the only one whose name ends with `.pt`.
 
     Raises:
-        InputError: No such repository, revision or file; several files to choose from; the content
-            is not what the hub announced; or the hub is out of reach and the cache does not hold
-            the file.
+        InputError: There is no such repository, revision or file; there are several files to choose
+            from; the content is not what the hub announced; or the hub cannot be reached and the
+            cache does not hold the file.
     """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
@@ -63,10 +63,10 @@ def download_checkpoint(
         info = HfApi().model_info(repo_id, revision=revision, files_metadata=True)
     except (HFValidationError, RepositoryNotFoundError, RevisionNotFoundError) as error:
         raise InputError(
-            f"{repo_id} (revision {revision}): not found on the hub, or not open to you. Check the "
-            "name and the revision; a gated repository needs HF_TOKEN."
+            f"{repo_id} (revision {revision}): not found on the hub, or you have no access. Check "
+            "the name and the revision; a gated repository needs HF_TOKEN."
         ) from error
-    except Exception as error:  # no connection: each release of the client raises something else
+    except Exception as error:  # no connection: the exception depends on the client's release
         return _from_cache(repo_id, revision, filename, error)
     files = {file.rfilename: file for file in info.siblings or []}
     name = _choose(files, filename, f"{repo_id} (revision {revision})")
@@ -80,12 +80,12 @@ def _fetch(repo_id: str, revision: str, filename: str) -> Path:
     from huggingface_hub import hf_hub_download
 
     try:
-        # Asked for by branch or tag, so that the cache knows their commit when it is offline.
+        # Request the branch or tag, so that the cache can resolve it to its commit offline.
         return Path(hf_hub_download(repo_id, filename, revision=revision))
     except Exception as error:  # as above
         raise InputError(
-            f"{repo_id}: {filename} could not be fetched ({error}). Run again when the hub is in "
-            "reach, or download the file by hand and give its path."
+            f"{repo_id}: {filename} could not be downloaded ({error}). Run again when the hub can "
+            "be reached, or download the file by hand and give its path."
         ) from error
 
 
@@ -111,8 +111,8 @@ def _from_cache(
                 _require_content(path, files[name].blob_path.name)
                 return DownloadedCheckpoint(path, repo_id, commit.commit_hash, name)
     raise InputError(
-        f"{repo_id} (revision {revision}): the hub is out of reach and the cache does not hold it "
-        f"({why}). Run once with a network, or give the path of a checkpoint."
+        f"{repo_id} (revision {revision}): the hub cannot be reached and the cache does not hold "
+        f"it ({why}). Run once with a network, or give the path of a checkpoint."
     ) from why
 
 
@@ -125,15 +125,15 @@ def _choose(names: Iterable[str], wanted: str | None, source: str) -> str:
         return wanted
     found = ", ".join(candidates) or "none"
     if wanted is None and candidates:
-        raise InputError(f"{source}: holds several checkpoints ({found}). Name one of them.")
-    missing = wanted or f"a file ending with {SUFFIX}"
-    raise InputError(f"{source}: does not hold {missing}. Checkpoints there: {found}.")
+        raise InputError(f"{source}: there are several checkpoints ({found}). Name one of them.")
+    missing = wanted or f"file ending with {SUFFIX}"
+    raise InputError(f"{source}: there is no {missing}. Checkpoints found: {found}.")
 
 
 def _require_content(path: Path, announced: str) -> None:
-    """Compare a file with its hash on the hub, and take it out of the cache if they differ.
+    """Compare a file with its hash on the hub, and remove it from the cache if they differ.
 
-    Large files have a SHA-256 there, small ones the hash that git gives them.
+    The hub announces a SHA-256 for large files and git's blob hash (SHA-1) for small ones.
     """
     digest: Any = hashlib.sha256()
     if len(announced) != SHA256_DIGITS:
@@ -146,6 +146,6 @@ def _require_content(path: Path, announced: str) -> None:
         path.unlink(missing_ok=True)
         raise InputError(
             f"{path.name}: its content (hash {digest.hexdigest()}) is not what the hub announced "
-            f"({announced}), so it was removed from the cache. Run again; if it stays so, the "
-            "connection or the repository is not to be trusted."
+            f"({announced}), so it was removed from the cache. Run again; if this recurs, do not "
+            "trust the connection or the repository."
         )

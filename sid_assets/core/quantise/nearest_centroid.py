@@ -1,66 +1,68 @@
-"""The exactly nearest centroid, found with a fast matrix product of low precision.
+"""The exact nearest centroid, found with a fast matrix product of low precision.
 
 Definition. For a vector x and centroids c_0 .. c_(k-1), all float32, the code is the index of the
-centroid whose squared Euclidean distance to x, taken as a real number, is smallest; the lowest
-index on a true tie. So it depends on nothing but x and the centroids: not on the batch, the
-threads, the device or the order in which anything is summed.
+centroid whose squared Euclidean distance to x, as a real number, is smallest; on an exact tie, the
+lowest such index. The code depends only on x and the centroids, not on the batch, the threads, the
+device or the order of any sum.
 
-Three steps, each of which leaves only the centroids that the one before could not rule out:
+There are three steps. Each keeps only the centroids that it cannot rule out:
 
 1. Coarse. The nearest centroid is the one with the largest score s_j = x.c_j - |c_j|^2 / 2. One
    matrix product of operands rounded to bfloat16 gives all scores of a batch, each within a bound
-   E_j of the truth. Centroids with s_j + E_j < max_i (s_i - E_i) are out. For most vectors one is
-   left, and that is the answer.
-2. Fine. Those left are compared by their distances in float64, of relative error below
-   (n + 4) 2^-53 for vectors of n values, since no term is negative.
-3. Exact. Those within that error of each other are compared as real numbers.
+   E_j of the exact score. Centroids with s_j + E_j < max_i (s_i - E_i) are ruled out. For most
+   vectors a single centroid remains, which is the nearest.
+2. Fine. The remaining centroids are compared by their distances in float64. The relative error is
+   below (n + 4) 2^-53 for vectors of n values, because no term is negative.
+3. Exact. Centroids whose distances differ by less than that error are compared as real numbers.
 
 The bound of a coarse score
 ---------------------------
-A codebook whose largest norm is outside [2^-8, 2^8] is first scaled, and the vectors with it, by
-the power of two that brings it into [1, 2). That is exact; x and c stand for the scaled ones here.
-Let x~ and c~ be what rounding to bfloat16 makes of them. With Cauchy-Schwarz
+A codebook whose largest norm is outside [2^-8, 2^8] is first scaled, together with the vectors, by
+the power of two that brings this norm into [1, 2). Scaling is exact; x and c are the scaled values
+below. Let x~ and c~ be x and c rounded to bfloat16. By Cauchy-Schwarz
 
     |x~.c~ - x.c|  <=  p |c~_j| + |x| q_j      where  p = |x - x~|,  q_j = |c_j - c~_j|
 
-and these norms are computed for the vectors and centroids at hand (about 0.0017 |x| where the worst
-case is u |x|, u = 2^-8 being the unit roundoff of bfloat16). With them |x~| <= |x| + p and
-|c~_j| <= |c_j| + q_j.
+and these norms are computed from the actual vectors and centroids (p is about 0.0017 |x|, while
+its worst case is u |x|, u = 2^-8 being the unit roundoff of bfloat16). It follows that
+|x~| <= |x| + p and |c~_j| <= |c_j| + q_j.
 
-The half norm h_j = |c_j|^2 / 2 rides along: its first three parts in bfloat16 are three more
-columns of the codebook, which meet three columns of ones. What the parts miss is at most
-u^3 h_j = 2^-24 h_j, and the parts' magnitudes add up to at most (1 + u)^3 h_j.
+The half norm h_j = |c_j|^2 / 2 is part of the product: its first three parts in bfloat16 are three
+more columns of the codebook, and the vectors have three columns of ones. The rest that the parts
+leave out is at most u^3 h_j = 2^-24 h_j, and the magnitudes of the parts add up to at most
+(1 + u)^3 h_j.
 
-Products of bfloat16 values are exact in float32; the n of them are summed in float32, in an order
-that is the library's affair. Each addition errs by at most v = 2^-23 of the magnitudes it adds up
-(rounding to nearest errs by 2^-24 of the result; tensor cores align and cut off). In any order the
-sum then errs by at most (Higham, Accuracy and Stability of Numerical Algorithms, section 4.2)
+Products of bfloat16 values are exact in float32. The n products are summed in float32, in an order
+that the library chooses. The error of each addition is at most v = 2^-23 of the magnitudes added
+(rounding to nearest: 2^-24 of the result; tensor cores align and truncate). In any order, the error
+of the sum is at most (Higham, Accuracy and Stability of Numerical Algorithms, section 4.2)
 
     g (|x~| |c~_j| + (1 + u)^3 h_j)      where  g = n v / (1 - n v)
 
-Values and terms too small for float32 are flushed to zero: as long as |x| <= 2^20 this moves a
-score by less than tiny = n 2^-60, squares lost from p included. Together
+Values and terms too small for float32 are flushed to zero. If |x| <= 2^20, this changes a score by
+less than tiny = n 2^-60, including the squares lost from p. The total is
 
     E_j = p (|c_j| + q_j) + |x| q_j + g ((|x| + p) (|c_j| + q_j) + (1 + u)^3 h_j)
           + 2^-24 h_j + tiny
 
-The sum is rounded to bfloat16 at the end: u |sum|, which is at most w |score| of the rounded
-score, w = u / (1 - u). The bounds are evaluated in float64 from norms with errors of their own,
-p's being the largest, n 2^-24 of it; so E_j is taken (1 + g) times as large.
+The sum is finally rounded to bfloat16, with an error of u |sum|. This is at most w |score|, where
+score is the rounded value and w = u / (1 - u). The bounds are evaluated in float64 from norms that
+have errors themselves; the largest is that of p, n 2^-24 of its value. E_j is therefore multiplied
+by (1 + g).
 
-E_j grows with |c_j|. So the centroids are sorted by norm and cut into blocks of 128, and a bound
-from the largest |c_j| and q_j of a block serves the block. Beyond the largest score of each
-block, only blocks whose upper bound reaches the best lower bound are looked at.
+E_j grows with |c_j|. The centroids are therefore sorted by norm and cut into blocks of 128, and
+each block has one bound, from its largest |c_j| and q_j. The largest score of every block is read;
+the other scores are read only in blocks whose upper bound reaches the best lower bound.
 
-Where too much is left (vectors beyond 2^20; vectors so short that the half norms drown them;
-crowds of centroids that are almost equal), a product in float64 takes the place of the coarse one,
-in portions of bounded memory. Its terms are exact and g = (n + 4) 2^-52 covers its sums, so
+Where too many centroids remain (vectors longer than 2^20; vectors so short that the half norms
+dominate; crowds of almost equal centroids), a product in float64 replaces the coarse one, in
+portions of bounded memory. Its terms are exact and g = (n + 4) 2^-52 covers its sums, so
 
     E_j = g (|x| |c_j| + |c_j|^2)
 
-A CPU without instructions for bfloat16 multiplies the same operands in float32. Rounded they are
-all the same: so the bound holds even where the process lets float32 products lose precision
-(`torch.set_float32_matmul_precision`), whose ways keep bfloat16 values whole.
+A CPU without bfloat16 instructions multiplies the same rounded operands in float32. The bound holds
+even if the process lowers the precision of float32 products
+(`torch.set_float32_matmul_precision`), because every such mode represents bfloat16 values exactly.
 """
 
 import math
@@ -82,39 +84,39 @@ BLOCK = 128
 
 MOST_BLOCKS = 32
 MOST_CANDIDATES = 64
-"""A vector with more blocks or centroids left than this takes the float64 product."""
+"""A vector for which more blocks or centroids remain uses the float64 product."""
 
 WIDE_ROWS = 512
 WIDE_CENTROIDS = 1024
-"""The float64 product's portions: 32 MB of centroids, scores of 8192 centroids in 32 MB."""
+"""Portions of the float64 product: 32 MB of centroids, 32 MB for the scores of 8192 centroids."""
 
 LONGEST = 2.0**20
-"""Norm of a scaled vector up to which the coarse bound is proven."""
+"""The largest norm of a scaled vector for which the coarse bound holds."""
 
 ROUNDOFF = 2.0**-8
-"""Unit roundoff of bfloat16: half the distance from 1 to the next value above."""
+"""Unit roundoff of bfloat16: half the distance from 1 to the next larger value."""
 
 FINAL_ROUNDING = ROUNDOFF / (1 - ROUNDOFF)
-"""How far a score can be from the sum it is rounded from, as a share of the score."""
+"""The largest distance of a score from the sum before rounding, as a share of the score."""
 
 CPU_FLAGS = Path("/proc/cpuinfo")
 
 _HALF_NORM_PARTS = 3
 _ONE_BITS = 0x3F80
-"""Of 1 as bfloat16."""
+"""The bits of 1 as bfloat16."""
 _NEVER_BITS = 0xF180
-"""Of -2^100 as bfloat16: no score is that low."""
+"""The bits of -2^100 as bfloat16: no score is that low."""
 
 
 class NearestCentroid:
-    """Finds the nearest centroid of one codebook, for vectors by the batch.
+    """Finds the nearest centroids in one codebook for batches of vectors.
 
-    The coarse product runs on a device, where the codebook stays; its scores are trusted within
-    their bounds only. What it leaves is decided on the CPU.
+    The coarse product runs on the device, which keeps the codebook. Its scores are trusted only
+    within their bounds. The remaining candidates are compared on the CPU.
 
     Args:
         codebook: float32, shape (codebook_size, dim), finite.
-        device: For the coarse product, as torch names it.
+        device: Device of the coarse product, as torch names it.
     """
 
     def __init__(self, codebook: np.ndarray, device: str) -> None:
@@ -147,7 +149,7 @@ class NearestCentroid:
         self._operand = self._on_device(bits)
 
     def _on_device(self, bits: np.ndarray) -> "torch.Tensor":
-        """Bits of bfloat16 values as an operand of the coarse product."""
+        """An operand of the coarse product, from the bits of bfloat16 values."""
         import torch
 
         values = torch.from_numpy(bits.view(np.int16)).view(torch.bfloat16)
@@ -172,10 +174,10 @@ class NearestCentroid:
     def _coarse(
         self, vectors: np.ndarray, norms: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What the product in bfloat16 leaves.
+        """The candidates that remain after the product in bfloat16.
 
         Returns:
-            Pairs of row and candidate, sorted by row, and the rows where too much is left; these
+            Pairs of row and candidate, sorted by row, and the rows with too many candidates, which
             have no pairs.
         """
         import torch
@@ -208,7 +210,7 @@ class NearestCentroid:
         return rows[kept], self._order[places[kept]], np.flatnonzero(crowded)
 
     def _wide(self, vectors: np.ndarray, norms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What a product in float64 leaves: pairs of row and candidate, sorted by row."""
+        """The candidates after a product in float64: pairs of row and candidate, sorted by row."""
         import torch
 
         wide = torch.from_numpy(vectors).double()
@@ -226,12 +228,12 @@ class NearestCentroid:
     def _decide(
         self, vectors: np.ndarray, rows: np.ndarray, candidates: np.ndarray, codes: np.ndarray
     ) -> None:
-        """Write the code of each row that has candidates: by float64 distance, or exactly.
+        """Write the code of each row with candidates, found by float64 distance or exactly.
 
         Args:
-            vectors: All of the batch.
-            rows: Of each pair, the row; ascending.
-            candidates: Of each pair, the index of a centroid.
+            vectors: All vectors of the batch.
+            rows: The row of each pair; ascending.
+            candidates: The index of the centroid of each pair.
             codes: Where to write.
         """
         codes[rows] = candidates
@@ -259,10 +261,10 @@ def error_bound(
     sizes: "torch.Tensor",
     size_rounding: "torch.Tensor",
 ) -> "torch.Tensor":
-    """E_j of the module's docstring, in float64; all but the width broadcast.
+    """E_j of the module docstring, in float64; all arguments but the width broadcast.
 
     Args:
-        width: n, the terms of each sum.
+        width: n, the number of terms in each sum.
         lengths: |x| of the scaled vectors.
         rounding: p of each vector.
         sizes: |c_j| of the scaled centroids.
@@ -277,7 +279,7 @@ def error_bound(
 
 @contextmanager
 def _sums_in_float32() -> Iterator[None]:
-    """Keeps CUDA from adding up parts of a bfloat16 product in bfloat16, as it may by default."""
+    """Keep CUDA from adding up parts of a bfloat16 product in bfloat16, which is its default."""
     import torch
 
     matmul = torch.backends.cuda.matmul
@@ -290,11 +292,11 @@ def _sums_in_float32() -> Iterator[None]:
 
 
 def exactly_nearest(vector: np.ndarray, centroids: np.ndarray) -> int:
-    """The first of the centroids nearest to a vector, in exact arithmetic.
+    """The index of the first of the centroids nearest to a vector, in exact arithmetic.
 
     |x - c|^2 < |x - b|^2 where the sum of c^2 - 2xc - b^2 + 2xb is negative. In float64 the
-    products of float32 values are exact, and `math.fsum` rounds their exact sum but once, which
-    keeps its sign.
+    products of float32 values are exact. `math.fsum` rounds their exact sum only once, which
+    preserves its sign.
 
     Args:
         vector: float32, shape (dim,).
@@ -310,10 +312,10 @@ def exactly_nearest(vector: np.ndarray, centroids: np.ndarray) -> int:
 
 
 def coarse_dtype(device: str) -> "torch.dtype":
-    """The type in which a device multiplies bfloat16 values fastest: bfloat16 or float32.
+    """The dtype in which a device multiplies bfloat16 values fastest: bfloat16 or float32.
 
-    A CPU without instructions for bfloat16 imitates them, slowly. Which type is taken changes the
-    speed and nothing else. Only oneDNN on x86 is known to sum bfloat16 products in float32.
+    A CPU without bfloat16 instructions emulates them, which is slow. The dtype affects only the
+    speed. Only oneDNN on x86 is known to sum bfloat16 products in float32.
     """
     import torch
 
@@ -326,7 +328,7 @@ def coarse_dtype(device: str) -> "torch.dtype":
 
 
 def _scale_for(largest_norm: float) -> float:
-    """1, or the power of two (that float32 has) which brings an extreme norm near [1, 2)."""
+    """1, or the power of two (within float32) that brings an extreme norm near [1, 2)."""
     if largest_norm == 0 or 2.0**-8 <= largest_norm <= 2.0**8:
         return 1.0
     exponent = math.frexp(largest_norm)[1] - 1
@@ -334,7 +336,7 @@ def _scale_for(largest_norm: float) -> float:
 
 
 def _first_of_equals(codebook: np.ndarray, norms: np.ndarray) -> np.ndarray:
-    """The indexes of the centroids of which no equal one comes before; equals have equal norms."""
+    """The index of the first of each set of equal centroids; equal centroids have equal norms."""
     _, group, sizes = np.unique(norms, return_inverse=True, return_counts=True)
     first = np.ones(len(codebook), bool)
     seen: set[bytes] = set()

@@ -1,9 +1,9 @@
 """Residual k-means: vectors to codes and back.
 
-Encoding, with everything in float32: x_0 is the vector; code l is the index of the centroid of
-layer l nearest to x_l (exactly, see `nearest_centroid`); x_(l+1) = x_l - that centroid, each
-difference rounded to float32. So the codes of a vector are the same whatever it is encoded with:
-batch, order, threads, device.
+Encoding, all in float32: x_0 is the vector. Code l is the index of the centroid of layer l nearest
+to x_l (exact, see `nearest_centroid`). x_(l+1) is x_l minus that centroid, with each difference
+rounded to float32. The codes of a vector therefore do not depend on the batch, the order, the
+threads or the device.
 """
 
 import math
@@ -18,30 +18,30 @@ from sid_assets.core.quantise.nearest_centroid import NearestCentroid
 from sid_assets.core.quantise.row_blocks import row_norms, subtract_rows
 
 BATCH = 2048
-"""Vectors encoded at a time: with 8192 centroids of 4096 values about 150 MB of working memory."""
+"""Vectors encoded at a time: about 150 MB of working memory for 8192 centroids of 4096 values."""
 
 
 class NotFiniteError(InputError):
-    """Vectors that cannot be encoded since they, or their residuals, are not finite.
+    """Vectors that cannot be encoded because they or their residuals are not finite.
 
     Attributes:
-        rows: Their indexes, int64.
+        rows: Indexes of these vectors, int64.
     """
 
     def __init__(self, rows: np.ndarray, total: int) -> None:
         shown = ", ".join(str(row) for row in rows[:IDS_SHOWN])
         super().__init__(
             f"{len(rows):,} of {total:,} vectors hold NaN, infinite or overflowing values "
-            f"(first rows: {shown}). Embed these items anew."
+            f"(first rows: {shown}). Embed these items again."
         )
         self.rows = rows
 
     def of_items(self, pids: pa.Array, source: Any) -> InputError:
-        """The same for the person who reads it, which names the items.
+        """The same error with the ids of the items, for users.
 
         Args:
-            pids: Ids of all vectors that were to be encoded.
-            source: Where the vectors are.
+            pids: The id of each vector that was passed to the encoder.
+            source: Where the vectors are stored.
         """
         return offending_rows(
             "NaN, infinite or overflowing values",
@@ -49,7 +49,7 @@ class NotFiniteError(InputError):
             column="embedding",
             rows=len(self.rows),
             ids=(pids[int(row)].as_py() for row in self.rows),
-            remedy="Embed these items anew. (Counted up to the first batch that has such rows.)",
+            remedy="Embed these items again. (Counted up to the first batch with such rows.)",
         )
 
 
@@ -60,7 +60,7 @@ class Encoded:
     Attributes:
         codes: int64, shape (n, layers).
         residual_norms: float32, shape (n, layers + 1): the Euclidean norm of each vector, then of
-            its residual after each layer. As reproducible as the codes.
+            its residual after each layer. They are as reproducible as the codes.
     """
 
     codes: np.ndarray
@@ -68,11 +68,11 @@ class Encoded:
 
 
 class Encoder:
-    """Encodes vectors with one tokenizer, whose codebooks it keeps ready on a device.
+    """Encodes vectors with one tokenizer and keeps its codebooks on a device.
 
     Args:
         centroids: float32, shape (layers, codebook_size, dim), finite.
-        device: As torch names it; by default `cuda` where there is one, else `cpu`.
+        device: As torch names it; by default `cuda` if available, else `cpu`.
     """
 
     def __init__(self, centroids: np.ndarray, device: str | None = None) -> None:
@@ -84,22 +84,22 @@ class Encoder:
 
     @property
     def layers(self) -> int:
-        """Codes a vector gets."""
+        """The number of codes of a vector."""
         return len(self._codebooks)
 
     def encode(self, vectors: np.ndarray) -> Encoded:
-        """The codes of vectors.
+        """Encode vectors.
 
         Args:
             vectors: float32, shape (n, dim).
 
         Raises:
-            InputError: They are of another width, or some are not finite (`NotFiniteError`).
+            InputError: The vectors have another width, or some are not finite (`NotFiniteError`).
         """
         if vectors.ndim != 2 or vectors.shape[1] != self.dim:
             raise InputError(
-                f"the vectors are of shape {vectors.shape}; this tokenizer takes (n, {self.dim}). "
-                "Use the tokenizer that was made for them."
+                f"The vectors have shape {vectors.shape}; this tokenizer takes (n, {self.dim}). "
+                "Use a tokenizer that was trained on vectors of this width."
             )
         vectors = np.ascontiguousarray(vectors)
         codes = np.empty((len(vectors), self.layers), np.int64)
@@ -117,7 +117,7 @@ class Encoder:
     def _encode_batch(
         self, vectors: np.ndarray, codes: np.ndarray, norms: np.ndarray
     ) -> np.ndarray:
-        """Fill in the codes and norms of a batch; says which of its vectors stayed finite."""
+        """Fill in the codes and norms of a batch; returns which vectors stayed finite."""
         residual = np.array(vectors, np.float32)
         lengths = row_norms(residual)
         finite = np.isfinite(lengths)
@@ -136,7 +136,7 @@ def decode(codes: np.ndarray, centroids: np.ndarray) -> np.ndarray:
     """The sum of the chosen centroids, added in float32 layer by layer.
 
     Args:
-        codes: Integers, shape (n, layers), of fewer or as many layers as the tokenizer has.
+        codes: Integers, shape (n, layers), for all layers of the tokenizer or the first few.
         centroids: float32, shape (layers, codebook_size, dim).
 
     Returns:
@@ -149,10 +149,10 @@ def decode(codes: np.ndarray, centroids: np.ndarray) -> np.ndarray:
 
 
 def _float32_norms(vectors: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """`row_norms` as float32, the same in whatever order those were summed.
+    """`row_norms` as float32, independent of the order of summation.
 
-    A float64 norm can land on the other side of a rounding boundary if it is summed in another
-    order. The few that are that close are summed with `math.fsum`, whose result has no order.
+    Another order of summation can move a float64 norm across a rounding boundary of float32. The
+    few norms that are this close to one are summed with `math.fsum`, whose result is exact.
     """
     error = (vectors.shape[1] + 4) * 2.0**-53
     with np.errstate(over="ignore"):  # the norm of finite values may be infinite in float32

@@ -1,8 +1,8 @@
 """Arithmetic on float32 rows, a few rows at a time: 16 rows of 4096 values stay in the cache.
 
-All of it runs in the calling thread. Threads would not pay: in Python they wait for each other
-between calls as short as these, and those inside of torch meet at the end of each call, which takes
-very long on a machine that is busy with something else.
+Everything runs in the calling thread. More threads would not pay off: Python threads wait for each
+other between calls as short as these, and torch's threads synchronise at the end of each call,
+which takes very long on a busy machine.
 """
 
 from collections.abc import Iterator
@@ -26,19 +26,19 @@ def row_norms(vectors: np.ndarray) -> np.ndarray:
 def distances(
     vectors: np.ndarray, rows: np.ndarray, others: np.ndarray, other_rows: np.ndarray
 ) -> np.ndarray:
-    """The Euclidean distances of pairs of float32 rows, in float64; error as of `row_norms`.
+    """The Euclidean distances of pairs of float32 rows, in float64; relative error as `row_norms`.
 
     Args:
         vectors: Shape (n, dim).
-        rows: Of each pair, the row of `vectors`; shape (pairs,).
+        rows: The row of `vectors` in each pair; shape (pairs,).
         others: Shape (m, dim).
-        other_rows: Of each pair, the row of `others`.
+        other_rows: The row of `others` in each pair.
     """
     squares, narrow = np.empty(len(rows)), _Scratch(vectors, np.float32)
     left, right = _Scratch(vectors, np.float64), _Scratch(vectors, np.float64)
     for block in _blocks(len(rows), vectors):
         values, difference = narrow[block], left[block]
-        # No row is out of bounds; without a mode, numpy would not write to `out` directly.
+        # No row is out of bounds; with the default mode numpy would not write to `out` directly.
         difference[:] = np.take(vectors, rows[block], axis=0, out=values, mode="clip")
         right[block][:] = np.take(others, other_rows[block], axis=0, out=values, mode="clip")
         difference -= right[block]
@@ -47,10 +47,10 @@ def distances(
 
 
 def subtract_rows(vectors: np.ndarray, others: np.ndarray, other_rows: np.ndarray) -> np.ndarray:
-    """Take one row of `others` from each vector, in place and in float32.
+    """Subtract one row of `others` from each vector, in place and in float32.
 
     Returns:
-        The `row_norms` of what is left; not finite where a difference overflows.
+        The `row_norms` of the differences; not finite where a difference overflows.
     """
     squares = np.empty(len(vectors))
     right, wide = _Scratch(vectors, np.float32), _Scratch(vectors, np.float64)
@@ -65,10 +65,11 @@ def subtract_rows(vectors: np.ndarray, others: np.ndarray, other_rows: np.ndarra
 
 
 def round_rows(vectors: np.ndarray, scale: float, bits: np.ndarray) -> np.ndarray:
-    """Scale float32 rows and round them to bfloat16, to nearest and ties to even.
+    """Scale float32 rows and round them to bfloat16: to nearest, ties to even.
 
-    A bfloat16 is the upper half of a float32. Adding just under half of the lower half's range,
-    and the last bit that stays, carries into the upper half where rounding goes up.
+    A bfloat16 is the upper half of a float32. Just under half of the lower half's range is added,
+    together with the last bit of the upper half; the sum carries into the upper half exactly where
+    the value is rounded up.
 
     Args:
         vectors: float32, shape (n, dim), finite.
@@ -76,13 +77,13 @@ def round_rows(vectors: np.ndarray, scale: float, bits: np.ndarray) -> np.ndarra
         bits: uint16, shape (n, dim): filled with the bits of the rounded values.
 
     Returns:
-        The norms of what rounding took from each row, summed in float32: relative error below
-        (n + 4) 2^-24; squares below 2^-149 are lost, and norms above 2^63 infinite.
+        The norm of the rounding error of each row, summed in float32: relative error below
+        (n + 4) 2^-24; squares below 2^-149 are lost, and norms above 2^63 are infinite.
     """
     squares = np.empty(len(vectors), np.float32)
     scaled, upper = _Scratch(vectors, np.float32), _Scratch(vectors, np.uint32)
     rounded = _Scratch(vectors, np.float32)
-    with np.errstate(over="ignore", invalid="ignore"):  # vectors too long for the bounds
+    with np.errstate(over="ignore", invalid="ignore"):  # vectors beyond the bounds
         for block in _blocks(len(vectors), vectors):
             values, above, result = scaled[block], upper[block], rounded[block]
             np.multiply(vectors[block], np.float32(scale), out=values)
@@ -109,11 +110,11 @@ def _blocks(rows: int, like: np.ndarray) -> Iterator[slice]:
 
 
 class _Scratch:
-    """Room for the rows of a block. Used for one block after the other, it stays in the cache."""
+    """Memory for the rows of a block. It is reused for every block and so stays in the cache."""
 
     def __init__(self, like: np.ndarray, dtype: type[np.generic]) -> None:
         self._room = np.empty((_rows_at_once(like), like.shape[1]), dtype)
 
     def __getitem__(self, block: slice) -> np.ndarray:
-        """As many rows as the block has."""
+        """As many scratch rows as the block has."""
         return self._room[: block.stop - block.start]

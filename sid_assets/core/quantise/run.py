@@ -1,4 +1,4 @@
-"""The quantising run: codes are taken over where vector and tokenizer are the same."""
+"""The quantising run, which reuses codes where the vector and the tokenizer are unchanged."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -23,14 +23,14 @@ CODES_COLUMNS = ["pid", "codes", "vector_hash", "residual_norms"]
 
 @dataclass
 class CodesProgress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
         total_rows: Items of the table.
-        rows: Items done, one way or another.
-        computed: Items that were quantised by this run.
-        reused: Items whose codes were taken over.
-        resumed: Items in parts that an unfinished run of the same work had done.
+        rows: Items done: computed, reused or resumed.
+        computed: Items that this run quantised.
+        reused: Items whose codes were reused.
+        resumed: Items in parts that an unfinished run of the same work had completed.
     """
 
     total_rows: int
@@ -40,7 +40,7 @@ class CodesProgress:
     resumed: int = 0
 
     def add(self, chunk: Chunk, counts: Quantised | None) -> None:
-        """Count a chunk; without counts an earlier run had done it."""
+        """Count a chunk; no counts means that an earlier run completed it."""
         self.rows += chunk.rows
         if counts is None:
             self.resumed += chunk.rows
@@ -52,19 +52,19 @@ class CodesProgress:
         """One line for the log."""
         return (
             f"{self.rows:,} of {self.total_rows:,} items: {self.computed:,} quantised, "
-            f"{self.reused:,} taken over, {self.resumed:,} done by an earlier run"
+            f"{self.reused:,} reused, {self.resumed:,} done by an earlier run"
         )
 
 
 @dataclass(frozen=True)
 class ChunkEncoder:
-    """The worker: the rows of `codes` for a part of `item_embeddings`.
+    """The worker that makes the rows of `codes` for a part of `item_embeddings`.
 
     Attributes:
         embeddings: The vectors.
-        earlier: Where codes of the same tokenizer are taken over from.
-        encoder: Quantises the rest.
-        on_damage: Told of parts of the earlier codes that cannot be read.
+        earlier: Earlier codes of the same tokenizer, to reuse.
+        encoder: Quantises the other items.
+        on_damage: Called for each part of the earlier codes that cannot be read.
     """
 
     embeddings: Version
@@ -73,7 +73,7 @@ class ChunkEncoder:
     on_damage: OnDamage
 
     def __call__(self, chunk: Chunk) -> tuple[Iterable[pa.RecordBatch], Quantised]:
-        """Take over and compute the codes of a chunk."""
+        """Reuse or compute the codes of a chunk."""
         earlier = None
         if self.earlier:
             pids = chunk.first_pid, chunk.last_pid
@@ -85,7 +85,7 @@ class ChunkEncoder:
         return quantise(vectors, self.encoder, earlier, counts), counts
 
     def _are_of_these_vectors(self, codes: list[pa.RecordBatch], chunk: Chunk) -> bool:
-        """Whether all codes of a chunk are there; then its vectors need not be read."""
+        """Whether the codes cover the whole chunk, so that its vectors need not be read."""
         columns = ["pid", "vector_hash"]
         wanted = pa.Table.from_batches(self._read(chunk, columns))
         return bool(codes) and pa.Table.from_batches(codes).select(columns).equals(wanted)
@@ -104,20 +104,20 @@ def encode_items(
     warn: Callable[[str], None],
     on_progress: Callable[[CodesProgress], None],
 ) -> tuple[Draft, CodesProgress]:
-    """Make the version of `codes` for these vectors, and leave its commit to the caller.
+    """Make a draft of `codes` for these vectors; the caller commits it.
 
     Args:
-        store: Where the tables are.
+        store: The store of the tables.
         table: Asset key of `codes`.
         embeddings: The version of `item_embeddings`.
         tokenizer: The version of `tokenizer_checkpoint`.
-        device: Where to compute; None is the GPU where there is one.
-        warn: Takes warnings, in words.
-        on_progress: Told after every part.
+        device: Where to compute; None means the GPU if available, else the CPU.
+        warn: Called with the text of each warning.
+        on_progress: Called after every part.
 
     Raises:
-        InputError: Vectors and tokenizer are of different embedding spaces.
-        StoreError: Another run is at it, or the disk is full.
+        InputError: The vectors and the tokenizer belong to different embedding spaces.
+        StoreError: Another run is running, or the disk is full.
     """
     provenance = derive(table, embeddings.provenance, tokenizer.provenance)
     before, pid_type = store.current(table), embeddings.pid_type
@@ -151,5 +151,5 @@ def encode_items(
 
 
 def _same_kind(before: Version, provenance: Provenance, pid_type: PidType) -> bool:
-    """Whether codes of a version can be taken over: their vector may still be another one."""
+    """Whether codes of a version can be reused where the vector is unchanged."""
     return before.provenance.tokenizer == provenance.tokenizer and before.pid_type == pid_type

@@ -1,4 +1,4 @@
-"""Whether a tokenizer of unknown origin fits the vectors: only their scale can tell."""
+"""Whether a tokenizer of unknown origin fits the vectors, judged by their scale."""
 
 from dataclasses import dataclass
 
@@ -9,14 +9,15 @@ from sid_assets.core.quantise.residual_kmeans import Encoder
 
 @dataclass(frozen=True)
 class ScaleFit:
-    """How a tokenizer and a sample of vectors compare.
+    """How well a tokenizer fits a sample of vectors.
 
     Attributes:
         vector_norm: Median Euclidean norm of the vectors.
-        centroid_norm: The same of the centroids of the first layer.
-        ratio: `centroid_norm` / `vector_norm`. Centroids are means of vectors, so of a tokenizer
-            that fits it is below 1, and not far below (0.5 to 1 where vectors have unit norm).
-        relative_error: Mean of |vector - decoded| / |vector| (0: exact; 1: as good as no codes).
+        centroid_norm: Median Euclidean norm of the centroids of the first layer.
+        ratio: `centroid_norm` / `vector_norm`. Centroids are means of vectors, so the ratio of a
+            tokenizer that fits is below 1, but not by much (0.5 to 1 for vectors of unit norm).
+        relative_error: Mean of |vector - decoded| / |vector| (0: exact; 1: no better than no
+            codes).
     """
 
     vector_norm: float
@@ -34,7 +35,7 @@ def scale_fit(centroids: np.ndarray, vectors: np.ndarray, device: str | None = N
         device: See `Encoder`.
 
     Raises:
-        InputError: The vectors are of another width, or not finite.
+        InputError: The vectors have another width, or are not finite.
     """
     norms = Encoder(centroids, device).encode(vectors).residual_norms.astype(np.float64)
     vector_norm = float(np.median(norms[:, 0]))

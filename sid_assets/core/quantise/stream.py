@@ -17,11 +17,11 @@ from sid_assets.core.arrow.vectors import vector_array, vectors_of
 from sid_assets.core.quantise.residual_kmeans import BATCH, Encoded, Encoder, NotFiniteError
 
 BATCHES_AHEAD = 2
-"""Batches that are read while one is computed."""
+"""Batches read ahead while one is computed."""
 
 MOST_ROWS_HELD = 32 * BATCH
-"""Rows whose codes are taken over wait for others to compute, so that these fill a batch; but no
-more than this many rows."""
+"""The most rows that are held back until enough rows to compute fill a batch. Rows with reused
+codes wait too, to keep the order."""
 
 _EARLIER = pa.schema(
     [
@@ -34,11 +34,11 @@ _EARLIER = pa.schema(
 
 @dataclass
 class Quantised:
-    """What a run did, counted as it goes.
+    """Counts of what a run has done so far.
 
     Attributes:
         computed: Rows that were encoded.
-        reused: Rows whose codes were taken over.
+        reused: Rows whose codes were reused.
     """
 
     computed: int = 0
@@ -52,25 +52,25 @@ def quantise(
     counts: Quantised | None = None,
     source: Any = "item_embeddings",
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of `codes` for rows of `item_embeddings`.
+    """Make the rows of `codes` for rows of `item_embeddings`.
 
-    Reading runs in a thread of its own, ahead of the computing. Memory is bounded by the size of
-    the batches, whatever their number.
+    A separate thread reads ahead of the computation. Memory use depends on the size of the batches,
+    not on their number.
 
     Args:
-        batches: Rows with `pid`, `embedding` and `vector_hash`; sorted by pid if there is
-            `earlier`.
+        batches: Rows with `pid`, `embedding` and `vector_hash`; sorted by pid if `earlier` is
+            given.
         encoder: The tokenizer.
-        earlier: Rows of an earlier `codes` of the same tokenizer, sorted by pid. Where pid and
-            `vector_hash` are the same, the codes are taken over.
-        counts: Counts the rows.
-        source: What error messages name as the source of the vectors.
+        earlier: Rows of an earlier `codes` of the same tokenizer, sorted by pid. The codes are
+            reused where pid and `vector_hash` are the same.
+        counts: Updated with the number of rows.
+        source: The source of the vectors, for error messages.
 
     Yields:
         Batches of `schema.codes`, one for each batch that is not empty.
 
     Raises:
-        InputError: Vectors are of the wrong width, or not finite (names the first pids).
+        InputError: Vectors have the wrong width, or are not finite (names the first pids).
     """
     counts = Quantised() if counts is None else counts
     held: list[_Rows] = []
@@ -86,7 +86,7 @@ def quantise(
 
 
 def prefetched(items: Iterable[Any], ahead: int = BATCHES_AHEAD) -> Generator[Any, None, None]:
-    """The items, made in a thread that stays a few ahead of what is taken."""
+    """The items, read in a thread that stays a few items ahead of the consumer."""
     ready: queue.Queue[tuple[Any, BaseException | None, bool]] = queue.Queue(maxsize=ahead)
     stopped = threading.Event()
 
@@ -103,7 +103,7 @@ def prefetched(items: Iterable[Any], ahead: int = BATCHES_AHEAD) -> Generator[An
                 put(item, None, False)
                 if stopped.is_set():
                     return
-        except BaseException as error:  # raised again where the items are taken
+        except BaseException as error:  # raised again in the consumer's thread
             put(None, error, True)
         else:
             put(None, None, True)
@@ -125,14 +125,14 @@ def prefetched(items: Iterable[Any], ahead: int = BATCHES_AHEAD) -> Generator[An
 
 @dataclass(frozen=True)
 class _Rows:
-    """A batch, with the vectors of those of its rows that have to be computed.
+    """A batch, with the vectors of the rows to compute.
 
     Attributes:
         pids: Ids of all rows.
-        hashes: Their vector hashes.
+        hashes: Vector hashes of all rows.
         vectors: float32, shape (m, dim), of the rows to compute.
-        taken: Which rows are taken over, bool of shape (n,); None if none is.
-        earlier: Codes and norms of these rows.
+        taken: Which rows are reused, bool of shape (n,); None if none are.
+        earlier: Codes and norms of the reused rows.
     """
 
     pids: pa.Array
@@ -155,7 +155,7 @@ class _Rows:
         return cls(pids, hashes, vectors_of(vectors.filter(pc.invert(same))), taken, earlier)
 
     def finish(self, encoded: Encoded) -> pa.RecordBatch:
-        """The rows of `codes`, given those that were computed."""
+        """The rows of `codes`, from the computed ones and the reused ones."""
         if self.taken is not None and self.earlier is not None:
             encoded = Encoded(
                 _merge(self.taken, self.earlier.codes, encoded.codes),
@@ -175,7 +175,7 @@ def _merge(taken: np.ndarray, earlier: np.ndarray, computed: np.ndarray) -> np.n
 def _beside(
     batches: Iterable[pa.RecordBatch], earlier: Iterable[pa.RecordBatch]
 ) -> Iterator[pa.RecordBatch]:
-    """The batches, with what the earlier table says of each row beside it."""
+    """The batches, with the earlier codes, norms and hash of each row as extra columns."""
     renamed = (
         pa.RecordBatch.from_arrays(
             [batch["pid"], batch["codes"], batch["residual_norms"], batch["vector_hash"]],

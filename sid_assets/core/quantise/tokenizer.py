@@ -1,4 +1,4 @@
-"""The tokenizer of a generation: the requested one, whether it is kept, and how it is made."""
+"""The tokenizer of a generation: which one is requested, whether it is kept, how it is made."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -28,13 +28,13 @@ TRAINING_BATCH = 4096
 
 @dataclass(frozen=True)
 class TokenizerSource:
-    """The requested tokenizer. Two sources are the same tokenizer if all fields are equal.
+    """The requested tokenizer. Two sources name the same tokenizer if all fields are equal.
 
     Attributes:
         kind: `train`, `path` or `hub`.
-        location: The repository id on the hub; "" for the other kinds, since a file may be moved.
+        location: The repository id on the hub; "" for the other kinds, because a file may be moved.
         revision: The pinned revision of the repository ("" for its default branch).
-        digest: SHA-256 of the file at a path.
+        digest: SHA-256 of the file, for the kind `path`.
         settings: What training depends on.
     """
 
@@ -60,13 +60,13 @@ class TokenizerSource:
 
 @dataclass(frozen=True)
 class TokenizerMaking:
-    """What `tokenizer_checkpoint` knows of its making.
+    """How a `tokenizer_checkpoint` was made.
 
     Attributes:
-        source: What was asked for.
-        shape: Layers, centroids a layer, width.
-        space_is: `known`: it was trained on vectors of the embedding space; `assumed`: a checkpoint
-            from elsewhere does not say which space it was trained in.
+        source: The requested tokenizer.
+        shape: Layers, centroids per layer, width.
+        space_is: `known`: it was trained on vectors of the embedding space; `assumed`: an external
+            checkpoint does not state the space it was trained in.
         figures: How well it fits the vectors, if it was trained here.
         path: The file it was read from, as named in the settings; "" for the other kinds.
         commit: The commit of the repository on the hub; "" for the other kinds.
@@ -83,14 +83,14 @@ class TokenizerMaking:
 
     @classmethod
     def of(cls, provenance: Provenance) -> "TokenizerMaking":
-        """What the provenance of `tokenizer_checkpoint` says."""
+        """Read it from the provenance of `tokenizer_checkpoint`."""
         known = {field.name for field in dataclasses.fields(cls)}
         details = {name: value for name, value in provenance.details.items() if name in known}
         source, shape = TokenizerSource(**details.pop("source")), details.pop("shape", ())
         return cls(source, tuple(shape), **details)
 
     def details(self) -> dict[str, Any]:
-        """What `of` reads, for JSON; what does not apply is left out."""
+        """The details that `of` reads, for JSON; fields that do not apply are left out."""
         whence = {
             name: value
             for name in ("figures", "path", "commit", "file")
@@ -105,14 +105,14 @@ class TokenizerMaking:
 
     @property
     def codebook_size(self) -> int:
-        """Centroids a layer."""
+        """Centroids per layer."""
         return self.shape[1]
 
     @property
     def training_error(self) -> float | None:
-        """The mean relative error after the last layer on vectors held out from the training.
+        """The mean relative error after the last layer, on vectors held out from training.
 
-        None for a tokenizer from elsewhere, which does not say.
+        None for an external tokenizer, which does not state it.
         """
         layers = self.figures.get("layers")
         return layers[-1]["held_out"]["relative_error"] if layers else None
@@ -125,7 +125,7 @@ class MadeTokenizer:
     Attributes:
         centroids: float32, shape (layers, codebook_size, dim).
         making: How it was made.
-        notes: What was accepted but is worth telling.
+        notes: What was accepted but should be reported.
     """
 
     centroids: np.ndarray
@@ -137,7 +137,7 @@ def tokenizer_source(tokenizer: str, revision: str, training: Mapping[str, Any])
     """The tokenizer that `SID_TOKENIZER` names: `train`, a file, or a repository on the hub.
 
     Raises:
-        InputError: It looks like a path, but there is no such file.
+        InputError: The setting looks like a path, but there is no such file.
     """
     if tokenizer == "train":
         return TokenizerSource("train", settings=dict(training))
@@ -164,10 +164,10 @@ def keeps_tokenizer(
         policy: What the refresh may do.
 
     Returns:
-        True to keep it; False to make one, because there is none or the policy asks for it.
+        True to keep it; False to make a new one, because there is none or the policy requests it.
 
     Raises:
-        InputError: The current tokenizer is not the requested one, or is for another embedding
+        InputError: The current tokenizer is not the requested one, or belongs to another embedding
             space.
     """
     if before is None or policy.new_generation:
@@ -181,22 +181,22 @@ def keeps_tokenizer(
     differences += TokenizerMaking.of(made).source.differences(wanted)
     if differences:
         raise InputError(
-            f"The tokenizer in {before.folder} is not the one this run asks for "
+            f"The tokenizer in {before.folder} is not the one that this run requests "
             f"({'; '.join(differences)}). {stay and stay + '. '}{HOW_TO_MOVE_ON}"
         )
     return True
 
 
 def current_tokenizer(store: Store) -> Version | None:
-    """The version of the tokenizer in the store; None where there is none yet."""
+    """The current version of the tokenizer in the store; None if there is none yet."""
     return store.current(TABLE)
 
 
 def require_tokenizer(store: Store) -> Version:
-    """The version of the tokenizer in the store.
+    """The current version of the tokenizer in the store.
 
     Raises:
-        StoreError: There is none.
+        StoreError: There is no tokenizer.
     """
     return store.require(TABLE)
 
@@ -205,14 +205,14 @@ def load_tokenizer(version: Version) -> np.ndarray:
     """The centroids of a tokenizer in the store: float32, shape (layers, codebook_size, dim).
 
     Raises:
-        InputError: The file is damaged, or another one than was committed.
+        InputError: The file is damaged, or is not the committed one.
     """
     path = version.paths[0]
     centroids = version.load_file(load_checkpoint).centroids
     if centroid_hash(centroids) != version.provenance.tokenizer:
         raise InputError(
-            f"{path}: its centroids are not those that were committed. Put the file back, or "
-            "start a new generation."
+            f"{path}: the centroids are not the committed ones. Restore the file, or start a new "
+            "generation."
         )
     return centroids
 
@@ -223,16 +223,16 @@ def make_tokenizer(
     embeddings: Version,
     training: TrainingSettings,
 ) -> MadeTokenizer:
-    """Train a tokenizer on the vectors, or get the one that the settings name.
+    """Train a tokenizer on the vectors, or load the one that the settings name.
 
     Args:
-        source: What is wanted.
+        source: The requested tokenizer.
         location: The setting: a path or a repository, for sources that are not trained.
         embeddings: The version of `item_embeddings` to train on.
         training: How to train.
 
     Raises:
-        InputError: The checkpoint is not what it must be, or there are too few vectors.
+        InputError: The checkpoint is missing or not valid, or there are too few vectors.
     """
     if source.kind != "train":
         return fetch_tokenizer(source, location)
@@ -242,10 +242,10 @@ def make_tokenizer(
 
 
 def fetch_tokenizer(source: TokenizerSource, location: str) -> MadeTokenizer:
-    """The tokenizer of a file or of the hub.
+    """Load a tokenizer from a file or from the hub.
 
     Raises:
-        InputError: It cannot be had, or is not what it must be.
+        InputError: The tokenizer cannot be loaded, or has the wrong shape.
     """
     if source.kind == "path":
         checkpoint = load_checkpoint(Path(location).expanduser())
@@ -265,7 +265,7 @@ def fetch_tokenizer(source: TokenizerSource, location: str) -> MadeTokenizer:
 
 
 def commit_tokenizer(store: Store, made: MadeTokenizer, embeddings: Version) -> Version:
-    """Save a tokenizer so that OneRec's program loads it, as the current one."""
+    """Commit a tokenizer as the current one, in OneRec's format."""
     provenance = derive(
         TABLE,
         embeddings.provenance,
@@ -281,17 +281,17 @@ def commit_tokenizer(store: Store, made: MadeTokenizer, embeddings: Version) -> 
 
 
 def _require_shape(centroids: np.ndarray, location: str) -> None:
-    """Refuse a tokenizer that OneRec's models could not speak.
+    """Refuse a tokenizer that OneRec's models cannot use.
 
     Raises:
-        InputError: It has another number of layers or another width, or too many centroids.
+        InputError: The number of layers or the width is wrong, or there are too many centroids.
     """
     layers, size, width = centroids.shape
     if (layers, width) != (CODE_LAYERS, EMBEDDING_DIM) or size > MAX_CODEBOOK_SIZE:
         raise InputError(
-            f"{location}: the tokenizer has {layers} layers of {size} centroids, {width} wide; "
-            f"wanted are {CODE_LAYERS} layers of at most {MAX_CODEBOOK_SIZE} centroids, "
-            f"{EMBEDDING_DIM} wide. Name another checkpoint in SID_TOKENIZER."
+            f"{location}: the tokenizer has {layers} layers of {size} centroids of width {width}; "
+            f"expected {CODE_LAYERS} layers of at most {MAX_CODEBOOK_SIZE} centroids of width "
+            f"{EMBEDDING_DIM}. Name another checkpoint in SID_TOKENIZER."
         )
 
 

@@ -14,29 +14,29 @@ from sid_assets.core.quantise.residual_kmeans import BATCH, Encoded, Encoder
 log = logging.getLogger(__name__)
 
 HELD_OUT = 10
-"""One in so many rows of the sample is kept from training, to measure on."""
+"""One in this many rows of the sample is held out from training, to measure the error on."""
 
 FEW_POINTS = 39
-"""With fewer rows a centroid, faiss warns that k-means has too little to go by."""
+"""With fewer rows per centroid, faiss warns that there are too few training points."""
 
 TOO_FEW_POINTS, GOOD_POINTS = 3, 4
-"""With fewer rows a centroid, later layers use ever fewer codes; about where fewest SIDs collide
-(`benchmarks/codebook_size.py`)."""
+"""Rows per centroid. With fewer than the first, later layers use fewer and fewer codes; about the
+second is where the fewest SIDs collide (`benchmarks/codebook_size.py`)."""
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """What decides a trained tokenizer, beside its vectors; all of it reaches faiss.
+    """The settings of k-means. With the vectors, they determine the trained tokenizer.
 
     Attributes:
-        layers: Codebooks, and so codes of an item.
-        codebook_size: Centroids of a layer.
-        iterations: Rounds of k-means.
-        seed: Of the sample, and of the first centroids (layer l uses seed + l).
-        restarts: Times k-means is begun with other first centroids; the best result is kept.
-        points_per_centroid: Rows to train on for each centroid, if there are as many. The sample
-            in memory takes codebook_size * points_per_centroid * 10/9 vectors: with 8192, 64 and
-            4096 values a vector, 9.5 GB.
+        layers: Number of codebooks, which is the number of codes per item.
+        codebook_size: Centroids per layer.
+        iterations: Iterations of k-means.
+        seed: Seed of the sample and of the initial centroids (layer l uses seed + l).
+        restarts: Runs of k-means with different initial centroids; the best result is kept.
+        points_per_centroid: Training rows per centroid, if there are enough. The sample in memory
+            holds codebook_size * points_per_centroid * 10/9 vectors: 9.5 GB for 8192 centroids, 64
+            points per centroid and 4096 values per vector.
     """
 
     layers: int = 3
@@ -48,7 +48,7 @@ class TrainingSettings:
 
     @property
     def sample_size(self) -> int:
-        """Rows of the sample, those held out included."""
+        """Rows of the sample, including those held out."""
         return self.codebook_size * self.points_per_centroid * HELD_OUT // (HELD_OUT - 1)
 
 
@@ -63,7 +63,7 @@ class Trained:
             squared Euclidean norm of the residuals), `relative_error` (mean of residual norm /
             norm of the vector), `utilisation` (share of codes used), `entropy` (nats),
             `dead_codes` (count).
-        notes: What is worth telling of how it went.
+        notes: What should be reported about the training.
     """
 
     centroids: np.ndarray
@@ -74,17 +74,18 @@ class Trained:
 def train(
     batches: Iterable[np.ndarray], settings: TrainingSettings, device: str | None = None
 ) -> Trained:
-    """Train a tokenizer on a sample, drawn in one pass over the vectors.
+    """Train a tokenizer on a sample that is drawn in one pass over the vectors.
 
-    The same vectors in the same order, settings and number of threads give the same centroids.
+    The same vectors in the same order, with the same settings and number of threads, give the same
+    centroids.
 
     Args:
-        batches: float32, each of shape (n, dim), finite. How they are cut does not matter.
+        batches: float32, each of shape (n, dim), finite. Their sizes do not affect the result.
         settings: How to train.
         device: Where residuals are computed; see `Encoder`.
 
     Raises:
-        InputError: There are fewer vectors to train on than centroids.
+        InputError: There are fewer vectors to train on than centroids per layer.
     """
     rng = np.random.default_rng(settings.seed)
     residuals, rows_seen = draw_sample(batches, settings.sample_size, rng)
@@ -126,14 +127,14 @@ def train(
 def draw_sample(
     batches: Iterable[np.ndarray], size: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, int]:
-    """A uniform sample of the rows of a stream of unknown length, and how many rows it had.
+    """Draw a uniform sample of the rows of a stream of unknown length.
 
-    Reservoir sampling (Vitter 1985, algorithm R): row i, counted from 0, takes the place of a
-    random one of the sample with probability size / (i + 1). One random number is drawn a row, so
-    that the sample does not depend on how the stream is cut into batches.
+    Reservoir sampling (Vitter 1985, algorithm R): row i, counted from 0, replaces a random row of
+    the sample with probability size / (i + 1). One random number is drawn per row, so the sample
+    does not depend on how the stream is cut into batches.
 
     Returns:
-        A copy of at most `size` rows, and the number of rows seen.
+        A copy of at most `size` rows, and the number of rows in the stream.
     """
     sample = np.empty((0, 0), np.float32)
     seen = 0
@@ -157,24 +158,26 @@ def _require_enough(trained: int, held_out: int, settings: TrainingSettings) -> 
     if trained < settings.codebook_size:
         raise InputError(
             f"{trained + held_out:,} vectors leave {trained:,} to train on ({held_out:,} are held "
-            f"out), fewer than the {settings.codebook_size:,} centroids of a layer. The largest "
-            f"codebook size that would do is {trained:,}: set SID_CODEBOOK_SIZE, or use a "
-            "tokenizer that is trained already."
+            f"out), fewer than the {settings.codebook_size:,} centroids per layer. Set "
+            f"SID_CODEBOOK_SIZE to at most {trained:,}, or use a tokenizer that is already trained."
         )
     if trained >= FEW_POINTS * settings.codebook_size:
         return ()
-    said = f"{trained:,} vectors to train {settings.codebook_size:,} centroids a layer on"
+    said = f"{trained:,} vectors to train {settings.codebook_size:,} centroids per layer"
     if trained >= TOO_FEW_POINTS * settings.codebook_size:
-        return (f"{said}: fewer than {FEW_POINTS} each; new items are coded less well than these.",)
+        return (
+            f"{said}: fewer than {FEW_POINTS} per centroid. New items will have a larger "
+            "reconstruction error than these.",
+        )
     return (
-        f"{said}: the first code tells nearly all items apart, and the others have little to say. "
-        f"Set SID_CODEBOOK_SIZE to {max(1, (trained + held_out) // GOOD_POINTS):,} or so and run "
-        "with new_generation.",
+        f"{said}: the first code already separates nearly all items, and the other codes add "
+        "little. Set SID_CODEBOOK_SIZE to about "
+        f"{max(1, (trained + held_out) // GOOD_POINTS):,} and run with new_generation.",
     )
 
 
 def _move_to_end(rows: np.ndarray, chosen: np.ndarray) -> None:
-    """Swap the chosen rows with those at the end, in place."""
+    """Move the chosen rows to the end by swapping, in place."""
     start = len(rows) - len(chosen)
     is_chosen = np.zeros(len(rows), bool)
     is_chosen[chosen] = True
@@ -193,14 +196,14 @@ def _train_layer(vectors: np.ndarray, settings: TrainingSettings, layer: int) ->
         nredo=settings.restarts,
         seed=settings.seed + layer,
         max_points_per_centroid=settings.points_per_centroid,
-        min_points_per_centroid=1,  # this module says it in its own words
+        min_points_per_centroid=1,  # `_require_enough` reports too few points instead
     )
     kmeans.train(vectors)
     return np.asarray(kmeans.centroids)
 
 
 def _subtract(residuals: np.ndarray, codebook: np.ndarray, device: str | None) -> Encoded:
-    """Encode with one more layer, and leave what remains in place of the residuals."""
+    """Encode with one more layer, and replace the residuals by the new ones in place."""
     encoder = Encoder(codebook[None], device)
     parts = []
     for start in range(0, len(residuals), BATCH):

@@ -1,1 +1,1 @@
-"""Semantic IDs: how they are spelled, indexed, inverted and kept to in decoding."""
+"""Semantic IDs: their spelling, their indexes in both directions, and constrained decoding."""

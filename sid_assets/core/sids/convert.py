@@ -1,4 +1,4 @@
-"""Whole arrays of SIDs, from codes to text and back; values that are not SIDs are named."""
+"""Conversion of whole arrays of SIDs from codes to text and back; invalid values are reported."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from sid_assets.core.sids.spelling import (
 )
 
 SPELLING = sid_text(np.array([[12, 4071, 9]]))[0].as_py()
-"""A SID as text, to show in messages."""
+"""An example SID as text, for messages."""
 
 
 @dataclass(frozen=True)
@@ -27,20 +27,20 @@ class Sids:
     """A column of SIDs, some of which may be missing.
 
     Attributes:
-        codes: int64, shape (m, 3): of those that are there, in their order.
-        valid: bool, shape (n,): which are there.
+        codes: int64, shape (m, 3): the codes of the SIDs that are present, in order.
+        valid: bool, shape (n,): which SIDs are present.
     """
 
     codes: np.ndarray
     valid: np.ndarray
 
     def texts(self) -> pa.StringArray:
-        """Their texts, shape (n,); null where one is missing."""
+        """The SIDs as text, shape (n,); null where a SID is missing."""
         bounds = np.concatenate([[0], np.cumsum(self.valid)])
         return joined_sid_text(fragment_numbers(self.codes), bounds)
 
     def lists(self) -> pa.FixedSizeListArray:
-        """Their codes as lists of three, shape (n,); null where one is missing."""
+        """The SIDs as lists of three codes, shape (n,); null where a SID is missing."""
         codes = np.zeros((len(self.valid), CODE_LAYERS), np.int64)
         codes[self.valid] = self.codes
         return pa.FixedSizeListArray.from_arrays(
@@ -49,69 +49,70 @@ class Sids:
 
 
 def to_text(codes: Any) -> Any:
-    """SIDs as text, e.g. `<|sid_begin|><s_a_12><s_b_4071><s_c_9><|sid_end|>`, from their codes.
+    """Convert codes to SIDs as text, e.g. `<|sid_begin|><s_a_12><s_b_4071><s_c_9><|sid_end|>`.
 
     Args:
-        codes: Three integers for each SID, each in 0..8191: a list of lists, an integer array
-            of numpy of shape (n, 3), a pandas Series of lists or an Arrow array of lists; or
-            one SID, `[12, 4071, 9]`. At most 37 million (2 GiB of text). A SID that is missing
-            (None, null, NaN; in numpy a row of -1) has no text.
+        codes: Three integers per SID, each in 0..8191: a list of lists, an integer numpy array of
+            shape (n, 3), a pandas Series of lists or an Arrow array of lists; or one SID,
+            `[12, 4071, 9]`. At most 37 million SIDs (2 GiB of text). A missing SID (None, null,
+            NaN; in numpy a row of -1) has no text.
 
     Returns:
-        The texts, as what came in: a list, an object array, a Series with the same index, an
-        Arrow array; or one text.
+        The texts, in the same kind of container: a list, a numpy object array, a Series with the
+        same index or an Arrow array; or one text.
 
     Raises:
-        InputError: Some are not three codes in 0..8191; the first five are named.
+        InputError: Some values are not three codes in 0..8191; the message shows the first five.
     """
     column = given(codes, "codes", _is_one_of_codes)
     return column.answer(sids_of_codes(column.values).texts())
 
 
 def to_codes(texts: Any) -> Any:
-    """The codes of SIDs, from their texts. Each text is one SID and nothing around it.
+    """Convert SIDs as text to codes. Each text must be one SID with nothing around it.
 
     Args:
-        texts: A list, an array of numpy, a pandas Series or an Arrow array of texts; or one text.
-            A text that is missing (None, null, NaN) has no codes.
+        texts: A list, a numpy array, a pandas Series or an Arrow array of texts; or one text. A
+            missing text (None, null, NaN) has no codes.
 
     Returns:
-        The codes, as what came in: lists of three in a list, a Series with the same index or an
-        Arrow array; of an array of numpy int64 of shape (n, 3), with -1 where a text is missing.
+        The codes, in the same kind of container: lists of three in a list, a Series with the same
+        index or an Arrow array; for a numpy array int64 of shape (n, 3), with -1 where a text is
+        missing.
 
     Raises:
-        InputError: Some are not SIDs; the first five are named.
+        InputError: Some texts are not SIDs; the message shows the first five.
     """
     column = given(texts, "texts", lambda value: isinstance(value, str))
     return column.answer(sids_of_texts(column.values).lists())
 
 
 def sids_of_any(values: pa.Array) -> Sids:
-    """A column of SIDs, as text or as codes.
+    """Read a column of SIDs that are text or lists of codes.
 
     Raises:
-        InputError: Some are not SIDs; the first five are named.
+        InputError: Some values are not SIDs; the message shows the first five.
     """
     return sids_of_texts(values) if is_text(values.type) else sids_of_codes(values)
 
 
 def is_one_sid(value: Any) -> bool:
-    """Whether this is a single SID and no array of them: a text, or three codes."""
+    """Whether this is a single SID (a text or a list of codes) rather than an array of SIDs."""
     return isinstance(value, str) or _is_one_of_codes(value)
 
 
 def sids_of_codes(values: pa.Array) -> Sids:
-    """A column of SIDs as lists of codes.
+    """Read a column of SIDs that are lists of codes.
 
     Raises:
-        InputError: It holds something else, or some are not three codes in 0..8191.
+        InputError: The type is wrong, or some values are not three codes in 0..8191.
     """
     valid = is_valid(values)
     if pa.types.is_null(values.type):
         return Sids(np.zeros((0, CODE_LAYERS), np.int64), valid)
     if not _is_list_of_integers(values.type):
         raise InputError(
-            f"Codes are lists of {CODE_LAYERS} integers for each SID, or of shape "
+            f"Codes must be lists of {CODE_LAYERS} integers per SID, or an array of shape "
             f"(n, {CODE_LAYERS}); these are of type {values.type}."
         )
     there = values.drop_null()
@@ -119,20 +120,20 @@ def sids_of_codes(values: pa.Array) -> Sids:
     flat = there.filter(pa.array(~bad)).flatten().cast(pa.int64(), safe=False)
     codes = flat.fill_null(-1).to_numpy().reshape(-1, CODE_LAYERS)
     bad[~bad] = ((codes < 0) | (codes >= MAX_CODEBOOK_SIZE)).any(axis=1)
-    _refuse(bad, there, f"A SID has {CODE_LAYERS} codes, each in 0..{MAX_CODEBOOK_SIZE - 1}.")
+    _refuse(bad, there, f"A SID has {CODE_LAYERS} codes in 0..{MAX_CODEBOOK_SIZE - 1}.")
     return Sids(codes, valid)
 
 
 def sids_of_texts(values: pa.Array) -> Sids:
-    """A column of SIDs as texts.
+    """Read a column of SIDs that are text.
 
     Raises:
-        InputError: It holds something else, or some texts are not one SID.
+        InputError: The type is wrong, or some texts are not exactly one SID.
     """
     valid = is_valid(values)
     if not is_text(values.type) and not pa.types.is_null(values.type):
         raise InputError(
-            f"SIDs as text are strings such as {SPELLING}; these are of type {values.type}."
+            f"SIDs as text must be strings such as {SPELLING}; these are of type {values.type}."
         )
     there = values.drop_null().cast(pa.string())
     found = spelled_sids(there)
@@ -140,9 +141,9 @@ def sids_of_texts(values: pa.Array) -> Sids:
     codes = found.codes[np.cumsum(found.counts)[~bad] - 1]
     beyond = codes.max(axis=1, initial=0) >= MAX_CODEBOOK_SIZE
     respelled = sid_text(np.where(beyond[:, None], 0, codes))
-    # What lies around a SID makes the text another one than the SID's.
+    # If anything surrounds the SID, the text differs from the SID's own.
     bad[~bad] = beyond | as_bool(pc.not_equal(respelled, there.filter(pa.array(~bad))))
-    _refuse(bad, there, f"As text a SID is {SPELLING}, with nothing around it.")
+    _refuse(bad, there, f"A SID as text looks like {SPELLING}, with nothing around it.")
     return Sids(codes, valid)
 
 
@@ -169,5 +170,5 @@ def _is_one_of_codes(value: Any) -> bool:
 def _is_list_of_integers(kind: pa.DataType) -> bool:
     if not is_list(kind):
         return False
-    # A list of empty lists has values of no type.
+    # The values of a list of empty lists have the type null.
     return pa.types.is_integer(kind.value_type) or pa.types.is_null(kind.value_type)

@@ -1,9 +1,9 @@
-"""Which SID a pid has, for many pids at a time: the table pid2sid in memory.
+"""Lookup of the SIDs of many pids at a time: the table pid2sid in memory.
 
-A hash table in arrays. Every pid has a 64-bit key; the keys are sorted, and their upper bits say
-where in the sorted keys to begin. Of a pid it takes 8 bytes for the key, 6 for the SID and about 4
-to 8 to begin at, and of a text pid the text. Looking up costs tens of nanoseconds, also where the
-pids lie far apart; a binary search over a million costs ten times that.
+The index is a hash table in arrays. Every pid has a 64-bit key. The keys are sorted, and the upper
+bits of a key give the position where the search begins. A pid takes 8 bytes for its key, 6 for its
+SID and about 4 to 8 for the start positions; a text pid also takes its text. A lookup takes tens of
+nanoseconds, even if the pids are far apart; a binary search over a million takes ten times longer.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from sid_assets.core.schema import CODE_LAYERS, PidType
 from sid_assets.core.sids.spelling import codes_of_fragments, fragment_numbers, pack
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: multiplying by it is one to one
-_BLOCK = 65_536  # Pids looked up at a time: the arrays in between stay in the processor's cache.
+_BLOCK = 65_536  # Pids looked up at a time: the intermediate arrays stay in the processor's cache.
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class FoundSids:
     """The SIDs of some pids.
 
     Attributes:
-        fragments: uint16, shape (m, 3): those found, in order (see `spelling.fragment_numbers`).
-        found: bool, shape (n,): which of the pids have one.
+        fragments: uint16, shape (m, 3): the SIDs found, in order (see `spelling.fragment_numbers`).
+        found: bool, shape (n,): which of the pids have a SID.
     """
 
     fragments: np.ndarray
@@ -36,7 +36,7 @@ class FoundSids:
 
 
 class SidIndex:
-    """The SIDs of a catalog by pid. Pids are unique and not null, as pid2sid vouches for.
+    """The SIDs of a catalog by pid. Pids are unique and not null, as pid2sid guarantees.
 
     Attributes:
         pid_type: `int` or `string`.
@@ -77,7 +77,7 @@ class SidIndex:
         return len(self._sorted_keys)
 
     def find(self, pids: pa.Array) -> FoundSids:
-        """The SIDs of pids, which are of the index's type; a null has none."""
+        """The SIDs of pids, which must have the type of the index; a null pid has no SID."""
         if not len(self) or not len(pids):
             return FoundSids(np.zeros((0, CODE_LAYERS), np.uint16), np.zeros(len(pids), bool))
         blocks = [self._find(pids.slice(i, _BLOCK)) for i in range(0, len(pids), _BLOCK)]
@@ -101,10 +101,10 @@ class SidIndex:
         return self._fragments.take(position[found], axis=0), found
 
     def _position(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where in the sorted keys each key is, and whether it is there at all."""
+        """The position of each key in the sorted keys, and whether the key is there."""
         position = self._starts.take(keys >> self._shift)
         there = self._sorted_keys.take(position, mode="clip")
-        # On average a bucket holds one key or less, so that few go on, and fewer each time.
+        # On average a bucket holds at most one key, so only a few keys need further steps.
         behind = np.flatnonzero(there < keys)
         while len(behind):
             position[behind] += 1
@@ -115,14 +115,14 @@ class SidIndex:
 
 
 def _distinct_keys(pids: pa.Array) -> tuple[int, np.ndarray, np.ndarray]:
-    """A salt with which no two pids have the same key, the order of the keys, and them sorted."""
+    """A salt with which all pids have different keys, the order of the keys, the sorted keys."""
     for salt in range(3):
         keys = _keys(pids, salt)
         order = np.argsort(keys)
         ordered = keys[order]
         if not (ordered[1:] == ordered[:-1]).any():
             return salt, order, ordered
-    raise InputError("pid2sid: column 'pid': the same pid twice. Each item has one row.")
+    raise InputError("pid2sid: column 'pid': the same pid twice. Each item must have one row.")
 
 
 def _keys(pids: pa.Array, salt: int) -> np.ndarray:

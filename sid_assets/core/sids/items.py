@@ -1,7 +1,7 @@
-"""Which items have a SID, and which are near to one: the table sid2pid in memory.
+"""Lookup of the items of a SID, and of the neighbours of an item: the table sid2pid in memory.
 
-The SIDs are sorted, so that those that begin with the same codes are neighbours. Of a SID it takes
-16 bytes, of an item 16 and, of a text pid, the text.
+The SIDs are sorted, so SIDs that begin with the same codes are adjacent. A SID takes 16 bytes and
+an item 16 bytes; a text pid also takes its text.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from sid_assets.core.sids.spelling import pack
 
 
 class ItemIndex:
-    """The items of a catalog by SID, those of one SID most interacted-with first."""
+    """The items of a catalog by SID; within a SID, the item with most interactions comes first."""
 
     def __init__(self, sid2pid: pa.RecordBatchReader) -> None:
         """Index the table sid2pid (columns `codes`, `pids` and `counts`)."""
@@ -36,7 +36,7 @@ class ItemIndex:
 
         Args:
             codes: Integers, shape (m, 3).
-            valid: bool, shape (n,): which SIDs are given; null where one is not.
+            valid: bool, shape (n,): which SIDs are given; the result is null where one is missing.
         """
         wanted = pack(codes)
         starts = np.searchsorted(self._packed, wanted)
@@ -49,13 +49,13 @@ class ItemIndex:
     ) -> pa.ListArray:
         """The other items whose SIDs begin with the same codes: lists of pids, shape (n,).
 
-        Those that share more codes come first, and of these those most interacted with.
+        Items that share more codes come first; among these, the ones with most interactions.
 
         Args:
-            pids: Of the items, shape (n,).
-            codes: Their SIDs, integers, shape (m, 3).
-            valid: bool, shape (n,): which items have a SID; null where one has none.
-            depth: How many codes are to be shared, 1 to 3.
+            pids: Pids of the items, shape (n,).
+            codes: SIDs of the items, integers, shape (m, 3).
+            valid: bool, shape (n,): which items have a SID; the result is null where one has none.
+            depth: How many codes the neighbours must share, 1 to 3.
         """
         own = pack(codes)
         width = MAX_CODEBOOK_SIZE ** (CODE_LAYERS - depth)
@@ -79,7 +79,7 @@ class ItemIndex:
 
 
 def _codes_not_shared(packed: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """By how many codes the common beginning of packed SIDs falls short of a whole SID."""
+    """How many codes two packed SIDs do not share: 3 minus the length of their common prefix."""
     second, first = (MAX_CODEBOOK_SIZE**below for below in (1, 2))
     unlike = (packed != others).astype(np.int64)
     unlike += packed // second != others // second
@@ -88,7 +88,7 @@ def _codes_not_shared(packed: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _lists(values: pa.Array, bounds: np.ndarray, valid: np.ndarray) -> pa.ListArray:
-    """A list for each valid row, from bounds of shape (m + 1,); null for the others."""
+    """A list for each valid row, from bounds of shape (m + 1,); null for the other rows."""
     of_row = bounds[np.concatenate([[0], np.cumsum(valid)])]
     offsets = pa.array(of_row, pa.int32())
     return pa.ListArray.from_arrays(offsets, values, mask=pa.array(~valid))

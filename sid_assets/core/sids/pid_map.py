@@ -1,4 +1,4 @@
-"""Stable integers for string ids: OneRec's own scripts force `int()` on every id."""
+"""Stable integers for string ids, because OneRec's own scripts call `int()` on every id."""
 
 import pyarrow as pa
 
@@ -11,14 +11,14 @@ MEMORY_MB = 2000
 
 
 def number_pids(pids: pa.RecordBatchReader, earlier: Version | None) -> pa.RecordBatchReader:
-    """The rows of `pid_map`, sorted by pid: a number from 1 up for every id.
+    """The rows of `pid_map`, sorted by pid: a number for every id, starting at 1.
 
-    An id keeps its number for good, also while its item is gone; new ids take the next numbers in
-    their order. 0 is left out, since OneRec's evaluation takes it for "not found".
+    An id keeps its number permanently, even while its item is gone. New ids get the next numbers in
+    the order of the ids. 0 is not used, because OneRec's evaluation reads it as "not found".
 
     Args:
         pids: The column `pid` of a table with string ids.
-        earlier: The version of `pid_map` before.
+        earlier: The previous version of `pid_map`.
     """
     known = earlier.stream(batch_rows=BATCH_ROWS) if earlier else schema.PID_MAP.empty_table()
 

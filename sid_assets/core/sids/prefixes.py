@@ -1,6 +1,6 @@
 """Constrained decoding: which codes may follow a prefix, so that a model names only real SIDs.
 
-The prefixes of a catalog's SIDs are a trie of three levels, here in five sorted arrays.
+The prefixes of a catalog's SIDs form a trie of three levels, stored in five sorted arrays.
 """
 
 from collections.abc import Iterable
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 class SidPrefixes:
     """The codes that may follow each prefix.
 
-    The node i of a level has the children offsets[level][i] to offsets[level][i + 1] of the next
-    level; the first level is the children of the empty prefix.
+    Node i of a level has the children offsets[level][i] to offsets[level][i + 1] of the next level.
+    The nodes of the first level are the children of the empty prefix.
 
     Attributes:
-        codes: Three arrays, int16: the code of each node of a level. Siblings are neighbours,
+        codes: Three arrays, int16: the code of each node of a level. Siblings are adjacent and
             sorted. The last level has one node for each SID.
         offsets: Two arrays, int64: where the children of each node of the first and the second
-            level start, and at the end their number.
+            level start; the last entry is the total number of children.
     """
 
     codes: tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -49,10 +49,10 @@ class SidPrefixes:
         """The prefixes of SIDs.
 
         Args:
-            packed: int64, shape (n,), see `spelling.pack`; in any order, also more than once.
+            packed: int64, shape (n,), see `spelling.pack`; in any order, duplicates allowed.
         """
         sids = unpack(np.unique(packed))
-        # A node starts where the code of its level or of one above changes.
+        # A node starts where the code of its level or of a level above changes.
         changes = np.ones(sids.shape, bool)
         changes[1:] = np.logical_or.accumulate(sids[1:] != sids[:-1], axis=1)
         codes = [sids[changes[:, level], level].astype(np.int16) for level in range(CODE_LAYERS)]
@@ -64,7 +64,7 @@ class SidPrefixes:
 
     @classmethod
     def of_table(cls, pid2sid: Iterable[pa.RecordBatch]) -> "SidPrefixes":
-        """The prefixes of the table pid2sid; 8 bytes of memory an item while they are made."""
+        """The prefixes of the table pid2sid; making them takes 8 bytes of memory per item."""
         codes = (codes_array(batch["sid"]) for batch in pid2sid)
         return cls.of(np.concatenate([np.zeros(0, np.int64), *map(pack, codes)]))
 
@@ -90,7 +90,7 @@ class SidPrefixes:
         )
 
     def __len__(self) -> int:
-        """Distinct SIDs."""
+        """The number of distinct SIDs."""
         return len(self.codes[-1])
 
     def packed(self) -> np.ndarray:
@@ -100,7 +100,7 @@ class SidPrefixes:
         return pack(np.stack([self.codes[0][first], self.codes[1][second], self.codes[2]], axis=1))
 
     def contain(self, codes: np.ndarray) -> np.ndarray:
-        """Which SIDs are of the catalog: bool, shape (n,).
+        """Which SIDs the catalog has: bool, shape (n,).
 
         Args:
             codes: Integers, shape (n, 3).
@@ -111,13 +111,13 @@ class SidPrefixes:
         return _find(self.codes[-1], starts, ends, codes[:, -1]) < ends
 
     def children(self, prefixes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Where in the codes of the next level those that may follow start and end.
+        """The start and the end, in the codes of the next level, of the codes that may follow.
 
         Args:
             prefixes: Integers, shape (n, k), k from 0 to 2: the first k codes of n SIDs.
 
         Returns:
-            Two arrays of int64, shape (n,); equal where no SID starts so.
+            Two arrays of int64, shape (n,); equal where no SID has this prefix.
         """
         starts = np.zeros(len(prefixes), np.int64)
         if not len(self):
@@ -133,14 +133,15 @@ class SidPrefixes:
 
 
 def check_prefixes(prefixes: SidPrefixes, catalog: np.ndarray) -> dict[str, int]:
-    """What is wrong with the prefixes of a catalog, and of how many SIDs; empty if nothing.
+    """Errors in the prefixes of a catalog, with the number of SIDs; empty if there are none.
 
     All SIDs in the arrays are compared with those of the catalog. Then the walk through the arrays
-    is tried: it has to find each SID, and not those next to it that no item has.
+    is tested: it must find each SID of the catalog, but not the adjacent SIDs that no item has.
 
     Args:
-        prefixes: Of the catalog.
-        catalog: Its distinct SIDs, packed and sorted: int64 (`SidIndex.packed_sids`).
+        prefixes: The prefixes of the catalog.
+        catalog: The distinct SIDs of the catalog, packed and sorted: int64
+            (`SidIndex.packed_sids`).
     """
     own = prefixes.packed()
     lost, found = np.zeros(0, bool), np.zeros(0, bool)
@@ -159,14 +160,14 @@ def check_prefixes(prefixes: SidPrefixes, catalog: np.ndarray) -> dict[str, int]
 
 @dataclass(frozen=True)
 class NextTokens:
-    """The tokens that may come next in some sequences.
+    """The tokens that may come next in each sequence.
 
     Attributes:
-        inside: bool, shape (n,): which sequences are inside of a SID. Of these only the tokens
-            below may follow; the others may go on with anything but a code or the end of a SID.
-        sequence: int64, shape (m,), ascending: a sequence inside of a SID ..
-        token: .. and the id of a token that may follow in it: the end where no SID of the catalog
-            begins as it does, as after a prompt that ends so.
+        inside: bool, shape (n,): which sequences are inside a SID. Only the tokens below may follow
+            these; any token except a code or the end of a SID may follow the others.
+        sequence: int64, shape (m,), ascending: the index of a sequence inside a SID.
+        token: int64, shape (m,): the id of a token that may follow that sequence. If no SID of the
+            catalog begins with its codes, for example after a prompt, this is the end token.
     """
 
     inside: np.ndarray
@@ -175,10 +176,10 @@ class NextTokens:
 
 
 def next_tokens(prefixes: SidPrefixes, last: np.ndarray) -> NextTokens:
-    """The tokens that may come next, so that a sequence spells SIDs of the catalog only.
+    """The tokens that may come next, so that each sequence spells only SIDs of the catalog.
 
     Args:
-        prefixes: Those of the catalog.
+        prefixes: The prefixes of the catalog.
         last: Token ids, shape (n, 4): the last four of each sequence; -1 before its start.
     """
     layers, codes = np.divmod(last - FIRST_TOKEN_ID, MAX_CODEBOOK_SIZE)
@@ -206,13 +207,13 @@ def next_tokens(prefixes: SidPrefixes, last: np.ndarray) -> NextTokens:
 
 
 def logits_processor(prefixes: SidPrefixes) -> "transformers.LogitsProcessor":
-    """For `generate(logits_processor=[...])` of transformers: no SID but those of the catalog.
+    """A processor for `generate(logits_processor=[...])` of transformers: only SIDs of the catalog.
 
-    Outside of a SID a model may say anything, and begin one. Where a beam search has more beams
-    than there are SIDs to name, the beams left over have the score -inf. A SID that the prompt
-    begins, and that no item has, is ended at once.
+    Outside a SID, the model may generate any text and may begin a SID. If a beam search has more
+    beams than there are SIDs to generate, the surplus beams have the score -inf. If the prompt
+    begins a SID that no item has, the SID is ended immediately.
 
-    When it is called it raises InputError where the model has no logits for the tokens of SIDs.
+    The processor raises InputError when the model has no logits for the tokens of SIDs.
     """
     import torch
     import transformers
@@ -221,8 +222,8 @@ def logits_processor(prefixes: SidPrefixes) -> "transformers.LogitsProcessor":
         def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
             if scores.shape[1] <= END_TOKEN_ID:
                 raise InputError(
-                    f"The model has logits for {scores.shape[1]:,} tokens, and the last token of "
-                    f"SIDs is {END_TOKEN_ID}. Resize its embeddings first: "
+                    f"The model has logits for {scores.shape[1]:,} tokens, but the last SID token "
+                    f"has the id {END_TOKEN_ID}. Resize its embeddings first: "
                     f"model.resize_token_embeddings({PADDED_VOCABULARY_SIZE})."
                 )
             last = np.full((len(input_ids), CODE_LAYERS + 1), -1)
@@ -232,7 +233,7 @@ def logits_processor(prefixes: SidPrefixes) -> "transformers.LogitsProcessor":
 
             constrained = scores.clone()
             constrained[:, FIRST_TOKEN_ID:BEGIN_TOKEN_ID] = -torch.inf
-            # Behind the end of a SID are the rows that pad the vocabulary: they are no tokens.
+            # The ids after the end token only pad the vocabulary: they are not tokens.
             constrained[:, END_TOKEN_ID:PADDED_VOCABULARY_SIZE] = -torch.inf
             inside = torch.from_numpy(allowed.inside).to(scores.device)
             constrained[inside] = -torch.inf
@@ -249,7 +250,7 @@ def logits_processor(prefixes: SidPrefixes) -> "transformers.LogitsProcessor":
 def _find(
     codes: np.ndarray, starts: np.ndarray, ends: np.ndarray, wanted: np.ndarray
 ) -> np.ndarray:
-    """Where between a start and an end each wanted code is, by bisection; the end if it is not."""
+    """The position of each wanted code between start and end, by bisection; the end if absent."""
     low, high = starts, ends
     while (going := low < high).any():
         middle = (low + high) // 2

@@ -1,7 +1,7 @@
-"""The way back from a SID to its items: the table sid2pid, and the JSON that OneRec reads.
+"""The reverse index from a SID to its items: the table sid2pid, and the JSON that OneRec reads.
 
-SIDs collide, so that a SID has a list of items. The one that users interact with most comes first:
-it is the one to recommend where a model says the SID.
+SIDs collide, so a SID has a list of items. The item with most interactions comes first: it is the
+one to recommend when a model generates the SID.
 """
 
 from collections import Counter
@@ -28,7 +28,7 @@ def occurrences(
     pid_type: PidType,
     setting: PidTypeSetting = "auto",
 ) -> Iterator[pa.Array]:
-    """The pids of all rows of some columns, whatever their split; absent columns have none."""
+    """The pids in all rows of some columns, regardless of the split; missing columns have none."""
     wanted = [name for name in columns if name in interactions.columns]
     for batch in interactions.batches(wanted):
         for column in batch.columns:
@@ -38,11 +38,11 @@ def occurrences(
 def reverse(
     pid2sid: pa.RecordBatchReader, interacted: Iterable[pa.Array] = ()
 ) -> pa.RecordBatchReader:
-    """The table sid2pid. Past its memory limit DuckDB sorts and joins on disk.
+    """Make the table sid2pid. Beyond its memory limit, DuckDB sorts and joins on disk.
 
     Args:
         pid2sid: The table pid2sid.
-        interacted: Pids of the interactions, in any order, as `occurrences` gives them.
+        interacted: Pids of the interactions, in any order, as `occurrences` yields them.
     """
     pid_type = pid_type_of(pid2sid.schema)
     batches = _sid_rows(_sorted_rows(pid2sid, interacted, PID_TYPES[pid_type]), sid2pid(pid_type))
@@ -52,7 +52,7 @@ def reverse(
 def _sorted_rows(
     pid2sid: pa.RecordBatchReader, interacted: Iterable[pa.Array], pid: pa.DataType
 ) -> Iterator[pa.RecordBatch]:
-    """All items as `packed`, `pid` and `uses`, those of one SID together, the most used first."""
+    """All items as `packed`, `pid` and `uses`, grouped by SID, the most used first."""
     used = pa.schema([pa.field("pid", pid)])
     batches = (pa.record_batch([pids], schema=used) for pids in interacted)
     with spilling_database() as connection:
@@ -69,7 +69,7 @@ def _sorted_rows(
 
 
 def _packed(pid2sid: pa.RecordBatchReader) -> pa.RecordBatchReader:
-    """The table pid2sid as `pid` and `packed`, the SID as one integer."""
+    """The table pid2sid as `pid` and `packed` (the SID as one integer)."""
     schema = pa.schema([pid2sid.schema.field("pid"), pa.field("packed", pa.int64())])
 
     def batches() -> Iterator[pa.RecordBatch]:
@@ -81,7 +81,7 @@ def _packed(pid2sid: pa.RecordBatchReader) -> pa.RecordBatchReader:
 
 
 def _sid_rows(rows: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """One row for each SID; the last SID of a batch may go on in the next one."""
+    """One row for each SID; the last SID of a batch may continue in the next batch."""
     held: list[pa.RecordBatch] = []
     for batch in rows:
         table = pa.Table.from_batches([*held, batch])
@@ -108,14 +108,14 @@ def _grouped(rows: pa.Table, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def json_chunks(rows: Iterable[pa.RecordBatch], id_name: str = "pid") -> Iterator[bytes]:
-    """The table sid2pid as the JSON object that OneRec's evaluation reads, piece by piece.
+    """The table sid2pid as the JSON object that OneRec's evaluation reads, in pieces.
 
     Each key is a packed SID (`spelling.pack`), each value a list of `{"pid": .., "count": ..,
-    "count_after_downsample": ..}`. Nothing is downsampled, so that both counts are equal.
+    "count_after_downsample": ..}`. Nothing is downsampled, so both counts are equal.
 
     Args:
         rows: The table sid2pid.
-        id_name: What the pid is called: OneRec says `iid` of goods, in its `sid2iid.json`.
+        id_name: The key of a pid: OneRec's `sid2iid.json` uses `iid` for goods.
     """
     separator = b""
     yield b"{"
@@ -141,11 +141,11 @@ def json_chunks(rows: Iterable[pa.RecordBatch], id_name: str = "pid") -> Iterato
 
 
 def check_reverse(rows: pa.RecordBatchReader, pid2sid: pa.RecordBatchReader) -> dict[str, int]:
-    """What is wrong with the table sid2pid, and of how many rows; empty if it inverts pid2sid.
+    """Errors in the table sid2pid, with the number of rows; empty if it inverts pid2sid.
 
     Args:
         rows: The table sid2pid.
-        pid2sid: The table that it is the inverse of.
+        pid2sid: The table that sid2pid must invert.
     """
     wrong: Counter[str] = Counter()
     forth = _packed(pid2sid)
@@ -163,7 +163,7 @@ def check_reverse(rows: pa.RecordBatchReader, pid2sid: pa.RecordBatchReader) -> 
 
 
 def _checked_pairs(batch: pa.RecordBatch, wrong: Counter[str]) -> list[pa.Array]:
-    """The pids of some rows of sid2pid, each with its packed SID; what is wrong is counted."""
+    """The pids of some rows of sid2pid, each with its packed SID; errors are counted in `wrong`."""
     codes = codes_array(batch["codes"])
     lengths = pc.list_value_length(batch["pids"]).to_numpy()
     other_text = pc.not_equal(batch["sid"], sid_text(codes))

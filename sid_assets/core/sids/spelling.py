@@ -1,7 +1,7 @@
-"""Semantic IDs as text, as vocabulary tokens and as one integer: the one place that knows how.
+"""Semantic IDs as text, as vocabulary tokens and as one integer.
 
-As text a semantic ID is `<|sid_begin|><s_a_12><s_b_4071><s_c_9><|sid_end|>`. In OneRec's extended
-Qwen3 vocabulary each of the five parts is one token.
+As text, a semantic ID looks like `<|sid_begin|><s_a_12><s_b_4071><s_c_9><|sid_end|>`. In OneRec's
+extended Qwen3 vocabulary each of the five parts is one token.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ END = "<|sid_end|>"
 LAYER_PREFIXES = ("<s_a_", "<s_b_", "<s_c_")
 
 FIRST_TOKEN_ID = 151_669
-"""Id of `<s_a_0>`: the tokens before it are Qwen3's own."""
+"""Id of `<s_a_0>`; smaller ids belong to Qwen3's own tokens."""
 
 BEGIN_TOKEN_ID = FIRST_TOKEN_ID + CODE_LAYERS * MAX_CODEBOOK_SIZE
 END_TOKEN_ID = BEGIN_TOKEN_ID + 1
@@ -29,7 +29,7 @@ _LAYER_STARTS = np.arange(CODE_LAYERS) * MAX_CODEBOOK_SIZE
 
 
 def sid_token(layer: int, code: int) -> str:
-    """The token of one code, e.g. `<s_b_4071>` of layer 1 (counted from 0) and code 4071."""
+    """The token of one code, e.g. `<s_b_4071>` for layer 1 (counted from 0) and code 4071."""
     return f"{LAYER_PREFIXES[layer]}{code}>"
 
 
@@ -64,7 +64,7 @@ def token_ids(codes: np.ndarray) -> np.ndarray:
 def pack(codes: np.ndarray) -> np.ndarray:
     """Each SID as one integer, c0 * 8192 * 8192 + c1 * 8192 + c2: int64, shape (n,).
 
-    It is the key of OneRec's reverse index, and sorts as the codes do.
+    This integer is the key in OneRec's reverse index. It sorts in the same order as the codes.
 
     Args:
         codes: Integers, shape (n, 3), each in 0..8191.
@@ -74,7 +74,7 @@ def pack(codes: np.ndarray) -> np.ndarray:
 
 
 def unpack(packed: np.ndarray) -> np.ndarray:
-    """The codes that `pack` made one integer of: int64, shape (n, 3)."""
+    """The codes of packed SIDs, the inverse of `pack`: int64, shape (n, 3)."""
     c01, c2 = np.divmod(packed, MAX_CODEBOOK_SIZE)
     c0, c1 = np.divmod(c01, MAX_CODEBOOK_SIZE)
     return np.stack([c0, c1, c2], axis=-1)
@@ -86,9 +86,9 @@ def prefix_of(packed: np.ndarray, length: int) -> np.ndarray:
 
 
 def fragment_numbers(codes: np.ndarray) -> np.ndarray:
-    """Which strings of `FRAGMENTS` spell each SID: uint16, shape (n, 3).
+    """The indexes of the strings of `FRAGMENTS` that spell each SID: uint16, shape (n, 3).
 
-    It is also the most compact form of a SID here: 6 bytes.
+    This is also the most compact form of a SID: 6 bytes.
 
     Args:
         codes: Integers, shape (n, 3), each in 0..8191.
@@ -97,7 +97,7 @@ def fragment_numbers(codes: np.ndarray) -> np.ndarray:
 
 
 def codes_of_fragments(fragments: np.ndarray) -> np.ndarray:
-    """The codes that `fragment_numbers` made strings of: int64, shape (n, 3)."""
+    """The codes of fragments, the inverse of `fragment_numbers`: int64, shape (n, 3)."""
     return fragments.astype(np.int64) - _LAYER_STARTS
 
 
@@ -111,17 +111,17 @@ def sid_text(codes: np.ndarray) -> pa.StringArray:
 
 
 def joined_sid_text(fragments: np.ndarray, bounds: np.ndarray) -> pa.StringArray:
-    """SIDs joined with nothing between them, one text for each run of SIDs.
+    """SIDs joined without a separator, one text for each run of SIDs.
 
     Args:
-        fragments: uint16, shape (m, 3), as `fragment_numbers` gives them.
-        bounds: Shape (n + 1,): text i is made of the SIDs bounds[i] to bounds[i + 1]; null if none.
+        fragments: uint16, shape (m, 3), as `fragment_numbers` returns them.
+        bounds: Shape (n + 1,): text i joins the SIDs bounds[i] to bounds[i + 1]; null if none.
     """
     return join_runs(FRAGMENTS.take(pa.array(fragments.reshape(-1))), CODE_LAYERS * bounds)
 
 
 def _fragments() -> pa.StringArray:
-    """What each code adds to the text of a SID, layer after layer."""
+    """The part of a SID's text that each code contributes, layer after layer."""
     before, after = (BEGIN, "", ""), ("", "", END)
     return pa.array(
         before[layer] + sid_token(layer, code) + after[layer]
@@ -139,9 +139,9 @@ class SpelledSids:
 
     Attributes:
         codes: int64, shape (m, 3): all SIDs, in the order of the texts. A code of four digits can
-            be above 8191; what has more digits is no SID.
+            be above 8191; a token with more digits is not part of a SID.
         counts: int64, shape (n,): how many SIDs each text spells.
-        broken: bool, shape (n,): whether a text has tokens of SIDs that are no whole SID.
+        broken: bool, shape (n,): whether a text has SID tokens that do not form a whole SID.
     """
 
     codes: np.ndarray
@@ -150,14 +150,14 @@ class SpelledSids:
 
 
 def spelled_sids(texts: pa.StringArray) -> SpelledSids:
-    """Find the SIDs in texts; what lies around them does not matter.
+    """Find the SIDs in texts; the surrounding text is ignored.
 
     Args:
         texts: Shape (n,), no nulls.
     """
     bounds, data = _bytes_of(texts)
     starts, kinds, codes, ends = _spelled_tokens(data)
-    # A SID is a token of each kind, each starting where the one before it ends.
+    # A SID is one token of each kind; each starts where the previous one ends.
     follows = ends[:-1] == starts[1:]
     whole = np.ones(max(0, len(starts) - len(_TOKENS) + 1), bool)
     for kind in range(len(_TOKENS)):
@@ -168,7 +168,7 @@ def spelled_sids(texts: pa.StringArray) -> SpelledSids:
     sids = np.flatnonzero(whole)
     text_of_token = np.searchsorted(bounds, starts, side="right")
     last = sids + len(_TOKENS) - 1
-    sids = sids[text_of_token[sids] == text_of_token[last]]  # texts stand close together
+    sids = sids[text_of_token[sids] == text_of_token[last]]  # nothing separates the texts in `data`
 
     counts = np.diff(np.searchsorted(starts[sids], bounds))
     tokens = np.diff(np.searchsorted(starts, bounds))
@@ -177,11 +177,11 @@ def spelled_sids(texts: pa.StringArray) -> SpelledSids:
 
 
 _TOKENS = (BEGIN, *LAYER_PREFIXES, END)
-"""What the tokens of a SID begin with, in their order; the first and the last are all of it."""
+"""The beginnings of the tokens of a SID, in order; the first and the last are whole tokens."""
 
 
 def _bytes_of(texts: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
-    """The bounds of texts in their bytes, shape (n + 1,), and the bytes; a few zeros follow."""
+    """The bounds of texts in their bytes, shape (n + 1,), and the bytes, padded with zeros."""
     _, offset_buffer, data_buffer = texts.buffers()
     if offset_buffer is None or not len(texts):
         return np.zeros(1, np.int64), np.zeros(_READ_AHEAD, np.uint8)
@@ -193,21 +193,21 @@ def _bytes_of(texts: pa.StringArray) -> tuple[np.ndarray, np.ndarray]:
 
 _WORD = 8
 _READ_AHEAD = 32
-"""More than a token has: whatever begins in the texts can be read as words of eight bytes."""
+"""Bytes of padding, more than a token has, so that words of eight bytes never pass the end."""
 
 
 def _spelled_tokens(data: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The tokens of SIDs in texts, and what begins like one.
+    """Find the SID tokens in texts, and everything that begins like one.
 
     Args:
-        data: Their bytes, uint8, as `_bytes_of` gives them.
+        data: The bytes of the texts, uint8, as `_bytes_of` returns them.
 
     Returns:
-        Four arrays of integers, shape (k,): where each token starts; its kind, which is the number
-        of what it begins with in `_TOKENS`; its code, 0 if it has none; and where it ends, -1 if
-        it does not end as it should.
+        Four arrays of integers, shape (k,): where each token starts; its kind, the index of its
+        beginning in `_TOKENS`; its code, 0 if it has none; and where it ends, -1 if it does not end
+        correctly.
     """
-    # The eight bytes from each place on as one number, the first byte lowest: no byte is copied.
+    # The eight bytes at each position as one little-endian number; no byte is copied.
     words = np.ndarray(len(data) - _WORD + 1, "<u8", buffer=data, strides=(1,))
     starts = np.flatnonzero(data[:-_READ_AHEAD] == ord("<"))
     heads = words[starts]
@@ -235,14 +235,14 @@ def _as_word(text: str) -> np.uint64:
 
 
 def _mask(text: str) -> np.uint64:
-    """The bits of a word that a text takes."""
+    """The bits of a word that a text occupies."""
     return np.uint64((1 << 8 * min(len(text), _WORD)) - 1)
 
 
 def _leading_number(words: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The number with which words begin, and its digits: 0 digits unless `>` follows.
+    """The number at the start of each word, and its digits: 0 digits unless `>` follows.
 
-    A number has one to four digits, and begins with a zero only if it is one.
+    A number has one to four digits, and no leading zeros.
     """
     number, digits = np.zeros(len(words), np.int64), np.zeros(len(words), np.int64)
     going = np.ones(len(words), bool)

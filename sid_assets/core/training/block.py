@@ -1,4 +1,4 @@
-"""A block of rows of the input, read column by column as the data sets need them."""
+"""A block of input rows, with access to its columns in the forms that the data sets need."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -17,15 +17,15 @@ from sid_assets.core.training.inputs import IdSpace
 from sid_assets.core.training.sid_lists import SidLists, sids_where
 
 Conditions = dict[str, np.ndarray]
-"""bool, shape (n,), by the reason for which a row is dropped where it is false."""
+"""Arrays of bool, shape (n,), by reason: rows where the value is False are dropped for it."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Rows of a data set that lack only their uuid.
+    """Rows of a data set, complete except for their uuid.
 
     Attributes:
-        ids: What tells them apart, shape (n,).
+        ids: Ids of the rows, shape (n,).
         body: `segments` or `messages`, shape (n,).
         metadata: Shape (n,).
     """
@@ -41,8 +41,8 @@ class Block:
 
     Attributes:
         rows: The columns that a data set reads.
-        source: Where they are from.
-        counts: What became of these rows, as far as they are worked on.
+        source: The input that the rows come from.
+        counts: What became of the rows processed so far.
     """
 
     rows: pa.RecordBatch
@@ -54,11 +54,11 @@ class Block:
         self.counts = RowCounts(rows=len(self))
 
     def __len__(self) -> int:
-        """Rows."""
+        """The number of rows."""
         return self.rows.num_rows
 
     def has(self, column: str) -> bool:
-        """Whether there is such a column."""
+        """Whether the block has a column."""
         return column in self.rows.schema.names
 
     def text(self, column: str) -> pa.StringArray:
@@ -66,13 +66,13 @@ class Block:
         return self.rows[column].cast(pa.string())
 
     def id_json(self, column: str) -> pa.StringArray:
-        """A column of ids as JSON values; null where there is none (null, NaN, 1.5)."""
+        """A column of ids as JSON values; null where the value is not an id (null, NaN, 1.5)."""
         ids = self.rows[column]
         stored = stored_as(ids.type, source=self.source.path, column=column)
         return json_text.of_ids(convert_pids(ids, "string" if stored == "text" else "int"))
 
     def id_json_or_null(self, column: str) -> pa.StringArray:
-        """A column of ids as JSON values; `null` where there is no id, or no column."""
+        """A column of ids as JSON values; the text `null` if there is no id or no column."""
         if not self.has(column):
             return pa.repeat("null", len(self))
         return self.id_json(column).fill_null("null")
@@ -87,13 +87,13 @@ class Block:
     def sids(
         self, column: str, items: IdSpace, *, first: int | None = None, last: int | None = None
     ) -> SidLists:
-        """The SIDs of lists of pids: the lists are cut first, then pids without one are dropped.
+        """The SIDs of lists of pids: lists are cut first, then pids without a SID are dropped.
 
         Args:
-            column: The lists; where there is no such column, they are empty.
-            items: Whose ids they hold.
-            first: Keep so many from the start of each list.
-            last: Keep so many from its end.
+            column: The column of lists; if it is missing, all lists are empty.
+            items: The catalog of the ids.
+            first: Keep this many pids from the start of each list.
+            last: Keep this many pids from the end of each list.
         """
         if not self.has(column):
             return SidLists.empty(len(self))
@@ -108,7 +108,7 @@ class Block:
         first: int | None = None,
         last: int | None = None,
     ) -> SidLists:
-        """The same of lists that are no column themselves, but were made of one."""
+        """The same for lists that are not a column themselves but were made from one."""
         starts, ends = list_bounds(lists)
         if first is not None:
             ends = np.minimum(ends, starts + first)
@@ -125,46 +125,46 @@ class Block:
         column: str,
         items: IdSpace,
     ) -> SidLists:
-        """The SIDs of those pids of a column that stand at some positions.
+        """The SIDs of the pids of a column at the given positions.
 
         Args:
             pids: All pids of the column.
             positions: int64, shape (m,).
             bounds: Shape (n + 1,): the bounds of n rows in the positions.
-            column: Its name.
-            items: Whose ids they are.
+            column: The name of the column.
+            items: The catalog of the ids.
         """
         found = items.find(pids.take(pa.array(positions)), self.source, column)
         self.counts += RowCounts(pids={column: PidCount.of(found.found)})
         return sids_where(found.found, found.fragments, bounds)
 
     def filled(self, column: str, sids: SidLists) -> Conditions:
-        """The conditions of a list of pids without which there is no row."""
+        """The conditions of a required list of pids."""
         return {
             f"{column} is null": is_valid(self.rows[column]),
             f"no pid of {column} has a SID": sids.filled(),
         }
 
     def not_null(self, column: str) -> Conditions:
-        """The condition of a value without which there is no row."""
+        """The condition of a required value."""
         return {f"{column} is null": is_valid(self.rows[column])}
 
     def has_id(self, column: str) -> Conditions:
-        """The condition of an id without which there is no row: NaN and 1.5 are none."""
+        """The condition of a required id; NaN and 1.5 are not ids."""
         return {f"{column} is null or no id": is_valid(self.id_json(column))}
 
     def not_empty(self, column: str) -> Conditions:
-        """The conditions of a text without which there is no row."""
+        """The conditions of a required text that must not be empty."""
         filled = pc.greater(pc.binary_length(self.text(column)), 0).fill_null(False)
         return self.not_null(column) | {f"{column} is empty": as_bool(filled)}
 
     def not_blank(self, column: str) -> Conditions:
-        """The conditions of a text without which there is no row, nor with only spaces in it."""
+        """The conditions of a required text that must contain more than whitespace."""
         blank = {f"{column} is empty or blank": as_bool(not_blank(self.text(column)))}
         return self.not_null(column) | blank
 
     def keep_rows(self, conditions: Conditions) -> np.ndarray:
-        """The rows that have candidates, where a row can have any number of them.
+        """Choose the rows that have candidates, if a row can have any number of candidates.
 
         Returns:
             bool, shape (n,).
@@ -174,7 +174,9 @@ class Block:
         return kept
 
     def keep_candidates(self, conditions: Conditions) -> np.ndarray:
-        """The candidates that become a row of the data set: rows, or what `keep_rows` left of them.
+        """Choose the candidates that become rows of the data set.
+
+        The candidates are the rows of the block, or come from the rows that `keep_rows` kept.
 
         Returns:
             bool, shape (n,).
@@ -185,7 +187,7 @@ class Block:
 
 
 def sifted(conditions: Conditions) -> tuple[np.ndarray, Counter[str]]:
-    """Which rows meet all conditions; the others are counted by the first that they do not meet."""
+    """Which rows meet all conditions; the others are counted by the first condition they fail."""
     kept = np.ones_like(next(iter(conditions.values())))
     dropped: Counter[str] = Counter()
     for reason, met in conditions.items():
@@ -196,5 +198,5 @@ def sifted(conditions: Conditions) -> tuple[np.ndarray, Counter[str]]:
 
 
 def not_blank(texts: pa.StringArray) -> pa.BooleanArray:
-    """Which texts have more in them than spaces; null has not."""
+    """Which texts contain more than whitespace; False for null."""
     return pc.greater(pc.binary_length(pc.utf8_trim_whitespace(texts)), 0).fill_null(False)

@@ -1,4 +1,4 @@
-"""Captions of items, as far as the items have a SID."""
+"""Captions of the items that have a SID."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,12 @@ from sid_assets.core.training.inputs import TrainingInputs
 
 @dataclass(frozen=True)
 class Captions:
-    """The captions that become a row.
+    """The captions that become rows.
 
     Attributes:
         pid: The pid as JSON, shape (n,).
         sid: The SID as text, shape (n,).
-        caption: Shape (n,); not empty, though it may be blank.
+        caption: Shape (n,); not empty, but possibly blank.
     """
 
     pid: pa.StringArray

@@ -1,7 +1,7 @@
-"""What became of the rows of the input that a training data set is made of.
+"""Counts of what became of the input rows of a training data set.
 
-Blocks of rows are counted one by one and added up. The sum is kept with the table, for its metadata
-and its checks.
+Each block of rows is counted, and the counts are added up. The sum is stored with the table, for
+its metadata and its checks.
 """
 
 from collections import Counter
@@ -15,39 +15,39 @@ from sid_assets.core.store.provenance import Provenance
 
 @dataclass(frozen=True)
 class PidCount:
-    """Pids of a column that were looked up, and how many of them have a SID."""
+    """How many pids of a column were looked up, and how many of them have a SID."""
 
     pids: int = 0
     with_sid: int = 0
 
     @classmethod
     def of(cls, found: np.ndarray) -> "PidCount":
-        """The count of some pids; `found`: bool, which of them have a SID."""
+        """Count pids; `found`: bool, which of them have a SID."""
         return cls(len(found), int(found.sum()))
 
     def __add__(self, other: "PidCount") -> "PidCount":
-        """The count of both."""
+        """The sum of both counts."""
         return PidCount(self.pids + other.pids, self.with_sid + other.with_sid)
 
     @property
     def share(self) -> float:
-        """Share of the pids with a SID; 1 if there are none."""
+        """Share of the pids that have a SID; 1 if there are no pids."""
         return self.with_sid / self.pids if self.pids else 1.0
 
 
 @dataclass(frozen=True)
 class RowCounts:
-    """What became of some rows of the input.
+    """Counts of what became of some rows of the input.
 
     Attributes:
         rows: Rows of split 0, or captions.
-        candidates: What could become a row of the data set: one for each row of the input, but
-            one for each keyword in interactive_rec and for each target in label_pred.
+        candidates: Candidates for rows of the data set: one for each row of the input, but one for
+            each keyword in interactive_rec and one for each target in label_pred.
         written: Rows of the data set.
-        dropped_rows: Rows of the input that have no candidate, by reason.
+        dropped_rows: Rows of the input without candidates, by reason.
         dropped: Candidates that are not written, by reason.
-        mask_lines: Lines left out because a label mask is not as long as its list, by column.
-        pids: Pids by column.
+        mask_lines: Lines omitted because a label mask is not as long as its list, by column.
+        pids: Pids looked up, by column.
     """
 
     rows: int = 0
@@ -59,7 +59,7 @@ class RowCounts:
     pids: dict[str, PidCount] = field(default_factory=dict)
 
     def __add__(self, other: "RowCounts") -> "RowCounts":
-        """The counts of both."""
+        """The sums of all counts."""
         pids = dict(self.pids)
         for column, count in other.pids.items():
             pids[column] = pids.get(column, PidCount()) + count
@@ -78,11 +78,11 @@ class RowCounts:
         return self.candidates == self.written + self.dropped.total()
 
     def lost(self) -> Counter[str]:
-        """Rows and candidates that became no row, by reason."""
+        """Dropped rows and candidates, by reason."""
         return self.dropped_rows + self.dropped
 
     def to_json(self) -> dict[str, Any]:
-        """The counts as JSON takes them."""
+        """The counts as JSON values."""
         return {
             "rows": self.rows,
             "candidates": self.candidates,
@@ -95,7 +95,7 @@ class RowCounts:
 
     @classmethod
     def from_json(cls, found: dict[str, Any]) -> "RowCounts":
-        """Read what `to_json` gave."""
+        """Read the result of `to_json`."""
         return cls(
             rows=found["rows"],
             candidates=found["candidates"],
@@ -108,6 +108,6 @@ class RowCounts:
 
     @classmethod
     def of(cls, provenance: Provenance) -> "RowCounts | None":
-        """The counts that a training data set keeps; None where it has none."""
+        """The counts stored with a training data set; None if there are none."""
         found = provenance.details.get("counts")
         return cls.from_json(found) if found is not None else None

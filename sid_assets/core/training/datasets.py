@@ -1,4 +1,4 @@
-"""The data sets of `training_sets`, made from the user's input: their rows, a block at a time."""
+"""Makes the rows of the data sets of `training_sets` from the user's input, block by block."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,7 @@ from sid_assets.core.training.inputs import TrainingInputs
 from sid_assets.core.training_sets import DATA_SETS, TRAINING, DataSet
 
 WORKERS = 2
-"""Threads that make rows while the rows before are written; numpy and Arrow let go of the GIL."""
+"""Threads that make rows while earlier rows are written; numpy and Arrow release the GIL."""
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -37,11 +37,11 @@ MAKERS: dict[str, Callable[[Block, TrainingInputs, Identifier], Samples]] = {
     "sft_rec_reason": sft.rec_reason,
     "sft_item_understand": sft.item_understand,
 }
-"""What makes the samples of a block of rows, by data set."""
+"""The function that makes samples from a block of rows, by data set."""
 
 
 def lacking(data_set: DataSet, inputs: TrainingInputs) -> list[str]:
-    """What a data set needs and the user does not have, in words; empty if nothing."""
+    """The missing inputs of a data set, in words; empty if nothing is missing."""
     source = inputs.of(data_set.made_of)
     if source is None:
         return [f"SID_{data_set.made_of.upper()} is not set"]
@@ -56,17 +56,17 @@ def lacking(data_set: DataSet, inputs: TrainingInputs) -> list[str]:
 
 @dataclass
 class _Tally:
-    """Counts that grow while rows are read."""
+    """Counts that are updated while rows are read."""
 
     counts: RowCounts = field(default_factory=RowCounts)
 
 
 @dataclass(frozen=True)
 class TrainingRows:
-    """The rows of a training data set, to be read once.
+    """The rows of a training data set, which can be read once.
 
     Attributes:
-        reader: The rows, of the data set's schema, in the order of the input.
+        reader: The rows, with the schema of the data set, in the order of the input.
     """
 
     reader: pa.RecordBatchReader
@@ -74,7 +74,7 @@ class TrainingRows:
 
     @property
     def counts(self) -> RowCounts:
-        """What became of the rows of the input; complete once the reader is used up."""
+        """What became of the rows of the input; complete once the reader is exhausted."""
         return self._tally.counts
 
 
@@ -83,13 +83,13 @@ def training_rows(name: str, inputs: TrainingInputs) -> TrainingRows:
 
     Args:
         name: One of `DATA_SETS`.
-        inputs: What it is made of. Memory holds the SIDs of the catalog, 12 bytes a row for
-            uuids, and a few blocks of rows.
+        inputs: The input. Memory holds the SIDs of the catalog, 12 bytes per row for uuids, and a
+            few blocks of rows.
 
     Raises:
-        InputError: Something is `lacking`, a column holds what it must not, or ids are not stored
-            as the catalog stores them. While the rows are read: a file is damaged, or an id
-            cannot be what SID_PID_TYPE says.
+        InputError: Input is missing (see `lacking`), a column has a wrong type, or ids are not
+            stored as in the catalog. While the rows are read: a file is damaged, or an id is not of
+            the type that SID_PID_TYPE sets.
     """
     data_set = DATA_SETS[name]
     source = inputs.of(data_set.made_of)
@@ -114,7 +114,7 @@ def _batches(
         block = Block(batch, source)
         return MAKERS[data_set.name](block, inputs, identifier), block.counts
 
-    # Captions have no split: all of them are trained on.
+    # Captions have no split: all of them are used for training.
     read = source.train_batches if data_set.made_of == "interactions" else source.batches
     blocks = _blocks(read(data_set.reads()), data_set.rows_at_a_time)
     for samples, counts in in_order(make, blocks):
@@ -132,14 +132,14 @@ def _batches(
 
 
 def _blocks(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
-    """Batches cut into blocks of so many rows at most."""
+    """The batches, cut into blocks of at most this many rows."""
     for batch in batches:
         for start in range(0, batch.num_rows, rows):
             yield batch.slice(start, rows)
 
 
 def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[Result]:
-    """The result of each task, in their order; threads work on the next ones meanwhile."""
+    """The results of the tasks, in order; threads work on the next tasks meanwhile."""
     with ThreadPoolExecutor(WORKERS) as pool:
         pending: deque[Future[Result]] = deque()
         for task in tasks:
@@ -151,11 +151,11 @@ def in_order(work: Callable[[Task], Result], tasks: Iterable[Task]) -> Iterator[
 
 
 def training_data_table() -> str:
-    """The data sets as a table in markdown, a line each: who reads it, what it holds and needs.
+    """The data sets as a markdown table, one line each: training phase, content, required input.
 
-    The columns it needs are those beside `uid` and `split`.
+    The required columns are listed without `uid` and `split`.
     """
-    lines = ["| asset | read in | what its rows are | needs |", "|---|---|---|---|"]
+    lines = ["| asset | used in | what its rows are | needs |", "|---|---|---|---|"]
     for data_set in DATA_SETS.values():
         training, needed = TRAINING[data_set.phase], _needed(data_set)
         lines.append(f"| `{data_set.table}` | {training} | {data_set.holds} | {needed} |")

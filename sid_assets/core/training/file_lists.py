@@ -1,6 +1,6 @@
-"""All data sets of a phase together: the list of their files, and their rows shuffled.
+"""All data sets of a phase together: the list of their files, and their shuffled rows.
 
-OneRec's loader gives whole files to its workers and does not shuffle across them.
+OneRec's loader assigns whole files to its workers and does not shuffle across files.
 """
 
 import json
@@ -23,7 +23,7 @@ from sid_assets.core.store.write import draft_rows
 from sid_assets.core.training_sets import ROWS, Phase
 
 RUN_BYTES = 256 << 20
-"""Rows that are sorted in memory at a time while rows are shuffled."""
+"""Bytes of rows that are sorted in memory at a time during a shuffle."""
 
 
 def list_files(store: Store, phase: Phase, versions: Iterable[Version]) -> None:
@@ -33,23 +33,23 @@ def list_files(store: Store, phase: Phase, versions: Iterable[Version]) -> None:
 
 
 def _paths(store: Store, version: Version) -> list[UPath]:
-    """The files of a data set: by the name that readers see where there is one, on a local disk."""
+    """The files of a data set; on a local disk by the names that readers see."""
     if not is_local(store.root):
         return version.paths
     return [store.path(version.provenance.asset) / part.name for part in version.parts]
 
 
 def file_list(files: Iterable[str | PathLike[str]]) -> str:
-    """The JSON array of absolute paths that the loader calls `sources`; URLs stay as they are."""
+    """The JSON array of absolute paths that the loader calls `sources`; URLs are unchanged."""
     paths = [str(file) for file in files]
     return json.dumps([p if "://" in p else str(Path(p).absolute()) for p in paths], indent=1)
 
 
 def shuffle(store: Store, phase: Phase, versions: Sequence[Version], seed: int) -> Version:
-    """Commit all rows of a phase in one order, as the table `<phase>_shuffled`.
+    """Commit all rows of a phase in shuffled order, as the table `<phase>_shuffled`.
 
     Raises:
-        StoreError: A file is damaged, another run writes the table, or it cannot be written.
+        StoreError: A file is damaged, another run writes the table, or the table cannot be written.
     """
     table = _shuffled_table(phase)
     rows = (
@@ -65,13 +65,13 @@ def shuffle(store: Store, phase: Phase, versions: Sequence[Version], seed: int) 
 
 
 def withdraw_shuffled(store: Store, phase: Phase, log: logging.Logger) -> None:
-    """Take away what an earlier run shuffled: it would look current, and nothing renews it."""
+    """Withdraw the shuffled table of an earlier run: it would look current but is not updated."""
     table = _shuffled_table(phase)
     if store.current(table):
         store.forget(table)
         log.warning(
-            f"{store.path(table)} is withdrawn: it was made of earlier rows, and is not made again "
-            "now. `sid-assets purge --yes` removes its files."
+            f"{store.path(table)} is withdrawn: it was made from earlier rows, and this run does "
+            "not make it again. `sid-assets purge --yes` removes its files."
         )
 
 
@@ -82,16 +82,16 @@ def _shuffled_table(phase: Phase) -> str:
 def shuffled(
     rows: Iterable[pa.RecordBatch], seed: int, folder: Path, run_bytes: int = RUN_BYTES
 ) -> Iterator[pa.RecordBatch]:
-    """All rows in an order that their uuids and the seed decide.
+    """All rows, in an order that depends on their uuids and the seed.
 
-    The same rows come in the same order, however they came; rows that are added change nothing of
-    the others' order.
+    The order does not depend on the order of the input. New rows do not change the relative order
+    of the other rows.
 
     Args:
-        rows: Rows with a `uuid`, of one schema: those of all data sets of a phase.
+        rows: Rows with a `uuid` and the same schema, from all data sets of a phase.
         seed: SID_SEED.
-        folder: Where rows are kept meanwhile; it is made, and has to be new.
-        run_bytes: What is sorted in memory at a time.
+        folder: A folder for temporary files; it is created and must not exist.
+        run_bytes: Bytes of rows that are sorted in memory at a time.
     """
     for batch in sort_batches((_keyed(batch, seed) for batch in rows), "key", folder, run_bytes):
         yield batch.drop_columns(["key"])

@@ -1,8 +1,8 @@
-"""The ids of a training data set's rows, and what is drawn for them.
+"""The ids of the rows of a training data set, and the random draws for them.
 
-A row's uuid and the wordings drawn for it depend on the data set, on what the row says and on the
-seed, never on where it stands. So a new user changes no other user's rows, and the same input
-gives the same bytes.
+The uuid of a row and the wordings drawn for it depend on the data set, the row's content and the
+seed, never on its position. A new user therefore does not change the rows of other users, and the
+same input gives the same bytes.
 """
 
 import hashlib
@@ -22,18 +22,18 @@ SQL_OF_UUID5 = (
     "substr('89ab89ab89ab89ab', strpos('0123456789abcdef', h[17]), 1) || h[18:20], h[21:32]) "
     "AS uuid"
 )
-"""The SQL of a uuid of version 5 (RFC 9562): 128 bits of a SHA-1 `h` in hex digits, of which four
-give way to the version and two to the variant."""
+"""The SQL of a uuid of version 5 (RFC 9562): 128 bits of a SHA-1 `h` in hex digits; the version
+replaces four bits and the variant two."""
 
 
 @dataclass(frozen=True)
 class RowIds:
-    """What tells rows apart.
+    """The ids of rows.
 
     Attributes:
         digests: The SHA-1 of each row's content, data set and seed: 40 hex digits, shape (n,).
-        keys: The first 64 bits of it, by which wordings are drawn: uint64, shape (n,).
-        uuids: The uuid5 of each row, if no row before it has the same content: shape (n,).
+        keys: The first 64 bits of the digest, which decide the wordings: uint64, shape (n,).
+        uuids: The uuid5 of each row, valid if no earlier row has the same content: shape (n,).
     """
 
     digests: pa.StringArray
@@ -41,24 +41,24 @@ class RowIds:
     uuids: pa.StringArray
 
     def filter(self, kept: np.ndarray) -> "RowIds":
-        """Those of some of the rows; `kept`: bool, shape (n,)."""
+        """The ids of the kept rows; `kept`: bool, shape (n,)."""
         digests, uuids = only(kept, self.digests, self.uuids)
         return RowIds(digests, self.keys[kept], uuids)
 
 
 class Identifier:
-    """Gives the rows of one data set their ids."""
+    """Assigns ids to the rows of one data set."""
 
     def __init__(self, dataset: str, seed: int) -> None:
-        """Begin a data set."""
+        """Start a data set."""
         self._name = f"{dataset}/{seed:d}"
         self._occurrences = Occurrences()
 
     def identify(self, *content: pa.Array) -> RowIds:
-        """The ids of rows by what they say.
+        """The ids of rows, from their content.
 
         Args:
-            content: Columns of text or bytes, shape (n,) each; null is as empty.
+            content: Columns of text or bytes, shape (n,) each; null counts as empty.
         """
         names = [f"column_{i}" for i in range(len(content))]
         table = pa.table([column.cast(pa.binary()) for column in content], names)
@@ -74,9 +74,9 @@ class Identifier:
         return RowIds(digests, first_bytes.astype(np.uint64), uuids)
 
     def distinct_uuids(self, rows: RowIds) -> pa.StringArray:
-        """The uuids of rows, also where rows before them say the same.
+        """The uuids of rows, which differ even if earlier rows have the same content.
 
-        Rows have to come in order.
+        Rows must be passed in order.
         """
         occurrences = self._occurrences.number(rows.keys)
         if not occurrences.any():
@@ -86,25 +86,25 @@ class Identifier:
         return uuids["uuid"].combine_chunks()
 
     def _sha1_of_name(self, occurrence: str) -> str:
-        """The SQL of what a row's uuid5 is made of; its name is its digest and its number."""
+        """The SQL of the SHA-1 for a row's uuid5; its name is its digest and occurrence number."""
         namespace = "".join(f"\\x{byte:02X}" for byte in NAMESPACE.bytes)
         name = f"encode('{self._name}/' || digest || '/' || {occurrence})"
         return f"sha1('{namespace}'::BLOB || {name}) AS h"
 
 
 def _with_its_length(column: str) -> str:
-    """The SQL of a value behind its length, so that no two rows of values run into the same."""
+    """The SQL of a value after its length, so that different rows never concatenate to the same."""
     value = f"coalesce({column}, ''::BLOB)"
     return f"encode(octet_length({value}) || ':') || {value}"
 
 
 def draw(keys: np.ndarray, what: str, choices: int | np.ndarray) -> np.ndarray:
-    """Draw one of some choices for each row: int64, shape (n,), from 0 to choices - 1.
+    """Draw one of several choices for each row: int64, shape (n,), from 0 to choices - 1.
 
     Args:
-        keys: uint64, shape (n,): the same key draws the same.
-        what: What is drawn; the draws of one row do not hang together.
-        choices: How many there are, at least 1; one number, or one for each row.
+        keys: uint64, shape (n,): equal keys draw the same choice.
+        what: The name of the draw; draws with different names are independent.
+        choices: The number of choices, at least 1; one number, or one for each row.
     """
     salt = int.from_bytes(hashlib.sha1(what.encode(), usedforsecurity=False).digest()[:8], "little")
     # The finalizer of splitmix64 (Steele et al. 2014, doi:10.1145/2660193.2660195).
@@ -116,18 +116,18 @@ def draw(keys: np.ndarray, what: str, choices: int | np.ndarray) -> np.ndarray:
 
 
 class Occurrences:
-    """Numbers equal keys in the order they come: 0 for the first, 1 for the second, and so on.
+    """Numbers equal keys in their order: 0 for the first, 1 for the second, and so on.
 
-    It keeps 12 bytes for each distinct key, in sorted runs of which each is at least twice as long
-    as the next: a key is looked for in a few runs only, and rarely moved.
+    Each distinct key takes 12 bytes. The keys are stored in sorted runs, and each run is at least
+    twice as long as the next. A lookup therefore searches only a few runs, and keys rarely move.
     """
 
     def __init__(self) -> None:
-        """Begin with no keys."""
+        """Start without keys."""
         self._runs: list[tuple[np.ndarray, np.ndarray]] = []
 
     def number(self, keys: np.ndarray) -> np.ndarray:
-        """How many keys equal to each came before it: int64, shape (n,).
+        """How many equal keys came before each key: int64, shape (n,).
 
         Args:
             keys: uint64, shape (n,).

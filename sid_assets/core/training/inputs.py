@@ -1,4 +1,4 @@
-"""What training data sets are made of: interactions, captions, and the ids in them."""
+"""The inputs of training data sets: interactions, captions, and the ids in them."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ from sid_assets.core.training_sets import InputName
 
 @dataclass(frozen=True)
 class IdSpace:
-    """The ids of one catalog: which SID they have, and how other files may write them.
+    """The ids of one catalog: their SIDs, and how other files may write them.
 
     Attributes:
         index: The SIDs by pid.
@@ -37,7 +37,7 @@ class IdSpace:
     setting: PidTypeSetting = "auto"
 
     def check(self, source: ParquetInput, columns: Iterable[str]) -> None:
-        """Raise InputError where a column's ids are not stored as the catalog's are."""
+        """Raise InputError if a column does not store its ids as the catalog does."""
         for column in columns:
             if column in source.columns:
                 for other in source.pid_columns(column):
@@ -45,16 +45,16 @@ class IdSpace:
 
     @property
     def written_as(self) -> Stored:
-        """How ids have to be written to be the catalog's; `untyped` where either way will do."""
+        """How ids must be written to match the catalog's; `untyped` if both ways are accepted."""
         return self.catalog.stored if self.setting == "auto" else "untyped"
 
     def parsed(self, ids: pa.Array, source: ParquetInput, column: str) -> pa.Array:
-        """Ids that were read out of a column of JSON, as the catalog has them.
+        """Ids that were read from a column of JSON, as the catalog stores them.
 
-        A single one that cannot be an id becomes null, and so has no SID, as in OneRec's program.
+        A single value that cannot be an id becomes null and has no SID, as in OneRec's program.
 
         Raises:
-            InputError: None of them can be.
+            InputError: None of the values can be an id.
         """
         given = ids.drop_null()
         converted = convert_pids(ids, self.index.pid_type, forced=self.setting != "auto")
@@ -68,14 +68,14 @@ class IdSpace:
         return converted
 
     def find(self, ids: pa.Array, source: ParquetInput, column: str) -> FoundSids:
-        """The SIDs of ids as a file has them, shape (n,); ids that cannot be any have none."""
+        """The SIDs of ids as stored in a file, shape (n,); values that cannot be ids have none."""
         return self.index.find(self.converted(ids, source, column))
 
     def converted(self, ids: pa.Array, source: ParquetInput, column: str) -> pa.Array:
-        """Ids as the catalog has them; null where they cannot be any.
+        """Ids as the catalog stores them; null where a value cannot be an id.
 
         Raises:
-            InputError: SID_PID_TYPE says the ids are integers, and they are not.
+            InputError: SID_PID_TYPE declares the ids integers, but some are not.
         """
         forced = self.setting != "auto"
         converted = convert_pids(ids, self.index.pid_type, forced=forced)
@@ -103,19 +103,19 @@ class IdSpace:
             column=column,
             rows=rows,
             ids=ids,
-            remedy="Mend them, or set SID_PID_TYPE=string.",
+            remedy="Correct them, or set SID_PID_TYPE=string.",
         )
 
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What training data sets are made of; None where the user does not have it.
+    """The inputs of training data sets; None for inputs that the user does not provide.
 
     Attributes:
-        items: The catalog's ids.
-        interactions: What users did.
+        items: The ids of the catalog.
+        interactions: The interactions of users.
         captions: Captions of items.
-        goods: The ids of goods, which are a catalog of their own.
+        goods: The ids of goods, which are a separate catalog.
         seed: SID_SEED.
         prompts: The wordings to draw from.
     """

@@ -1,4 +1,4 @@
-"""`inter_keyword_to_items`: which items a user chose after searching for a keyword."""
+"""Reads `inter_keyword_to_items`: the items that a user chose after searching for a keyword."""
 
 import json
 from contextlib import suppress
@@ -23,10 +23,10 @@ class Keywords:
     """The keywords of some rows.
 
     Attributes:
-        row: int64, shape (n,), ascending: the row that each keyword is of.
+        row: int64, shape (n,), ascending: the row of each keyword.
         keyword: Shape (n,).
-        items: The ids of its items, shape (n,); null where there are none.
-        readable: bool, shape (rows,): whether the column holds an object at all.
+        items: The ids of each keyword's items, shape (n,); null where there is no list.
+        readable: bool, shape (rows,): whether the row holds an object.
     """
 
     row: np.ndarray
@@ -36,13 +36,13 @@ class Keywords:
 
 
 def read_keywords(column: pa.Array, length: int, written_as: Stored = "untyped") -> Keywords:
-    """The keywords of a column of JSON objects (text), of maps or of structs.
+    """Read the keywords of a column of JSON objects (text), maps or structs.
 
     Args:
         column: Shape (rows,).
-        length: Items of a keyword that are of interest: the others may be left out.
-        written_as: How the catalog's ids are written: where a JSON column has ids of both kinds,
-            those of the other kind become null.
+        length: The number of items that are needed per keyword; more may be omitted.
+        written_as: How the catalog's ids are written: if a JSON column has ids of both types, those
+            of the other type become null.
     """
     if pa.types.is_map(column.type):
         return _of_maps(column)
@@ -52,19 +52,19 @@ def read_keywords(column: pa.Array, length: int, written_as: Stored = "untyped")
 
 
 def ids_of_catalog(ids: pa.Array, source: ParquetInput, space: IdSpace, length: int) -> pa.Array:
-    """Ids of a block of the column as the catalog has them, as `IdSpace.parsed`.
+    """Ids of a block of the column as the catalog stores them, like `IdSpace.parsed`.
 
-    Where all of the block are of the other kind, they are null, as single ones are, if the
-    column has ids as the catalog's elsewhere: what a row becomes is not to depend on its place.
+    If all ids of the block have the other type, but other blocks have ids of the catalog's type,
+    they become null, as single ids do. The result for a row must not depend on its position.
 
     Args:
-        ids: As `read_keywords` gives them.
-        source: The file that they are of.
+        ids: As returned by `read_keywords`.
+        source: The file of the ids.
         space: The ids of the catalog.
         length: As for `read_keywords`.
 
     Raises:
-        InputError: No id of the column is as the catalog's.
+        InputError: No id of the column has the type of the catalog's ids.
     """
     try:
         return space.parsed(ids, source, COLUMN)
@@ -93,7 +93,7 @@ def _of_maps(column: pa.MapArray) -> Keywords:
 
 
 def _of_structs(column: pa.StructArray) -> Keywords:
-    """Each field is a keyword; of a row, those that are not null."""
+    """Each field is a keyword; a row has the keywords of its fields that are not null."""
     fields = {
         name: field
         for name, field in zip(column.type.names, column.flatten(), strict=True)
@@ -128,7 +128,7 @@ def _of_json(texts: pa.StringArray, length: int, written_as: Stored) -> Keywords
 
 
 def _parsed(text: str) -> dict[str, Any] | None:
-    """The JSON object that a text holds; None if it holds none."""
+    """The JSON object in a text; None if the text is not one."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError):
@@ -137,12 +137,12 @@ def _parsed(text: str) -> dict[str, Any] | None:
 
 
 def _is_unicode(text: str) -> bool:
-    """Whether a text can be written: JSON may spell half a surrogate pair."""
+    """Whether a text can be encoded: JSON can contain half a surrogate pair."""
     return text.isascii() or not any("\ud800" <= c <= "\udfff" for c in text)
 
 
 def _ids(lists: list[list[Any] | None], written_as: Stored) -> pa.ListArray:
-    """Lists of ids of one type; what is no id becomes null."""
+    """Lists of ids of one type; values that are not ids become null."""
     try:
         ids = pa.array(lists)
         if pa.types.is_null(ids.type):
@@ -150,7 +150,7 @@ def _ids(lists: list[list[Any] | None], written_as: Stored) -> pa.ListArray:
         if _are_ids(ids.type.value_type):
             return ids
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError, UnicodeEncodeError):
-        pass  # Ids of several kinds, or what is none: one by one.
+        pass  # Ids of several types, or values that are not ids: convert them one by one.
     cleaned = [None if ids is None else [_id(value) for value in ids] for ids in lists]
     kinds = {type(value) for ids in cleaned for value in ids or () if value is not None}
     if kinds == {int, str}:
@@ -160,7 +160,7 @@ def _ids(lists: list[list[Any] | None], written_as: Stored) -> pa.ListArray:
 
 
 def _as_written(value: int | str | None, written_as: Stored) -> int | str | None:
-    """One of the ids of both kinds as all of them are to be; null if it is of the other kind."""
+    """An id, converted if either type is accepted; None if it has the wrong type."""
     if written_as == "untyped":
         return None if value is None else str(value)
     return value if isinstance(value, int if written_as == "int" else str) else None

@@ -21,8 +21,8 @@ class Labelled:
     """The items of each row that have a label, for each of `LABELS`.
 
     Attributes:
-        sids: Their SIDs.
-        positive: bool, shape (n,): whether a row has such an item, with a SID or without.
+        sids: The SIDs of these items.
+        positive: bool, shape (n,): whether a row has such an item, with or without a SID.
     """
 
     sids: list[SidLists]
@@ -37,10 +37,10 @@ def labelled(
     first: int | None = None,
     last: int | None = None,
 ) -> Labelled:
-    """The items of histories or targets where the mask of a label is 1, the first or the last.
+    """The first or last items of histories or targets where the mask of a label is 1.
 
-    A mask that is not as long as its list has no items, and is counted; one that is not there has
-    none.
+    A mask that is not as long as its list selects no items and is counted. A missing mask selects
+    no items.
     """
     column = f"{side}_video_pid"
     pids = rows.lists(column)
@@ -63,7 +63,7 @@ def labelled(
 def _ones(
     rows: Block, pids: pa.ListArray, column: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Where a mask is 1: positions in `pids.values`, and the bounds of each row in these.
+    """Where a mask is 1: positions in `pids.values`, and the bounds of each row in the positions.
 
     Returns:
         int64, shape (m,), and two of shape (n,): row i has the positions low[i] to high[i].
@@ -78,7 +78,7 @@ def _ones(
     starts, ends = list_bounds(mask)
     ones = np.flatnonzero(is_one(mask.values))
     low, high = np.searchsorted(ones, starts), np.searchsorted(ones, np.where(fits, ends, starts))
-    # The values of the mask and of the pids need not begin at the same place.
+    # The values of a row can start at different positions in the mask and in the pids.
     shift = np.zeros(len(ones), np.int64)
     of_rows, _ = spans(low, high)
     shift[of_rows] = np.repeat(list_bounds(pids)[0] - starts, high - low)
@@ -86,18 +86,18 @@ def _ones(
 
 
 def aligned(pids: pa.ListArray, mask: pa.ListArray) -> np.ndarray:
-    """Which rows have both a list of pids and a mask, of one length: bool, shape (n,)."""
+    """Which rows have a list of pids and a mask of the same length: bool, shape (n,)."""
     same = pc.equal(pc.list_value_length(pids), pc.list_value_length(mask))
     return as_bool(same.fill_null(False))
 
 
 def is_one(values: pa.Array) -> np.ndarray:
-    """Which values of a mask are 1; null, NaN and all else are not: bool, shape (n,)."""
+    """Which values of a mask are 1, not null, NaN or any other value: bool, shape (n,)."""
     if pa.types.is_null(values.type):
         return np.zeros(len(values), bool)
     return as_bool(pc.equal(as_numbers(values), 1).fill_null(False))
 
 
 def as_numbers(values: pa.Array) -> pa.Array:
-    """The values of a mask, truth values as 0 and 1."""
+    """The values of a mask, with booleans as 0 and 1."""
     return values.cast(pa.int8()) if pa.types.is_boolean(values.type) else values

@@ -1,4 +1,4 @@
-"""The pretraining data sets: segments of text that a model reads as they are."""
+"""The pretraining data sets: segments of plain text."""
 
 import pyarrow as pa
 
@@ -14,7 +14,7 @@ TARGET_LENGTH = 10
 
 
 def video_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
-    """The SIDs of a history, directly followed by those of its targets."""
+    """The SIDs of a history, directly followed by the SIDs of its targets."""
     history = rows.sids("hist_video_pid", inputs.items, last=HISTORY_LENGTH)
     targets = rows.sids("target_video_pid", inputs.items, first=TARGET_LENGTH)
     kept = rows.keep_candidates(
@@ -28,7 +28,7 @@ def video_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Sa
 
 
 def user_profile(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
-    """The profile of a user, as it is."""
+    """The profile of a user, unchanged."""
     profile = rows.text("inter_user_profile_with_sid")
     kept = rows.keep_candidates(rows.has_id("uid") | rows.not_empty("inter_user_profile_with_sid"))
     uid, profile = only(kept, rows.id_json("uid"), profile)
@@ -38,7 +38,7 @@ def user_profile(rows: Block, inputs: TrainingInputs, identifier: Identifier) ->
 
 
 def item_understand(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
-    """A SID beside the caption of its item."""
+    """A SID with the caption of its item."""
     captions = Captions.of(rows, inputs)
     ids = identifier.identify(captions.pid, captions.sid, captions.caption)
     text = inputs.prompts["item_understand.text"].fill(
@@ -48,5 +48,5 @@ def item_understand(rows: Block, inputs: TrainingInputs, identifier: Identifier)
 
 
 def segments(*texts: pa.StringArray) -> pa.StringArray:
-    """The JSON of one segment made of texts, which are escaped already."""
+    """The JSON of one segment of joined texts, which must already be escaped."""
     return concatenated('[{"type": "text", "text": "', *texts, '"}]')

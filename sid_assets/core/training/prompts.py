@@ -1,4 +1,4 @@
-"""The wordings of prompts: read from YAML, their slots checked, filled in for whole columns."""
+"""The wordings of prompts: reads them from YAML, checks their slots, fills in whole columns."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ from sid_assets.core.training.identity import draw
 from sid_assets.core.training_sets import DATA_SETS, LABELS
 
 LINES = (*LABELS, "video", "ad", "goods")
-"""What the lines of a history are introduced by; they are worded alike in all data sets."""
+"""The kinds of history lines; each kind has the same introductory wordings in all data sets."""
 
 SLOTS: dict[str, frozenset[str]] = {
     **{f"lines.{line}": frozenset[str]() for line in LINES},
@@ -28,16 +28,16 @@ SLOTS: dict[str, frozenset[str]] = {
         for wording, slots in data_set.wordings.items()
     },
 }
-"""The lists of wordings, and the slots that each wording of a list has, once each."""
+"""The lists of wordings, and the slots that each wording of a list must have, once each."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A place in a wording for a value of the row.
+    """A placeholder in a wording for a value of the row.
 
     Attributes:
-        name: Which value.
-        nested: Whether it stands in a JSON string that is itself in a text of the data set.
+        name: The name of the value.
+        nested: Whether the slot is in a JSON string that is itself in a text of the data set.
     """
 
     name: str
@@ -45,40 +45,40 @@ class Slot:
 
 
 Piece = str | Slot
-"""What a wording is made of: fixed text, escaped as JSON has it, and slots."""
+"""A piece of a wording: fixed text, escaped for JSON, or a slot."""
 
 
 class Wordings:
-    """A list of wordings of which one is drawn for each row."""
+    """A list of wordings, one of which is drawn for each row."""
 
     def __init__(self, name: str, wordings: Iterable[tuple[Piece, ...]]) -> None:
-        """Take wordings as `parse` gives them; `name` is what is drawn, see `identity.draw`."""
+        """Take wordings as `parse` returns them; `name` names the draw, see `identity.draw`."""
         self._name = name
         pieces = [tuple(w) for w in wordings]
         self._slots = sorted({p for w in pieces for p in w if isinstance(p, Slot)}, key=str)
         self._texts = ["", *sorted({p for w in pieces for p in w if isinstance(p, str)})]
-        # All wordings have the same number of pieces: the shorter ones end with empty texts.
+        # All wordings get the same number of pieces: shorter ones are padded with empty texts.
         longest = max(map(len, pieces))
         self._pieces = np.array(
             [[self._number(p) for p in w] + [0] * (longest - len(w)) for w in pieces]
         )
 
     def __len__(self) -> int:
-        """How many wordings there are."""
+        """The number of wordings."""
         return len(self._pieces)
 
     def _number(self, piece: Piece) -> int:
-        """The number of a fixed text from 0 up, that of a slot from -1 down."""
+        """The number of a piece: 0 and up for a fixed text, -1 and down for a slot."""
         if isinstance(piece, str):
             return self._texts.index(piece)
         return -1 - self._slots.index(piece)
 
     def fill(self, keys: np.ndarray, **values: pa.StringArray) -> pa.StringArray:
-        """A wording for each row, its slots filled in.
+        """A wording for each row, with its slots filled in.
 
         Args:
-            keys: uint64, shape (n,): by what is drawn.
-            values: The value of each slot, shape (n,), escaped as JSON has it, no nulls.
+            keys: uint64, shape (n,): the keys of the draw.
+            values: The value of each slot, shape (n,), escaped for JSON, no nulls.
         """
         columns = [pa.array(self._texts, pa.string())]
         for slot in self._slots:
@@ -96,10 +96,10 @@ Prompts = Mapping[str, Wordings]
 
 
 def load_prompts(path: str | Path | None = None) -> Prompts:
-    """The wordings of this package, and those of a user's file in place of the lists it names.
+    """Load the wordings of this package; the lists of a user's file replace the built-in ones.
 
     Raises:
-        InputError: A list has no known name, is empty, or a wording lacks a slot or has another.
+        InputError: A list has an unknown name or is empty, or a wording has missing or wrong slots.
     """
     builtin = resources.files("sid_assets") / "prompts" / "recif.yaml"
     wordings = _parsed(builtin.read_text("utf-8"), "recif.yaml")
@@ -118,13 +118,13 @@ def _parsed(text: str, source: str) -> dict[str, Wordings]:
     except yaml.YAMLError as error:
         raise InputError(f"{source}: not YAML ({error}).") from error
     if not isinstance(groups, dict) or not all(isinstance(g, dict) for g in groups.values()):
-        raise InputError(f"{source}: expected groups of lists of wordings, as in recif.yaml.")
+        raise InputError(f"{source}: expected groups of lists of wordings, like recif.yaml.")
     lists = {
         f"{group}.{name}": entries for group, of in groups.items() for name, entries in of.items()
     }
     for name, entries in lists.items():
         if name not in SLOTS:
-            raise InputError(f"{source}: {name}: no such list. There are {', '.join(SLOTS)}.")
+            raise InputError(f"{source}: {name}: unknown list. Known are {', '.join(SLOTS)}.")
         if not isinstance(entries, list) or not entries:
             raise InputError(f"{source}: {name}: expected a list of wordings.")
     return {
@@ -134,15 +134,15 @@ def _parsed(text: str, source: str) -> dict[str, Wordings]:
 
 
 def parse(entry: object, slots: frozenset[str], where: str = "") -> tuple[Piece, ...]:
-    """The pieces of a wording.
+    """Split a wording into its pieces.
 
     Args:
-        entry: Text with `{slot}`s, or a mapping of texts that is to become a JSON object.
-        slots: The slots it has to have, once each.
-        where: How errors call it.
+        entry: Text with `{slot}`s, or a mapping of texts that becomes a JSON object.
+        slots: The slots that it must have, once each.
+        where: The location to name in errors.
 
     Raises:
-        InputError: It is neither, or has other slots.
+        InputError: The entry is neither, or has missing or wrong slots.
     """
     pieces: list[Piece] = []
     if isinstance(entry, dict):
@@ -162,14 +162,14 @@ def parse(entry: object, slots: frozenset[str], where: str = "") -> tuple[Piece,
 
 def _pieces(text: object, where: str) -> list[Piece]:
     if not isinstance(text, str) or not text.strip():
-        raise InputError(f"{where}: {text!r}: a wording is a text.")
+        raise InputError(f"{where}: {text!r}: a wording must be text and not blank.")
     pieces: list[Piece] = []
     try:
         for literal, name, form, conversion in Formatter().parse(text):
             if literal:
                 pieces.append(_escaped(literal))
             if form or conversion:
-                raise ValueError("a slot is a plain name")
+                raise ValueError("a slot must be a plain name")
             if name is not None:
                 pieces.append(Slot(name))
     except ValueError as error:

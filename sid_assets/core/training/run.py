@@ -1,4 +1,4 @@
-"""Making one data set, and finding those on disk that were made of the current SIDs."""
+"""Makes one data set, and finds the data sets on disk that were made from the current SIDs."""
 
 import logging
 from collections.abc import Iterable
@@ -19,13 +19,13 @@ from sid_assets.core.training_sets import DataSet
 
 @dataclass(frozen=True)
 class Sids:
-    """The SIDs that training data is made of: `pid2sid` of the items, and of goods if any."""
+    """The SIDs for training data: `pid2sid` of the items, and of goods if there are any."""
 
     items: Version
     goods: Version | None = None
 
     def behind(self, data_set: DataSet) -> list[Provenance]:
-        """Where a data set comes from."""
+        """The provenance of the SIDs that a data set uses."""
         goods = [self.goods.provenance] if self.goods and data_set.goods else []
         return [self.items.provenance, *goods]
 
@@ -33,11 +33,11 @@ class Sids:
 def make_data_set(
     data_set: DataSet, inputs: TrainingInputs, sids: Sids, store: Store, log: logging.Logger
 ) -> tuple[Draft, RowCounts] | None:
-    """Write the rows of a data set; None, and a line in the log, where its input is lacking.
+    """Write the rows of a data set. If its input is missing, log this and return None.
 
     Raises:
-        InputError: As `training_rows`; or a data set that is required lacks columns of the
-            interactions, or has no row.
+        InputError: As `training_rows`; or the interactions lack columns of a required data set, or
+            give it no row.
         StoreError: As `draft_rows`.
     """
     if data_set.required and inputs.interactions:
@@ -58,7 +58,7 @@ def make_data_set(
 
 
 def up_to_date(data_sets: Iterable[DataSet], sids: Sids, store: Store) -> list[Version]:
-    """The versions of data sets that were made of these SIDs, as far as they have rows."""
+    """The versions of data sets that were made from these SIDs and have rows."""
     found = []
     for data_set in data_sets:
         version = store.current(data_set.table)
@@ -71,8 +71,9 @@ def up_to_date(data_sets: Iterable[DataSet], sids: Sids, store: Store) -> list[V
 def _require_columns(interactions: ParquetInput, data_set: DataSet) -> None:
     if missing := interactions.missing(data_set.columns):
         raise InputError(
-            f"{interactions.path}: there is no column {', '.join(map(repr, missing))}. There are: "
-            f"{', '.join(interactions.columns)}. Name the columns so, or unset SID_INTERACTIONS."
+            f"{interactions.path}: there is no column {', '.join(map(repr, missing))}. The columns "
+            f"are {', '.join(interactions.columns)}. Add or rename columns, or unset "
+            "SID_INTERACTIONS."
         )
 
 
@@ -80,8 +81,8 @@ def _no_rows(data_set: DataSet, inputs: TrainingInputs, counts: RowCounts) -> st
     source, lost = inputs.of(data_set.made_of), counts.lost()
     reasons = ", ".join(f"{reason}: {rows:,}" for reason, rows in lost.items())
     of_split = " of split 0" if data_set.made_of == "interactions" else ""
-    ask = " Are its ids those of this catalog?" if any("SID" in reason for reason in lost) else ""
+    ask = " Are its ids from this catalog?" if any("SID" in reason for reason in lost) else ""
     return (
         f"{source.path if source else data_set.table}: none of the {counts.rows:,} rows{of_split} "
-        f"became a row of {data_set.table} ({reasons or 'there are none'}).{ask}"
+        f"became a row of {data_set.table} ({reasons or 'there are no rows'}).{ask}"
     )

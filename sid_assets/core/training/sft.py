@@ -1,4 +1,4 @@
-"""The fine-tuning data sets: messages of a system, a user and the assistant who answers."""
+"""The fine-tuning data sets: messages of the system, the user and the answering assistant."""
 
 from collections.abc import Iterable, Sequence
 
@@ -29,7 +29,7 @@ YES, NO = "是", "否"
 
 
 def video_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
-    """A history; the answer are its targets."""
+    """A history; the answer is the targets."""
     history = rows.sids("hist_video_pid", inputs.items, last=HISTORY_LENGTH)
     targets = rows.sids("target_video_pid", inputs.items, first=TARGET_LENGTH)
     kept = rows.keep_candidates(
@@ -47,7 +47,7 @@ def video_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Sa
 
 
 def interactive_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
-    """A profile and a keyword; the answer are the items chosen after searching for it."""
+    """A profile and a keyword; the answer is the items chosen after searching for the keyword."""
     column, written_as = rows.rows[keywords.COLUMN], inputs.items.written_as
     found = keywords.read_keywords(column, TARGET_LENGTH, written_as)
     has_keyword = np.bincount(found.row, minlength=len(rows)) > 0
@@ -92,7 +92,7 @@ def interactive_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier)
 
 
 def label_cond_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
-    """Histories by label and a label to predict; the answer are the targets that have it."""
+    """Histories by label and a label to predict; the answer is the targets with that label."""
     histories = labelled(rows, "hist", inputs.items, last=LABELLED_LENGTH).sids
     targets = labelled(rows, "target", inputs.items, first=TARGET_LENGTH)
     available = np.stack(targets.positive, axis=1)
@@ -126,7 +126,7 @@ def label_cond_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) 
 
 
 def label_pred(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
-    """Histories by label and one target; the answer is whether the user watched it for long."""
+    """Histories by label and one target; the answer says whether the user watched it for long."""
     targets, mask = rows.lists("target_video_pid"), rows.lists("target_video_longview")
     histories = labelled(rows, "hist", inputs.items, last=LABELLED_LENGTH).sids
     starts, ends = list_bounds(targets)
@@ -170,7 +170,7 @@ def label_pred(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> S
 
 
 def ad_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
-    """Videos watched for long and ads; the answer are the ads clicked next."""
+    """Histories of long-watched videos and of ads; the answer is the ads clicked next."""
     videos = rows.sids("hist_longview_video_list", inputs.items, last=LONGVIEW_LENGTH)
     ads = rows.sids("hist_ad_pid", inputs.items, last=AD_LENGTH)
     targets = rows.sids("target_ad_pid", inputs.items, first=TARGET_LENGTH)
@@ -181,7 +181,7 @@ def ad_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Sampl
 
 
 def product_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
-    """Videos watched for long and goods; the answer are the goods clicked next."""
+    """Histories of long-watched videos and of goods; the answer is the goods clicked next."""
     if inputs.goods is None:
         raise ValueError("product_rec needs goods")
     videos = rows.sids("hist_longview_video_list", inputs.items, last=LONGVIEW_LENGTH)
@@ -203,7 +203,7 @@ def item_understand(rows: Block, inputs: TrainingInputs, identifier: Identifier)
 
 
 def rec_reason(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
-    """A profile, captions of watched videos and of the next one; the answer is the reasoning."""
+    """A profile, captions of the watched videos and of the next; the answer is the reasoning."""
     columns = ("inter_user_profile_with_sid", "reco_target_caption", "reco_cot")
     conditions = {k: v for column in columns for k, v in rows.not_blank(column).items()}
     kept = rows.keep_candidates(conditions)
@@ -227,11 +227,11 @@ def rec_reason(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> S
 def messages(
     system: pa.StringArray | None, user: Sequence[pa.StringArray], assistant: pa.StringArray
 ) -> pa.StringArray:
-    """The JSON of the messages of each row, made of texts that are escaped already.
+    """The JSON of the messages of each row, from texts that are already escaped.
 
     Args:
-        system: None where there is no such message.
-        user: The lines of the user's message; a null is a line that the row does not have.
+        system: The system message; None if there is none.
+        user: The lines of the user's message; null if the row does not have the line.
         assistant: The answer.
     """
     said = user[0]
@@ -255,7 +255,7 @@ def _across_domains(
     inputs: TrainingInputs,
     identifier: Identifier,
 ) -> Samples:
-    """Histories of which a row needs one; the answer are targets of the second one's domain."""
+    """Samples from two histories, of which a row needs one; the targets match the second domain."""
     lists = list(histories.values())
     kept = rows.keep_candidates(
         rows.has_id("uid")
@@ -272,7 +272,7 @@ def _across_domains(
 
 
 def _draw_available(keys: np.ndarray, available: np.ndarray) -> np.ndarray:
-    """Draw one of the labels that are available: int64, shape (n,); 0 where none is.
+    """Draw one of the available labels: int64, shape (n,); 0 if none is available.
 
     Args:
         keys: uint64, shape (n,).
@@ -286,7 +286,7 @@ def _draw_available(keys: np.ndarray, available: np.ndarray) -> np.ndarray:
 def _lines(
     names: Iterable[str], texts: Iterable[pa.StringArray], keys: np.ndarray, prompts: Prompts
 ) -> list[pa.StringArray]:
-    """The lines of histories: a wording, directly followed by the SIDs; null if there are none."""
+    """The lines of histories: a wording, directly followed by the SIDs; null without SIDs."""
     return [
         concatenated(prompts[f"lines.{name}"].fill(keys), text)
         for name, text in zip(names, texts, strict=True)
@@ -294,7 +294,7 @@ def _lines(
 
 
 def _watched(rows: Block, kept: np.ndarray) -> tuple[pa.StringArray, pa.BooleanArray]:
-    """The captions of watched videos of the rows kept, empty where missing; and where they are."""
+    """Captions of watched videos of the kept rows, empty if missing, and which are not blank."""
     column = "reco_gsu_caption"
     if not rows.has(column):
         n = int(kept.sum())

@@ -1,4 +1,4 @@
-"""Lists of pids become SIDs: cut to a length, those without a SID dropped, the others joined."""
+"""The SIDs of lists of pids: pids without a SID are dropped, the other SIDs are joined."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class SidLists:
     """The SIDs of each row.
 
     Attributes:
-        fragments: uint16, shape (m, 3): the SIDs of all rows (see `sids.fragment_numbers`).
+        fragments: uint16, shape (m, 3): the SIDs of all rows (see `spelling.fragment_numbers`).
         bounds: int64, shape (n + 1,): row i has the SIDs bounds[i] to bounds[i + 1].
     """
 
@@ -27,7 +27,7 @@ class SidLists:
         return cls(np.zeros((0, CODE_LAYERS), np.uint16), np.zeros(rows + 1, np.int64))
 
     def split(self, parts: int) -> list["SidLists"]:
-        """The rows in so many parts of equal length."""
+        """The rows, split into this many parts of equal length."""
         rows = (len(self.bounds) - 1) // parts
         made = []
         for start in range(0, parts * rows, rows) if rows else [0] * parts:
@@ -40,22 +40,22 @@ class SidLists:
         return self.bounds[1:] > self.bounds[:-1]
 
     def text(self) -> pa.StringArray:
-        """The SIDs of each row joined with nothing between them; null where there are none."""
+        """The SIDs of each row, joined without a separator; null for rows without SIDs."""
         return joined_sid_text(self.fragments, self.bounds)
 
     def content(self) -> pa.BinaryArray:
-        """The SIDs of each row as bytes, six for each: shorter than the text, equal if it is."""
+        """The SIDs of each row as bytes, six per SID: equal exactly where the texts are equal."""
         offsets = (self.bounds * (CODE_LAYERS * self.fragments.itemsize)).astype(np.int32)
         buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(self.fragments))]
         return pa.BinaryArray.from_buffers(pa.binary(), len(self.bounds) - 1, buffers)
 
 
 def sids_where(found: np.ndarray, fragments: np.ndarray, bounds: np.ndarray) -> SidLists:
-    """The rows again after pids without a SID are dropped.
+    """The SIDs of each row, without the pids that have none.
 
     Args:
-        found: bool, shape (m,): which of the pids have one.
-        fragments: uint16, shape (k, 3): the SIDs of these.
+        found: bool, shape (m,): which of the pids have a SID.
+        fragments: uint16, shape (k, 3): the SIDs found.
         bounds: Shape (n + 1,): the bounds of the rows in the m pids.
     """
     if len(fragments) < len(found):

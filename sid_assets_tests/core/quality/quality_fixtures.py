@@ -19,7 +19,7 @@ def codes_table(
     pids: Sequence[int] | Sequence[str] | None = None,
     vectors: Sequence[str] | None = None,
 ) -> pa.Table:
-    """The table `codes`, by default with pids 0, 1, 2 ... and norms 1, 0.5, 0.25, 0.125."""
+    """The table `codes`, by default with pids 0, 1, 2, ... and norms 1, 0.5, 0.25, 0.125."""
     count = len(codes)
     pids = pids if pids is not None else range(count)
     if norms is None:
@@ -42,7 +42,7 @@ def codes_table(
 def texts_table(
     texts: Sequence[str], pids: Sequence[int] | Sequence[str] | None = None
 ) -> pa.Table:
-    """The table `item_texts`, by default with pids 0, 1, 2 ..."""
+    """The table `item_texts`, by default with pids 0, 1, 2, ..."""
     pids = pids if pids is not None else range(len(texts))
     table_schema = schema.item_texts("string" if len(pids) and isinstance(pids[0], str) else "int")
     return pa.table(
@@ -61,7 +61,7 @@ def batches(table: pa.Table, rows: int = 3) -> list[pa.RecordBatch]:
 
 
 def reader(table: pa.Table) -> pa.RecordBatchReader:
-    """The same as a stream."""
+    """The table as a stream of small batches."""
     return pa.RecordBatchReader.from_batches(table.schema, batches(table))
 
 

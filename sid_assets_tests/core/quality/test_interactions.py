@@ -26,12 +26,12 @@ K = 4
 
 @pytest.fixture
 def rows(tmp_path):
-    """Writes lists of pids by the names of their columns."""
+    """Writes interactions with lists of pids, given by column name."""
     return lambda **lists: interactions_in(tmp_path, pa.table(lists))
 
 
 NORMS = [(0, 0, 0, 0), (1, 0.5, 0.25, 0.125), (2, 1.5, 1, 0.5), (4, 4, 3, 3)]
-"""Norms whose ratios floating point holds exactly."""
+"""Norms whose ratios are exact in floating point."""
 
 code = st.integers(0, K - 1)
 pid_list = st.lists(st.integers(0, 14), max_size=6)
@@ -95,7 +95,7 @@ def test_two_items_of_one_sid_in_one_history(rows):
     codes = codes_table([(0, 0, 0), (0, 0, 0), (1, 1, 1)])
     histories = [
         [0, 1],  # ambiguous
-        [0, 0, 2],  # the same item twice is not
+        [0, 0, 2],  # not ambiguous: the same item twice
         [0, 2],
         [],
         None,
@@ -116,7 +116,7 @@ def test_targets_alone(rows):
     assert figures["interactions_layer_3_error_mean"] == 0.125
 
 
-def test_no_interaction_of_the_catalog(rows):
+def test_no_interactions_with_the_catalog(rows):
     found = measure_interactions(reader(codes_table([(0, 0, 0)])), K, rows(hist_video_pid=[[7]]))
     assert (found.interactions, found.unknown, found.prefixes) == (0, 1, ())
     assert found.figures()["interactions_unknown"] == 1

@@ -1,4 +1,4 @@
-"""The limits of quality: what keeps one passes, what goes past it does not."""
+"""The limits of quality: figures within a limit pass, figures beyond it do not."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from sid_assets_tests.core.quality.quality_fixtures import batches, codes_table
 
 KEPT = Limits(collision_share=0.5, utilisation=0.25, error_ratio=1.25)
 FIGURES = measure_sids(batches(codes_table([(0, 1, 0), (0, 1, 0), (1, 0, 2), (2, 3, 3)])), 8)
-"""Half of the items collide, the layers use 3 of the 4 codes they could, the error is 0.125."""
+"""Half of the items collide, each layer uses 3 of 4 codes, and the error is 0.125."""
 
 
 def broken(limits: Limits, trained_error: float | None = 0.1) -> set[str]:
@@ -26,13 +26,13 @@ def broken(limits: Limits, trained_error: float | None = 0.1) -> set[str]:
         (Limits(0.5, 0.75, 1.2), {"reconstruction"}),
     ],
 )
-def test_what_is_past_a_limit_is_found(limits, past):
+def test_figures_beyond_a_limit_are_found(limits, past):
     assert broken(limits) == past
 
 
-def test_without_the_error_of_the_training_there_is_nothing_to_compare():
+def test_without_the_error_of_the_training_nothing_is_compared():
     assert broken(Limits(0.5, 0.75, 0), trained_error=None) == set()
 
 
-def test_all_of_them_only_warn():
+def test_all_limits_only_warn():
     assert all(check.warns for check in check_limits.checks)

@@ -47,7 +47,7 @@ def test_uniqueness_at_each_prefix_length(sids, rows):
         assert 0 <= found.entropy_share <= 1
 
 
-def test_even_use_is_all_of_the_maximum_and_no_more():
+def test_even_use_has_the_largest_possible_entropy():
     pairs = [(first, second, 0) for first in range(5) for second in range(5)] * 2
     quality = measure_sids(batches(codes_table(pairs)), codebook_size=5)
     assert quality.prefixes[1].entropy_share == 1
@@ -67,7 +67,7 @@ def test_code_usage_of_each_layer(sids):
 
 
 @given(sid_lists, st.data())
-def test_collisions_are_told_apart_by_text(sids, data):
+def test_collisions_are_counted_by_text(sids, data):
     texts = data.draw(st.lists(st.sampled_from("abc"), min_size=len(sids), max_size=len(sids)))
     quality = measure_sids(
         batches(codes_table(sids), 4), K, item_texts=batches(texts_table(texts), 7)
@@ -138,7 +138,7 @@ def test_percentiles_of_a_hundred_items_are_their_ranks():
 
 @pytest.mark.parametrize("rows", [1, 7, 1000])
 def test_worst_items_do_not_depend_on_batches(rows):
-    errors = np.round(np.random.default_rng(5).random(300), 2)  # many equal ones
+    errors = np.round(np.random.default_rng(5).random(300), 2)  # many equal errors
     norms = np.stack([np.ones(300), np.ones(300), np.ones(300), errors], axis=1)
     norms[17] = (0, 1, 1, 1)  # a zero vector has no relative error, so it cannot be the worst
     sids = [(item % K, 0, 1) for item in range(300)]

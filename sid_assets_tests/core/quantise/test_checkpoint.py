@@ -1,4 +1,4 @@
-"""Checkpoints: the forms that are read, and those that are refused without running anything."""
+"""Checkpoints: the formats that load, and the files that are refused without running anything."""
 
 import io
 import os
@@ -84,7 +84,7 @@ def test_a_whole_pickled_module_of_onerec(tmp_path, centroids, form):
     assert checkpoint.notes == ()
 
 
-def test_prefixes_of_parallel_training_are_taken_off(tmp_path, centroids):
+def test_prefixes_of_parallel_training_are_removed(tmp_path, centroids):
     checkpoint = load_checkpoint(saved(tmp_path, state(centroids, "module.centroids.")))
     np.testing.assert_array_equal(checkpoint.centroids, centroids)
 
@@ -123,7 +123,7 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, centroids)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_identity_is_that_of_the_centroids_not_of_the_file(tmp_path, centroids):
+def test_identity_depends_on_the_centroids_not_on_the_file(tmp_path, centroids):
     for name in ("a.pt", "another name.pt"):
         save_checkpoint(tmp_path / name, centroids, {"name": name})
         assert centroid_hash(load_checkpoint(tmp_path / name).centroids) == centroid_hash(centroids)
@@ -159,7 +159,7 @@ def test_extra_keys_are_ignored_with_a_note(tmp_path, centroids):
 
 
 class Malicious:
-    """A pickle of it makes a file when it is loaded."""
+    """An object whose pickle makes a file when it is loaded."""
 
     def __init__(self, target):
         self.target = target
@@ -233,7 +233,7 @@ def test_a_view_that_claims_more_than_is_stored_is_refused(tmp_path):
 def test_a_storage_that_claims_more_than_is_stored_is_refused(tmp_path):
     values = 500
     path = saved(tmp_path, {"centroids.0": torch.zeros(values, 1)})
-    # The number of values stands in the pickle as two bytes, in the storage and in the shape.
+    # The pickle holds the number of values as two bytes, in the storage and in the shape.
     claimed = pickle.BININT2 + (60_000).to_bytes(2, "little")
     stored = pickle.BININT2 + values.to_bytes(2, "little")
     rewritten(path, lambda content: content.replace(stored, claimed))
@@ -300,7 +300,7 @@ def test_values_that_are_not_finite(tmp_path, centroids):
     [torch.zeros(SIZE, DIM, dtype=torch.int64), torch.zeros(SIZE, DIM).to_sparse()],
     ids=["integers", "sparse"],
 )
-def test_a_layer_that_is_no_float_matrix(tmp_path, centroids, odd):
+def test_a_layer_that_is_not_a_float_matrix(tmp_path, centroids, odd):
     layers = {**state(centroids), "centroids.1": odd}
     with pytest.raises(InputError, match=r"centroids\.1 holds"):
         load_checkpoint(saved(tmp_path, layers))

@@ -1,4 +1,4 @@
-"""The real client of the hub, in a process of its own, against a small hub on loopback."""
+"""The real hub client, in a separate process, against a small hub on loopback."""
 
 import hashlib
 import json
@@ -33,13 +33,13 @@ else:
 
 @dataclass
 class Hub:
-    """What the hub holds and how it misbehaves.
+    """The content and the faults of a fake hub.
 
     Attributes:
-        files: Name -> what it announces; the size and hash are those of this content.
-        served: Name -> what it serves instead.
-        large: Whether the files are announced as large ones (SHA-256) or as git does (SHA-1).
-        breaks_after: Bytes after which it breaks off the next transfer, once.
+        files: Name -> announced content, which decides the announced size and hash.
+        served: Name -> content that is served instead.
+        large: Whether the files are announced as large (SHA-256) or with git's hash (SHA-1).
+        breaks_after: Bytes after which the next transfer is interrupted, once.
         ranges: The first byte of each transfer.
     """
 
@@ -73,7 +73,7 @@ class Hub:
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Two routes of the hub: what a repository holds, and one of its files."""
+    """Two routes of the hub: the content of a repository, and one of its files."""
 
     protocol_version = "HTTP/1.1"
     hub: Hub
@@ -138,7 +138,7 @@ def hub():
 
 @pytest.fixture
 def download(tmp_path):
-    """Runs `download_checkpoint` in a process with a cache of its own."""
+    """Runs `download_checkpoint` in a process with its own cache."""
 
     def run(url, *arguments, **environment):
         result = subprocess.run(
@@ -165,7 +165,7 @@ def cached_files(tmp_path):
 
 
 @pytest.mark.parametrize("large", [True, False], ids=["large file", "small file"])
-def test_the_only_checkpoint_is_found_and_fetched(hub, download, large):
+def test_the_only_checkpoint_is_found_and_downloaded(hub, download, large):
     hub.files = {"README.md": b"# Tokenizer", "sub/model.pt": CONTENT}
     hub.large = large
     found = download(hub.url)
@@ -173,7 +173,7 @@ def test_the_only_checkpoint_is_found_and_fetched(hub, download, large):
     assert found == {"repo_id": REPO, "revision": COMMIT, "filename": "sub/model.pt"}
 
 
-def test_a_second_time_nothing_is_fetched(hub, download):
+def test_a_second_download_comes_from_the_cache(hub, download):
     first = download(hub.url)
     assert download(hub.url) == first
     assert hub.ranges == [0]
@@ -192,12 +192,12 @@ def test_several_checkpoints_are_listed_and_one_can_be_named(hub, download):
 
 def test_no_checkpoint(hub, download):
     hub.files = {"README.md": b"#"}
-    assert "does not hold a file ending with .pt" in download(hub.url)["error"]
+    assert "there is no file ending with .pt" in download(hub.url)["error"]
 
 
 def test_a_named_file_that_is_not_there(hub, download):
     error = download(hub.url, REPO, None, "c.pt")["error"]
-    assert "does not hold c.pt. Checkpoints there: model.pt" in error
+    assert "there is no c.pt. Checkpoints found: model.pt" in error
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_nothing_of_that_name(hub, download, arguments):
     assert "not found on the hub" in error
 
 
-def test_a_transfer_that_breaks_off_is_taken_up_where_it_broke(hub, download):
+def test_an_interrupted_transfer_is_resumed(hub, download):
     hub.files = {"model.pt": os.urandom(12 << 20)}
     hub.breaks_after = 11 << 20  # the client writes 10 MiB at a time
     found = download(hub.url)
@@ -246,5 +246,5 @@ def test_without_a_network_the_cache_serves(hub, download, tmp_path, offline):
 
 def test_without_a_network_or_a_cache(download):
     error = download("http://127.0.0.1:9", HF_HUB_OFFLINE="1")["error"]
-    assert f"{REPO} (revision main): the hub is out of reach" in error
+    assert f"{REPO} (revision main): the hub cannot be reached" in error
     assert "give the path of a checkpoint" in error

@@ -28,7 +28,7 @@ def nearest_by_fractions(vector, codebook):
 
 
 def nearest_by_float64(vectors, codebook):
-    """The same for many rows: float64, and fractions wherever float64 cannot tell."""
+    """The same for many rows: in float64, and in fractions where float64 cannot decide."""
     x, c = vectors.astype(np.float64), codebook.astype(np.float64)
     sizes = np.linalg.norm(c, axis=1)
     scores = x @ c.T - sizes**2 / 2
@@ -65,7 +65,7 @@ def made_vectors(spectrum, seed=0, rows=ROWS, dim=DIM):
 
 
 def made_centroids(vectors, layers=3, codebook=CODEBOOK, seed=1):
-    """Rows and then their residuals, in part averaged: what k-means would be like."""
+    """Rows and then their residuals, partly averaged: similar to a k-means codebook."""
     rng = np.random.default_rng(seed)
     residual, codebooks = vectors, []
     for _ in range(layers):
@@ -125,7 +125,7 @@ def test_centroids_of_many_scales_in_one_codebook():
 
 
 def test_subnormal_values_count():
-    """Values that matrix products flush to zero decide between these centroids."""
+    """Only values that matrix products flush to zero distinguish these centroids."""
     tiny = np.float32(1e-42)
     codebook = np.zeros((3, DIM), np.float32)
     codebook[1, 0], codebook[2, 0] = tiny, -tiny
@@ -146,7 +146,7 @@ def test_equal_centroids_get_the_lowest_index():
 
 
 def test_exact_ties_of_different_centroids_get_the_lowest_index():
-    """Each vector is as far from c as from its mirror image: no sum in floating point can tell."""
+    """Each vector is as far from c as from its mirror image: no floating-point sum can decide."""
     rng = np.random.default_rng(0)
     half = np.asarray(rng.standard_normal((100, DIM)), np.float32)
     mirrored = half.copy()
@@ -175,7 +175,7 @@ def test_ties_one_unit_in_the_last_place_apart():
 
 
 def test_crowds_of_almost_equal_centroids():
-    """Thousands of candidates a row: the float64 product steps in."""
+    """With thousands of candidates per row, the float64 product is used."""
     rng = np.random.default_rng(0)
     center = rng.standard_normal(DIM)
     codebook = np.asarray(center + rng.standard_normal((3000, DIM)) * 1e-6, np.float32)
@@ -241,7 +241,7 @@ def test_batch_order_and_threads_do_not_matter():
     np.testing.assert_array_equal(backwards.residual_norms[::-1], whole.residual_norms)
 
 
-def test_a_callers_lower_precision_for_matrix_products_does_not_matter(monkeypatch):
+def test_a_lower_precision_of_matrix_products_does_not_matter(monkeypatch):
     monkeypatch.setattr(nearest_centroid, "coarse_dtype", lambda device: torch.float32)
     vectors = made_vectors("isotropic")
     centroids = made_centroids(vectors)
@@ -260,7 +260,7 @@ def test_coarse_scores_keep_their_bound():
     for spectrum in ("isotropic", "power law", "common mean"):
         left = made_vectors(spectrum, rows=256, dim=2048)
         right = made_vectors(spectrum, seed=9, rows=512, dim=2048)
-        # Half a unit in the last place of bfloat16, all to one side: the worst of rounding.
+        # Half a unit in the last place of bfloat16, all in one direction: the worst rounding.
         worst = np.float32(1 + 2.0**-8 - 2.0**-20)
         left[:64] = worst * 2.0 ** rng.integers(-3, 3, size=(64, 2048))
         right[:64] = worst * 2.0 ** rng.integers(-3, 3, size=(64, 2048))
@@ -277,7 +277,7 @@ def test_coarse_scores_keep_their_bound():
         bound += nearest_centroid.FINAL_ROUNDING * np.abs(score)
         error = np.abs(score - (left @ right.T).numpy())
         assert (error <= bound).all()
-        assert (error / bound).max() > 0.45  # the worst cases come near it
+        assert (error / bound).max() > 0.45  # the worst cases come near the bound
 
 
 def test_residual_norms_are_those_before_and_after_each_layer():

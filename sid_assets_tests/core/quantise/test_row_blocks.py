@@ -18,7 +18,7 @@ def vectors():
 
 
 @pytest.mark.parametrize("scale", [1.0, 2.0**-40, 2.0**60])
-def test_rounding_is_that_of_torch(vectors, scale):
+def test_rounding_is_the_same_as_in_torch(vectors, scale):
     halfway = np.float32(1 + 2.0**-8)  # between two bfloat16 values
     vectors[0, :6] = [halfway, -halfway, 3 * halfway, np.nextafter(halfway, np.float32(2)), 0, -0.0]
     vectors[1, :3] = [1e-42, np.finfo(np.float32).max, -1e-45]

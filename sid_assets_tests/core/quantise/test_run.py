@@ -1,4 +1,4 @@
-"""The quantising run: codes are taken over where vector and tokenizer are the same."""
+"""The quantising run reuses codes where the vector and the tokenizer are unchanged."""
 
 from pathlib import Path
 
@@ -95,7 +95,7 @@ def test_only_new_vectors_are_quantised(store):
     assert (progress.computed, progress.reused) == (2, len(later) - 2)
 
 
-def test_another_tokenizer_takes_over_nothing(store):
+def test_nothing_is_reused_with_another_tokenizer(store):
     embeddings = embed(store, item_texts(range(20)), FakeEmbedder()).version
     encode_and_commit(store, embeddings, tokenizer(store, embeddings))
     other = tokenizer(store, embeddings, seed=1)
@@ -104,7 +104,7 @@ def test_another_tokenizer_takes_over_nothing(store):
     assert progress.reused == 0
 
 
-def test_ids_that_became_text_take_over_nothing(store):
+def test_nothing_is_reused_when_ids_became_text(store):
     texts = item_texts(range(20))
     first = embed(store, texts, FakeEmbedder()).version
     made = tokenizer(store, first)
@@ -199,5 +199,5 @@ def test_damaged_vectors_are_an_error_that_names_the_file(tmp_path):
 def test_progress_in_words():
     progress = CodesProgress(total_rows=1000, rows=300, computed=100, reused=150, resumed=50)
     assert progress.describe() == (
-        "300 of 1,000 items: 100 quantised, 150 taken over, 50 done by an earlier run"
+        "300 of 1,000 items: 100 quantised, 150 reused, 50 done by an earlier run"
     )

@@ -1,4 +1,4 @@
-"""A tokenizer that was made for the vectors fits them; one of another scale or space does not."""
+"""A tokenizer trained on the vectors fits them; one of another scale or space does not."""
 
 import numpy as np
 import pytest

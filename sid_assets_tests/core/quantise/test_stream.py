@@ -23,7 +23,7 @@ def vectors():
 
 
 class CountingEncoder(Encoder):
-    """Knows how many rows it encoded, in how many calls."""
+    """An encoder that records the number of rows of each call."""
 
     def __init__(self, centroids):
         super().__init__(centroids)
@@ -103,7 +103,7 @@ def changed(vectors, rows, seed=5):
     return new
 
 
-def test_codes_of_unchanged_vectors_are_taken_over(vectors, encoder):
+def test_codes_of_unchanged_vectors_are_reused(vectors, encoder):
     earlier = list(quantise(embeddings(vectors), encoder))
     rows = np.random.default_rng(2).choice(ROWS, 30, replace=False)
     new = changed(vectors, rows)
@@ -113,11 +113,11 @@ def test_codes_of_unchanged_vectors_are_taken_over(vectors, encoder):
     table = table_of(quantise(embeddings(new), encoder, earlier, counts))
     assert table.combine_chunks().equals(expected.combine_chunks())
     assert counts == Quantised(computed=30, reused=ROWS - 30)
-    assert encoder.calls == [30]  # gathered over all batches: not a product for each
+    assert encoder.calls == [30]  # one product for all batches, not one for each
 
 
-def test_what_is_taken_over_is_not_computed(vectors, encoder):
-    """Codes that no encoder would give come through where pid and vector are the same."""
+def test_reused_codes_are_not_computed(vectors, encoder):
+    """Codes that no encoder would return are kept where pid and vector are the same."""
     earlier = table_of(quantise(embeddings(vectors), encoder))
     odd = pa.array([[SIZE, SIZE, SIZE]] * ROWS, schema.CODES)
     earlier = earlier.set_column(1, earlier.schema.field(1), odd)
@@ -135,7 +135,7 @@ def test_items_that_came_went_and_moved(vectors, encoder):
     new_pids = np.sort(rng.choice(np.arange(1, 2 * ROWS, 2), 150, replace=False))
     all_pids = np.concatenate([pids[kept], new_pids])
     order = all_pids.argsort()
-    # New items with vectors that others had: only the pid tells them apart.
+    # New items with the vectors of other items: only the pid differs.
     all_vectors = np.concatenate([vectors[kept], vectors[:150]])[order]
     counts = Quantised()
     batches = embeddings(all_vectors, all_pids[order], batch_rows=97)
@@ -144,7 +144,7 @@ def test_items_that_came_went_and_moved(vectors, encoder):
     assert table.combine_chunks().equals(table_of(quantise(batches, encoder)).combine_chunks())
 
 
-def test_nothing_to_take_over_from(vectors, encoder):
+def test_nothing_to_reuse(vectors, encoder):
     counts = Quantised()
     batches = embeddings(vectors[:100])
     table = table_of(quantise(batches, encoder, [], counts))
@@ -152,7 +152,7 @@ def test_nothing_to_take_over_from(vectors, encoder):
     assert table.equals(table_of(quantise(batches, encoder)))
 
 
-def test_output_goes_on_while_everything_is_taken_over(vectors, encoder, monkeypatch):
+def test_output_continues_while_everything_is_reused(vectors, encoder, monkeypatch):
     monkeypatch.setattr(module, "MOST_ROWS_HELD", 500)
     earlier = list(quantise(embeddings(vectors), encoder))
     read = []
@@ -208,7 +208,7 @@ def test_an_error_while_reading_arrives_after_what_was_read():
         next(items)
 
 
-def test_the_reading_thread_ends_when_nobody_listens_any_more():
+def test_the_reading_thread_ends_when_the_consumer_stops():
     closed = threading.Event()
 
     def numbers():

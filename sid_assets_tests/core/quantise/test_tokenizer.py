@@ -1,4 +1,4 @@
-"""Which tokenizer is wanted, whether the one that is there is kept, and what it says of itself."""
+"""Which tokenizer is requested, whether the current one is kept, and how its making is stored."""
 
 import json
 from dataclasses import replace
@@ -79,7 +79,7 @@ def test_a_refresh_never_retrains_by_itself():
     ],
 )
 def test_another_tokenizer_needs_a_new_generation(wanted, space, difference):
-    with pytest.raises(InputError, match="not the one this run asks for") as stopped:
+    with pytest.raises(InputError, match="not the one that this run requests") as stopped:
         keeps_tokenizer(MADE, wanted, space, DENY)
     assert difference in str(stopped.value)
     assert "new_generation" in str(stopped.value)
@@ -101,20 +101,20 @@ OF_HUB = TokenizerMaking(
 
 
 @pytest.mark.parametrize("making", [TRAINED, OF_FILE, OF_HUB], ids=["trained", "file", "hub"])
-def test_what_it_knows_of_its_making_comes_back_from_json(making):
+def test_the_making_survives_a_round_trip_through_json(making):
     details = json.loads(json.dumps(making.details()))
     assert TokenizerMaking.of(Provenance("tokenizer_checkpoint", details=details)) == making
     assert making.codebook_size == 4
     assert making.training_error == (0.4 if making is TRAINED else None)
 
 
-def test_what_a_later_release_says_too_is_passed_over():
+def test_unknown_fields_of_a_later_release_are_ignored():
     details = {**OF_FILE.details(), "weather": "fine"}
     assert TokenizerMaking.of(Provenance("tokenizer_checkpoint", details=details)) == OF_FILE
 
 
 @pytest.mark.parametrize("place", ["local", "memory"])
-def test_the_store_gives_back_the_centroids_and_their_making(tmp_path, place):
+def test_the_store_returns_the_centroids_and_their_making(tmp_path, place):
     store = Store(tmp_path if place == "local" else f"memory://{tmp_path.name}")
     centroids = np.random.default_rng(0).normal(size=(3, 4, 4096)).astype(np.float32)
     commit_tokenizer(store, MadeTokenizer(centroids, OF_FILE), version("item_embeddings"))

@@ -14,7 +14,7 @@ SETTINGS = TrainingSettings(codebook_size=32, iterations=8, points_per_centroid=
 
 
 def made_vectors(rows=2000, dim=24, seed=0):
-    """Clusters of clusters, so that each layer has something to find."""
+    """Clusters of clusters, so that each layer has structure to learn."""
     rng = np.random.default_rng(seed)
     coarse, fine = rng.standard_normal((40, dim)) * 2, rng.standard_normal((40, dim))
     noise = rng.standard_normal((rows, dim)) * 0.3
@@ -28,7 +28,7 @@ def residual_after(vectors, centroids):
 
 
 def test_held_out_error_is_that_of_faiss_called_directly():
-    """Both sample as many rows to train on: 32 * 80 of 4000."""
+    """Both train on a sample of the same size: 32 * 80 of 4000 rows."""
     rng = np.random.default_rng(0)
     vectors = np.asarray(rng.standard_normal((8000, 24)) * np.arange(1, 25) ** -0.7, np.float32)
     known, unknown = vectors[:4000], vectors[4000:]
@@ -52,8 +52,8 @@ def test_shapes_and_types():
     assert trained.centroids.dtype == np.float32
 
 
-def test_same_seed_and_data_give_the_same_centroids_however_the_batches_are_cut():
-    vectors = made_vectors(rows=5000)  # more than the sample takes
+def test_same_seed_and_data_give_the_same_centroids_for_any_batches():
+    vectors = made_vectors(rows=5000)  # more than the sample holds
     whole = train([vectors], SETTINGS).centroids
     cut = train(np.array_split(vectors, [1, 700, 701, 3000]), SETTINGS).centroids
     np.testing.assert_array_equal(whole, cut)
@@ -155,8 +155,10 @@ def test_a_short_stream_is_the_sample():
     np.testing.assert_array_equal(sample, stream)
 
 
-def test_fewer_vectors_than_centroids_names_what_would_do():
-    with pytest.raises(InputError, match=r"30 vectors leave 27 to train on.*would do is 27"):
+def test_fewer_vectors_than_centroids_names_the_largest_codebook_size():
+    with pytest.raises(
+        InputError, match=r"30 vectors leave 27 to train on.*SID_CODEBOOK_SIZE to at most 27"
+    ):
         train([made_vectors(rows=30)], SETTINGS)
     exactly = TrainingSettings(codebook_size=27, iterations=2)
     assert train([made_vectors(rows=30)], exactly).centroids.shape == (3, 27, 24)
@@ -167,12 +169,12 @@ def test_no_vectors_at_all():
         train([], SETTINGS)
 
 
-def test_few_vectors_for_each_centroid_is_worth_a_note():
+def test_few_vectors_per_centroid_are_reported_in_a_note():
     (note,) = train([made_vectors(rows=200)], SETTINGS).notes
-    assert "fewer than 39 each" in note
+    assert "fewer than 39 per centroid" in note
     many = TrainingSettings(codebook_size=64, iterations=2)
     (note,) = train([made_vectors(rows=200)], many).notes
-    assert "Set SID_CODEBOOK_SIZE to 50 or so" in note
+    assert "Set SID_CODEBOOK_SIZE to about 50 " in note
     assert train([made_vectors()], SETTINGS).notes == ()
 
 

@@ -94,7 +94,7 @@ def test_codes_that_are_not_a_sid_are_named(bad: list):
     assert f"1 of 2 values is not a SID; the first: {bad!r}." in str(error.value)
 
 
-def test_five_of_many_bad_values_are_named():
+def test_the_first_five_of_many_bad_values_are_named():
     with pytest.raises(
         InputError, match="8 of 9 values are not SIDs; the first: '0', '1', '2', '3', '4'"
     ):
@@ -111,6 +111,6 @@ def test_five_of_many_bad_values_are_named():
         (to_text, 5, "These codes cannot be read"),
     ],
 )
-def test_what_is_not_a_column_of_sids_is_refused(convert: Any, values: Any, words: str):
+def test_values_that_are_not_a_column_of_sids_are_refused(convert: Any, values: Any, words: str):
     with pytest.raises(InputError, match=words):
         convert(values)

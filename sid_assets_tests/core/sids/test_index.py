@@ -26,7 +26,7 @@ def codes_for(n: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("type_", "values"), [(pa.int64(), INTEGERS), (pa.string(), TEXTS)])
 @given(data=st.data())
-def test_finds_what_a_dictionary_finds(
+def test_finds_the_same_as_a_dictionary(
     type_: pa.DataType, values: Any, data: st.DataObject
 ) -> None:
     known = data.draw(st.lists(values, unique=True, max_size=60))
@@ -60,9 +60,9 @@ def test_many_pids_in_blocks(type_: pa.DataType) -> None:
     assert (codes_of_fragments(found.fragments) == codes[asked[known]]).all()
 
 
-def test_texts_of_one_key_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_with_the_same_key_are_distinguished(monkeypatch: pytest.MonkeyPatch) -> None:
     def first_letters(pids: pa.Array, salt: int) -> np.ndarray:
-        width = 1 + salt  # With a salt the keys of the catalog differ.
+        width = 1 + salt  # With this salt the keys of the catalog are distinct.
         return np.array([sum(map(ord, (p or "")[:width])) for p in pids.to_pylist()], np.uint64)
 
     monkeypatch.setattr(sid_index, "_keys", first_letters)
@@ -83,6 +83,6 @@ def test_of_a_table_of_batches() -> None:
 
 
 @pytest.mark.parametrize("pids", [[1, 2, 1], ["a", "b", "a"]])
-def test_a_pid_twice_is_refused(pids: list[Any]) -> None:
+def test_a_duplicate_pid_is_refused(pids: list[Any]) -> None:
     with pytest.raises(InputError, match="the same pid twice"):
         SidIndex(pa.array(pids), codes_for(3))

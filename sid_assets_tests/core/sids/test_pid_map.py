@@ -10,7 +10,7 @@ from sid_assets.core.store.write import draft_rows
 
 
 def _refresh(store: Store, pids: list[str]) -> dict[str, int]:
-    """Number the pids as a refresh would; the whole map."""
+    """Number the pids as a refresh would, and return the whole map."""
     reader = pa.table({"pid": pa.array(sorted(pids), pa.string())}).to_reader()
     rows = number_pids(reader, store.current("pid_map"))
     store.commit(draft_rows(store, "pid_map", rows, Provenance("pid_map")))
@@ -27,7 +27,7 @@ def test_numbers_start_at_1_in_the_order_of_the_ids(store):
     assert _refresh(store, ["b", "a", "ü", "007"]) == {"007": 1, "a": 2, "b": 3, "ü": 4}
 
 
-def test_an_id_keeps_its_number_for_good(store):
+def test_an_id_keeps_its_number_permanently(store):
     first = _refresh(store, ["b", "d"])
     second = _refresh(store, ["a", "d", "c"])
     assert second == {**first, "a": 3, "c": 4}

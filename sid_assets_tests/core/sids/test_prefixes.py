@@ -77,13 +77,13 @@ def test_the_tokens_that_may_come_next(sids: set[tuple[int, ...]], data: st.Data
         assert found.token[found.sequence == sequence].tolist() == sorted(tokens or ())
 
 
-def test_stray_codes_are_not_inside_of_a_sid() -> None:
+def test_stray_codes_are_not_inside_a_sid() -> None:
     a, b = FIRST_TOKEN_ID, FIRST_TOKEN_ID + 8192
     last = np.array([[-1, -1, -1, a], [BEGIN_TOKEN_ID, a, a, b], [-1, BEGIN_TOKEN_ID, b, b]])
     assert not next_tokens(prefixes_of({(0, 0, 0)}), last).inside.any()
 
 
-def test_the_end_follows_a_prefix_of_no_sid() -> None:
+def test_only_the_end_follows_a_prefix_that_no_sid_has() -> None:
     last = np.array([[-1, -1, BEGIN_TOKEN_ID, FIRST_TOKEN_ID + 5], [-1, -1, -1, BEGIN_TOKEN_ID]])
     found = next_tokens(prefixes_of({(0, 0, 0)}), last)
     assert found.inside.tolist() == [True, True]
@@ -93,7 +93,7 @@ def test_the_end_follows_a_prefix_of_no_sid() -> None:
 
 
 def allowed_tokens(prompt: list[int], width: int = PADDED_VOCABULARY_SIZE) -> list[int]:
-    """What the processor of a catalog of one SID lets follow a prompt."""
+    """The tokens that the processor of a catalog with one SID allows after a prompt."""
     import torch
 
     processor: Any = logits_processor(prefixes_of({(0, 0, 0)}))
@@ -106,7 +106,7 @@ def test_something_can_follow_every_prompt() -> None:
     assert allowed_tokens([1, BEGIN_TOKEN_ID, FIRST_TOKEN_ID + 5]) == [END_TOKEN_ID]
 
 
-def test_rows_that_pad_the_vocabulary_are_never_said() -> None:
+def test_padding_of_the_vocabulary_is_never_generated() -> None:
     assert allowed_tokens([1]) == [*range(FIRST_TOKEN_ID), BEGIN_TOKEN_ID]
 
 
@@ -141,7 +141,7 @@ def test_prefixes_are_checked_against_the_catalog() -> None:
 
 
 def small_model() -> Any:
-    """A Qwen3 of random weights, made ready for SIDs as the documentation says."""
+    """A Qwen3 with random weights, prepared for SIDs as the documentation describes."""
     import transformers
 
     transformers.set_seed(0)
@@ -170,7 +170,7 @@ def test_beam_search_never_leaves_the_catalog() -> None:
     rng = np.random.default_rng(0)
     sids = {tuple(sid) for sid in rng.integers(0, 12, (60, 3)).tolist()}
     history = token_ids(np.array(sorted(sids)[:3])).reshape(-1)
-    # One prompt begins a SID, the other one has said its first code already.
+    # One prompt begins a SID; the other already contains its first code.
     prompts = torch.tensor([[1, *history, BEGIN_TOKEN_ID], [*history, *history[:2]]])
 
     def begin_sids(ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
@@ -178,7 +178,7 @@ def test_beam_search_never_leaves_the_catalog() -> None:
         return scores
 
     def named(*processors: Any) -> list[list[int]]:
-        """The prompts, whose SIDs are of the catalog, and what the model says after them."""
+        """The prompts, whose SIDs are in the catalog, followed by what the model generates."""
         return model.generate(
             prompts,
             attention_mask=torch.ones_like(prompts),
@@ -203,7 +203,7 @@ def test_beam_search_never_leaves_the_catalog() -> None:
 
 
 def spelled_tokens(tokens: list[int]) -> list[tuple[int, ...]] | None:
-    """The SIDs of a sequence, the last one maybe cut off; None if a token of one is misplaced."""
+    """The SIDs of a sequence; the last may be cut off; None if a SID token is misplaced."""
     sids: list[tuple[int, ...]] = []
     inside = False
     for token in tokens:
@@ -223,7 +223,7 @@ def spelled_tokens(tokens: list[int]) -> list[tuple[int, ...]] | None:
 
 
 def word_tokenizer() -> Any:
-    """A tokenizer that has as many tokens as Qwen3's, before those of SIDs are added."""
+    """A tokenizer with as many tokens as Qwen3's, before SID tokens are added."""
     import tokenizers
     import transformers
 

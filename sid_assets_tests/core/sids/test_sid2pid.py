@@ -40,7 +40,7 @@ def table_of(items: list[tuple[int, int]], kind: PidType) -> pa.Table:
 
 
 def expected_json(items: list[tuple[int, int]], uses: list[int], kind: PidType, name: str) -> str:
-    """The reverse index, the plain way."""
+    """The reverse index, computed with plain Python."""
     counts = Counter(uses)
     index: dict[str, list[dict[str, Any]]] = {}
     for code in sorted({code for _, code in items}):

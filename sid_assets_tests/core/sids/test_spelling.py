@@ -48,7 +48,7 @@ def test_ids_of_the_vocabulary() -> None:
 
 
 @given(CODES)
-def test_one_integer_a_sid_and_back(codes: np.ndarray) -> None:
+def test_packing_and_unpacking(codes: np.ndarray) -> None:
     packed = sids.pack(codes)
     assert packed.tolist() == [c0 * 8192 * 8192 + c1 * 8192 + c2 for c0, c1, c2 in codes.tolist()]
     assert (sids.unpack(packed) == codes).all()
@@ -97,13 +97,13 @@ def test_sids_that_texts_spell(texts: list[list[str | np.ndarray]]) -> None:
 
     assert list(map(tuple, found.codes.tolist())) == [sid for text in whole for sid in text]
     assert found.counts.tolist() == list(map(len, whole))
-    # Tokens that are no whole SID.
+    # Tokens that do not form a whole SID.
     assert found.broken.tolist() == [
         any(p.strip("影片< 12345|🎬>") for p in text if isinstance(p, str)) for text in texts
     ]
 
 
-def test_a_sid_that_runs_over_two_texts_is_none() -> None:
+def test_a_sid_split_over_two_texts_is_not_a_sid() -> None:
     found = sids.spelled_sids(
         pa.array(["<|sid_begin|><s_a_1><s_b_2><s_c_3>", "<|sid_end|>", spelled((4, 5, 6))])
     )
@@ -118,7 +118,7 @@ def test_codes_beyond_the_vocabulary_are_found_too() -> None:
 
 
 def test_the_tokens_join_qwens_vocabulary(tmp_path) -> None:
-    """As the documentation says: the tokens come after Qwen3's own, and a SID is five of them."""
+    """As documented: the tokens come after Qwen3's own, and a SID is five tokens."""
     if importlib.util.find_spec("dashscope") is None:
         pytest.skip("needs the vocabulary in the dashscope package (pip install --no-deps)")
     from transformers import AutoTokenizer

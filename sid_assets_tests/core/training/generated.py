@@ -1,4 +1,4 @@
-"""Interactions and captions drawn by a seed, with all that real ones can have wrong."""
+"""Interactions and captions drawn by a seed, with the errors that real ones can have."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from sid_assets.core.training.inputs import IdSpace
 from sid_assets.core.training.prompts import SLOTS
 
 UNIVERSE = 30
-"""Pids in use; a catalog has a part of them."""
+"""Pids in use; a catalog has some of them."""
 
 ROWS = 12
 
@@ -32,7 +32,7 @@ def pid(number: int, kind: str) -> Any:
 
 
 def catalog(kind: str, rng: Random) -> tuple[IdSpace, dict[Any, list[int]]]:
-    """The SIDs of some pids, for the program and for the reference."""
+    """The SIDs of some pids, for the package and for the reference."""
     numbers = rng.sample(range(UNIVERSE), rng.choice([0, 1, 15, 25, UNIVERSE]))
     codes = np.array([[rng.randrange(8192) for _ in range(3)] for _ in numbers]).reshape(-1, 3)
     pids = [pid(number, kind) for number in numbers]
@@ -43,12 +43,12 @@ def catalog(kind: str, rng: Random) -> tuple[IdSpace, dict[Any, list[int]]]:
 
 
 def wording(name: str) -> str:
-    """The only wording of a list, its slots in it."""
+    """The only wording of a list, with its slots."""
     return f'"{name}"\\: ' + "\n".join(f"<{{{slot}}}>" for slot in sorted(SLOTS[name]))
 
 
 def one_wording() -> str:
-    """A prompts file with one wording in each list, so that nothing is left to chance."""
+    """A prompts file with one wording in each list, so that no draw has a choice."""
     groups: dict[str, dict[str, list[str]]] = {}
     for name in SLOTS:
         group, key = name.split(".")
@@ -57,7 +57,7 @@ def one_wording() -> str:
 
 
 def interactions(kind: str, columns: Sequence[str], rng: Random) -> pa.Table:
-    """A table of some columns."""
+    """A table with some columns."""
     pid_type = pa.int64() if kind == "int" else pa.string()
     made: dict[str, pa.Array] = {}
     for name in columns:
@@ -83,7 +83,7 @@ def interactions(kind: str, columns: Sequence[str], rng: Random) -> pa.Table:
 
 
 def one_target_label(table: pa.Table, rng: Random) -> pa.Table:
-    """The same interactions, of whose targets each row keeps the mask of one label only."""
+    """The same interactions, where each row keeps only one label's mask of its targets."""
     kept = [rng.choice(LABELS) for _ in range(table.num_rows)]
     for label in LABELS:
         name = f"target_video_{label}"
@@ -97,7 +97,7 @@ def one_target_label(table: pa.Table, rng: Random) -> pa.Table:
 
 
 def captions(kind: str, columns: Sequence[str], rng: Random) -> pa.Table:
-    """Captions, some of them of unknown items, twice, empty or missing."""
+    """Captions: some belong to unknown items, some are duplicate, empty or missing."""
     pids = pa.array(
         [_pid_or_null(kind, rng) for _ in range(ROWS)],
         pa.int64() if kind == "int" else pa.string(),
@@ -106,7 +106,7 @@ def captions(kind: str, columns: Sequence[str], rng: Random) -> pa.Table:
 
 
 def _uid(type_: pa.DataType, rng: Random) -> Any:
-    """A uid, or none: null, or NaN as pandas has it."""
+    """A uid, or a missing one: null, or NaN as pandas writes it."""
     none = [None] if pa.types.is_integer(type_) else [None, float("nan")]
     return rng.choice(none) if rng.random() < 0.1 else rng.randrange(-(2**40), 2**40)
 
@@ -120,13 +120,13 @@ def _pid_or_null(kind: str, rng: Random) -> Any:
 
 
 def _pids(kind: str, rng: Random) -> list[Any] | None:
-    """Null, empty, short, or longer than what any data set keeps."""
+    """Null, empty, short, or longer than any data set keeps."""
     length = rng.choice([None, 0, 1, 5, 12, 12, 150, 600])
     return None if length is None else [_pid_or_null(kind, rng) for _ in range(length)]
 
 
 def _mask(pids: list[Any] | None, rng: Random) -> list[int | None] | None:
-    """A mask beside a list: as long in most cases, of another length, or not there."""
+    """A mask beside a list: mostly of the same length, sometimes of another, or missing."""
     length = len(pids or ()) + rng.choice([0] * 8 + [1])
     values = rng.choice([[0], [0, 1], [0, 0, 0, 1, None]])
     return None if rng.random() < 0.1 else [rng.choice(values) for _ in range(length)]
@@ -135,13 +135,13 @@ def _mask(pids: list[Any] | None, rng: Random) -> list[int | None] | None:
 def _typed(mask: list[int | None] | None, type_: pa.DataType) -> list[Any] | None:
     if mask is not None and pa.types.is_boolean(type_):
         return [None if value is None else value == 1 for value in mask]
-    if mask is not None and pa.types.is_floating(type_):  # As pandas has it: NaN for null.
+    if mask is not None and pa.types.is_floating(type_):  # As pandas writes it: NaN for null.
         return [float("nan") if value is None else float(value) for value in mask]
     return mask
 
 
 def _keywords(kind: str, rng: Random) -> str | None:
-    """A JSON object of keywords and items, or a text that is none."""
+    """A JSON object of keywords and items, or a text that is not one."""
     if rng.random() < 0.3:
         broken = [None, "", "{", "[1, 2]", "null", '{"a": [1}', "nan", "[" * 50, "{}"]
         return rng.choice(broken)
@@ -150,7 +150,7 @@ def _keywords(kind: str, rng: Random) -> str | None:
         if rng.random() < 0.1:
             items[odd] = rng.choice([[], [None], 7, "text", {}])
         elif items[odd] and any(one is not None for one in items[odd]) and rng.random() < 0.1:
-            items[odd].append("1" if kind == "int" else 1)  # One id written the other way.
+            items[odd].append("1" if kind == "int" else 1)  # One id of the other type.
     return json.dumps(
         {_text(rng) or "": listed for listed in items}, ensure_ascii=rng.random() < 0.5
     )

@@ -1,4 +1,4 @@
-"""What became of the rows: counted by block, added up, and kept as JSON."""
+"""What became of the rows: counted by block, added up, and stored as JSON."""
 
 import json
 from collections import Counter
@@ -26,7 +26,7 @@ def test_counts_of_two_blocks() -> None:
     assert both.lost() == both.dropped + both.dropped_rows
 
 
-def test_counts_are_what_they_were_when_read_again() -> None:
+def test_counts_survive_a_round_trip_through_json() -> None:
     counts = RowCounts(
         rows=9,
         candidates=8,
@@ -41,7 +41,7 @@ def test_counts_are_what_they_were_when_read_again() -> None:
     assert RowCounts.of(Provenance("t")) is None
 
 
-def test_the_json_is_that_of_tables_that_are_on_disk() -> None:
+def test_the_json_has_the_format_of_tables_on_disk() -> None:
     stored = (
         '{"rows": 3, "candidates": 2, "written": 0, "dropped_rows": {"no uid": 1}, '
         '"dropped": {"no history": 2}, "mask_lines": {}, '

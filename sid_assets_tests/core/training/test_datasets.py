@@ -43,7 +43,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def one_wording(folder: Path) -> Prompts:
-    """Prompts without a choice."""
+    """Prompts with one wording in each list."""
     (folder / "prompts.yaml").write_text(generated.one_wording(), "utf-8")
     return load_prompts(folder / "prompts.yaml")
 
@@ -87,13 +87,13 @@ def content(rows: pa.Table) -> list[reference.Row]:
 @pytest.mark.parametrize("name", REFERENCES)
 @settings(max_examples=25, deadline=None)
 @given(seed=SEEDS)
-def test_the_rows_are_the_references(
+def test_the_rows_equal_those_of_the_reference(
     name: str, kind: str, folder: Path, one_wording: Prompts, seed: int
 ) -> None:
     rng = Random(seed)  # noqa: S311 - test data, no secret
     data_set = DATA_SETS[name]
     table = getattr(generated, data_set.made_of)(kind, data_set.reads(), rng)
-    if name == "sft_label_cond_rec":  # The label is drawn: leave no choice.
+    if name == "sft_label_cond_rec":  # The label is drawn: leave only one.
         table = generated.one_target_label(table, rng)
     items, item_sids = generated.catalog(kind, rng)
     goods, goods_sids = generated.catalog(kind, rng)
@@ -238,7 +238,7 @@ def test_why_rows_are_dropped(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["video_rec", "sft_video_rec"])
-def test_uids_that_are_no_ids(name: str, folder: Path) -> None:
+def test_uids_that_are_not_ids(name: str, folder: Path) -> None:
     table = video_rows([[0]] * 5, [[0]] * 5, [1.0, float("nan"), 1.5, None, 2.0])
     inputs, _ = inputs_of(folder, table, [0])
     made = training_rows(name, inputs)
@@ -247,7 +247,7 @@ def test_uids_that_are_no_ids(name: str, folder: Path) -> None:
 
 
 def test_a_new_user_changes_no_other_row(folder: Path) -> None:
-    """Identical rows have uuids of their own, and stay as they are wherever they stand."""
+    """Identical rows have different uuids, and do not change when they move."""
     rows = video_rows([[0], [1], [0], [0]], [[1]] * 4, [7, 8, 7, 7])
     new = video_rows([[1, 1]], [[0]], [9])
     for name in ("video_rec", "sft_video_rec"):
@@ -271,7 +271,7 @@ def test_the_seed_and_the_data_set_decide_what_is_drawn(folder: Path) -> None:
     assert first["messages"] != other["messages"]
     assert not set(first["uuid"].to_pylist()) & set(other["uuid"].to_pylist())
     assert not set(first["uuid"].to_pylist()) & set(made("video_rec", 0)["uuid"].to_pylist())
-    # All wordings are drawn, those of the system and of the user independently.
+    # All wordings are drawn; those of the system and of the user are independent.
     said = {
         tuple(m["content"][0]["text"] for m in json.loads(row)[:2])
         for row in first["messages"].to_pylist()
@@ -280,7 +280,7 @@ def test_the_seed_and_the_data_set_decide_what_is_drawn(folder: Path) -> None:
     assert len({system for system, _ in said}) == 4
 
 
-def test_missing_captions_of_watched_videos_take_their_section_away(folder: Path) -> None:
+def test_without_captions_of_watched_videos_their_section_is_omitted(folder: Path) -> None:
     table = pa.table(
         {
             "inter_user_profile_with_sid": ["a profile"] * 4,
@@ -350,7 +350,7 @@ def test_keywords_as_map_struct_or_json(folder: Path, column: pa.Array, lost: in
     assert made.counts.dropped_rows.total() == 2
 
 
-def test_keywords_with_things_that_are_no_ids(folder: Path) -> None:
+def test_keywords_with_values_that_are_not_ids(folder: Path) -> None:
     objects = [{"a": [[1], True, 2.0, 10**30, {"b": 1}, 1.5, 3]}, {"\ud800": [1]}]
     table = pa.table(
         {
@@ -392,7 +392,7 @@ def test_a_single_id_written_as_text_has_no_sid(folder: Path, setting: str) -> N
 
 
 @pytest.mark.parametrize(("catalog", "other"), [([1, 2], "1"), (["1", "2"], 1)])
-def test_ids_written_otherwise_have_no_sid_however_many_stand_together(
+def test_ids_of_the_other_type_have_no_sid_in_any_block(
     folder: Path, catalog: list[Any], other: int | str
 ) -> None:
     rows = [{"a": [other]}] * 300 + [{"b": catalog}]
@@ -408,9 +408,7 @@ def test_ids_written_otherwise_have_no_sid_however_many_stand_together(
         ("int", "SID_PID_TYPE=int cannot read (3 rows). First ids: 'x', 'y', 'z'"),
     ],
 )
-def test_keywords_whose_ids_are_all_written_otherwise(
-    folder: Path, setting: str, said: str
-) -> None:
+def test_keywords_whose_ids_all_have_the_other_type(folder: Path, setting: str, said: str) -> None:
     table = keyword_rows({"a": ["x", "y"]}, {"b": ["z", None]})
     inputs, path = inputs_of(folder, table, [0, 1], setting=setting)
     with pytest.raises(InputError) as refused:
@@ -419,8 +417,8 @@ def test_keywords_whose_ids_are_all_written_otherwise(
     assert f"{path}: column 'inter_keyword_to_items'" in str(refused.value)
 
 
-def test_users_of_many_keywords_are_worked_on_a_few_at_a_time(folder: Path) -> None:
-    """Each of their rows holds the profile: all at once they would not fit into one array."""
+def test_users_with_many_keywords_are_processed_a_few_at_a_time(folder: Path) -> None:
+    """Each of their rows holds the profile; together the rows would not fit into one array."""
     keywords = json.dumps({f"keyword {number}": [0] for number in range(20)})
     columns = {"inter_user_profile_with_sid": "p" * 3000, "inter_keyword_to_items": keywords}
     table = pa.table(
@@ -463,7 +461,7 @@ def test_masks_of_another_length_are_counted(folder: Path) -> None:
     }
 
 
-def test_every_data_set_that_is_described_can_be_made() -> None:
+def test_every_described_data_set_can_be_made() -> None:
     assert MAKERS.keys() == DATA_SETS.keys()
 
 
@@ -481,7 +479,7 @@ def test_the_documentation_shows_that_table() -> None:
     assert training_data_table() in PAGE.read_text("utf-8")
 
 
-def test_what_is_lacking_is_said(folder: Path) -> None:
+def test_missing_input_is_reported(folder: Path) -> None:
     inputs, path = inputs_of(folder, video_rows([[0]], [[0]]), [0])
     inputs = dataclasses.replace(inputs, goods=None, captions=None)
     lacks = {name: lacking(data_set, inputs) for name, data_set in DATA_SETS.items()}
@@ -513,7 +511,7 @@ def test_ids_stored_as_int_and_as_text(folder: Path, pids: list[Any], listed: li
 
 
 def test_text_ids_of_a_catalog_of_integers(folder: Path) -> None:
-    """Both files store text; where every id of the catalog is an integer, so are the pids."""
+    """Both files store text; pids are integers if every id of the catalog is one."""
     table = video_rows([["0", "01", "x", None]], [["1"]])
     inputs, _ = inputs_of(folder, table, [0, 1])
     catalog = dataclasses.replace(inputs.items.catalog, stored="text")
@@ -534,7 +532,7 @@ def test_ids_that_the_setting_cannot_read(folder: Path) -> None:
 
 
 def test_several_files_with_several_types(folder: Path) -> None:
-    """Lists as pyarrow and pandas write them: large, of floats for want of a null, all null."""
+    """Lists as pyarrow and pandas write them: large, of floats because of nulls, all null."""
     parts = folder / "parts"
     (parts / "deeper").mkdir(parents=True)
     lists = [
@@ -558,7 +556,7 @@ def test_several_files_with_several_types(folder: Path) -> None:
     assert training_rows("video_rec", globbed).reader.read_all().num_rows == 2
 
 
-def test_what_others_keep_beside_the_files_is_not_read(tmp_path: Path) -> None:
+def test_other_files_in_the_folder_are_not_read(tmp_path: Path) -> None:
     for name in ("a", "_b", ".c", "_temporary/d", "deeper/e"):
         path = tmp_path / f"{name}.parquet"
         path.parent.mkdir(exist_ok=True)

@@ -43,7 +43,7 @@ def test_rows_are_shuffled_by_seed_and_uuid(tmp_path: Path) -> None:
     assert [uuid for uuid in more if uuid in kept] == once
 
 
-def test_files_are_as_the_loader_likes_them(tmp_path: Path) -> None:
+def test_files_have_the_format_that_the_loader_expects(tmp_path: Path) -> None:
     import fastparquet
 
     table = rows(range(2500))

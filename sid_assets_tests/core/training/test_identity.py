@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sid_assets.core.training.identity import NAMESPACE, Identifier, Occurrences
 
 
-def test_ids_are_those_of_the_standard_library() -> None:
+def test_ids_equal_those_of_the_standard_library() -> None:
     identifier = Identifier("video_rec", 7)
     rows = identifier.identify(
         pa.array(["1", "2", None, "1"]), pa.array([b"a\xff", b"", b"", b"a\xff"])
@@ -33,7 +33,7 @@ def test_ids_are_those_of_the_standard_library() -> None:
     assert identifier.distinct_uuids(other) == other.uuids
 
 
-def test_texts_that_run_into_the_same_are_told_apart() -> None:
+def test_texts_with_the_same_concatenation_have_different_ids() -> None:
     columns = [
         pa.array(column) for column in zip(("1", "p|k", "w"), ("1", "p", "k|w"), strict=True)
     ]

@@ -19,14 +19,14 @@ def keys(n: int) -> np.ndarray:
 
 
 def filled(wordings: list[object], n: int = 50, **slots: list[str]) -> list[str]:
-    """What is drawn, out of its JSON string again."""
+    """The drawn texts, decoded from their JSON strings."""
     made = Wordings("test", [parse(w, frozenset(slots)) for w in wordings])
     values = {name: escaped(pa.array(column)) for name, column in slots.items()}
     return [json.loads(f'"{text}"') for text in made.fill(keys(n), **values).to_pylist()]
 
 
 @given(st.lists(TEXT), st.sampled_from([1, 2]))
-def test_texts_are_escaped_as_json_dumps_does(texts: list[str], skipped: int) -> None:
+def test_texts_are_escaped_as_by_json_dumps(texts: list[str], skipped: int) -> None:
     column = pa.array(["\x00", '"', *texts, None])[skipped:]
     expected = column.to_pylist()
     assert escaped(column).to_pylist() == [
@@ -56,7 +56,7 @@ def test_a_mapping_becomes_json_in_the_text(a: str, b: str) -> None:
     assert text == json.dumps({"键": a, 'k"': f"x {b} \n y"}, ensure_ascii=False)
 
 
-def test_the_draw_is_even_and_by_the_key() -> None:
+def test_the_draw_is_even_and_depends_on_the_key() -> None:
     made = Wordings("test", [(str(i),) for i in range(4)])
     drawn = made.fill(keys(8000)).to_pylist()
     assert all(abs(drawn.count(str(i)) - 2000) < 200 for i in range(4))
@@ -69,14 +69,14 @@ def test_the_wordings_of_this_package() -> None:
     prompts = load_prompts()
     assert prompts.keys() == SLOTS.keys()
     assert all(len(wordings) >= 2 for wordings in prompts.values())
-    # One of the texts that set a SID beside its caption is JSON.
+    # One of the texts with a SID and its caption is JSON.
     values = {"sid": pa.array(["S"] * 99), "caption": pa.array([r"a \"c\""] * 99)}
     texts = prompts["item_understand.text"].fill(keys(99), **values).to_pylist()
     expected = json.dumps({"视频ID": "S", "视频内容": 'a "c"'}, ensure_ascii=False)
     assert expected in [json.loads(f'"{text}"') for text in texts]
 
 
-def test_a_file_of_ones_own(tmp_path: Path) -> None:
+def test_a_users_own_file(tmp_path: Path) -> None:
     (tmp_path / "own.yaml").write_text("sft_ad_rec:\n  task: [only this]\n", "utf-8")
     prompts = load_prompts(tmp_path / "own.yaml")
     assert prompts.keys() == SLOTS.keys()
@@ -90,11 +90,11 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ("sft_ad_rec: [", "not YAML"),
         ("- a", "expected groups of lists"),
         ("sft_ad_rec: text", "expected groups of lists"),
-        ("sft_ad_rec: {tasks: [a]}", "sft_ad_rec.tasks: no such list. There are lines.longview"),
+        ("sft_ad_rec: {tasks: [a]}", "sft_ad_rec.tasks: unknown list. Known are lines.longview"),
         ("sft_ad_rec: {task: []}", "expected a list of wordings"),
         ("sft_ad_rec: {task: a}", "expected a list of wordings"),
-        ("sft_ad_rec: {task: [5]}", "a wording is a text"),
-        ("sft_ad_rec: {task: ['']}", "a wording is a text"),
+        ("sft_ad_rec: {task: [5]}", "a wording must be text"),
+        ("sft_ad_rec: {task: ['']}", "a wording must be text"),
         ("sft_ad_rec: {task: ['{history}']}", "expected no slots"),
         ("sft_video_rec: {user: [a]}", "expected {history}, once each"),
         ("sft_video_rec: {user: ['{history}{history}']}", "expected {history}, once each"),
@@ -102,8 +102,8 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ("sft_interactive_rec: {user: ['{keyword}']}", "expected {keyword}, {profile}"),
         ("sft_video_rec: {user: ['{history.__class__}']}", "expected {history}, once each"),
         ("sft_video_rec: {user: ['{history[0]}']}", "expected {history}, once each"),
-        ("sft_video_rec: {user: ['{history!r}']}", "a slot is a plain name"),
-        ("sft_video_rec: {user: ['{history:>9}']}", "a slot is a plain name"),
+        ("sft_video_rec: {user: ['{history!r}']}", "a slot must be a plain name"),
+        ("sft_video_rec: {user: ['{history:>9}']}", "a slot must be a plain name"),
         ("sft_video_rec: {user: ['{history']}", "expected '}'"),
         ("sft_video_rec: {user: ['{}']}", "expected {history}, once each"),
         ("!!python/object/apply:os.getcwd []", "not YAML"),

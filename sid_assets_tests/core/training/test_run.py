@@ -1,4 +1,4 @@
-"""A data set made and not yet committed, and which of those on disk are up to date."""
+"""Making a data set as a draft, and which data sets on disk are up to date."""
 
 import dataclasses
 import logging
@@ -28,14 +28,14 @@ LOG = logging.getLogger("test")
 
 
 def published(store: Store, codes: list[list[int]]) -> Version:
-    """SIDs of the pids 0, 1, .."""
+    """SIDs of the pids 0, 1, ..."""
     rows = pa.table([range(len(codes)), codes], schema=pid2sid("int"))
     draft = draft_rows(store, "pid2sid", rows.to_reader(), Provenance("pid2sid"))
     return store.commit(draft)
 
 
 def inputs_of(path: Path, history: list[int]) -> TrainingInputs:
-    """One user with a history, who went on to the pid 1 of the catalog's two."""
+    """One user with a history whose target is pid 1, one of the catalog's two items."""
     rows = {"uid": [1], "split": [0], "hist_video_pid": [history], "target_video_pid": [[1]]}
     pq.write_table(pa.table(rows), path)
     index = SidIndex(pa.array([0, 1]), np.array([[1, 2, 3], [4, 5, 6]]))
@@ -59,7 +59,7 @@ def test_data_sets_are_up_to_date_until_other_sids_are_published(tmp_path: Path)
     assert up_to_date(DATA_SETS.values(), other, store) == []
 
 
-def test_what_is_lacking_is_logged_and_nothing_is_written(tmp_path: Path, caplog) -> None:
+def test_missing_input_is_logged_and_nothing_is_written(tmp_path: Path, caplog) -> None:
     store = Store(tmp_path / "data")
     sids = Sids(published(store, [[1, 2, 3]]))
     inputs = inputs_of(tmp_path / "rows.parquet", [0])
