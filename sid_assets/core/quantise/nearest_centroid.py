@@ -279,7 +279,7 @@ def error_bound(
 
 @contextmanager
 def _sums_in_float32() -> Iterator[None]:
-    """Keep CUDA from adding up parts of a bfloat16 product in bfloat16, which is its default."""
+    """Keep CUDA from summing parts of a bfloat16 product in bfloat16, as it may do by default."""
     import torch
 
     matmul = torch.backends.cuda.matmul

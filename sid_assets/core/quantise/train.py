@@ -20,8 +20,8 @@ FEW_POINTS = 39
 """With fewer rows per centroid, faiss warns that there are too few training points."""
 
 TOO_FEW_POINTS, GOOD_POINTS = 3, 4
-"""Rows per centroid. With fewer than the first, later layers use fewer and fewer codes; about the
-second is where the fewest SIDs collide (`benchmarks/codebook_size.py`)."""
+"""Rows per centroid. Below the first number, each later layer uses fewer codes; near the second,
+the fewest SIDs collide (`benchmarks/codebook_size.py`)."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class SidLists:
         return joined_sid_text(self.fragments, self.bounds)
 
     def content(self) -> pa.BinaryArray:
-        """The SIDs of each row as bytes, six per SID: equal exactly where the texts are equal."""
+        """The SIDs of each row as bytes, six per SID: shorter than the text, equal if it is."""
         offsets = (self.bounds * (CODE_LAYERS * self.fragments.itemsize)).astype(np.int32)
         buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(self.fragments))]
         return pa.BinaryArray.from_buffers(pa.binary(), len(self.bounds) - 1, buffers)

@@ -136,7 +136,7 @@ def test_ids_as_text_on_one_side_only_are_refused(rows):
 
 
 def test_other_columns_are_refused_by_name(rows):
-    with pytest.raises(InputError, match="'clicked'"):
+    with pytest.raises(InputError, match="The columns are clicked"):
         measure_interactions(reader(codes_table([(0, 0, 0)])), K, rows(clicked=[[0]]))
 
 
