@@ -1,4 +1,4 @@
-"""What the graph made in a folder, for notebooks: tables, SIDs of items, and items of SIDs."""
+"""A data folder of the graph, for notebooks: its tables, SIDs of items, and items of SIDs."""
 
 import os
 import warnings
@@ -40,12 +40,12 @@ Content = TypeVar("Content")
 
 
 def load(folder: str | os.PathLike[str], domain: str = "") -> "DataFolder":
-    """Open what the graph made. Nothing is read but what is asked for, and nothing is written.
+    """Open a data folder of the graph. Data is read only when needed, and nothing is written.
 
     Args:
-        folder: `SID_DATA_DIR`: a local folder or any fsspec URL; also one to which some of the
-            tables were copied.
-        domain: "goods" for goods, whose ids are a space of their own.
+        folder: `SID_DATA_DIR`: a local folder or any fsspec URL. It may also be a folder to which
+            some of the tables were copied.
+        domain: "goods" for goods, whose ids are separate from those of the items.
 
     Raises:
         StoreError: There are no tables.
@@ -54,29 +54,29 @@ def load(folder: str | os.PathLike[str], domain: str = "") -> "DataFolder":
     if not data.tables:
         what = f"tables of {domain}" if domain else "tables of sid_assets"
         raise StoreError(
-            f"{data.folder}: there are no {what} here. Name the folder that SID_DATA_DIR named "
+            f"{data.folder}: there are no {what} here. Pass the folder that SID_DATA_DIR named "
             "when they were made."
         )
     return data
 
 
 class DataFolder:
-    """What the graph made in a folder.
+    """A data folder of the graph.
 
-    A table is opened when it is first needed and stays as it was then. Load the folder again to
-    see what a refresh made.
+    A table is opened when it is first needed and then stays the same. Load the folder again to see
+    the result of a refresh.
 
-    Wherever many values are taken, what comes in decides what comes out: a list gives a list, an
-    array of numpy or Arrow such an array, a pandas Series a Series with its index, and a single
-    value a single value. Results are in the order of what was given, one for each.
+    Methods that take many values return the same kind of object: a list for a list, a numpy or
+    Arrow array for such an array, a pandas Series with the same index for a Series, and a single
+    value for a single value. There is one result for each value, in the same order.
 
     Attributes:
-        folder: Where it is.
+        folder: Its path or URL.
         domain: "goods" for goods, "" for the items.
     """
 
     def __init__(self, folder: str | os.PathLike[str], domain: str = "") -> None:
-        """Made by `load`."""
+        """Use `load`."""
         self._store = Store(folder)
         self._opened: dict[str, DataTable] = {}
         self._proven: Embedder | None = None
@@ -98,7 +98,7 @@ class DataFolder:
 
     @property
     def tables(self) -> list[str]:
-        """The names of the tables that are there."""
+        """The names of the tables that exist."""
         return [
             name
             for name, table in TABLES.items()
@@ -109,15 +109,15 @@ class DataFolder:
         """A table by its name, e.g. `data["pid2sid"]`; no row is read yet.
 
         Raises:
-            StoreError: There is none of this name, or it is damaged.
+            StoreError: There is no table of this name, or it is damaged.
         """
         if table not in self._opened:
             opened = open_table(self._store, self._key(table))
             if opened is None:
-                make = f" Materialise {table} to have it." if table in TABLES else ""
+                make = f" Materialise {table} to make it." if table in TABLES else ""
                 raise StoreError(
                     f"{self.folder}: has no table {self._key(table)!r}.{make} "
-                    f"There are {', '.join(self.tables)}."
+                    f"Its tables: {', '.join(self.tables)}."
                 )
             self._opened[table] = opened
         return self._opened[table]
@@ -129,27 +129,27 @@ class DataFolder:
         return f"{self.domain}/{name}" if self.domain else name
 
     def sids_of(self, pids: Any) -> Any:
-        """The SIDs of items as text; missing (None, null) where no item has the pid.
+        """The SIDs of items as text; missing (None, null) if no item has the pid.
 
         Args:
-            pids: One pid or many, of the type that the catalog's are: integers or text.
+            pids: One pid or many, of the type of the catalog's pids: integers or text.
 
         Raises:
-            InputError: The pids are text and the catalog's are integers, or the other way round.
+            InputError: The pids are text and the catalog's are integers, or vice versa.
         """
         column, sids = self._look_up(pids)
         return column.answer(sids.texts())
 
     def codes_of(self, pids: Any) -> Any:
-        """The SIDs of items as three codes; missing (None, null) where no item has the pid.
+        """The SIDs of items as three codes; missing (None, null) if no item has the pid.
 
-        An array of numpy has no null: it gives int64 of shape (n, 3), with -1 for those missing.
+        A numpy array has no null: the result is int64, shape (n, 3), with -1 for missing SIDs.
 
         Args:
-            pids: As of `sids_of`.
+            pids: See `sids_of`.
 
         Raises:
-            InputError: As by `sids_of`.
+            InputError: See `sids_of`.
         """
         column, sids = self._look_up(pids)
         return column.answer(sids.lists())
@@ -157,7 +157,7 @@ class DataFolder:
     def items_of(self, sids: Any) -> Any:
         """The pids of the items that have a SID: a list for each, most interacted-with first.
 
-        The list of a SID that no item has is empty; where no SID is given it is missing.
+        The list is empty if no item has the SID, and missing (None, null) if the SID is missing.
 
         Args:
             sids: One SID or many, as text or as codes.
@@ -170,28 +170,30 @@ class DataFolder:
         return column.answer(self._items.of_sids(found.codes, found.valid))
 
     def neighbours(self, pids: Any, depth: int = 2) -> Any:
-        """The items whose SIDs begin as an item's does: a list of pids for each, without itself.
+        """The other items whose SIDs begin with the same codes: a list of pids for each item.
 
-        Those that share more codes come first, and of these those most interacted with. The list
-        is missing (None, null) where no item has the pid.
+        Items that share more codes come first, and among these the most interacted-with. The list
+        is missing (None, null) if no item has the pid.
 
         Args:
-            pids: As of `sids_of`.
-            depth: How many codes they share at least: 1, 2, or 3 for those of the same SID.
+            pids: See `sids_of`.
+            depth: Minimum number of shared codes: 1, 2, or 3 for items with the same SID.
 
         Raises:
-            InputError: As by `sids_of`, or there is no such depth.
+            InputError: See `sids_of`; or the depth is invalid.
         """
         if depth not in range(1, CODE_LAYERS + 1):
-            raise InputError(f"depth={depth!r}: a SID has 1 to {CODE_LAYERS} codes to share.")
+            raise InputError(
+                f"depth={depth!r}: must be from 1 to {CODE_LAYERS}, the codes of a SID."
+            )
         column, sids = self._look_up(pids)
         own = self._own_pids(column.values)
         return column.answer(self._items.neighbours(own, sids.codes, sids.valid, depth))
 
     def logits_processor(self) -> "transformers.LogitsProcessor":
-        """For `model.generate(logits_processor=[...])`: the model names only SIDs that items have.
+        """For `model.generate(logits_processor=[...])`: the model writes only SIDs that items have.
 
-        Outside of a SID the model may say anything, and begin one.
+        Outside of a SID, the model may write anything, including the start of a SID.
 
         Raises:
             StoreError: There is no sid_prefixes.
@@ -199,20 +201,20 @@ class DataFolder:
         return logits_processor(self._load_file("sid_prefixes", SidPrefixes.load))
 
     def encode_texts(self, texts: Any, embedder: "Embedder | None" = None) -> Any:
-        """The codes that new texts get, by the tokenizer of this folder. Nothing is written.
+        """The codes that new texts get from the tokenizer of this folder. Nothing is written.
 
-        Texts are written as those of the catalog: see `data["item_texts"]`.
+        Texts must have the form of the catalog's texts: see `data["item_texts"]`.
 
         Args:
             texts: One text or many.
-            embedder: What turns them into vectors; by default the one that the settings name (the
-                environment, `.env`), kept for the next call.
+            embedder: Turns them into vectors; by default the embedder that the settings name
+                (environment, `.env`), kept for the next call.
 
         Returns:
-            Three codes for each text, as `codes_of`; `to_text` spells them.
+            Three codes for each text, like `codes_of`; `to_text` converts them to text.
 
         Raises:
-            InputError: A text is empty, or the embedder does not give the vectors that it gave.
+            InputError: A text is empty, or the embedder no longer gives the same vectors.
         """
         column = given(texts, "texts", lambda value: isinstance(value, str))
         values = _whole_texts(column.values)
@@ -229,7 +231,7 @@ class DataFolder:
         if embedded.truncated:
             warnings.warn(
                 f"{embedded.truncated:,} texts are longer than {embedder.space.max_length:,} "
-                "tokens and were cut.",
+                "tokens and were truncated.",
                 stacklevel=3,
             )
         return self._encoder.encode(embedded.vectors).codes
@@ -240,12 +242,12 @@ class DataFolder:
         return column, Sids(codes_of_fragments(found.fragments), found.found)
 
     def _own_pids(self, values: pa.Array) -> pa.Array:
-        """Pids as the type that the catalog's have.
+        """Pids as the type of the catalog's pids.
 
         Raises:
             InputError: They are not of this type; integers and text never match.
         """
-        source, wanted = "The pids asked for", self._index.pid_type
+        source, wanted = "The given pids", self._index.pid_type
         stored = (
             ""
             if pa.types.is_nested(values.type)
@@ -255,8 +257,8 @@ class DataFolder:
             first = ", ".join(repr(pid) for pid in values[:IDS_SHOWN].to_pylist())
             kind = "integers" if wanted == "int" else "text"
             raise InputError(
-                f"The pids asked for ({first}) are of type {values.type}; those of {self.folder} "
-                f"are {kind}, so none would be found. Give them as {kind}."
+                f"The given pids ({first}) are of type {values.type}, but those of {self.folder} "
+                f"are {kind}, so none would be found. Pass them as {kind}."
             )
         return cast_pids(values, wanted, source=source, column="pid")
 
@@ -270,10 +272,10 @@ class DataFolder:
         return ItemIndex(self["sid2pid"].to_batches(["codes", "pids", "counts"]))
 
     def _require_in_step(self, name: str, made: Provenance | None) -> None:
-        """Refuse what was made from another version of pid2sid than the one that is open.
+        """Refuse a table made from another version of pid2sid than the open one.
 
         Raises:
-            StoreError: It was.
+            StoreError: The versions differ.
         """
         key = self._key("pid2sid")
         if made is None or not has_table(self._store, key):
@@ -283,11 +285,11 @@ class DataFolder:
         if now and now.version and source and source != now.version:
             raise StoreError(
                 f"{self.folder}: {self._key(name)} was made from another version of {key}. "
-                f"Materialise {self._key(name)} again; if that was done just now, load again."
+                f"Materialise {self._key(name)} again; if you just did, load the folder again."
             )
 
     def _load_file(self, name: str, load: Callable[[Path], Content]) -> Content:
-        """What is in the file of a table that holds no rows.
+        """The content of the file of a table without rows.
 
         Raises:
             StoreError: There is no such file.
@@ -300,7 +302,7 @@ class DataFolder:
             self._require_in_step(name, version.provenance)
             path = version.paths[0]
         if not path.exists():
-            raise StoreError(f"{path}: is not there yet. Materialise {key} first.")
+            raise StoreError(f"{path}: does not exist yet. Materialise {key} first.")
         with local_copy(path) as local:
             return load(local)
 
@@ -316,7 +318,7 @@ class DataFolder:
         """The tokenizer that made the codes of pid2sid.
 
         Raises:
-            InputError: That of the folder is another one.
+            InputError: The folder's tokenizer is another one.
         """
         from sid_assets.core.quantise.checkpoint import centroid_hash, load_checkpoint
         from sid_assets.core.quantise.residual_kmeans import Encoder
@@ -325,7 +327,7 @@ class DataFolder:
         if centroid_hash(centroids) != self._provenance("pid2sid").tokenizer:
             raise InputError(
                 f"{self.folder}: its tokenizer is not the one that made its SIDs. Materialise "
-                "codes and what follows, or put the tokenizer back."
+                "codes and the tables made from it, or put the tokenizer back."
             )
         return Encoder(centroids)
 
@@ -333,8 +335,8 @@ class DataFolder:
         provenance = self[table].provenance
         if provenance is None:
             raise StoreError(
-                f"{self.folder}: {table} does not say where it comes from; it was not written by "
-                "sid_assets, or what it says was lost on the way."
+                f"{self.folder}: {table} has no provenance; it was not written by sid_assets, or "
+                "its metadata was lost. Copy it again, or materialise it."
             )
         return provenance
 
@@ -342,16 +344,16 @@ class DataFolder:
         """Refuse an embedder that does not give the vectors from which the SIDs here were made.
 
         Raises:
-            InputError: It is of another embedding space, or no longer gives the vectors it gave.
+            InputError: It has another embedding space, or no longer gives the same vectors.
         """
         if embedder is self._proven:
             return
         space = require_space(self._provenance("pid2sid"))
         if space != embedder.space:
             raise InputError(
-                f"{self.folder}: its SIDs are of another embedding space than this embedder's "
+                f"{self.folder}: its SIDs come from another embedding space than this embedder's "
                 f"({space.differences(embedder.space)}). Set SID_DEPLOYMENT, SID_EMBEDDER and the "
-                "other settings of the embedder as they were when they were made, or pass "
+                "other settings of the embedder as they were when the SIDs were made, or pass "
                 "embedder=."
             )
         if has_table(self._store, self._key("item_embeddings")):

@@ -1,4 +1,4 @@
-"""A table of a data folder: opened, and read when its rows are asked for."""
+"""A table of a data folder; its rows are read on request."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,16 +23,16 @@ BATCH_ROWS = 65_536
 
 
 class DataTable:
-    """The rows of a table as they were when it was opened, whatever a refresh does meanwhile.
+    """The rows of a table as they were when it was opened, even if a refresh changes the table.
 
     Attributes:
         name: The table, e.g. "pid2sid" or "goods/pid2sid".
         schema: Its columns.
-        provenance: Where it comes from; None where the file does not say.
+        provenance: Where it comes from; None if the file does not record it.
     """
 
     def __init__(self, name: str, rows: Version | pads.Dataset) -> None:
-        """Made by `open_table`."""
+        """Use `open_table`."""
         self.name = name
         self._rows = rows
         if isinstance(rows, Version):
@@ -43,7 +43,7 @@ class DataTable:
             self.provenance = Provenance.of(rows.schema, name)
 
     def __len__(self) -> int:
-        """Rows of the table; none is read."""
+        """Number of rows; no row is read."""
         return self._rows.rows if isinstance(self._rows, Version) else self._rows.count_rows()
 
     def __repr__(self) -> str:
@@ -54,20 +54,20 @@ class DataTable:
     def to_batches(
         self, columns: Sequence[str] | None = None, batch_rows: int | None = None
     ) -> pa.RecordBatchReader:
-        """The rows in their order, a batch at a time; memory does not grow with their number.
+        """The rows in order, batch by batch; memory does not grow with their number.
 
         Args:
-            columns: Those to read; all by default.
-            batch_rows: The most rows of a batch; by default few where rows hold vectors.
+            columns: Columns to read; all by default.
+            batch_rows: Maximum number of rows in a batch; by default few if rows hold vectors.
 
         Raises:
             InputError: There is no such column.
-            StoreError: When it comes to a part that is missing or damaged.
+            StoreError: While reading: a part is missing or damaged.
         """
         if unknown := [name for name in columns or () if name not in self.schema.names]:
             raise InputError(
                 f"{self.name}: has no column {', '.join(unknown)}. "
-                f"There are {', '.join(self.schema.names)}."
+                f"Its columns: {', '.join(self.schema.names)}."
             )
         wanted = columns if columns is None else list(columns)
         if batch_rows is None:
@@ -80,23 +80,23 @@ class DataTable:
         ).to_reader()
 
     def to_table(self, columns: Sequence[str] | None = None) -> pa.Table:
-        """All rows, or some columns of them, in memory."""
+        """All rows in memory; optionally only some columns."""
         return self.to_batches(columns).read_all()
 
     def to_pandas(self, columns: Sequence[str] | None = None) -> "pd.DataFrame":
-        """All rows, or some columns of them, as pandas has them."""
+        """All rows as a pandas DataFrame; optionally only some columns."""
         return self.to_table(columns).to_pandas()
 
     def to_dataset(self) -> pads.Dataset:
-        """The table as a pyarrow data set, for filters and for engines that read those."""
+        """The table as a pyarrow data set, for filters and for engines that read data sets."""
         return self._rows.dataset() if isinstance(self._rows, Version) else self._rows
 
 
 def open_table(store: Store, name: str) -> DataTable | None:
-    """A table of a store, or a copy of one that stands in its place; None where there is none.
+    """A table of a store, or a copy of one at its path; None if there is none.
 
     Raises:
-        StoreError: What is there cannot be read.
+        StoreError: The file cannot be read.
         InputError: A newer version of this package wrote it.
     """
     path = _parquet(store, name)
@@ -113,7 +113,7 @@ def open_table(store: Store, name: str) -> DataTable | None:
 
 
 def has_table(store: Store, name: str) -> bool:
-    """Whether a table is there, whole or damaged."""
+    """Whether a table exists, whole or damaged."""
     path = _parquet(store, name)
     return path.exists() or (not is_local(path) and open_table(store, name) is not None)
 

@@ -27,16 +27,17 @@ class ParquetIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
     """Stores every table of the graph as parquet at `<SID_DATA_DIR>/<asset key>.parquet`.
 
     Features:
-        - takes a `pa.Table`, a `pa.RecordBatchReader`, a `pd.DataFrame`, or a `Draft` whose parts
-          are written already
-        - gives a `pa.Table`, a `pa.RecordBatchReader`, a `pyarrow.dataset.Dataset`, a
-          `pd.DataFrame` or a `Version`, as the input's annotation says
+        - accepts a `pa.Table`, a `pa.RecordBatchReader`, a `pd.DataFrame`, or a `Draft` whose parts
+          are already written
+        - returns a `pa.Table`, a `pa.RecordBatchReader`, a `pyarrow.dataset.Dataset`, a
+          `pd.DataFrame` or a `Version`, depending on the input's annotation
         - streams: memory does not grow with the rows of a reader or of a draft
-        - readers see the version before or the new one, never a part of one; whatever goes wrong
-          leaves the version before in place
-        - keeps where the rows come from in the schema's metadata (`core.store.provenance`)
+        - readers see the previous version or the new one, never part of one; any failure leaves
+          the previous version in place
+        - stores the provenance of the rows in the schema's metadata (`core.store.provenance`)
 
-    For an output Dagster calls `dump_to_path`, then `get_metadata`; for an input, `load_from_path`.
+    Dagster calls `dump_to_path` and then `get_metadata` for an output, and `load_from_path` for an
+    input.
 
     Example:
         ```python
@@ -54,7 +55,7 @@ class ParquetIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
 
     @property
     def storage_options(self) -> dict[str, Any]:
-        """What fsspec needs; read off the path (dagster issue 32637)."""
+        """Options for fsspec, taken from the path (dagster issue 32637)."""
         return dict(self._base_path.storage_options)
 
     def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> UPath:
@@ -70,7 +71,7 @@ class ParquetIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
         context.add_output_metadata(_metadata(version, path, time.perf_counter() - started))
 
     def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
-        """Open the current version in the form that the input's annotation asks for."""
+        """Open the current version as the type of the input's annotation."""
         table = context.asset_key.to_user_string()
         version = self.settings.store().require(table)
         wanted = context.dagster_type.typing_type
@@ -127,7 +128,7 @@ def _metadata(version: Version, path: UPath, seconds: float) -> dict[str, Any]:
 
 
 def preview(version: Version) -> str:
-    """The first rows as a markdown table, long values cut; vectors are never shown."""
+    """The first rows as a markdown table, long values truncated; vectors are never shown."""
     columns = [field.name for field in version.schema() if field.type != VECTOR]
     head = next(iter(version.stream(columns, PREVIEW_ROWS)), None)
     lines = ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
@@ -140,7 +141,7 @@ def _cell(value: Any) -> str:
     text = value.hex() if isinstance(value, bytes) else str(value)
     if len(text) > PREVIEW_CHARACTERS:
         text = text[:PREVIEW_CHARACTERS] + "…"
-    # Text of a catalog is data: it may not become a cell, a link, HTML or an image.
+    # Catalog text is data: it must not become a cell, a link, HTML or an image.
     for character in "\\`*_{}[]<>()#!|&":
         text = text.replace(character, f"&#{ord(character)};")
     return text.replace("\n", " ⏎ ")

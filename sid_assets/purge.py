@@ -1,7 +1,7 @@
 """What can be removed from the data folder: `sid-assets purge` lists it, `--yes` removes it.
 
-That is older versions of tables, what unfinished runs left, their scratch folders included, and
-rejected rows. The version that readers see is never touched, nor a table that a run is writing.
+It covers previous versions of tables, drafts and scratch folders of unfinished runs, and rejected
+rows. The version that readers see is never touched, nor is a table that a run is writing.
 """
 
 import sys
@@ -21,12 +21,12 @@ REJECTED = "item_texts_rejected"
 
 @dataclass(frozen=True)
 class Removable:
-    """A folder that can go.
+    """A folder that can be removed.
 
     Attributes:
-        table: The table it belongs to, by its asset key; "" where that is not known.
+        table: Asset key of the table it belongs to; "" if unknown.
         what: What it is, in words.
-        folder: Where it is.
+        folder: Its path.
         bytes: Size of all files in it and below.
     """
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] = ()) -> int:
 
 
 def describe(found: Sequence[Removable], root: UPath, removed: bool) -> str:
-    """What can go, or went, a line for each folder, and the sum."""
+    """The folders that can be or were removed, one per line, and their total size."""
     lines = [
         f"{one.table:<28} {one.what:<44} {one.bytes / 1e6:>12,.1f} MB  {one.folder.name}"
         for one in found
@@ -50,15 +50,19 @@ def describe(found: Sequence[Removable], root: UPath, removed: bool) -> str:
     folders = "folder" if len(found) == 1 else "folders"
     size = sum(one.bytes for one in found) / 1e6
     total = f"{len(found):,} {folders} in {root}, {size:,.1f} MB"
-    end = f"Removed {total}." if removed else f"{total}. Nothing was removed: say --yes to do it."
+    end = (
+        f"Removed {total}."
+        if removed
+        else f"{total}. Nothing was removed; pass --yes to remove it."
+    )
     return "\n".join([*lines, end])
 
 
 def purge(store: Store, remove: bool) -> tuple[list[Removable], list[str]]:
-    """Find what can go, and remove it if told to.
+    """Find what can be removed, and remove it if `remove` is true.
 
     Returns:
-        What can go, or went, and why tables were left alone.
+        The folders that can be or were removed, and why tables were skipped.
     """
     found: list[Removable] = []
     problems: list[str] = []
@@ -76,7 +80,7 @@ def purge(store: Store, remove: bool) -> tuple[list[Removable], list[str]]:
 
 def _purge_scratch(store: Store, remove: bool) -> list[Removable]:
     folders = abandoned_folders(store.root)
-    found = [_described("", "scratch of a run that did not end", folder) for folder in folders]
+    found = [_described("", "scratch of an unfinished run", folder) for folder in folders]
     for folder in folders if remove else ():
         remove_folder(folder)
     return found
@@ -85,14 +89,14 @@ def _purge_scratch(store: Store, remove: bool) -> list[Removable]:
 def _removable(store: Store, table: str) -> Iterator[Removable]:
     current = store.current(table)
     leftovers = store.leftovers(table)
-    # An object store has no locks: a run may be at work in these folders.
+    # An object store has no locks: a run may be writing to these folders.
     if is_local(store.root):
         for folder in leftovers:
-            yield _described(table, "of a run that did not end, which the next would use", folder)
+            yield _described(table, "unfinished draft, which the next run resumes", folder)
     if current and current.before:
         before = store.history(table) / current.before
         if before.exists():
-            yield _described(table, "the version before", before)
+            yield _described(table, "the previous version", before)
     if current and current.rows and _is_rejected(table):
         yield _described(table, f"{current.rows:,} rejected rows of the catalog", current.folder)
 

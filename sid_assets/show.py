@@ -1,5 +1,6 @@
-"""What was made: where the files are, some items, some groups of similar items, and the report to
-open. This is `sid-assets show`, and the end of `sid-assets demo`.
+"""What was made: the files, some items, some groups of similar items, and the report.
+
+This is `sid-assets show`, and the end of `sid-assets demo`.
 """
 
 import random
@@ -69,7 +70,7 @@ def describe(made: Mapping[str, Any]) -> str:
     lines.append(f"\n{len(made['items'])} items, drawn with seed {made['seed']}, and their SIDs:")
     lines += map(_line, made["items"])
     for group in made["groups"]:
-        lines.append(f"\nOf the {group['size']} items whose first code is {group['first_code']}:")
+        lines.append(f"\nFrom the {group['size']} items whose first code is {group['first_code']}:")
         lines += map(_line, group["items"])
     lines.append("")
     if made["deployment"] == "demo":
@@ -78,7 +79,7 @@ def describe(made: Mapping[str, Any]) -> str:
             "SID_DEPLOYMENT=onerec makes SIDs for them."
         )
     if made["report"]:
-        lines.append(f"\nHow good the SIDs are: open {made['report']} in a browser.")
+        lines.append(f"\nTo see how good the SIDs are, open {made['report']} in a browser.")
     return "\n".join(lines)
 
 
@@ -99,7 +100,7 @@ def _tokenizer(store: Store) -> dict[str, Any] | None:
 
 
 def _drawn(store: Store, sids: pa.Table, seed: int) -> dict[str, Any]:
-    """Items and groups drawn with the seed, so that the same data shows the same."""
+    """Items and groups drawn with the seed, so that the same data gives the same output."""
     draw = random.Random(seed)  # noqa: S311 - nothing secret is drawn
     pids, codes = sids.column("pid").to_pylist(), sids.column("sid").to_pylist()
     rows = sorted(draw.sample(range(len(pids)), min(ITEMS_SHOWN, len(pids))))
@@ -121,7 +122,7 @@ def _drawn(store: Store, sids: pa.Table, seed: int) -> dict[str, Any]:
 
 
 def _groups_by_first_code(codes: Sequence[Sequence[int]]) -> dict[int, list[int]]:
-    """The rows of each first code that enough items share to show."""
+    """The rows of each first code that at least `GROUP_ITEMS` items share."""
     groups: dict[int, list[int]] = defaultdict(list)
     for row, sid in enumerate(codes):
         groups[sid[0]].append(row)
@@ -129,7 +130,7 @@ def _groups_by_first_code(codes: Sequence[Sequence[int]]) -> dict[int, list[int]
 
 
 def _texts(store: Store, pids: set) -> dict:
-    """The texts of a few items, each on one line and cut."""
+    """The texts of a few items, each on one line and truncated."""
     texts = {}
     for batch in store.require("item_texts").stream(["pid", "text"], batch_rows=65_536):
         wanted = np.flatnonzero([pid in pids for pid in batch.column("pid").to_pylist()])

@@ -79,7 +79,7 @@ def test_a_file_that_is_cut_off(folder):
     path.write_bytes(path.read_bytes()[:-100])
     message = _message_of_refused(folder)
     assert "catalog.parquet" in message
-    assert "cut off" in message
+    assert "truncated" in message
 
 
 def test_no_pid_column_lists_the_columns_that_are_there(folder):

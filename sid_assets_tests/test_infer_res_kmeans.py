@@ -152,7 +152,7 @@ def test_ids_that_repeat_or_are_null(tmp_path, model, vectors):
     pids: list[int | None] = list(range(ROWS))
     pids[10:13] = [7, 7, None]
     write(tmp_path / "emb.parquet", vectors, pids)
-    refuse(tmp_path, model, r"column 'pid'.*there before \(3 rows\).*ids: 7, None")
+    refuse(tmp_path, model, r"column 'pid'.*earlier row \(3 rows\).*ids: 7, None")
 
 
 def test_no_rows(tmp_path, model, vectors):
@@ -167,13 +167,13 @@ def test_columns_that_are_not_there(tmp_path, model):
 
 def test_a_column_of_another_kind(tmp_path, model):
     pq.write_table(pa.table({"pid": [1], "embedding": ["0.1 0.2"]}), tmp_path / "emb.parquet")
-    refuse(tmp_path, model, "'embedding' is string; a list of floats is wanted")
+    refuse(tmp_path, model, "'embedding' has type string. Write the vectors as lists of floats")
 
 
 def test_a_file_that_is_cut_off(tmp_path, model, vectors):
     path = write(tmp_path / "emb.parquet", vectors)
     path.write_bytes(path.read_bytes()[:5000])
-    refuse(tmp_path, model, r"emb\.parquet: not a readable parquet file; it is cut off")
+    refuse(tmp_path, model, r"emb\.parquet: not a readable parquet file; it is truncated")
 
 
 def test_damage_within_a_file(tmp_path, model, vectors):

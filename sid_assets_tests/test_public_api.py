@@ -162,11 +162,11 @@ def test_tables_by_name(films: Path, data: Any, goods: Any):
 
 
 def test_a_table_that_is_not_there_is_named(data: Any):
-    with pytest.raises(StoreError, match=r"no table 'codez'\. There are item_texts, "):
+    with pytest.raises(StoreError, match=r"no table 'codez'\. Its tables: item_texts, "):
         data["codez"]
     with pytest.raises(StoreError, match=r"no table 'pid_map'\. Materialise pid_map"):
         data["pid_map"]
-    with pytest.raises(InputError, match=r"pid2sid: has no column sids\. There are pid, sid\."):
+    with pytest.raises(InputError, match=r"pid2sid: has no column sids\. Its columns: pid, sid\."):
         data["pid2sid"].to_pandas(["sids"])
 
 
@@ -224,18 +224,18 @@ def test_neighbours_share_the_first_codes(films: Path, prefix: str):
     first = sids.index[0]
     assert data.neighbours(first) == data.neighbours([first], depth=2)[0]
     assert data.neighbours("nobody" if prefix else -1) is None
-    with pytest.raises(InputError, match="depth=4: a SID has 1 to 3 codes"):
+    with pytest.raises(InputError, match="depth=4: must be from 1 to 3"):
         data.neighbours(first, depth=4)
 
 
 @pytest.mark.parametrize(
     ("domain", "pids", "words"),
     [
-        ("", ["189540", "7"], r"\('189540', '7'\) are of type string; .* are integers"),
-        ("goods", [1, 2], r"\(1, 2\) are of type int64; .* are text"),
+        ("", ["189540", "7"], r"\('189540', '7'\) are of type string, .* are integers"),
+        ("goods", [1, 2], r"\(1, 2\) are of type int64, .* are text"),
         ("", [189540, "7"], "These pids cannot be read as values of one type"),
         ("", [[189540]], "are of type list"),
-        ("", [1.5], r"not integers of 64 bits \(1 row\). First ids: 1.5"),
+        ("", [1.5], r"not 64-bit integers \(1 row\). First ids: 1.5"),
         ("", [True], "holds bool"),
     ],
 )
@@ -319,7 +319,7 @@ def test_a_damaged_copy_is_named(tmp_path: Path):
     (tmp_path / "pid2sid.parquet").write_bytes(b"PAR1, and no more")
     copy = sid_assets.load(tmp_path)
     assert repr(copy) == f"<sid_assets data in {tmp_path}: damaged>"
-    with pytest.raises(StoreError, match=r"pid2sid\.parquet: is not a whole parquet file"):
+    with pytest.raises(StoreError, match=r"pid2sid\.parquet: not a complete parquet file"):
         copy.sids_of(1)
 
 

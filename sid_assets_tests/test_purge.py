@@ -1,4 +1,4 @@
-"""`python -m sid_assets.purge`: lists what can go, and removes nothing that is in use."""
+"""`python -m sid_assets.purge` lists what can be removed, and removes nothing that is in use."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ REJECTED = pa.table({"pid": ["a", "b"], "text": [None, None], "reason": ["x", "x
 
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> Store:
-    """Two versions of a table, work that was left, and rejected rows."""
+    """Two versions of a table, an unfinished draft, and rejected rows."""
     monkeypatch.chdir(tmp_path)  # no .env of a developer
     monkeypatch.setenv("SID_DATA_DIR", str(tmp_path / "data"))
     return filled(Store(tmp_path / "data"))
@@ -48,12 +48,12 @@ def test_it_lists_and_removes_nothing(store, capsys):
     assert purge.main([]) == 0
     said = capsys.readouterr().out
     assert files(store) == before
-    assert "of a run that did not end, which the next would use" in said
+    assert "unfinished draft, which the next run resumes" in said
     assert "goods/item_texts" in said
-    assert "the version before" in said
+    assert "the previous version" in said
     assert "2 rejected rows of the catalog" in said
     assert "3 folders in" in said
-    assert "Nothing was removed: say --yes to do it." in said
+    assert "Nothing was removed; pass --yes to remove it." in said
 
 
 def test_it_removes_what_it_listed(store, capsys):
@@ -69,12 +69,12 @@ def test_it_removes_what_it_listed(store, capsys):
     assert store.current("goods/item_texts_rejected") is None
     assert not Path(store.path("goods/item_texts_rejected").path).is_symlink()
     assert purge.purge(store, remove=True) == ([], [])
-    commit_texts(store, item_texts(range(7)), "goods/item_texts")  # and life goes on
+    commit_texts(store, item_texts(range(7)), "goods/item_texts")  # the store still works
 
 
 def test_sizes_are_those_of_the_files(store):
     listed, _ = purge.purge(store, remove=False)
-    left = next(one for one in listed if "did not end" in one.what)
+    left = next(one for one in listed if "unfinished draft" in one.what)
     assert left.bytes == 5000 + (left.folder / "_staging.json").stat().st_size
 
 
@@ -99,7 +99,7 @@ with scratch_folder(UPath(sys.argv[1])) as folder:
 """
 
 
-def test_scratch_of_a_killed_run_can_go_and_that_of_a_living_one_stays(store, capsys):
+def test_scratch_of_a_killed_run_is_removed_and_that_of_a_living_run_stays(store, capsys):
     command = [sys.executable, "-c", SCRATCH_OF_A_RUN, store.root.path]
     with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) as run:
         assert run.stdout
@@ -112,7 +112,7 @@ def test_scratch_of_a_killed_run_can_go_and_that_of_a_living_one_stays(store, ca
     assert (listed.folder, listed.bytes, problems) == (folder, 60_000, [])
     assert folder.exists()
     assert purge.main(["--yes"]) == 0
-    assert "scratch of a run that did not end" in capsys.readouterr().out
+    assert "scratch of an unfinished run" in capsys.readouterr().out
     assert not folder.exists()
 
 
@@ -147,7 +147,7 @@ def test_on_an_object_store_unfinished_work_is_left_alone(tmp_path):
     removed, problems = purge.purge(store, remove=True)
     assert problems == []
     assert {one.what for one in removed} == {
-        "the version before",
+        "the previous version",
         "2 rejected rows of the catalog",
     }
     assert store.leftovers("goods/item_texts") == left

@@ -1,4 +1,4 @@
-"""The constants and the tables of the graph, stated once: writers and checks read them here."""
+"""The constants and tables of the graph, defined once for writers and checks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ CODE_LAYERS = 3
 """Codes in a semantic ID: the layers of the residual k-means tokenizer."""
 
 MAX_CODEBOOK_SIZE = 8192
-"""Centroids a layer of OneRec's tokenizer; its models have tokens for this many codes, no more."""
+"""Centroids per layer of OneRec's tokenizer; its models have tokens for no more codes."""
 
 FORMAT_VERSION = 1
-"""Version of the files this package writes; files of a newer one are refused."""
+"""Version of the files that this package writes; files of a newer version are refused."""
 
 HASH_BYTES = 16
 """Length of `text_hash` and `vector_hash`: the first 128 bits of a SHA-256."""
@@ -27,7 +27,7 @@ PidType = Literal["int", "string"]
 PID_TYPES: dict[PidType, pa.DataType] = {"int": pa.int64(), "string": pa.string()}
 
 Pid = Any
-"""An int or a str: the pids of one table are of one kind, which a union type cannot say."""
+"""An int or a str: all pids of a table have one type, which a union type cannot express."""
 
 HASH = pa.binary(HASH_BYTES)
 VECTOR = pa.list_(pa.float32(), EMBEDDING_DIM)
@@ -36,7 +36,7 @@ RESIDUAL_NORMS = pa.list_(pa.float32(), CODE_LAYERS + 1)
 
 
 def pid_type_of(schema: pa.Schema) -> PidType:
-    """`int` or `string`: the type of the pids of a table of this package that has pids."""
+    """`int` or `string`: the type of the pids in a table of this package that has pids."""
     kind = (
         schema.field("pids").type.value_type if "pids" in schema.names else schema.field("pid").type
     )
@@ -85,8 +85,8 @@ def pid2sid(pid: PidType) -> pa.Schema:
 def sid2pid(pid: PidType) -> pa.Schema:
     """`sid2pid`: the items of every SID, sorted by its codes.
 
-    `pids` and `counts` are lists of one length: the items, and how often each of them stands in
-    the interactions. The most frequent one is first; equally frequent ones are by pid.
+    `pids` and `counts` are lists of equal length: the items, and how often each occurs in the
+    interactions. The most frequent item is first; equally frequent items are sorted by pid.
     """
     return pa.schema(
         [
@@ -99,10 +99,10 @@ def sid2pid(pid: PidType) -> pa.Schema:
 
 
 ITEM_TEXTS_REJECTED = pa.schema([(name, pa.string()) for name in ("pid", "text", "reason", "file")])
-"""`item_texts_rejected`: rows of the catalog that are no items, as text, and why."""
+"""`item_texts_rejected`: rejected rows of the catalog, as text, each with the reason."""
 
 PID_MAP = pa.schema([pa.field("pid", pa.string(), False), pa.field("number", pa.int64(), False)])
-"""`pid_map`: a stable integer for every string id, for programs that force `int()` on ids."""
+"""`pid_map`: a stable integer for every string id, for programs that call `int()` on ids."""
 
 VOCABULARY = pa.schema([pa.field("token", pa.string(), False), pa.field("id", pa.int64(), False)])
 """`sid_vocabulary`: the tokens that OneRec adds to Qwen3's, and their ids."""
@@ -120,10 +120,10 @@ class Table:
     """How a table of the graph is laid out on disk.
 
     Attributes:
-        schema: Its columns, for the type of its pids (which the training data sets do not have).
+        schema: Its columns, given the type of its pids (training data sets have no pids).
         layout: `file`: one file; `parts`: a folder of part files.
-        rows_per_part: Rows of a part file, where the writer and not the worker cuts them.
-        suffix: What the name that readers see ends in.
+        rows_per_part: Rows per part file, if the writer and not the worker cuts the parts.
+        suffix: Ending of the name that readers see.
     """
 
     schema: Callable[[PidType], pa.Schema]
@@ -133,7 +133,7 @@ class Table:
 
     @property
     def has_rows(self) -> bool:
-        """Whether it is of rows, and not a file of another kind."""
+        """Whether it holds rows, and is not a file of another kind."""
         return self.suffix == ".parquet"
 
 
@@ -163,5 +163,5 @@ TABLES: dict[str, Table] = {
 
 
 def table_named(key: str) -> Table:
-    """The table of an asset key; one of somebody who extends the graph is one parquet file."""
+    """The table of an asset key; a table that users add to the graph is one parquet file."""
     return TABLES.get(key.rsplit("/", 1)[-1], Table(_no_columns, "file"))

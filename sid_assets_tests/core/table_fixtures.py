@@ -1,4 +1,4 @@
-"""Small tables and embedders for tests of what is kept on disk."""
+"""Small tables and embedders for tests of stored tables."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -26,12 +26,12 @@ ALLOW_ALL = RefreshPolicy(new_generation=True, allow_large_change=True)
 
 @dataclass
 class FakeEmbedder:
-    """Each text gets a vector of its own, drawn from its hash and the model's name.
+    """Gives each text its own vector, drawn from its hash and the model's name.
 
     Attributes:
-        model: Name of the model, of which the space tells.
-        actual: Name of the model that answers, where it is another one.
-        log: A file that gets a line for each text embedded, after it was.
+        model: Name of the model, as the space states it.
+        actual: Name of the model that answers, if it is another one.
+        log: A file that gets a line for each text once it is embedded.
         calls: The texts of each call.
     """
 
@@ -99,7 +99,7 @@ def item_texts(pids: Iterable[int]) -> dict[int, str]:
 
 @dataclass
 class Embedding:
-    """What came of an embedding run."""
+    """The result of an embedding run."""
 
     version: Version
     changes: Changes
@@ -114,7 +114,7 @@ def draft_embeddings(
     policy: RefreshPolicy = ALLOW_ALL,
     files: VectorFiles | None = None,
 ) -> tuple[Draft, Changes, EmbeddingProgress, list[str]]:
-    """Embed the texts without a commit."""
+    """Embed the texts without committing."""
     warnings: list[str] = []
     draft, changes, progress = embed_items(
         store,
@@ -150,5 +150,5 @@ def vectors_by_pid(version: Version) -> dict:
 
 
 def expected_vectors(texts: dict, embedder: FakeEmbedder) -> dict:
-    """What `vectors_by_pid` is to give."""
+    """The expected result of `vectors_by_pid`."""
     return {pid: embedder.vector(text).tobytes() for pid, text in texts.items()}

@@ -1,1 +1,1 @@
-"""What Arrow, DuckDB and numpy lack: joins, sorting, lists, hashes, strings."""
+"""Helpers for Arrow, DuckDB and numpy: joins, sorting, lists, hashes, strings."""

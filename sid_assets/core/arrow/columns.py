@@ -1,4 +1,4 @@
-"""Arrow columns as numpy sees them."""
+"""Arrow columns as numpy arrays."""
 
 import numpy as np
 import pyarrow as pa
@@ -12,24 +12,24 @@ def is_valid(column: pa.Array) -> np.ndarray:
 
 
 def as_bool(column: pa.BooleanArray) -> np.ndarray:
-    """A column of truth values without nulls: bool, shape (n,)."""
+    """A boolean column without nulls: bool, shape (n,)."""
     return column.to_numpy(zero_copy_only=False)
 
 
 def is_list(kind: pa.DataType) -> bool:
-    """Whether values of this type are lists, of any length or all of one."""
+    """Whether values of this type are lists, of variable or fixed size."""
     return (
         pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     )
 
 
 def without_dictionary(kind: pa.DataType) -> pa.DataType:
-    """The type of the values of a dictionary; any other type as it is."""
+    """The value type of a dictionary type; any other type unchanged."""
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Whether values of this type are strings, however Arrow keeps them; dictionaries too."""
+    """Whether values of this type are strings in any Arrow encoding, including dictionaries."""
     kind = without_dictionary(kind)
     return (
         pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
@@ -37,12 +37,12 @@ def is_text(kind: pa.DataType) -> bool:
 
 
 def codes_array(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Semantic IDs, a list of three codes each: integers, shape (n, 3); a view where it may be."""
+    """Semantic IDs, lists of three codes: integers, shape (n, 3); a view if possible."""
     return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, CODE_LAYERS)
 
 
 def codes_column(codes: np.ndarray) -> pa.ListArray:
-    """Codes, integers of shape (n, layers), as a column of lists; the memory is shared."""
+    """Codes, integers of shape (n, layers), as a list column that shares their memory."""
     ends = np.arange(0, codes.size + 1, codes.shape[1], dtype=np.int32)
     return pa.ListArray.from_arrays(ends, codes.reshape(-1))
 
@@ -53,7 +53,7 @@ def run_starts(ascending: np.ndarray) -> np.ndarray:
 
 
 def only(kept: np.ndarray, *columns: pa.Array) -> list[pa.Array]:
-    """The rows that are kept, of each column."""
+    """The rows of each column where `kept` is true."""
     if kept.all():
         return list(columns)
     mask = pa.array(kept)
@@ -61,11 +61,11 @@ def only(kept: np.ndarray, *columns: pa.Array) -> list[pa.Array]:
 
 
 def spans(starts: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The positions start, start + 1, .. end - 1 of each row, one row behind the other.
+    """The positions start, start + 1, .. end - 1 of each row, concatenated.
 
     Args:
         starts: int64, shape (n,).
-        ends: int64, shape (n,), none below its start.
+        ends: int64, shape (n,), each at least its start.
 
     Returns:
         The positions, int64, shape (m,), and the bounds of the rows in them, shape (n + 1,).

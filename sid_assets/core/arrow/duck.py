@@ -1,6 +1,6 @@
-"""DuckDB: databases that go on on disk past their memory limit, and expressions of Arrow columns.
+"""DuckDB: databases that spill to disk above their memory limit, and expressions on Arrow columns.
 
-The expressions are hashes, which Arrow itself does not have.
+The expressions compute hashes, which Arrow itself lacks.
 """
 
 import tempfile
@@ -14,15 +14,15 @@ import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
 MEMORY_MB = 1000
-"""What a database may use where nothing else is said (MB)."""
+"""Default memory limit of a database (MB)."""
 
 MB_PER_THREAD = 128
-"""Memory for each of DuckDB's threads; with less, a query over wide rows may run out of it."""
+"""Memory per DuckDB thread; with less, a query over wide rows may run out of memory."""
 
 
 @contextmanager
 def spilling_database(memory_mb: int = MEMORY_MB) -> Iterator[DuckDBPyConnection]:
-    """A database in memory, and past its limit in a temporary folder; it is gone afterwards."""
+    """A temporary database in memory that spills to a temporary folder above its limit."""
     with (
         tempfile.TemporaryDirectory() as folder,
         open_database(Path(folder), memory_mb) as database,
@@ -31,12 +31,12 @@ def spilling_database(memory_mb: int = MEMORY_MB) -> Iterator[DuckDBPyConnection
 
 
 def open_database(folder: Path, memory_mb: int, file: Path | None = None) -> DuckDBPyConnection:
-    """A new database that goes on on disk past its memory limit.
+    """A new database that spills to disk above its memory limit.
 
     Args:
-        folder: Where it puts what does not fit in memory; the caller removes it.
-        memory_mb: What it may use (MB).
-        file: Where its tables are; by default they are in memory as far as they fit.
+        folder: Receives what does not fit in memory; the caller removes it.
+        memory_mb: Memory limit (MB).
+        file: Holds its tables; by default they are in memory and spill if they do not fit.
     """
     database = duckdb.connect(
         file or ":memory:",
@@ -54,17 +54,17 @@ def open_database(folder: Path, memory_mb: int, file: Path | None = None) -> Duc
 
 
 def quiet(connection: DuckDBPyConnection) -> DuckDBPyConnection:
-    """The connection without DuckDB's progress bar. Each cursor begins with one again."""
+    """The connection without DuckDB's progress bar. Each new cursor shows it again."""
     return connection.execute("SET enable_progress_bar = false")
 
 
 def computed(rows: pa.Table, *selections: str) -> pa.Table:
-    """Columns computed of a table, row by row and in order.
+    """Columns computed from a table, row by row and in order.
 
     Args:
         rows: Shape (n,).
-        selections: SQL, as between SELECT and FROM, of the columns that the selection before it
-            gives. Never of text that is not this package's own.
+        selections: SQL, as between SELECT and FROM, on the columns of the previous selection.
+            It must never contain text from outside this package.
     """
     # A cursor is a connection of its own, so that threads may call this.
     relation = _expressions().cursor().from_arrow(rows)
@@ -75,5 +75,5 @@ def computed(rows: pa.Table, *selections: str) -> pa.Table:
 
 @cache
 def _expressions() -> DuckDBPyConnection:
-    # Those who have much to compute have threads of their own.
+    # Callers with much to compute have their own threads.
     return duckdb.connect(config={"threads": 1})

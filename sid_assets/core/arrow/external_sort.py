@@ -1,7 +1,8 @@
-"""Sorting record batches that do not fit in memory: sorted runs on disk, then one merge of them.
+"""Sorting record batches that do not fit in memory: sorted runs on disk, then one merge.
 
-DuckDB sorts past memory only where rows are narrow: with rows of 8 kB, 2 GB did not do for 300,000
-of them (DuckDB 2.0), since it holds some 100,000 whole rows a thread. Here memory goes by bytes.
+DuckDB sorts beyond its memory only if rows are narrow: with rows of 8 kB, 2 GB were not enough for
+300,000 rows (DuckDB 2.0), since it holds some 100,000 whole rows per thread. Here, memory is
+limited in bytes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 HEAD_BYTES = 512 << 10
-"""Bytes of each run in memory while runs are merged."""
+"""Bytes of each run that are in memory while runs are merged."""
 
 BATCH_ROWS = 8192
 
@@ -19,12 +20,12 @@ BATCH_ROWS = 8192
 def sort_batches(
     batches: Iterable[pa.RecordBatch], key: str, folder: Path, run_bytes: int
 ) -> Iterator[pa.RecordBatch]:
-    """The rows sorted by a column, strings by their UTF-8 bytes.
+    """The rows sorted by a column; strings are sorted by their UTF-8 bytes.
 
     Args:
-        batches: Rows of one schema.
+        batches: Rows with one schema.
         key: The column, int64 or string, without nulls.
-        folder: Where the runs go; it is made, and has to be new.
+        folder: A folder for the runs; it is created and must not exist yet.
         run_bytes: Size of a run. Two of them are in memory at a time, or `HEAD_BYTES` of each.
 
     Yields:
@@ -39,7 +40,7 @@ def sort_batches(
 
 
 def _runs(batches: Iterable[pa.RecordBatch], run_bytes: int) -> Iterator[pa.Table]:
-    """The rows in the order they come, cut into runs; each is in one piece."""
+    """The rows in their order, cut into runs; each run is contiguous in memory."""
     gathered, size = [], 0
     for batch in batches:
         gathered.append(batch)
@@ -53,7 +54,7 @@ def _runs(batches: Iterable[pa.RecordBatch], run_bytes: int) -> Iterator[pa.Tabl
 
 
 def _write(path: Path, run: pa.Table, key: str) -> None:
-    """Write a run in sorted order, a head at a time, so that it is not held twice."""
+    """Write a run in sorted order, one head at a time, so that memory does not hold it twice."""
     order = pc.sort_indices(run[key])
     rows = min(BATCH_ROWS, max(1, HEAD_BYTES * run.num_rows // max(1, run.nbytes)))
     options = pa.ipc.IpcWriteOptions(compression="lz4")
@@ -74,7 +75,7 @@ def _read(path: Path) -> Iterator[pa.RecordBatch]:
 def _merge(runs: list[Iterator[pa.RecordBatch]], key: str) -> Iterator[pa.RecordBatch]:
     """Merge sorted runs.
 
-    The heads of all runs are in memory. Up to the least of their last keys no row can be missing.
+    The heads of all runs are in memory. Up to the smallest of their last keys, no row is missing.
     """
     heads = [(head, run) for run in runs if (head := next(run, None)) is not None]
     while heads:

@@ -1,4 +1,4 @@
-"""Content hashes: whether a text or a vector is still the one it was."""
+"""Content hashes, which tell whether a text or a vector has changed."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""JSON as `json.dumps(..., ensure_ascii=False)` writes it, made of whole columns at a time."""
+"""JSON as `json.dumps(..., ensure_ascii=False)` writes it, made from whole columns."""
 
 import json
 
@@ -12,11 +12,11 @@ _TO_ESCAPE[[ord('"'), ord("\\")]] = True
 
 
 def escaped(texts: pa.StringArray) -> pa.StringArray:
-    """Texts as they stand between the quotes of a JSON string; null stays null."""
+    """Texts as they appear between the quotes of a JSON string; null stays null."""
     data = texts.buffers()[2]
     used = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
     present = [chr(byte) for byte in np.unique(used[_TO_ESCAPE[used]])]
-    # The backslash first: the others put new ones in.
+    # The backslash first: the other replacements add backslashes.
     for character in sorted(present, key=lambda c: c != "\\"):
         texts = pc.replace_substring(texts, character, json.dumps(character)[1:-1])
     return texts
@@ -33,12 +33,12 @@ def of_ids(ids: pa.Array) -> pa.StringArray:
 
 
 def concatenated(*parts: pa.StringArray | str) -> pa.StringArray:
-    """The parts of each row, one behind the other; null where one of them is null."""
+    """The parts of each row, concatenated; null if one of them is null."""
     return pc.binary_join_element_wise(*parts, "")
 
 
 def json_object(**values: pa.StringArray) -> pa.StringArray:
-    """A JSON object a row, of values that are JSON already, in the order of the arguments."""
+    """One JSON object per row, from values that are already JSON, in the order of the arguments."""
     parts: list[pa.StringArray | str] = []
     for name, column in values.items():
         parts += [f'{", " if parts else "{"}"{name}": ', column]

@@ -1,4 +1,4 @@
-"""What comes in decides what comes out: lists, numpy, pandas and Arrow, or a single value."""
+"""Results of the same kind as the input: a list, numpy, pandas, Arrow, or a single value."""
 
 import sys
 from collections.abc import Callable
@@ -11,17 +11,17 @@ import pyarrow as pa
 from sid_assets.core.errors import InputError
 
 MISSING = -1
-"""Fills the row of an integer matrix where there is no value: numpy has no null."""
+"""Fills a row of an integer matrix that has no value, since numpy has no null."""
 
 
 @dataclass(frozen=True)
 class Given:
-    """Values that somebody gave, as Arrow has them.
+    """Values that a caller passed, as an Arrow array.
 
     Attributes:
         values: Shape (n,).
-        answer: Makes an Arrow array of n results the kind that was given. Of results that are
-            lists of a fixed size numpy gets a matrix, with rows of `MISSING` where they are null.
+        answer: Converts an Arrow array of n results to the kind that was passed. For numpy, lists
+            of a fixed size become a matrix, with rows of `MISSING` for null.
     """
 
     values: pa.Array
@@ -29,16 +29,16 @@ class Given:
 
 
 def given(values: Any, what: str, is_one: Callable[[Any], bool]) -> Given:
-    """Take values of any of these kinds.
+    """Accept values of any of these kinds.
 
     Args:
-        values: A single value, a list or another iterable, an array of numpy (or what numpy makes
-            one of, as a tensor), a pandas Series, or an array of Arrow.
-        what: What they are, for the message: "pids".
+        values: A single value, a list or another iterable, a numpy array (or what numpy converts
+            to one, such as a tensor), a pandas Series, or an Arrow array.
+        what: What they are, for the error message: "pids".
         is_one: Whether this is a single value.
 
     Raises:
-        InputError: They are not of one type.
+        InputError: The values are not of one type.
     """
     try:
         return _given(values, is_one)
@@ -53,7 +53,7 @@ def _given(values: Any, is_one: Callable[[Any], bool]) -> Given:
         return Given(values, _as_lists)
     if is_one(values):
         return Given(pa.array([values]), lambda array: array[0].as_py())
-    pandas = sys.modules.get("pandas")  # nobody has a Series who has not imported it
+    pandas = sys.modules.get("pandas")  # without an import there can be no Series
     if pandas and isinstance(values, pandas.Series):
         return Given(_whole(pa.array(values, from_pandas=True)), _like_series(values))
     if hasattr(values, "__array__"):
@@ -62,7 +62,7 @@ def _given(values: Any, is_one: Callable[[Any], bool]) -> Given:
 
 
 def _whole(array: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """Some Series are chunked in Arrow."""
+    """One array: some Series become chunked in Arrow."""
     return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 

@@ -9,21 +9,21 @@ import pyarrow.compute as pc
 def joined(
     left: Iterable[pa.RecordBatch], right: Iterable[pa.RecordBatch], columns: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of one table, with columns of another beside them; the pid decides.
+    """The rows of one table with columns of another appended, matched by pid.
 
     Args:
-        left: Batches with a `pid`, sorted by it, pids unique.
+        left: Batches with a `pid` column, sorted by it; pids are unique.
         right: The same, of the other table.
-        columns: The columns of `right` to append; null where `right` does not hold the pid.
+        columns: The columns of `right` to append; null if `right` lacks the pid.
 
     Yields:
-        The batches of `left` in their order (empty ones left out), each with the columns appended.
+        The batches of `left` in order, without empty ones, each with the columns appended.
 
     Raises:
-        TypeError: The pids of one table are integers, those of the other strings.
+        TypeError: The pids of one table are integers and those of the other are strings.
     """
     batches = iter(right)
-    ahead: pa.Table | None = None  # rows of the right table that are still to be asked for
+    ahead: pa.Table | None = None  # rows of the right table for later batches
     for batch in left:
         if not batch.num_rows:
             continue
@@ -36,13 +36,13 @@ def joined(
         for name in columns.names:
             batch = batch.append_column(name, found[name].combine_chunks())
         yield batch
-        # Both are sorted: nothing up to the last pid of this batch will be asked for again.
+        # Both are sorted: no later batch needs rows up to the last pid of this one.
         passed = pc.sum(pc.less_equal(window["pid"], pids[-1])).as_py()
         ahead = window.slice(passed or 0)
 
 
 def _read_up_to(pid: pa.Scalar, ahead: pa.Table, batches: Iterator[pa.RecordBatch]) -> pa.Table:
-    """The rows ahead and so many more that the pid is among them, if the table holds it at all."""
+    """The rows ahead, and as many more as it takes to reach the pid."""
     read = [ahead]
     while not read[-1].num_rows or read[-1]["pid"][-1].as_py() < pid.as_py():
         batch = next(batches, None)

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def entropy(counts: np.ndarray) -> float:
-    """Entropy in nats of what is drawn in proportion to counts or weights (zeros are allowed)."""
+    """Entropy in nats of a draw in proportion to counts or weights (zeros are allowed)."""
     used = counts[counts > 0].astype(np.float64)
     total = used.sum()
     return float(max(0.0, np.log(total) - (used @ np.log(used)) / total))
@@ -19,6 +19,6 @@ def gini(sizes: np.ndarray) -> float:
 
 
 def nearest_rank(share: float | np.ndarray, count: int) -> np.ndarray:
-    """The rank, from 1, of the smallest of so many values that a share of them does not exceed."""
-    # Rounding first: 0.99 * 100 must be rank 99, not 100, whatever the floating point says.
+    """The rank, from 1, of the smallest of `count` values that a share of them does not exceed."""
+    # Round first: 0.99 * 100 must be rank 99, not 100, despite floating-point error.
     return np.maximum(np.ceil(np.round(share * count, 6)).astype(np.int64), 1)

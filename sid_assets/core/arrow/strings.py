@@ -5,20 +5,20 @@ import pyarrow as pa
 
 
 def join_runs(pieces: pa.StringArray, bounds: np.ndarray) -> pa.StringArray:
-    """Texts made of neighbouring pieces, with nothing between them; no byte is copied.
+    """Texts made of consecutive pieces, with nothing between them; no byte is copied.
 
     Args:
         pieces: Shape (m,), no nulls.
-        bounds: Integers, shape (n + 1,), ascending: text i is made of the pieces bounds[i] to
+        bounds: Integers, shape (n + 1,), ascending: text i consists of the pieces bounds[i] to
             bounds[i + 1].
 
     Returns:
-        Shape (n,). A text of no pieces is null.
+        Shape (n,). A text without pieces is null.
     """
     _, offset_buffer, data = pieces.buffers()
     if not len(pieces) or offset_buffer is None:
         return pa.nulls(len(bounds) - 1, pa.string())
-    # The pieces lie one behind the other: a joined text is a longer stretch of the same bytes.
+    # The pieces are contiguous: a joined text is a longer stretch of the same bytes.
     offsets = np.frombuffer(offset_buffer, np.int32)[pieces.offset :][bounds]
     filled = pa.array(bounds[1:] > bounds[:-1])
     buffers = [filled.buffers()[1], pa.py_buffer(offsets), data]

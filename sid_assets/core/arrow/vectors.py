@@ -1,4 +1,4 @@
-"""Vectors between Arrow and numpy, without a copy where there need be none."""
+"""Conversion of vectors between Arrow and numpy, without a copy if possible."""
 
 import numpy as np
 import pyarrow as pa
@@ -6,11 +6,11 @@ import pyarrow as pa
 from sid_assets.core.errors import offending_rows
 
 NORM_TOLERANCE = 1e-3
-"""How far from 1 the norm of a vector may be: bf16 arithmetic stays well inside."""
+"""How far the norm of a vector may be from 1; bf16 arithmetic stays well within it."""
 
 
 def vectors_of(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """The vectors of a column: float32, shape (n, width); a view where the column is one chunk."""
+    """The vectors of a column: float32, shape (n, width); a view if the column is one chunk."""
     if isinstance(column, pa.Array):
         array = column
     else:
@@ -19,21 +19,23 @@ def vectors_of(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
 
 
 def vector_array(vectors: np.ndarray) -> pa.FixedSizeListArray:
-    """Vectors of shape (n, width) as a column of fixed-size lists; the memory is shared."""
+    """Vectors of shape (n, width) as a column of fixed-size lists that shares their memory."""
     return pa.FixedSizeListArray.from_arrays(pa.array(vectors.reshape(-1)), vectors.shape[1])
 
 
 def not_unit_vectors(vectors: np.ndarray) -> np.ndarray:
     """Which rows are not finite or not of unit norm: bool, shape (n,)."""
     norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    return ~(np.abs(norms - 1) <= NORM_TOLERANCE)  # NaN compares false, and so is caught
+    return ~(
+        np.abs(norms - 1) <= NORM_TOLERANCE
+    )  # a comparison with NaN is false, so NaN is caught
 
 
 def require_unit_vectors(vectors: np.ndarray, pids: pa.Array, source: str) -> None:
     """Refuse vectors that are not finite or not of unit norm.
 
     Raises:
-        InputError: Names the source, the number of rows and the first pids.
+        InputError: The message names the source, the number of rows and the first pids.
     """
     bad = np.flatnonzero(not_unit_vectors(vectors))
     if bad.size:
@@ -43,5 +45,5 @@ def require_unit_vectors(vectors: np.ndarray, pids: pa.Array, source: str) -> No
             column="embedding",
             rows=bad.size,
             ids=(pids[int(row)].as_py() for row in bad),
-            remedy="See what these items' texts hold, and whether the model's weights are whole.",
+            remedy="Check the texts of these items, and whether the model's weights are complete.",
         )

@@ -1,13 +1,13 @@
-r"""Columns of parquet, CSV or JSON lines as text, whatever they are stored as, by DuckDB.
+r"""Columns of parquet, CSV or JSON lines of any type, converted to text with DuckDB.
 
 How values become text:
 
 - Text stays as it is. CSV is text throughout, so `007` stays `007`.
 - Integers, decimals, booleans (`true`), dates and times appear as DuckDB prints them, times in UTC.
-- Floats appear as the shortest number that reads back the same; where they are whole without `.0`,
-  since pandas turns an integer column with gaps into floats. NaN is null, as in pandas.
-- Lists: their elements, joined with `, `; null and blank ones are left out.
-- Structs, maps and lists in lists appear as JSON.
+- Floats appear as the shortest number that reads back the same. Whole floats have no `.0`, since
+  pandas turns an integer column with gaps into floats. NaN is null, as in pandas.
+- Lists: their elements, joined with `, `; null and blank elements are skipped.
+- Structs, maps and nested lists appear as JSON.
 """
 
 import re
@@ -38,13 +38,13 @@ from sid_assets.core.inputs.parquet import read_parquet_schemas
 from sid_assets.core.store.places import is_local
 
 _FILE = "__sid_assets_file"
-"""Where DuckDB puts the name of the file: a name that no catalog has a column of."""
+"""The column in which DuckDB puts the file name; no catalog has a column of this name."""
 
 JSON_ROWS_LOOKED_AT = 10_000
-"""Rows whose keys are taken for the columns of JSON lines; all are looked at if one is missing."""
+"""Rows whose keys give the columns of JSON lines; all rows are read if a column is missing."""
 
 MESSAGE_LENGTH = 400
-"""What is shown of DuckDB's own message, which may quote a whole line of the file."""
+"""Characters shown of DuckDB's own message, which may quote a whole line of the file."""
 
 _MACROS = r"""
 -- White space is what Python's str.isspace calls so.
@@ -83,8 +83,8 @@ def connect(scratch_dir: str | Path, memory_mb: int) -> DuckDBPyConnection:
     """A new DuckDB database in a file of a scratch folder, with the macros of this module.
 
     Args:
-        scratch_dir: Where the database is, and what does not fit in memory; the caller removes it.
-        memory_mb: What DuckDB may use (MB).
+        scratch_dir: Holds the database and what does not fit in memory; the caller removes it.
+        memory_mb: Memory limit of DuckDB (MB).
     """
     scratch = Path(scratch_dir)
     connection = open_database(scratch, memory_mb, scratch / "rows.duckdb")
@@ -99,7 +99,7 @@ def scan(
 
     The columns are `file`; `pid`, the id as text; `stored`, how the file stores it (`int`, `text`,
     `untyped`, or `other` for a JSON value that is neither a number nor text); and the fields as
-    `f0`, `f1`, ... Use them within `reading(files)`, which names the file that is damaged.
+    `f0`, `f1`, ... Use the relations within `reading(files)`, whose error names a damaged file.
 
     Raises:
         InputError: A file cannot be read, or lacks a column.
@@ -112,7 +112,7 @@ def scan(
 
 @contextmanager
 def reading(files: TableFiles) -> Iterator[None]:
-    """Turn DuckDB's errors about the content of a file into one that names file and line.
+    """Turn DuckDB's errors about the content of a file into one that names the file and line.
 
     Raises:
         InputError: A file is damaged, or a line of it is malformed.
@@ -134,7 +134,7 @@ def reading(files: TableFiles) -> Iterator[None]:
 def _scan_parquet(
     connection: DuckDBPyConnection, files: TableFiles, pid_column: str, fields: Sequence[str]
 ) -> Iterator[DuckDBPyRelation]:
-    """Files that store the columns alike are read together, each such group for itself."""
+    """One relation for each group of files that store the columns as the same types."""
     wanted = (pid_column, *fields)
     groups: dict[tuple[pa.DataType, ...], list[str]] = defaultdict(list)
     for name, schema in zip(files.names, read_parquet_schemas(files), strict=True):
@@ -159,7 +159,7 @@ def _scan_parquet(
 def _scan_csv(
     connection: DuckDBPyConnection, files: TableFiles, pid_column: str, fields: Sequence[str]
 ) -> Iterator[DuckDBPyRelation]:
-    """All headers are looked at before the first row is read."""
+    """All headers are checked before the first row is read."""
     wanted = (pid_column, *fields)
     headers = [read_header(files, position) for position in range(len(files.names))]
     for name, header in zip(files.names, headers, strict=True):
@@ -176,7 +176,7 @@ def _scan_csv(
 def _scan_json(
     connection: DuckDBPyConnection, files: TableFiles, pid_column: str, fields: Sequence[str]
 ) -> Iterator[DuckDBPyRelation]:
-    """Values are taken as JSON and typed one by one, so that no guess from the first rows fails."""
+    """Values are read as JSON and typed one by one, so that no guess from the first rows fails."""
     wanted = (pid_column, *fields)
     params = {"files": _literal(files.names)}
     keys = _json_keys(connection.sql(_JSON_OBJECTS, params=params).limit(JSON_ROWS_LOOKED_AT))
@@ -206,26 +206,26 @@ def _json_keys(objects: DuckDBPyRelation) -> list[str]:
 
 
 def _require(source: str, there: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raise InputError unless each wanted column is there once."""
+    """Raise InputError unless each wanted column exists exactly once."""
     if not there:
-        raise InputError(f"{source}: no rows, and no columns either.")
+        raise InputError(f"{source}: no rows and no columns.")
     shown = ", ".join(there)
     if missing := [name for name in wanted if name not in there]:
         raise InputError(
-            f"{source}: there is no column {', '.join(map(repr, missing))}. There are: {shown}. "
-            "SID_PID_COLUMN names the column of ids, SID_TEXT_TEMPLATE those of the text."
+            f"{source}: no column {', '.join(map(repr, missing))}. Its columns: {shown}. "
+            "SID_PID_COLUMN names the column of ids, SID_TEXT_TEMPLATE the columns of the text."
         )
     for name in wanted:
-        # DuckDB does not tell apart what differs in case only.
+        # DuckDB does not distinguish names that differ only in case.
         if sum(other.casefold() == name.casefold() for other in there) > 1:
             raise InputError(
-                f"{source}: several columns are called {name!r}, in upper or lower case. There "
-                f"are: {shown}. Rename one."
+                f"{source}: several columns are called {name!r} if case is ignored. Its columns: "
+                f"{shown}. Rename one."
             )
 
 
 def _literal(names: Sequence[str]) -> list[str]:
-    """File names for DuckDB, which would take `a[1].csv` for a pattern."""
+    """File names, escaped for DuckDB, which would take `a[1].csv` for a pattern."""
     return [re.sub(r"([*?\[])", r"[\1]", name) for name in names]
 
 

@@ -1,7 +1,7 @@
-"""The rows of a catalog become the texts of its items.
+"""From the rows of a catalog to the texts of its items.
 
-The rows are read once, into a table in a scratch folder, and leave it sorted by id. Memory does not
-grow with their number: what does not fit under DuckDB's limit is on disk.
+The rows are read once, into a table in a scratch folder, and are then read from it sorted by id.
+Memory does not grow with their number: what exceeds DuckDB's limit is on disk.
 """
 
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
 from sid_assets.core.schema import PidType
 
 MEMORY_MB = 2048
-"""What reading a catalog may use where nothing else is said; enough for any number of rows."""
+"""Default memory limit for reading a catalog (MB); enough for any number of rows."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class CatalogSource:
 
     Attributes:
         catalog: A file, folder or glob of parquet, CSV or JSON lines; a path or fsspec URL.
-        template: The text of an item; see `template`.
+        template: Template of an item's text; see `template`.
         pid_column: The column of ids.
-        pid_type: What ids are; see `inputs.ids`.
-        on_bad_rows: Whether rows without an id or a text, and ids with several texts, stop the
-            reading or are rejected.
+        pid_type: The type of the ids; see `inputs.ids`.
+        on_bad_rows: Whether rows without an id or a text, and ids with several texts, are an error
+            or are rejected.
     """
 
     catalog: str
@@ -50,12 +50,12 @@ class ItemTexts:
 
     Attributes:
         reader: Rows of `schema.item_texts`, sorted by pid (strings by their UTF-8 bytes).
-        rejected: Rows of `schema.ITEM_TEXTS_REJECTED`; None where none were rejected.
-        pid_type: What ids are.
-        pid_column: How the catalog stores them, to compare interactions with.
+        rejected: Rows of `schema.ITEM_TEXTS_REJECTED`; None if none were rejected.
+        pid_type: The type of the ids.
+        pid_column: How the catalog stores ids, for comparison with interactions.
         counts: What became of the rows.
-        warnings: What the user should hear of.
-        fingerprint: Of the files that were read.
+        warnings: Warnings for the user.
+        fingerprint: Fingerprint of the files that were read.
     """
 
     reader: pa.RecordBatchReader
@@ -74,13 +74,13 @@ def read_item_texts(
 
     Args:
         source: The catalog.
-        scratch_dir: An empty folder with room for the catalog's texts, twice. The caller removes
-            it when the readers are used up.
-        memory_mb: What reading may use (MB): one half is for DuckDB, one for sorting.
+        scratch_dir: An empty folder with room for twice the catalog's texts. The caller removes it
+            once the readers are consumed.
+        memory_mb: Memory limit (MB): half for DuckDB, half for sorting.
 
     Raises:
-        InputError: There is no such catalog, a file or the template is malformed, a column is not
-            there, there are no rows, or rows are bad and `on_bad_rows` is `fail`.
+        InputError: There is no such catalog, a file or the template is malformed, a column is
+            missing, there are no rows, or rows are bad and `on_bad_rows` is `fail`.
     """
     template = parse_template(source.template)
     files = find_table_files(source.catalog)
@@ -112,7 +112,7 @@ def read_item_texts(
 
 
 def _with_text(columns: DuckDBPyRelation, template: TextTemplate) -> DuckDBPyRelation:
-    """Put the text in the place of its fields; it is null where it would be empty."""
+    """Replace the fields with the text, which is null if it would be empty."""
     labels = [f"f{position}" for position in range(len(template.fields))]
     values = dict(zip(template.fields, map(ColumnExpression, labels), strict=True))
     filled = (
@@ -129,7 +129,7 @@ def _require_items(place: str, counts: CatalogCounts, rejections: list[str], dro
     if not counts.read:
         raise InputError(f"{place}: no rows.")
     if rejections and not drop:
-        remedy = "Or set on_bad_rows: drop (config of item_texts) to go on without them."
+        remedy = "Or set on_bad_rows: drop (config of item_texts) to reject these rows."
         raise InputError("\n".join([*rejections, remedy]))
     if not counts.items:
         raise InputError("\n".join([*rejections, f"{place}: no rows are left."]))
@@ -140,11 +140,11 @@ def _warnings(
 ) -> Iterator[str]:
     if counts.collapsed:
         yield (
-            f"{place}: identical rows collapsed ({counts.collapsed:,} left away): another row has "
+            f"{place}: identical rows collapsed ({counts.collapsed:,} skipped): another row has "
             "the same id and the same text."
         )
     if pid_type == "int" and rows.has_item(0):
         yield (
-            f"{place}: an item has the id 0, which OneRec's evaluation takes for 'not found'. Give "
+            f"{place}: an item has the id 0, which OneRec's evaluation reads as 'not found'. Give "
             "it another id."
         )

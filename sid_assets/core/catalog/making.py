@@ -1,4 +1,4 @@
-"""What `item_texts` knows of its making, beside its rows."""
+"""How `item_texts` was made, recorded in its provenance."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -7,17 +7,17 @@ from sid_assets.core.inputs.ids import PidColumn
 from sid_assets.core.store.provenance import Provenance
 
 UNKNOWN_PIDS = PidColumn(source="", column="pid", stored="untyped", rows=0)
-"""For texts that do not say how their catalog stores ids; they agree with any other ids."""
+"""For texts that do not record how their catalog stores ids; compatible with any other ids."""
 
 
 @dataclass(frozen=True)
 class TextsMaking:
-    """What `item_texts` knows of its making.
+    """How `item_texts` was made.
 
     Attributes:
-        template: How an item became a text.
-        fingerprint: Of the files of the catalog; "" if unknown.
-        pids: How the catalog stores ids, to compare with other files.
+        template: Template of an item's text.
+        fingerprint: Fingerprint of the catalog's files; "" if unknown.
+        pids: How the catalog stores ids, for comparison with other files.
     """
 
     template: str = ""
@@ -26,7 +26,7 @@ class TextsMaking:
 
     @classmethod
     def of(cls, provenance: Provenance) -> "TextsMaking":
-        """What the provenance of `item_texts` says."""
+        """Read it from the provenance of `item_texts`."""
         details = provenance.details
         pids = details.get("pids")
         return cls(
@@ -36,5 +36,5 @@ class TextsMaking:
         )
 
     def details(self) -> dict[str, Any]:
-        """What `of` reads, for JSON."""
+        """The fields that `of` reads, for JSON."""
         return asdict(self)

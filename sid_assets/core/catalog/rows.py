@@ -1,7 +1,7 @@
 """The rows of a catalog while it is read: which are good, and what is wrong with the others.
 
-They are in a table of a DuckDB database on disk, since whether an id occurs twice shows only when
-all rows are seen. Nothing here holds more than a few rows in Python.
+They are in a table of a DuckDB database on disk, since repeated ids are known only once all rows
+are read. Python never holds more than a few rows.
 """
 
 import dataclasses
@@ -60,7 +60,7 @@ CREATE MACRO fault_of_id(pid, stored) AS
 """
 
 _TEXT_HASH = "unhex(left(sha256(text), 32)) AS text_hash"
-"""What `hashes.text_hash` is."""
+"""The same hash as `hashes.text_hash`."""
 
 _ITEM_ID: dict[PidType, str] = {
     "int": rf"""
@@ -71,7 +71,7 @@ CREATE MACRO item_id(pid) AS
     "string": "CREATE MACRO item_id(pid) AS pid;",
 }
 
-# Texts are compared by hash: a few bytes for each id, however long its texts are.
+# Texts are compared by hash: a few bytes per id, however long its texts are.
 _JUDGED = f"""
 CREATE VIEW judged AS
     SELECT rowid AS row, file, pid, item_id(pid) AS id, text, text_hash,
@@ -98,7 +98,7 @@ CREATE VIEW kept AS
     SELECT id AS pid, text, text_hash
     FROM judged LEFT JOIN repeated USING (id)
     WHERE fault IS NULL AND (first_row IS NULL OR (NOT differ AND row = first_row));
-"""  # noqa: S608 - nothing but constants of this module goes in
+"""  # noqa: S608 - only constants of this module are inserted
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class CatalogCounts:
     Attributes:
         read: Rows of the catalog.
         items: Rows of `item_texts`.
-        collapsed: Rows left away because another has the same id and text.
+        collapsed: Rows skipped because another row has the same id and text.
         rejected: Rows rejected, by reason.
     """
 
@@ -118,7 +118,7 @@ class CatalogCounts:
     rejected: dict[str, int] = field(default_factory=dict)
 
     def metadata(self) -> dict[str, Any]:
-        """The counts, flat and in words, for a run's metadata."""
+        """The counts as a flat dictionary, for a run's metadata."""
         return {
             "rows_read": self.read,
             "rows_collapsed": self.collapsed,
@@ -128,10 +128,10 @@ class CatalogCounts:
 
 
 class CatalogRows:
-    """The rows of one catalog. Add them all, then judge them, then ask."""
+    """The rows of one catalog: `add` them all, then `judge` them, then query the results."""
 
     def __init__(self, connection: DuckDBPyConnection):
-        """Begin with no rows, in a new database of `columns.connect`."""
+        """Start without rows, in a new database of `columns.connect`."""
         self._database = connection
         connection.execute(_TABLE)
 
@@ -147,7 +147,7 @@ class CatalogRows:
         """How the catalog stores its ids.
 
         Raises:
-            InputError: Some rows have integers and some text, and the setting does not say which
+            InputError: Some rows have integers and some text, and the setting does not state which
                 is meant.
         """
         found = self._fetch(
@@ -166,14 +166,14 @@ class CatalogRows:
         return dataclasses.replace(sides[0], source=source)
 
     def judge(self, setting: PidTypeSetting) -> PidType:
-        """Decide what ids are, and with that which rows are good; returns what ids are."""
+        """Decide the type of the ids, and so which rows are good; return the type."""
         pid_type: PidType = setting if setting != "auto" else self._pid_type()
         self._database.execute(_ITEM_ID[pid_type])
         self._database.execute(_JUDGED)
         return pid_type
 
     def _pid_type(self) -> PidType:
-        """`int` where every id is an integer of 64 bits as a program prints it."""
+        """`int` if every id is a 64-bit integer as a program prints it."""
         [(integers,)] = self._fetch(
             "SELECT bool_and(regexp_matches(pid, $canonical) "
             "AND TRY_CAST(pid AS BIGINT) IS NOT NULL) "
@@ -194,12 +194,12 @@ class CatalogRows:
         return CatalogCounts(read, read - collapsed - sum(rejected.values()), collapsed, rejected)
 
     def rejection(self, reason: str, pids: PidColumn, fields: Sequence[str]) -> InputError:
-        """The error for the rows that are rejected for a reason.
+        """The error for the rows that are rejected for one reason.
 
         Args:
-            reason: One of those counted.
+            reason: One of the reasons in `counts`.
             pids: How the catalog stores its ids.
-            fields: The columns that the text is made of.
+            fields: The columns of the text.
         """
         [(rows, files)] = self._fetch(
             "SELECT sum(rows)::BIGINT, list(file ORDER BY first) FROM ("
@@ -224,15 +224,15 @@ class CatalogRows:
         )
 
     def has_item(self, pid: int) -> bool:
-        """Whether an item has this id, where ids are integers."""
+        """Whether an item has this id; ids must be integers."""
         return bool(self._fetch("SELECT 1 FROM kept WHERE pid = $pid LIMIT 1", pid=pid))
 
     def items(self, pid_type: PidType, folder: Path, run_bytes: int) -> pa.RecordBatchReader:
-        """The good rows, one for each id and sorted by it: `schema.item_texts`.
+        """The good rows, one per id and sorted by id: `schema.item_texts`.
 
         Args:
-            pid_type: What ids are.
-            folder: Where sorting keeps its runs.
+            pid_type: The type of the ids.
+            folder: Folder for the runs of the sort.
             run_bytes: Size of a run.
         """
         columns = schema.item_texts(pid_type)
@@ -242,7 +242,7 @@ class CatalogRows:
         )
 
     def rejected(self) -> pa.RecordBatchReader:
-        """The rows that are rejected: `schema.ITEM_TEXTS_REJECTED`."""
+        """The rejected rows: `schema.ITEM_TEXTS_REJECTED`."""
         columns = schema.ITEM_TEXTS_REJECTED
         rows = self._batches("SELECT pid, text, reason, file FROM rejected", columns)
         return pa.RecordBatchReader.from_batches(columns, rows)
@@ -253,8 +253,8 @@ class CatalogRows:
     def _batches(self, query: str, columns: pa.Schema) -> Iterator[pa.RecordBatch]:
         """The rows of a query, never all in memory.
 
-        A relation, not `execute`, which would hold the whole result. It has a cursor to itself,
-        since a connection ends one query when it begins another.
+        This uses a relation, since `execute` would hold the whole result, and its own cursor, since
+        a connection ends one query when it begins another.
         """
         cursor = quiet(self._database.cursor())
         for batch in cursor.sql(query).to_arrow_reader(BATCH_ROWS):

@@ -1,7 +1,7 @@
 r"""The template of an item's text, such as `"Title: {title}\nBrand: {brand}"`.
 
-A template names columns and nothing else: it is filled in by DuckDB, never by `str.format`, and a
-value is never read as a template. `{{` and `}}` stand for braces, as in `str.format`.
+A template names columns and nothing else: DuckDB fills it in, never `str.format`, and a value is
+never read as a template. `{{` and `}}` stand for braces, as in `str.format`.
 """
 
 import functools
@@ -36,23 +36,23 @@ class TextTemplate:
     """A parsed template.
 
     Attributes:
-        lines: Its lines, each a sequence of literal texts and fields. In a text, a line goes where
-            one of its fields is null or blank.
+        lines: Its lines, each a sequence of literal texts and fields. A text omits a line if one of
+            its fields is null or blank.
     """
 
     lines: tuple[Line, ...]
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The columns it names, each once, in the order of their first use."""
+        """The columns it names, each once, in order of first use."""
         parts = chain.from_iterable(self.lines)
         return tuple(dict.fromkeys(part.name for part in parts if isinstance(part, Field)))
 
     def fill(self, values: Mapping[str, Expression]) -> Expression:
-        """The text of a row as DuckDB makes it; null where all lines with fields are left away.
+        """The text of a row as a DuckDB expression; null if all lines with fields are omitted.
 
         Args:
-            values: The columns it names; null where they are blank.
+            values: The columns it names; null if blank.
         """
         lines = [_line(line, values) for line in self.lines]
         with_fields = [
@@ -60,23 +60,23 @@ class TextTemplate:
             for made, line in zip(lines, self.lines, strict=True)
             if any(isinstance(part, Field) for part in line)
         ]
-        # `concat_ws` leaves null lines out.
+        # `concat_ws` skips null lines.
         text = FunctionExpression("concat_ws", ConstantExpression("\n"), *lines)
         return CaseExpression(CoalesceOperator(*with_fields).isnotnull(), text)
 
 
 def _line(line: Line, values: Mapping[str, Expression]) -> Expression:
-    """A line, null where one of its fields is, since `||` is."""
+    """A line; null if one of its fields is, as `||` defines it."""
     parts = [values[p.name] if isinstance(p, Field) else ConstantExpression(p) for p in line]
     start = ConstantExpression("")
     return functools.reduce(lambda one, next: FunctionExpression("||", one, next), parts, start)
 
 
 def parse_template(template: str) -> TextTemplate:
-    """Parse a template; newlines around it are left away.
+    """Parse a template; newlines around it are removed.
 
     Raises:
-        InputError: It names no column, or does more than name columns: attributes (`{a.b}`),
+        InputError: It names no column, or contains more than column names: attributes (`{a.b}`),
             indices (`{a[0]}`), conversions (`{a!r}`), formats (`{a:>10}`), single braces.
     """
     lines = template.replace("\r\n", "\n").strip("\n").split("\n")

@@ -1,8 +1,8 @@
-"""Vectors that exist already: parquet files of them, adopted instead of embedding items again.
+"""Adopting existing vectors from parquet files instead of embedding items again.
 
-First only their ids are read, sorted and compared with the items: that tells which rows are wanted.
-Then these rows are read, checked and staged, sorted by pid, as rows of `item_embeddings`, from
-which the embedding run takes them over as it does from the version before.
+First, only their ids are read, sorted and compared with the items, to find the wanted rows. Then
+these rows are read, checked and written beside the draft, sorted by pid, as rows of
+`item_embeddings`. The embedding run reuses them like vectors of the previous version.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 
 ADOPTED = "_adopted.json"
-"""Written last into the folder of adopted vectors: its parts, and how many were normalised."""
+"""Written last into the folder of adopted vectors: its parts, and the number normalised."""
 
 PID_ROWS = 65_536
 ROWS_PER_PART = 8192
@@ -45,17 +45,17 @@ VECTOR_RUN_BYTES = 256 << 20
 
 
 def declared_space(text: str, space: EmbeddingSpace) -> None:
-    """Refuse vectors that are declared to be of another space than the embedder's.
+    """Refuse vectors whose declared space differs from the embedder's.
 
-    Nothing in a vector tells which model made it, so somebody has to say it, and it is compared
-    with what the embedder says of itself, field by field.
+    A vector does not show which model made it, so the user declares its space. The declaration is
+    compared with the embedder's space, field by field.
 
     Args:
-        text: JSON of fields of the space, `model` among them.
-        space: The embedder's.
+        text: JSON object of fields of the space, including `model`.
+        space: The embedder's space.
 
     Raises:
-        InputError: It is no such JSON, or a field differs.
+        InputError: The text is not such JSON, or a field differs.
     """
     example = json.dumps({"model": space.model, "revision": space.revision})
     try:
@@ -65,20 +65,20 @@ def declared_space(text: str, space: EmbeddingSpace) -> None:
     known = space.to_dict()
     if not isinstance(declared, dict) or "model" not in declared or declared.keys() - known.keys():
         raise InputError(
-            f"SID_EMBEDDINGS_SPACE={text!r}: must say which model made the vectors of "
-            f"SID_EMBEDDINGS, and may say more, as JSON, e.g. {example}. "
-            f"Fields: {', '.join(known)}."
+            f"SID_EMBEDDINGS_SPACE={text!r}: must be a JSON object that names the model of the "
+            f"vectors in SID_EMBEDDINGS, e.g. {example}. "
+            f"Possible fields: {', '.join(known)}."
         )
     differences = [
-        f"{name}: {value!r}, and the embedder's is {known[name]!r}"
+        f"{name}: {value!r}, but the embedder's is {known[name]!r}"
         for name, value in declared.items()
         if value != known[name]
     ]
     if differences:
         raise InputError(
-            "The vectors of SID_EMBEDDINGS are declared to be of another embedding space than the "
-            f"embedder's ({'; '.join(differences)}). Vectors of two spaces are never mixed. Set "
-            "the embedder to the one that made them, or unset SID_EMBEDDINGS."
+            "SID_EMBEDDINGS_SPACE declares another embedding space than the embedder's "
+            f"({'; '.join(differences)}). Vectors of two spaces are never mixed. Set the embedder "
+            "to the one that made the vectors, or unset SID_EMBEDDINGS."
         )
 
 
@@ -87,10 +87,10 @@ class Adopted:
     """Adopted vectors, sorted by pid, with all columns of `item_embeddings`.
 
     Attributes:
-        key: Names their content: the same files, texts and wanted rows.
-        folder: Where they are staged.
+        key: Identifies their content: the same files, texts and wanted rows.
+        folder: The folder of their parts.
         parts: Part files.
-        normalised: How many were not of unit norm, and were normalised.
+        normalised: Number of vectors that did not have unit norm and were normalised.
     """
 
     key: str
@@ -100,12 +100,12 @@ class Adopted:
 
     @property
     def rows(self) -> int:
-        """How many they are."""
+        """Number of vectors."""
         return sum(part.rows for part in self.parts)
 
     @property
     def sorted_parts(self) -> SortedParts:
-        """To read ranges of pids from."""
+        """The parts, for reading ranges of pids."""
         return SortedParts(self.folder, self.parts)
 
 
@@ -118,18 +118,18 @@ def adopt(
 ) -> Adopted:
     """Write the wanted vectors beside a draft, once for these texts.
 
-    A run that was killed leaves them to the next one; a commit of the table removes them. Memory
-    does not grow with their number.
+    If the run is killed, the next run reuses them; a commit of the table removes them. Memory does
+    not grow with their number.
 
     Args:
-        draft: Of `item_embeddings`; it need not have begun.
+        draft: Draft of `item_embeddings`; it need not have begun.
         texts: The items; a vector gets the hash of its item's text.
-        files: Where the vectors are.
-        wanted: Which rows of them.
-        log: Told, in words, what is done.
+        files: The files of the vectors.
+        wanted: The rows to adopt.
+        log: Called with messages about progress.
 
     Raises:
-        InputError: A vector or a pid is not as it has to be.
+        InputError: A vector or a pid is invalid.
         StoreError: The disk is full.
     """
     key = _key(texts.provenance.version, files, wanted)
@@ -140,8 +140,8 @@ def adopt(
         adopted = _write(folder, draft.table, key, texts, files, wanted)
     if adopted.normalised:
         log(
-            f"{files.setting}: {adopted.normalised:,} of {adopted.rows:,} adopted vectors were not "
-            "of unit norm, and were normalised."
+            f"{files.setting}: {adopted.normalised:,} of {adopted.rows:,} adopted vectors did not "
+            "have unit norm and were normalised."
         )
     return adopted
 
@@ -149,7 +149,7 @@ def adopt(
 def adopted_already(
     store: Store, table: str, texts_version: str, files: VectorFiles, wanted: WantedRows
 ) -> bool:
-    """Whether an earlier run staged the wanted vectors for this version of the texts."""
+    """Whether an earlier run wrote the wanted vectors for this version of the texts."""
     key = _key(texts_version, files, wanted)
     runs = store.unfinished(table)
     return any(run.state.get("key") == key and (run.folder / ADOPTED).exists() for run in runs)
@@ -162,7 +162,7 @@ def _key(texts_version: str, files: VectorFiles, wanted: WantedRows) -> str:
 
 
 def _finished(folder: UPath, key: str) -> Adopted | None:
-    """What an earlier run adopted; None where it did not end."""
+    """The vectors that an earlier run adopted; None if it did not finish."""
     note = folder / ADOPTED
     if not note.exists():
         return None
@@ -184,7 +184,7 @@ def _write(
             remove_folder(left)
         elif left.name != STATE:
             left.unlink()
-    # On a local store there is room on its disk; a temporary folder may be in memory.
+    # The disk of a local store has room; a temporary folder may be in memory.
     near = folder.path if is_local(folder) else None
     with explained(folder), tempfile.TemporaryDirectory(dir=near, prefix="_") as scratch:
         rows: Iterable[pa.RecordBatch] = files.vectors(texts.pid_type, wanted)
@@ -204,7 +204,7 @@ def _write(
 def _complete(
     rows: Iterable[pa.RecordBatch], texts: Version, columns: pa.Schema
 ) -> Iterator[pa.RecordBatch]:
-    """Rows of `item_embeddings`, given pids and vectors sorted by pid."""
+    """Rows of `item_embeddings`, from pids and vectors sorted by pid."""
     hashes = pa.schema([columns.field("text_hash").with_nullable(True)])
     for batch in joined(rows, texts.stream(["pid", "text_hash"], PID_ROWS), hashes):
         for start in range(0, batch.num_rows, VECTOR_ROW_GROUP):

@@ -1,4 +1,4 @@
-"""What `item_embeddings` knows of its making, beside its rows."""
+"""How `item_embeddings` was made, recorded in its provenance."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,12 +8,12 @@ from sid_assets.core.store.provenance import Provenance
 
 @dataclass(frozen=True)
 class EmbeddingsMaking:
-    """What `item_embeddings` knows of its making.
+    """How `item_embeddings` was made.
 
     Attributes:
-        canary: What the embedder gave for the probe texts; None if it embedded nothing, because
-            all vectors were adopted.
-        adopted: How many vectors this run adopted from files.
+        canary: The embedder's result for the probe texts; None if it embedded nothing because all
+            vectors were adopted.
+        adopted: Number of vectors that this run adopted from files.
     """
 
     canary: dict[str, Any] | None = None
@@ -21,10 +21,10 @@ class EmbeddingsMaking:
 
     @classmethod
     def of(cls, provenance: Provenance) -> "EmbeddingsMaking":
-        """What the provenance of `item_embeddings` says."""
+        """Read it from the provenance of `item_embeddings`."""
         details = provenance.details
         return cls(canary=details.get("canary"), adopted=details.get("adopted", 0))
 
     def details(self) -> dict[str, Any]:
-        """What `of` reads, for JSON."""
+        """The fields that `of` reads, for JSON."""
         return asdict(self)

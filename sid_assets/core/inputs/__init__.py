@@ -1,1 +1,1 @@
-"""What users bring: files, ids, vectors and interactions, validated at the edge."""
+"""Input files: ids, vectors and interactions that users bring, validated when they are read."""

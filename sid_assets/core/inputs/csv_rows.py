@@ -1,8 +1,8 @@
-"""Rows of CSV and TSV files as text, by Python's csv module.
+"""Rows of CSV and TSV files as text, read with Python's csv module.
 
-DuckDB 2.0 reads CSV faster, but it calls sound files malformed where a quoted newline lies across
-two of its buffers, and, told not to read in parallel, leaves out without a word what follows a
-quote that is never closed.
+DuckDB 2.0 reads CSV faster, but it rejects valid files in which a quoted newline spans two of its
+buffers. When told not to read in parallel, it silently drops everything after a quote that is never
+closed.
 """
 
 import csv
@@ -21,7 +21,7 @@ DELIMITERS = {"csv": ",", "tsv": "\t"}
 BATCH_ROWS = 16_384
 
 FIELD_LIMIT = 2**24
-"""Letters of a value. A quote that is never closed would else take the rest of the file along."""
+"""Maximum characters of a value. Otherwise an unclosed quote would swallow the rest of the file."""
 
 
 def read_header(files: TableFiles, position: int) -> list[str]:
@@ -37,15 +37,15 @@ def read_header(files: TableFiles, position: int) -> list[str]:
 def read_columns(
     files: TableFiles, position: int, columns: Sequence[int]
 ) -> Iterator[list[pa.Array]]:
-    """Some columns of one of the files, a batch of rows at a time; blank lines are no rows.
+    """Some columns of one of the files, batch by batch; blank lines are skipped.
 
     Args:
         files: The files.
         position: Which of them.
-        columns: Which columns, by their place in the header.
+        columns: Which columns, by position in the header.
 
     Raises:
-        InputError: A line is malformed, or the file is cut off or not UTF-8.
+        InputError: A line is malformed, or the file is truncated or not UTF-8.
     """
     with _rows(files, position) as rows:
         next(rows)
@@ -93,8 +93,8 @@ def _rows(files: TableFiles, position: int) -> Iterator[Iterator[list[str]]]:
     except UnicodeDecodeError as error:
         place = f"after line {line}" if line else "near its beginning"
         raise InputError(
-            f"{name}: not UTF-8, {place} ({error.reason}). Convert it, as with "
+            f"{name}: not UTF-8, {place} ({error.reason}). Convert it, e.g. with "
             "`iconv -f <its encoding> -t UTF-8`."
         ) from error
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{name}: cannot be read on after line {line} ({error}).") from error
+        raise InputError(f"{name}: cannot be read beyond line {line} ({error}).") from error

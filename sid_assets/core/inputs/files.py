@@ -37,12 +37,12 @@ _TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
 
 @dataclass(frozen=True)
 class FileStamp:
-    """What tells whether a file is still the one it was.
+    """Identifies the state of a file, to detect changes.
 
     Attributes:
-        name: Absolute path, or URL.
+        name: Absolute path or URL.
         size: In bytes.
-        version: mtime in nanoseconds on a local disk; etag on a store that has one, else a time.
+        version: mtime in nanoseconds on a local disk; on other stores the ETag, else a time.
     """
 
     name: str
@@ -52,12 +52,12 @@ class FileStamp:
 
 @dataclass(frozen=True)
 class TableFiles:
-    """The files of a table, by name.
+    """The files of a table, sorted by name.
 
     Attributes:
-        root: Where they are, as the setting says.
-        format: What all of them are.
-        stamps: One for each file, in the order of their names.
+        root: The location that the setting names.
+        format: The format of all files.
+        stamps: One for each file, sorted by name.
     """
 
     root: UPath
@@ -66,22 +66,22 @@ class TableFiles:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Absolute paths, or URLs."""
+        """Absolute paths or URLs."""
         return tuple(stamp.name for stamp in self.stamps)
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The same as the file system names them: without the protocol of a URL."""
+        """The names as the file system spells them: without the protocol of a URL."""
         return tuple(str(self.root.fs._strip_protocol(name)) for name in self.names)
 
     @property
     def filesystem(self) -> fsspec.AbstractFileSystem:
-        """Where the files are."""
+        """The file system of the files."""
         return self.root.fs
 
     @property
     def fingerprint(self) -> str:
-        """Hash of all stamps, 16 hex digits: another one where a file came, went or changed."""
+        """Hash of all stamps, 16 hex digits; it changes if a file is added, removed or changed."""
         stamps = json.dumps([(stamp.name, stamp.size, stamp.version) for stamp in self.stamps])
         return hashlib.sha256(stamps.encode()).hexdigest()[:16]
 
@@ -89,15 +89,15 @@ class TableFiles:
 def find_table_files(setting: str, otherwise: TableFormat | None = None) -> TableFiles:
     """Find the files.
 
-    In a folder (and the folders in it) these are the files with a known ending whose names, and
-    whose folders' names, start neither with `.` nor with `_`: Spark and others keep notes there.
+    In a folder and its subfolders, these are the files with a known ending. Files and folders whose
+    names start with `.` or `_` are skipped: Spark and other programs keep notes in them.
 
     Args:
         setting: A path or fsspec URL of a file, a folder or a glob.
-        otherwise: What a file that is named outright is, where its ending does not say.
+        otherwise: The format of a file that is named directly, if its ending is unknown.
 
     Raises:
-        InputError: There is no such file, none in the folder, an unknown ending, or
+        InputError: There is no such file, the folder has none, an ending is unknown, or there are
             several formats.
     """
     root = _place(setting)
@@ -109,7 +109,7 @@ def find_table_files(setting: str, otherwise: TableFormat | None = None) -> Tabl
             tables[root.path] = otherwise
         stamps = tuple(_stamp(root, path, found[path]) for path in tables)
     except OSError as error:
-        raise InputError(f"{setting}: cannot be looked at ({error}).") from error
+        raise InputError(f"{setting}: cannot be accessed ({error}).") from error
     if not tables:
         raise _nothing_there(root, found)
     if len(set(tables.values())) > 1:
@@ -121,7 +121,7 @@ def fingerprint(setting: str) -> str:
     """Hash of the names, sizes and times or etags of the files that a setting names.
 
     Raises:
-        InputError: As `find_table_files`.
+        InputError: See `find_table_files`.
     """
     return find_table_files(setting).fingerprint
 
@@ -136,12 +136,12 @@ def _place(setting: str) -> UPath:
 
 
 Found = dict[str, dict[str, Any]]
-"""Paths, and what the file system says of each."""
+"""Paths, and what the file system reports about each."""
 
 
 def _list(root: UPath) -> Found:
     """The files that a path stands for."""
-    filesystem: Any = root.fs  # fsspec's annotations do not know `detail`
+    filesystem: Any = root.fs  # fsspec's annotations lack `detail`
     path = root.path
     if filesystem.isfile(path):
         return {path: filesystem.info(path)}
@@ -166,7 +166,7 @@ def _visible(folder: str, found: Found) -> Found:
 
 
 def _tables(paths: Iterable[str]) -> dict[str, TableFormat]:
-    """The paths with a known ending, by name, and the format that the ending stands for."""
+    """The paths with a known ending, sorted, each with the format of its ending."""
     return {
         path: kind
         for path in sorted(paths)
@@ -189,9 +189,9 @@ def _name(root: UPath, path: str) -> str:
 
 def _nothing_there(root: UPath, found: Iterable[str]) -> InputError:
     seen = ", ".join(_name(root, path) for path in sorted(found)[:3])
-    what = f"there are {seen}" if seen else "there are no files"
+    what = f"found {seen}" if seen else "found no files"
     return InputError(
-        f"{root}: no parquet, CSV or JSON lines here: {what}. Known endings: {', '.join(ENDINGS)}."
+        f"{root}: no parquet, CSV or JSON lines here; {what}. Known endings: {', '.join(ENDINGS)}."
     )
 
 
@@ -199,5 +199,5 @@ def _mixed(root: UPath, tables: dict[str, TableFormat]) -> InputError:
     first = {kind: path for path, kind in reversed(tables.items())}
     shown = ", ".join(f"{kind} ({_name(root, path)})" for kind, path in sorted(first.items()))
     return InputError(
-        f"{root}: files of several formats: {shown}. Name those of one, e.g. {root}/*.{min(first)}."
+        f"{root}: files of several formats: {shown}. Choose one, e.g. {root}/*.{min(first)}."
     )

@@ -1,7 +1,7 @@
-"""Ids of items: how a file stores them, and how they become the ids of the catalog.
+"""Ids of items: how a file stores them, and how they are converted to the ids of the catalog.
 
-An id is an int64 or a string and is never changed on the way: `007` stays `007`. A file stores its
-ids as integers, as text, or untyped (CSV, where 7 may be either).
+An id is an int64 or a string, and its value never changes: `007` stays `007`. A file stores its ids
+as integers, as text, or untyped (CSV, where 7 may be either).
 """
 
 from collections.abc import Sequence
@@ -16,34 +16,34 @@ from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
 from sid_assets.core.schema import PidType
 
 PidTypeSetting = Literal["auto", "int", "string"]
-"""SID_PID_TYPE. `auto`: int64 where every id of the catalog is a canonical integer, else string."""
+"""SID_PID_TYPE. `auto`: int64 if every id of the catalog is a canonical integer, else string."""
 
 Stored = Literal["int", "text", "untyped"]
-"""How a file stores its ids. Untyped (CSV) agrees with either of the others."""
+"""How a file stores its ids. Untyped (CSV) is compatible with both of the others."""
 
 CANONICAL_INTEGER = r"^(?:0|-?[1-9][0-9]{0,18})$"
-"""An integer as a program prints it: no leading zeros, no sign but a minus, at most 19 digits."""
+"""An integer as a program prints it: no leading zeros, no plus sign, at most 19 digits."""
 
 FORCED_INTEGER = r"^-?[0-9]{1,38}(?:\.0+)?$"
-"""What counts as an integer where SID_PID_TYPE=int says so: also `007`, and `7.0` as pandas writes
-an integer column with gaps to CSV."""
+"""What counts as an integer if SID_PID_TYPE=int: also `007`, and `7.0` as pandas writes an integer
+column with gaps to CSV."""
 
 MAX_EXACT_FLOAT = 2**53
-"""Above it a float64 cannot tell neighbouring integers apart."""
+"""Above it, a float64 cannot distinguish neighbouring integers."""
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
 
 @dataclass(frozen=True)
 class PidColumn:
-    """A column of ids as it stands in a file.
+    """A column of ids as a file stores it.
 
     Attributes:
-        source: The file, folder or glob it is in.
+        source: The file, folder or glob that contains it.
         column: Its name.
         stored: How the file stores the ids.
-        rows: Rows of the column that hold ids.
-        first_ids: Its first ids (five are enough), as they are stored.
+        rows: Number of rows with ids.
+        first_ids: The first ids (five are enough), as stored.
     """
 
     source: str
@@ -56,8 +56,8 @@ class PidColumn:
 def agree(catalog: PidColumn, other: PidColumn, setting: PidTypeSetting = "auto") -> None:
     """Refuse to join ids stored as integers with ids stored as text.
 
-    Such a join would find nothing and say nothing. Setting SID_PID_TYPE says which of the two is
-    meant, and then both sides are converted.
+    Such a join would silently find nothing. SID_PID_TYPE states which of the two is meant; then
+    both sides are converted.
 
     Raises:
         InputError: One side stores integers, the other text, and the setting is `auto`.
@@ -65,15 +65,15 @@ def agree(catalog: PidColumn, other: PidColumn, setting: PidTypeSetting = "auto"
     if setting != "auto" or {catalog.stored, other.stored} != {"int", "text"}:
         return
     raise InputError(
-        f"Ids stored as {catalog.stored} on one side and as {other.stored} on the other match "
-        f"nothing.\n  {_describe(catalog)}\n  {_describe(other)}\n"
-        "Set SID_PID_TYPE=int or SID_PID_TYPE=string to read both as one type, or write the ids "
-        "of both with one type."
+        f"Ids stored as {catalog.stored} never match ids stored as {other.stored}.\n"
+        f"  {_describe(catalog)}\n  {_describe(other)}\n"
+        "Set SID_PID_TYPE=int or SID_PID_TYPE=string to read both as one type, or write both as "
+        "one type."
     )
 
 
 def stored_as(kind: pa.DataType, *, source: Any, column: str) -> Stored:
-    """How a parquet column, or the values of a list column, of this type stores ids.
+    """How a parquet column of this type, or the values of a list column, stores ids.
 
     Floats count as `int`: pandas turns an integer column with gaps into floats. They must be whole.
 
@@ -95,12 +95,12 @@ def stored_as(kind: pa.DataType, *, source: Any, column: str) -> Stored:
 def convert_pids(
     values: pa.Array | pa.ChunkedArray, pid_type: PidType, *, forced: bool = False
 ) -> pa.Array | pa.ChunkedArray:
-    """Ids as int64 or string; null where an id is null (or NaN) or cannot be one of that type.
+    """Ids as int64 or string; null if an id is null (or NaN) or cannot be of that type.
 
     Args:
-        values: Integers, floats, decimals or text, also dictionary-encoded; shape (n,).
-        pid_type: The type the catalog's ids have.
-        forced: SID_PID_TYPE names the type, so text such as `007` is an integer too.
+        values: Integers, floats, decimals or text, optionally dictionary-encoded; shape (n,).
+        pid_type: The type of the catalog's ids.
+        forced: Whether SID_PID_TYPE names the type; then text such as `007` is also an integer.
     """
     values = values.cast(without_dictionary(values.type))
     if pa.types.is_null(values.type):
@@ -129,10 +129,10 @@ def cast_pids(
     column: str,
     forced: bool = False,
 ) -> pa.Array | pa.ChunkedArray:
-    """Ids as int64 or string, as `convert_pids`, but an id that cannot be one is an error.
+    """Ids as int64 or string, like `convert_pids`, but an id that cannot be converted is an error.
 
     Raises:
-        InputError: An id is not of the catalog's type; names how many and the first five.
+        InputError: Ids are not of the catalog's type; the message has their number and first five.
     """
     converted = convert_pids(values, pid_type, forced=forced)
     lost = pc.and_(pc.is_null(converted), pc.invert(pc.is_null(values, nan_is_null=True)))
@@ -140,7 +140,7 @@ def cast_pids(
         return converted
     offending = values.filter(lost)
     raise offending_rows(
-        "ids are not integers of 64 bits" if pid_type == "int" else "ids are not whole numbers",
+        "ids are not 64-bit integers" if pid_type == "int" else "ids are not whole numbers",
         source=source,
         column=column,
         rows=len(offending),
@@ -154,7 +154,7 @@ def _remedy(pid_type: PidType, forced: bool) -> str:
         return "Write these ids as integers or as text."
     if forced:
         return "Set SID_PID_TYPE=string, or correct them."
-    return "The catalog's ids are integers, so these match none of them. Correct them."
+    return "The catalog's ids are integers, so these ids match none of them. Correct them."
 
 
 def _describe(side: PidColumn) -> str:
@@ -167,7 +167,7 @@ def _describe(side: PidColumn) -> str:
 
 
 def _else_null(keep: Any, values: Any) -> Any:
-    """The values, null where `keep` is not true."""
+    """The values; null unless `keep` is true."""
     return pc.if_else(keep, values, pa.scalar(None, values.type))
 
 
@@ -185,7 +185,7 @@ def _whole_floats(values: Any) -> Any:
 
 
 def _fitting(values: Any) -> Any:
-    """Integers or decimals as int64, null where they do not fit."""
+    """Integers or decimals as int64; null if they do not fit."""
     if pa.types.is_signed_integer(values.type):
         return values.cast(pa.int64())
     decimals = values.cast(pa.decimal128(38, 0))

@@ -1,4 +1,4 @@
-"""The columns of interactions and captions: their names, and what they have to hold."""
+"""The columns of interactions and captions: their names, and what they must hold."""
 
 from collections.abc import Callable, Iterable
 
@@ -10,17 +10,17 @@ from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.training_sets import LABELS
 
 HISTORY_PREFIX, TARGET_PREFIX = "hist_", "target_"
-"""How the names of columns of histories start, and those of targets."""
+"""Prefixes of the names of history columns and of target columns."""
 
 ITEM_COLUMNS = ("hist_video_pid", "target_video_pid", "hist_ad_pid", "target_ad_pid")
 GOODS_COLUMNS = ("hist_goods_pid", "target_goods_pid")
-"""The columns whose pids count as interactions, of the catalog and of goods."""
+"""The columns whose pids count as interactions: with items of the catalog, and with goods."""
 
 Holds = Callable[[pa.DataType], bool]
 
 
 def check_types(source: ParquetInput, columns: Iterable[str]) -> None:
-    """Raise InputError where a column, as far as it is there, holds something else."""
+    """Raise InputError if a column is there but does not hold what it must."""
     for column in columns:
         what, holds = EXPECTED[column]
         for file, type_ in source.types(column):
@@ -76,4 +76,4 @@ EXPECTED: dict[str, tuple[str, Holds]] = {
     **dict.fromkeys(_TEXTS, ("text", _is_text)),
     "inter_keyword_to_items": ("JSON objects of keywords and lists of ids", _is_keywords),
 }
-"""What each column has to hold, and whether a type is that."""
+"""What each column must hold, and whether a type fits."""

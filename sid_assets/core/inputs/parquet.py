@@ -1,4 +1,4 @@
-"""Parquet files that users bring: found, opened, and read a few rows at a time."""
+"""Input files in parquet: finding, opening, and reading them a few rows at a time."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,25 +14,25 @@ from sid_assets.core.inputs.ids import PidColumn, convert_pids, stored_as
 from sid_assets.core.store.places import arrow_filesystem
 
 FOOTERS_AT_ONCE = 16
-"""Footers read at the same time; on an object store each is a round trip."""
+"""Footers read in parallel; on an object store, each is a round trip."""
 
 ROWS_AT_A_TIME = 1024
-"""Rows of interactions read at a time: of 500 items each they become 28 MB of text."""
+"""Rows of interactions read at a time; with 500 items each, they become 28 MB of text."""
 
 
 def find_parquet_files(setting: str, what: str) -> TableFiles:
-    """Find files that have to be parquet; a file named outright may have any ending, or none.
+    """Find files that must be parquet; a file named directly may have any ending, or none.
 
     Args:
         setting: A path or fsspec URL of a file, a folder or a glob.
-        what: What they hold, in the plural, for the message.
+        what: What they hold, in the plural, for the error message.
 
     Raises:
-        InputError: There are none, or they are of another format.
+        InputError: There are none, or they have another format.
     """
     files = find_table_files(setting, otherwise="parquet")
     if files.format != "parquet":
-        raise InputError(f"{files.names[0]}: is {files.format}. {what} have to be parquet.")
+        raise InputError(f"{files.names[0]}: is {files.format}. {what} must be parquet.")
     return files
 
 
@@ -40,7 +40,7 @@ def read_parquet_schemas(files: TableFiles) -> list[pa.Schema]:
     """The schema of each parquet file, from its footer.
 
     Raises:
-        InputError: A file is no parquet file, or is cut off.
+        InputError: A file is not parquet, or is truncated.
     """
     filesystem = arrow_filesystem(files.root)
 
@@ -49,8 +49,8 @@ def read_parquet_schemas(files: TableFiles) -> list[pa.Schema]:
             return pq.read_schema(path, filesystem=filesystem).remove_metadata()
         except (pa.ArrowException, OSError) as error:
             raise InputError(
-                f"{name}: not a readable parquet file; it is cut off or damaged, or its copying "
-                f"has not ended ({str(error).strip()})."
+                f"{name}: not a readable parquet file; it is truncated or damaged, or still being "
+                f"copied ({str(error).strip()})."
             ) from error
 
     with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
@@ -61,15 +61,15 @@ def read_parquet_schemas(files: TableFiles) -> list[pa.Schema]:
 def opened_parquet(
     files: TableFiles, position: int, buffer_size: int = 0
 ) -> Iterator[pq.ParquetFile]:
-    """One of the files. It is closed again, since there may be more than can be open at once.
+    """Open one of the files and close it again: there may be more than can be open at once.
 
     Args:
         files: The files.
         position: Which of them.
-        buffer_size: Bytes of a column to read at once; 0: all that it has in a row group.
+        buffer_size: Bytes of a column to read at once; 0: the whole column of a row group.
 
     Raises:
-        InputError: What is read of it is damaged.
+        InputError: The rows that are read are damaged.
     """
     filesystem = arrow_filesystem(files.root)
     try:
@@ -87,18 +87,18 @@ def opened_parquet(
 
 
 class ParquetInput:
-    """A parquet file, a folder of them or a glob; local, or any URL that fsspec knows.
+    """A parquet file, or a folder or glob of them; local, or any URL that fsspec supports.
 
     Attributes:
-        path: Where it is, as given.
+        path: The location, as given.
         columns: The columns that all its files have.
     """
 
     def __init__(self, path: str) -> None:
-        """Find the files and read what their footers say.
+        """Find the files and read their footers.
 
         Raises:
-            InputError: There is no such file, or one that is no parquet.
+            InputError: There is no such file, or a file is not parquet.
         """
         self.path = str(path)
         self._files = find_parquet_files(self.path, "Interactions and captions")
@@ -107,7 +107,7 @@ class ParquetInput:
         self.columns = [name for name in names[0] if all(name in other for other in names)]
 
     def missing(self, columns: Iterable[str]) -> list[str]:
-        """Those of the columns that are not there."""
+        """The given columns that not all files have."""
         return [name for name in columns if name not in self.columns]
 
     def types(self, column: str) -> Iterator[tuple[str, pa.DataType]]:
@@ -117,7 +117,7 @@ class ParquetInput:
                 yield name, schema.field(column).type
 
     def pid_columns(self, column: str) -> Iterator[PidColumn]:
-        """How each of the files stores the ids of a column."""
+        """How each file stores the ids of a column."""
         for position, name in enumerate(self._files.names):
             with opened_parquet(self._files, position) as file:
                 kind = file.schema_arrow.field(column).type
@@ -133,7 +133,7 @@ class ParquetInput:
             )
 
     def batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
-        """The rows, some at a time, with those of the columns that are there.
+        """The rows, batch by batch, with those of the given columns that exist.
 
         Raises:
             InputError: A file is damaged.
@@ -144,7 +144,7 @@ class ParquetInput:
                 yield from file.iter_batches(ROWS_AT_A_TIME, columns=wanted)
 
     def train_batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
-        """The rows of split 0, which is all of them where there is no column `split`."""
+        """The rows of split 0, or all rows if there is no column `split`."""
         for batch in self.batches(dict.fromkeys([*columns, "split"])):
             if "split" not in batch.schema.names:
                 yield batch
@@ -154,5 +154,5 @@ class ParquetInput:
 
 
 def flat(column: pa.Array) -> pa.Array:
-    """The elements of lists; a column that holds no lists as it is."""
+    """The elements of lists; a column without lists is returned unchanged."""
     return column.flatten() if hasattr(column, "flatten") else column

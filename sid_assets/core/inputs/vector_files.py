@@ -1,4 +1,4 @@
-"""Parquet files of vectors that users bring: columns `pid` and `embedding`, rows in any order."""
+"""Input files of vectors: parquet with columns `pid` and `embedding`, rows in any order."""
 
 import tempfile
 from collections.abc import Iterator
@@ -30,10 +30,10 @@ COLUMNS = ["pid", "embedding"]
 PID_ROWS = 65_536
 PID_RUN_BYTES = 64 << 20
 READ_BUFFER = 1 << 20
-"""Bytes read at once of a column: row groups may be larger than memory."""
+"""Bytes of a column read at once: row groups may be larger than memory."""
 
 ROW = pa.schema([pa.field("adopted_row", pa.int64())])
-"""Where a vector is: the number of its row, from 0, counted through all files."""
+"""Where a vector is: its row number, from 0, counted across all files."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class VectorFiles:
     Attributes:
         setting: A file, folder or glob.
         pid_setting: SID_PID_TYPE, which decides how ids stored as another type are read.
-        width: Values of a vector.
+        width: Width of a vector.
     """
 
     setting: str
@@ -55,13 +55,13 @@ class VectorFiles:
         """The files.
 
         Raises:
-            InputError: There are none, they are no parquet, or lack a column of the right type.
+            InputError: There are none, they are not parquet, or a column is missing or mistyped.
         """
         return self._checked[0]
 
     @property
     def stored_pid_type(self) -> pa.DataType:
-        """How the last of the files stores its ids."""
+        """The type of the ids in the last file."""
         return self._checked[1]
 
     @cached_property
@@ -74,7 +74,7 @@ class VectorFiles:
 
     @cached_property
     def rows(self) -> int:
-        """Rows of all files."""
+        """Number of rows of all files."""
         count = 0
         for position in range(len(self.files.names)):
             with opened_parquet(self.files, position, READ_BUFFER) as file:
@@ -82,30 +82,30 @@ class VectorFiles:
         return count
 
     def batches(self, rows_at_once: int) -> Iterator[tuple[pa.Array, np.ndarray]]:
-        """The ids and vectors of all rows, in their order; nothing is changed of either.
+        """The ids and vectors of all rows, in order and unchanged.
 
         Args:
             rows_at_once: Rows to read at a time.
 
         Yields:
-            Ids of `stored_pid_type`, shape (n,), and vectors, float32, shape (n, width), which are
-            a view where the files hold float32.
+            Ids of `stored_pid_type`, shape (n,), and vectors, float32, shape (n, width). The
+            vectors are a view if the files hold float32.
 
         Raises:
-            InputError: A vector is missing, of another width, or has nulls.
+            InputError: A vector is missing, has another width, or has nulls.
         """
         for _, name, batch in self._batches(COLUMNS, rows_at_once):
             vectors = _float_vectors(batch["embedding"], batch["pid"], name, self.width)
             yield self._as_stored(batch["pid"], name), vectors
 
     def require_unique_ids(self, pid_type: PidType | None = None) -> None:
-        """Refuse ids that are null, or there more than once. Vectors are not read.
+        """Refuse ids that are null or occur more than once. Vectors are not read.
 
         Args:
-            pid_type: What ids are in the catalog; by default they are taken as they are stored.
+            pid_type: The type of the catalog's ids; by default, ids are read as stored.
 
         Raises:
-            InputError: Names how many, and the first five in their order.
+            InputError: The message has the number of rows and the first five ids, sorted.
         """
         with spilling_database() as database:
             kind = PID_TYPES[pid_type] if pid_type else self.stored_pid_type
@@ -122,20 +122,20 @@ class VectorFiles:
             ).fetchall()
         if found:
             raise offending_rows(
-                "rows with no id, or with one that was there before",
+                "rows without an id, or with the id of an earlier row",
                 source=self.setting,
                 column="pid",
                 rows=int(found[0][1]),
                 ids=(pid for pid, _ in found),
-                remedy="Each item has one vector: give rows an id, and remove those whose id is "
-                "there more than once.",
+                remedy="Each item has one vector: give every row an id, and remove rows with "
+                "repeated ids.",
             )
 
     def sorted_rows(self, pid_type: PidType) -> Iterator[pa.RecordBatch]:
         """The `pid` and `adopted_row` of every row, sorted by pid. Vectors are not read.
 
         Raises:
-            InputError: A pid is null, is there twice, or is not of the catalog's type.
+            InputError: A pid is null, occurs twice, or is not of the catalog's type.
         """
         with tempfile.TemporaryDirectory() as scratch:
             rows, previous = self._numbered(pid_type), None
@@ -143,15 +143,15 @@ class VectorFiles:
                 pids = batch["pid"]
                 again = pc.equal(pids.slice(0, len(pids) - 1), pids.slice(1))
                 if again.true_count or pids[0].as_py() == previous:
-                    self.require_unique_ids(pid_type)  # names all of them
+                    self.require_unique_ids(pid_type)  # its error names all of them
                 previous = pids[-1].as_py()
                 yield batch
 
     def vectors(self, pid_type: PidType, wanted: "WantedRows") -> Iterator[pa.RecordBatch]:
-        """The `pid` and `embedding` (schema.VECTOR, unit norm) of wanted rows, as they come.
+        """The `pid` and `embedding` (schema.VECTOR, unit norm) of wanted rows, in file order.
 
         Raises:
-            InputError: A vector is missing, of another width, not finite, or zero.
+            InputError: A vector is missing, has another width, is not finite, or is zero.
         """
         columns = pa.schema([("pid", PID_TYPES[pid_type]), ("embedding", schema.VECTOR)])
         for row, name, batch in self._batches(COLUMNS, VECTOR_ROW_GROUP, wanted):
@@ -171,7 +171,7 @@ class VectorFiles:
             yield pa.record_batch([pids, rows], schema=columns)
 
     def _pids(self, pid_type: PidType | None) -> Iterator[tuple[int, pa.Array]]:
-        """The ids of some rows, as in `require_unique_ids`, with the number of the first row."""
+        """Batches of ids, typed as in `require_unique_ids`, with the number of their first row."""
         for row, name, batch in self._batches(["pid"], PID_ROWS):
             pids = batch["pid"]
             yield (
@@ -182,7 +182,7 @@ class VectorFiles:
     def _batches(
         self, columns: list[str], rows_at_once: int, wanted: "WantedRows | None" = None
     ) -> Iterator[tuple[int, str, pa.RecordBatch]]:
-        """Batches with the number of their first row and their file; unwanted groups are passed."""
+        """Batches, each with the number of its first row and its file; skips unwanted groups."""
         first = 0
         for position, name in enumerate(self.files.names):
             with opened_parquet(self.files, position, READ_BUFFER) as file:
@@ -202,17 +202,17 @@ class VectorFiles:
             return pids.cast(self.stored_pid_type)
         except pa.ArrowException as error:
             raise InputError(
-                f"{name}: column 'pid' holds {pids.type}, and that of {self.files.names[-1]} "
-                f"{self.stored_pid_type} ({error}). Write the ids of all files with one type."
+                f"{name}: column 'pid' holds {pids.type}, but that of {self.files.names[-1]} holds "
+                f"{self.stored_pid_type} ({error}). Write the ids of all files as one type."
             ) from error
 
     def _cast(self, values: pa.Array, pid_type: PidType, name: str) -> pa.Array:
-        """Ids as the catalog has them; null where they are."""
+        """Ids as the catalog's type; null stays null."""
         stored = stored_as(values.type, source=name, column="pid")
         if self.pid_setting == "auto" and stored == "int" and pid_type == "string":
             raise InputError(
                 f"{name}: column 'pid' stores integers (the first: "
-                f"{values[:IDS_SHOWN].to_pylist()}), and the catalog's ids are text. Set "
+                f"{values[:IDS_SHOWN].to_pylist()}), but the catalog's ids are text. Set "
                 "SID_PID_TYPE=int or SID_PID_TYPE=string to read both as one type."
             )
         forced = self.pid_setting != "auto"
@@ -220,19 +220,19 @@ class VectorFiles:
 
 
 class WantedRows:
-    """Which rows of vector files are adopted.
+    """The rows of vector files to adopt.
 
     Attributes:
         mask: bool, shape (rows of all files,).
-        sorted: Whether these rows come in the order of their pids.
-        normalised: How many of their vectors were not of unit norm, and were normalised.
+        sorted: Whether these rows are in pid order.
+        normalised: Number of their vectors that did not have unit norm and were normalised.
     """
 
     def __init__(self, rows: int) -> None:
-        """None is wanted yet.
+        """No row is wanted yet.
 
         Args:
-            rows: Rows of all files.
+            rows: Number of rows of all files.
         """
         self.mask = np.zeros(rows, bool)
         self.sorted = True
@@ -240,7 +240,7 @@ class WantedRows:
         self._last = -1
 
     def add(self, rows: np.ndarray) -> None:
-        """Want rows, given their numbers in the order of their pids."""
+        """Mark rows as wanted, given their numbers in pid order."""
         if len(rows):
             self.sorted &= bool((np.diff(rows, prepend=self._last) > 0).all())
             self._last = int(rows[-1])
@@ -248,7 +248,7 @@ class WantedRows:
 
     @property
     def count(self) -> int:
-        """How many they are."""
+        """Number of wanted rows."""
         return int(self.mask.sum())
 
 
@@ -257,23 +257,22 @@ def _require_columns(name: str, columns: pa.Schema, width: int) -> None:
     if missing:
         raise InputError(
             f"{name}: no column {', '.join(map(repr, missing))}. Its columns: "
-            f"{', '.join(columns.names)}. Files of vectors have `pid` and `embedding`."
+            f"{', '.join(columns.names)}. Files of vectors need `pid` and `embedding`."
         )
     kind = columns.field("embedding").type
     if not is_list(kind) or not pa.types.is_floating(kind.value_type):
         raise InputError(
-            f"{name}: column 'embedding' is {kind}; a list of floats is wanted. Write the vectors "
-            "as lists of floats."
+            f"{name}: column 'embedding' has type {kind}. Write the vectors as lists of floats."
         )
     if pa.types.is_fixed_size_list(kind) and kind.list_size != width:
         raise InputError(
             f"{name}: column 'embedding' holds vectors {kind.list_size} wide; the tokenizer of "
-            f"semantic IDs wants {width}."
+            f"semantic IDs needs {width}."
         )
 
 
 def _float_vectors(column: pa.Array, pids: pa.Array, name: str, width: int) -> np.ndarray:
-    """A column of lists as float32, shape (n, width); a view where it holds float32."""
+    """A column of lists as float32, shape (n, width); a view if it holds float32."""
     lengths = pc.fill_null(pc.list_value_length(column), -1)
     wrong = pc.not_equal(lengths, width)
     _refuse(wrong, pids, name, f"vectors that are missing, null or not {width} wide")
@@ -285,11 +284,11 @@ def _float_vectors(column: pa.Array, pids: pa.Array, name: str, width: int) -> n
 
 
 def _normalise(vectors: np.ndarray, pids: pa.Array, name: str) -> int:
-    """Give vectors unit norm in place, where they are not of it. Returns how many these were."""
+    """Normalise, in place, vectors that do not have unit norm. Returns their number."""
     other = np.flatnonzero(not_unit_vectors(vectors))
     if not other.size:
         return 0
-    exact = vectors[other].astype(np.float64)  # squares of large numbers do not fit into float32
+    exact = vectors[other].astype(np.float64)  # squares of large numbers overflow float32
     norms = np.linalg.norm(exact, axis=1, keepdims=True)
     wrong = np.zeros(len(vectors), bool)
     wrong[other] = ~(np.isfinite(norms) & (norms > 0))[:, 0]
@@ -307,5 +306,5 @@ def _refuse(wrong: pa.Array, pids: pa.Array, name: str, problem: str) -> None:
             column="embedding",
             rows=len(bad),
             ids=bad[:IDS_SHOWN].to_pylist(),
-            remedy="Mend or remove these rows. (Counted up to the first batch that has such rows.)",
+            remedy="Fix or remove these rows. (Counted up to the first batch with such rows.)",
         )

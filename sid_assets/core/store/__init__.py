@@ -1,1 +1,1 @@
-"""What is kept on disk: tables in versions that appear whole or not at all."""
+"""Tables on disk, in versions that appear whole or not at all."""

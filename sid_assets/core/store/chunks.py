@@ -1,9 +1,9 @@
-"""Work cut into chunks: what a run finished before it was killed is not done again.
+"""Work cut into chunks: a run does not repeat the chunks that a killed run finished.
 
-A chunk is a range of pids and one part file. Its worker gets the chunk, computes and yields rows;
-they are written under a temporary name, renamed, and noted beside the part with their digest. The
-next run takes a noted part whose digest still holds, and does the others. The summary of a chunk
-is noted too, so that what the first run counted is not lost.
+A chunk is a range of pids and one part file. Its worker receives the chunk, computes rows and
+yields them. The part is written under a temporary name and renamed, and a note beside it records
+its digest. The next run reuses each part whose digest matches its note, and does the other chunks.
+The note also keeps the worker's summary, so that the counts of the first run are not lost.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from sid_assets.core.store.places import write_json
 from sid_assets.core.store.versions import Version
 
 BLOCKS_AHEAD = 2
-"""Blocks of rows that wait for the disk while the next one is computed."""
+"""Blocks of rows that may wait for the disk while the next one is computed."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Chunk:
     """A range of rows of a table that is sorted by pid.
 
     Attributes:
-        number: Its place among the chunks, from 0.
-        rows: How many rows of the table it has.
-        first_pid: Pid of its first row.
-        last_pid: Pid of its last row.
+        number: Its position among the chunks, from 0.
+        rows: Number of rows.
+        first_pid: Pid of the first row.
+        last_pid: Pid of the last row.
     """
 
     number: int
@@ -45,7 +45,7 @@ class Chunk:
     last_pid: Pid
 
     def is_in(self, part: Part) -> bool:
-        """Whether a part holds the rows of this chunk, and not of one that was cut elsewhere."""
+        """Whether a part holds the rows of this chunk, not of one that was cut differently."""
         mine = (self.rows, self.first_pid, self.last_pid)
         return mine == (part.rows, part.first_pid, part.last_pid)
 
@@ -53,7 +53,7 @@ class Chunk:
 Summary = TypeVar("Summary")
 
 Work = Callable[[Chunk], tuple[Iterable[pa.RecordBatch], Summary]]
-"""Computes a chunk: its rows, and a summary that is complete when they are used up."""
+"""Computes a chunk: its rows, and a summary that is complete once the rows are consumed."""
 
 
 def run_chunks(
@@ -64,18 +64,18 @@ def run_chunks(
     on_done: Callable[[Chunk, Summary, bool], None],
     summary_type: type[Summary],
 ) -> tuple[Part, ...]:
-    """Do the chunks that are not done yet, one after the other, each into a part of its own.
+    """Do the chunks that are not done yet, one after the other, each into its own part.
 
     Args:
-        draft: Where the parts go, and where those of an unfinished run are found.
-        chunks: All chunks, in the order of their pids.
-        schema: Of the parts, with the provenance in its metadata.
-        work: Computes the rows of a chunk, a block at a time.
-        on_done: Told of every chunk, its summary, and whether an earlier run had done it.
-        summary_type: A dataclass of what JSON can hold.
+        draft: Receives the parts, and may already hold those of an unfinished run.
+        chunks: All chunks, in pid order.
+        schema: Schema of the parts, with the provenance in its metadata.
+        work: Computes the rows of a chunk, block by block.
+        on_done: Called with each chunk, its summary, and whether an earlier run had done it.
+        summary_type: A dataclass whose fields can be stored as JSON.
 
     Returns:
-        The parts of all chunks, in their order.
+        The parts of all chunks, in order.
     """
     paths = [draft.folder / part_name(chunk.number, len(chunks)) for chunk in chunks]
     with ThreadPoolExecutor() as readers:
@@ -100,7 +100,7 @@ def write_chunk(
     """Write the rows of a chunk; a block is written while the next ones are computed.
 
     Raises:
-        StoreError: The rows are not those of the chunk, or the place cannot be written.
+        StoreError: The rows are not those of the chunk, or the folder cannot be written.
     """
     with PartWriter(path, schema) as writer, ThreadPoolExecutor(max_workers=1) as thread:
         written: deque[Future[None]] = deque()
@@ -111,21 +111,25 @@ def write_chunk(
         for block in written:
             block.result()
     if not chunk.is_in(writer.part):
-        raise StoreError(f"{path}: {chunk.rows:,} rows were wanted, {writer.part.rows:,} computed.")
+        raise StoreError(
+            f"{path}: expected {chunk.rows:,} rows (pids {chunk.first_pid!r} to "
+            f"{chunk.last_pid!r}), but computed {writer.part.rows:,} (pids "
+            f"{writer.part.first_pid!r} to {writer.part.last_pid!r})."
+        )
     return writer.part
 
 
 def finished_parts(folder: UPath) -> list[Part]:
-    """The parts that a run left in the folder of its draft, in the order of their pids.
+    """The parts that a run left in the folder of its draft, in pid order.
 
-    They are not read: whoever reads their rows finds out whether they are whole.
+    Their rows are not read, so damage shows only when they are.
     """
     paths = sorted(folder.glob("part-*.parquet"), key=lambda path: path.name)
     return [note.part for path in paths if (note := _Note.read(path))]
 
 
 def _finished(path: UPath, summary_type: type[Summary]) -> tuple[Part, Summary] | None:
-    """The part at a path and its worker's summary; None where it is missing or damaged."""
+    """The part at a path and its worker's summary; None if it is missing or damaged."""
     note = _Note.read(path)
     if note is None or file_digest(path) != note.part.digest:
         return None
@@ -137,10 +141,10 @@ def _finished(path: UPath, summary_type: type[Summary]) -> tuple[Part, Summary] 
 
 @dataclass(frozen=True)
 class _Note:
-    """What is kept beside a part when it is done.
+    """What is stored beside a finished part.
 
     Attributes:
-        part: Its summary as a file.
+        part: The summary of the part file.
         summary: What its worker counted.
     """
 
@@ -148,12 +152,12 @@ class _Note:
     summary: dict[str, Any]
 
     def write(self, path: UPath) -> None:
-        """Write it beside the part at a path."""
+        """Write the note beside the part at a path."""
         write_json(_note(path), dataclasses.asdict(self))
 
     @classmethod
     def read(cls, path: UPath) -> "_Note | None":
-        """That of the part at a path, if the part has the size that is noted."""
+        """The note of the part at a path; None unless the part has the size in the note."""
         try:
             fields = json.loads(_note(path).read_text())
             note = cls(Part(**fields["part"]), fields["summary"])
@@ -163,12 +167,12 @@ class _Note:
 
 
 def _note(path: UPath) -> UPath:
-    # Readers of a folder of parquet files pass over names that start with an underscore.
+    # Readers of a folder of parquet files skip names that start with an underscore.
     return path.with_name(f"_{path.name}.json")
 
 
 def chunks_of_parts(version: Version) -> list[Chunk]:
-    """A chunk for each part of a table, so that another table gets the same parts."""
+    """One chunk for each part of a table, so that another table gets the same parts."""
     return [
         Chunk(number, part.rows, part.first_pid, part.last_pid)
         for number, part in enumerate(version.parts)

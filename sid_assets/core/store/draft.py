@@ -1,8 +1,8 @@
 """Drafts: what is written of a table and not yet committed.
 
-A draft is a folder beside the versions of its table, the right to be the only one who writes the
-table, and, once it is finished, the parts and where they come from. The folder survives a run that
-is killed: the next run of the same work continues in it.
+A draft has a folder beside the versions of its table and holds the write lock of the table. Once it
+is finished, it also has the parts and their provenance. The folder survives a run that is killed:
+the next run of the same work resumes in it.
 """
 
 import datetime as dt
@@ -20,16 +20,16 @@ from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.versions import Version, content_version
 
 STATE = "_staging.json"
-"""In the folder of a draft: the key of its work, and what its run stores to continue from."""
+"""In the folder of a draft: the key of its work, and what its run stores in order to resume."""
 
 
 @dataclass(frozen=True)
 class UnfinishedRun:
-    """What a run that ended before its commit left of its draft, to read or to continue.
+    """The draft of a run that ended before its commit, to read or to resume.
 
     Attributes:
-        folder: Where its parts are.
-        state: What the run stored to continue from (JSON); `key` names the work.
+        folder: The folder of its parts.
+        state: What the run stored in order to resume (JSON); `key` identifies the work.
     """
 
     folder: UPath
@@ -37,12 +37,12 @@ class UnfinishedRun:
 
 
 class Draft:
-    """A version in the making, and the right to be the only one who makes it.
+    """A version that is being written, and the write lock of its table.
 
-    `begin` gives it a folder; `finish` says that its parts are written; `Store.commit` makes it the
-    version that readers see. Its commit closes it, and so does a `with` block that raises or does
-    not finish it; then others may write the table. A finished draft is still open after its block,
-    so that it can be handed to whoever commits it:
+    `begin` gives it a folder; `finish` declares its parts written; `Store.commit` makes it the
+    version that readers see. The commit closes the draft, and so does a `with` block that raises or
+    does not finish it; then others may write the table. A finished draft stays open after its
+    block, so that the caller can commit it:
 
         with store.draft("codes") as draft:
             draft.begin(key)
@@ -50,14 +50,14 @@ class Draft:
         return draft
 
     Attributes:
-        table: The table, by its asset key ("goods/codes").
-        unfinished: What earlier runs left of this table, latest first.
-        folder: Where its parts go, once it has begun.
-        state: What a run stores to continue from after a crash (JSON), once it has begun.
-        parts: Its files in the order of their rows, once it is finished.
+        table: Asset key of the table ("goods/codes").
+        unfinished: Drafts that earlier runs of this table left, latest first.
+        folder: The folder for its parts, once it has begun.
+        state: What a run stores in order to resume after a crash (JSON), once it has begun.
+        parts: Its files in row order, once it is finished.
         provenance: Where its rows come from, once it is finished.
         is_finished: Whether its parts are written.
-        is_closed: Whether the right to write the table has been given up.
+        is_closed: Whether the write lock has been released.
     """
 
     folder: UPath
@@ -68,13 +68,13 @@ class Draft:
     def __init__(
         self, table: str, history: UPath, unfinished: Sequence[UnfinishedRun], right: ExitStack
     ) -> None:
-        """Nothing is written yet. `Store.draft` makes one.
+        """Use `Store.draft`. Nothing is written yet.
 
         Args:
-            table: The table, by its asset key.
+            table: Asset key of the table.
             history: The folder of all versions of the table.
-            unfinished: What earlier runs left there, latest first.
-            right: The right to write the table, given up when this is closed.
+            unfinished: Drafts that earlier runs left there, latest first.
+            right: The write lock of the table, released when the draft is closed.
         """
         self.table = table
         self.unfinished = tuple(unfinished)
@@ -84,25 +84,25 @@ class Draft:
         self._right = right
 
     def begin(self, key: str = "", make_state: Callable[[], dict[str, Any]] = dict) -> None:
-        """Continue in the folder that an unfinished run left for the same work, or make a new one.
+        """Resume in the folder that an unfinished run left for the same work, or make a new one.
 
         Args:
-            key: Names the work. Without a key the folder is new.
-            make_state: Makes the state that is stored in a new folder, and found in an old one.
+            key: Identifies the work. Without a key, the folder is always new.
+            make_state: Makes the state for a new folder; an existing folder keeps its state.
 
         Raises:
-            StoreError: The place cannot be written.
+            StoreError: The folder cannot be written.
         """
         run = self._found_or_new(key, make_state)
         self.folder, self.state = run.folder, run.state
 
     def folder_beside(self, key: str) -> UPath:
-        """Another folder, found again by its key, for intermediate results of this draft.
+        """Another folder, for intermediate results of this draft; the key finds it again.
 
         The commit of the table removes it.
 
         Raises:
-            StoreError: The place cannot be written.
+            StoreError: The folder cannot be written.
         """
         return self._found_or_new(key, dict).folder
 
@@ -123,7 +123,7 @@ class Draft:
         """Declare the draft complete.
 
         Args:
-            parts: The files, in the order of their rows; all are written.
+            parts: The files, in row order; all are written.
             provenance: Where the rows come from.
         """
         self.parts, self.provenance = tuple(parts), provenance
@@ -135,12 +135,12 @@ class Draft:
         self.provenance = replace(self.provenance, details=more)
 
     def as_version(self) -> Version:
-        """What will be committed, to read before the commit; the draft must be finished."""
+        """The version to commit, for reading it beforehand; the draft must be finished."""
         provenance = replace(self.provenance, version=content_version(self.parts))
         return Version(self.folder, provenance, created="", parts=self.parts)
 
     def close(self) -> None:
-        """Let others write this table. The folder stays for the next run of the same work."""
+        """Release the write lock. The folder stays for the next run of the same work."""
         self.is_closed = True
         self._right.close()
 

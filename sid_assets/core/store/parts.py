@@ -1,4 +1,4 @@
-"""Part files: parquet files that are there whole or not at all."""
+"""Part files: parquet files that appear whole or not at all."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ from sid_assets.core.store.places import arrow_filesystem, explained, is_local
 
 TEMPORARY_SUFFIX = ".tmp"
 VECTOR_ROW_GROUP = 1024
-"""Rows a row group where a row holds a vector of 16 kB: 16 MB are read at once."""
+"""Rows per row group if a row holds a vector of 16 kB: 16 MB are read at once."""
 ROW_GROUP = 16_384
 
 Compression = Literal["none", "snappy", "zstd"]
@@ -34,9 +34,9 @@ class Part:
         rows: Number of rows.
         bytes: Size of the file.
         digest: SHA-256 of the file, 64 hex digits.
-        footer_bytes: Size of what closes a parquet file and tells where what is (0: no parquet).
-        footer_digest: SHA-256 of that. Parquet has checksums of its pages only.
-        first_pid: Smallest pid in it (None where the table has no pids).
+        footer_bytes: Size of the parquet footer, the index at the end of the file (0: not parquet).
+        footer_digest: SHA-256 of the footer. Parquet itself has checksums for pages only.
+        first_pid: Smallest pid in it (None if the table has no pids).
         last_pid: Largest pid in it.
     """
 
@@ -51,14 +51,14 @@ class Part:
 
 
 class PartWriter:
-    """Writes one part file: under a temporary name, renamed when it is whole and on disk.
+    """Writes one part file under a temporary name, and renames it once it is whole and on disk.
 
-    Used as a context manager. When the block raises, the temporary file is removed and no part
-    appears: `pq.ParquetWriter` alone would close a short but valid file. An object store has no
-    rename and shows an object only when it is whole, so there the name is the final one.
+    Use it as a context manager. If the block raises, the temporary file is removed and no part
+    appears; `pq.ParquetWriter` alone would leave a short but valid file. An object store has no
+    rename and shows an object only once it is whole, so the final name is used from the start.
 
-    `part` describes the file once the block has ended. Rows must come sorted by pid and with no
-    pid twice (where there is a `pid` column), and without nulls in columns that forbid them.
+    `part` describes the file once the block has ended. If there is a `pid` column, rows must be
+    sorted by it and pids must be unique. Required columns must have no nulls.
     """
 
     part: Part
@@ -69,9 +69,9 @@ class PartWriter:
         """Open the temporary file.
 
         Args:
-            path: Where the finished part is to be.
+            path: The path of the finished part.
             schema: Columns, with the provenance in the metadata.
-            compression: A parquet codec; by default zstd, and none for vectors.
+            compression: A parquet codec; by default zstd, or none for vectors.
         """
         self._path = path
         self._schema = schema
@@ -98,8 +98,8 @@ class PartWriter:
         """Append rows.
 
         Raises:
-            StoreError: A column or type is not the table's, a required value is null, pids are
-                not in order, or the disk is full.
+            StoreError: A column or type differs from the table's, a required value is null, pids
+                are not in order, or the disk is full.
         """
         rows = rows.cast(self._schema)
         if rows.num_rows == 0:
@@ -161,7 +161,7 @@ class PartWriter:
         )
 
     def _abandon(self) -> None:
-        # The disk that refused the rows refuses the footer too.
+        # A disk that refused the rows also refuses the footer.
         with suppress(OSError, pa.ArrowException):
             self._writer.close()
         with suppress(OSError):
@@ -171,7 +171,7 @@ class PartWriter:
 
 
 class _DigestingFile:
-    """A file open for writing that hashes and counts what passes through."""
+    """A file open for writing that hashes and counts the bytes written."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -219,10 +219,10 @@ def write_parts(
     rows_per_part: int,
     compression: Compression = "snappy",
 ) -> list[Part]:
-    """Cut a stream into part files of `rows_per_part` rows, named as OneRec's loader likes them.
+    """Cut a stream into part files of `rows_per_part` rows, named as OneRec's loader expects.
 
-    The total is in the names, so that they are given once all parts are written. A stream
-    without rows gives one part without rows: readers still see the columns.
+    The names contain the number of parts, so files are renamed once all parts are written. A stream
+    without rows gives one part without rows, so that readers still see the columns.
     """
     written: list[Part] = []
     rows = rebatched(reader, rows_per_part)
@@ -270,10 +270,10 @@ def read_part(
     columns: Sequence[str] | None = None,
     batch_rows: int = VECTOR_ROW_GROUP,
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of a part file in their order, a batch at a time; checksums are verified.
+    """The rows of a part file in order, batch by batch; checksums are verified.
 
     Raises:
-        StoreError: The part is missing, cut off or damaged.
+        StoreError: The part is missing, truncated or damaged.
     """
     path = folder / part.name
     with readable(path), open_part(path, read_footer(path, part)) as file:
@@ -283,10 +283,10 @@ def read_part(
 
 
 def read_footer(path: UPath, part: Part) -> pq.FileMetaData:
-    """What closes a part file and tells where what is, if it is as it was written.
+    """The footer of a part file, verified against its digest.
 
     Raises:
-        StoreError: The part is missing, cut off or damaged.
+        StoreError: The part is missing, truncated or damaged.
     """
     with readable(path), path.open("rb") as file:
         file.seek(part.bytes - part.footer_bytes)
@@ -297,7 +297,7 @@ def read_footer(path: UPath, part: Part) -> pq.FileMetaData:
 
 
 def open_part(path: UPath, footer: pq.FileMetaData) -> pq.ParquetFile:
-    """A part file to read from. It is not read yet."""
+    """Open a part file; no row is read yet."""
     return pq.ParquetFile(
         path.path,
         filesystem=arrow_filesystem(path),
@@ -308,10 +308,10 @@ def open_part(path: UPath, footer: pq.FileMetaData) -> pq.ParquetFile:
 
 @contextmanager
 def readable(path: UPath) -> Iterator[None]:
-    """Turn what pyarrow says of a file it cannot read into a message that names the file.
+    """Turn pyarrow's errors about an unreadable file into a message that names the file.
 
     Raises:
-        StoreError: The file is missing, cut off or damaged.
+        StoreError: The file is missing, truncated or damaged.
     """
     try:
         yield
@@ -319,7 +319,7 @@ def readable(path: UPath) -> Iterator[None]:
         raise StoreError(f"{path}: there is no such file. Materialise its asset again.") from error
     except (pa.ArrowException, OSError) as error:
         raise StoreError(
-            f"{path}: is not a whole parquet file ({error}). Materialise its asset again."
+            f"{path}: not a complete parquet file ({error}). Materialise its asset again."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Ranges of pids, read from the parts of a sorted table; damaged rows are reported and left out."""
+"""Ranges of pids, read from the parts of a sorted table; damaged rows are reported and skipped."""
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
@@ -17,11 +17,11 @@ from sid_assets.core.store.versions import Version
 
 
 class DamageError(StoreError):
-    """A part, or a row group of it, that cannot be read.
+    """A part, or one of its row groups, that cannot be read.
 
     Attributes:
         path: The part file.
-        rows: How many rows are lost.
+        rows: Number of rows lost.
         pids: Smallest and largest pid that may be among them.
     """
 
@@ -33,21 +33,21 @@ class DamageError(StoreError):
 
 
 OnDamage = Callable[[DamageError], None]
-"""Told of what cannot be read and is left out."""
+"""Called with each part or row group that cannot be read and is skipped."""
 
 
 class SortedParts:
-    """Part files of a table sorted by pid, to read ranges of pids from.
+    """Part files of a table sorted by pid, from which ranges of pids are read.
 
-    The footer of the part that was read last is kept: a chunk's neighbour is often in the same one.
+    The footer of the part read last is kept: consecutive chunks are often in the same part.
     """
 
     def __init__(self, folder: UPath, parts: Sequence[Part]) -> None:
         """Nothing is read yet.
 
         Args:
-            folder: Where the parts are.
-            parts: Their summaries, in the order of their pids; pids of two parts do not overlap.
+            folder: The folder of the parts.
+            parts: Their summaries, in pid order; the ranges of two parts do not overlap.
         """
         self._folder = folder
         self._parts = [part for part in parts if part.rows]
@@ -65,14 +65,14 @@ class SortedParts:
         return sum(part.rows for part in self._parts)
 
     def all_rows(self, columns: Sequence[str], on_damage: OnDamage) -> Iterator[pa.RecordBatch]:
-        """All rows, a row group at a time, but for those that cannot be read."""
+        """All rows that can be read, one row group at a time."""
         if self._parts:
             yield from self.between(
                 self._parts[0].first_pid, self._last_pids[-1], columns, on_damage
             )
 
     def spread_pids(self, count: int, on_damage: OnDamage) -> list[Pid]:
-        """The pids of at most so many rows, spread evenly over the table."""
+        """The pids of at most `count` rows, spread evenly over the table."""
         first_rows = np.cumsum([0, *(part.rows for part in self._parts)])
         pids = []
         for row in np.unique(np.linspace(0, max(first_rows[-1] - 1, 0), count, dtype=np.int64)):
@@ -86,13 +86,13 @@ class SortedParts:
     def between(
         self, first_pid: Pid, last_pid: Pid, columns: Sequence[str], on_damage: OnDamage
     ) -> Iterator[pa.RecordBatch]:
-        """The rows from one pid to another, both included, a row group at a time.
+        """The rows from one pid to another, both included, one row group at a time.
 
         Args:
             first_pid: Smallest pid wanted.
             last_pid: Largest pid wanted.
-            columns: Columns wanted; `pid` among them.
-            on_damage: Told of what cannot be read and is left out, before a row behind it comes.
+            columns: Columns wanted, including `pid`.
+            on_damage: Called with what cannot be read, before the rows that follow it.
         """
         for number in range(bisect_left(self._last_pids, first_pid), len(self._parts)):
             part = self._parts[number]
@@ -140,12 +140,12 @@ class SortedParts:
 
 @dataclass(frozen=True)
 class _Footer:
-    """What the end of a part file says.
+    """The footer of a part file.
 
     Attributes:
         path: The file.
-        metadata: As pyarrow reads it.
-        pids: Smallest and largest pid of each row group; None where that is not said.
+        metadata: The footer as pyarrow reads it.
+        pids: Smallest and largest pid of each row group; None if the footer lacks them.
     """
 
     path: UPath

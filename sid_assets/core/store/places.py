@@ -15,7 +15,7 @@ from sid_assets.core.errors import StoreError
 
 
 def place(location: str | os.PathLike[str]) -> UPath:
-    """The path for a setting: an absolute local path, or a path on the file system of a URL."""
+    """The path of a setting: an absolute local path, or a path on the file system of a URL."""
     path = UPath(location)
     if path.protocol in ("", "file"):
         return UPath(Path(path.path).expanduser().absolute())
@@ -45,7 +45,7 @@ def sync_folder(path: UPath) -> None:
 
 
 def remove_folder(path: UPath) -> None:
-    """Remove a folder with all that is in it; nothing where it is not there."""
+    """Remove a folder and everything in it; do nothing if it does not exist."""
     if is_local(path):
         shutil.rmtree(path.path, ignore_errors=True)
     elif path.exists():
@@ -56,7 +56,7 @@ def write_text(path: UPath, text: str) -> None:
     """Write a text file in UTF-8, whole or not at all.
 
     Raises:
-        StoreError: The disk is full, the folder cannot be written, or the like.
+        StoreError: The file cannot be written, e.g. because the disk is full.
     """
     write_pieces(path, [text.encode()])
 
@@ -65,7 +65,7 @@ def write_json(path: UPath, value: object) -> None:
     """Write a small JSON file, whole or not at all.
 
     Raises:
-        StoreError: The disk is full, the folder cannot be written, or the like.
+        StoreError: The file cannot be written, e.g. because the disk is full.
     """
     write_text(path, json.dumps(value))
 
@@ -74,7 +74,7 @@ def write_pieces(path: UPath, pieces: Iterable[bytes]) -> None:
     """Write a file piece by piece; it appears whole or not at all.
 
     Raises:
-        StoreError: The disk is full, the folder cannot be written, or the like.
+        StoreError: The file cannot be written, e.g. because the disk is full.
     """
     if not is_local(path):
         with explained(path), tempfile.TemporaryDirectory() as scratch:
@@ -93,10 +93,10 @@ def write_pieces(path: UPath, pieces: Iterable[bytes]) -> None:
 
 @contextmanager
 def local_copy(path: UPath) -> Iterator[Path]:
-    """A local path to read a file from: its own, or that of a copy which the block's end removes.
+    """A local path to read a file from: its own, or a copy that is removed after the block.
 
     Raises:
-        FileNotFoundError: It is on an object store, and not there.
+        FileNotFoundError: The file should be on an object store and does not exist.
     """
     if is_local(path):
         yield Path(path.path)
@@ -112,7 +112,7 @@ def explained(path: UPath) -> Iterator[None]:
     """Turn the operating system's errors about a path into a message that says what to do.
 
     Raises:
-        StoreError: The disk is full, the folder cannot be written, or the like.
+        StoreError: The file cannot be written, e.g. because the disk is full.
     """
     try:
         yield
@@ -120,14 +120,14 @@ def explained(path: UPath) -> Iterator[None]:
         free = free_bytes(path)
         room = "" if free is None else f" ({free / 1e9:,.2f} GB free there)"
         raise StoreError(
-            f"{path}: cannot be read or written: {error.strerror or error}{room}. The version "
-            "before is untouched; make room or mend the permissions and run again: finished "
-            "parts are used again."
+            f"{path}: cannot be read or written: {error.strerror or error}{room}. The previous "
+            "version is untouched. Free disk space or fix the permissions, then run again: "
+            "finished parts are reused."
         ) from error
 
 
 def folder_bytes(folder: UPath) -> int:
-    """Size of all files in a folder and below it; of files that vanish meanwhile, nothing."""
+    """Size of all files in a folder and below it; files that vanish meanwhile count as 0."""
     size = 0
     for path in folder.rglob("*"):
         with suppress(FileNotFoundError):
@@ -136,7 +136,7 @@ def folder_bytes(folder: UPath) -> int:
 
 
 def free_bytes(path: UPath) -> int | None:
-    """Bytes free on the disk of a path, which need not be there yet; None on an object store."""
+    """Bytes free on the disk of a path, which need not exist yet; None on an object store."""
     if not is_local(path):
         return None
     there = Path(path.path)

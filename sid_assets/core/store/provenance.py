@@ -1,7 +1,7 @@
-"""What a file says of itself: the embedding space, the tokenizer and the inputs it was made from.
+"""Provenance of a file: the embedding space, the tokenizer and the inputs it was made from.
 
-It travels as one JSON object in the schema metadata of every parquet file, so that a file copied
-elsewhere still says where it comes from.
+It is one JSON object in the schema metadata of every parquet file, so that a copy of a file still
+says where it comes from.
 """
 
 import dataclasses
@@ -20,17 +20,17 @@ METADATA_KEY = b"sid_assets"
 
 @dataclass(frozen=True)
 class EmbeddingSpace:
-    """All that decides which vector a text gets. Vectors of two spaces are never mixed.
+    """Everything that decides which vector a text gets. Vectors of two spaces are never mixed.
 
     Attributes:
         embedder: The program that embeds: `hashing`, `qwen3`, `openai` or `adopted`.
         model: Model name or path.
-        revision: Commit hash of the model's weights, or what else pins them ("" where unknown).
+        revision: Commit hash of the model's weights, or whatever else pins them ("" if unknown).
         tokenizer_revision: The same for the text tokenizer.
         pooling: How token states become one vector, e.g. `last_token`.
         normalized: Whether vectors have unit norm.
-        max_length: Longest sequence in tokens; longer texts are cut (0: no limit).
-        prompt: What is put before each text ("" for documents of Qwen3-Embedding).
+        max_length: Longest sequence in tokens; longer texts are truncated (0: no limit).
+        prompt: Prefix of each text ("" for documents of Qwen3-Embedding).
         dimension: Width of a vector.
     """
 
@@ -45,7 +45,7 @@ class EmbeddingSpace:
     dimension: int = 4096
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields, as JSON takes them."""
+        """The fields, for JSON."""
         return dataclasses.asdict(self)
 
     @property
@@ -69,12 +69,12 @@ class Provenance:
     """Where a table comes from.
 
     Attributes:
-        asset: The table, by its asset key ("goods/codes").
+        asset: Asset key of the table ("goods/codes").
         version: Hash of the table's content ("" until it is written).
         inputs: The version of each table it was made from, by name.
-        space: The embedding space its vectors, or the vectors behind its codes, are in.
-        tokenizer: Hash of the centroids its codes index.
-        details: What only this table has to say (the text template, seeds, ...).
+        space: The embedding space of its vectors, or of the vectors behind its codes.
+        tokenizer: Hash of the centroids that its codes refer to.
+        details: What is specific to this table (the text template, seeds, ...).
     """
 
     asset: str
@@ -85,7 +85,7 @@ class Provenance:
     details: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> str:
-        """This as one JSON object, with the format version."""
+        """The provenance as one JSON object, with the format version."""
         return json.dumps({"format_version": FORMAT_VERSION, **dataclasses.asdict(self)})
 
     @classmethod
@@ -106,12 +106,12 @@ class Provenance:
         return cls(space=EmbeddingSpace(**space) if space else None, **fields)
 
     def attach(self, schema: pa.Schema) -> pa.Schema:
-        """The schema with this in its metadata."""
+        """The schema with this provenance in its metadata."""
         return schema.with_metadata({METADATA_KEY: self.to_json().encode()})
 
     @classmethod
     def of(cls, schema: pa.Schema, source: Any = "") -> "Provenance | None":
-        """What a schema's metadata says; None where it was not written by this package."""
+        """The provenance in a schema's metadata; None if this package did not write it."""
         text = (schema.metadata or {}).get(METADATA_KEY)
         return cls.from_json(text, source) if text else None
 
@@ -123,17 +123,17 @@ def derive(
     tokenizer: str = "",
     details: dict[str, Any] | None = None,
 ) -> Provenance:
-    """Where a table comes from that is made from others: it names their versions.
+    """The provenance of a table that is made from other tables; it names their versions.
 
     Args:
-        asset: The table, by its asset key.
+        asset: Asset key of the table.
         inputs: The provenance of the tables it is made from.
-        space: Its embedding space; that of the inputs where they have one.
-        tokenizer: Hash of its tokenizer's centroids; that of the inputs where they have one.
-        details: What only this table has to say.
+        space: Its embedding space; by default that of the inputs.
+        tokenizer: Hash of its tokenizer's centroids; by default that of the inputs.
+        details: What is specific to this table.
 
     Raises:
-        InputError: Two inputs are of different embedding spaces or tokenizers.
+        InputError: Two inputs have different embedding spaces or tokenizers.
     """
     return Provenance(
         asset=asset,
@@ -148,7 +148,7 @@ def _only(asset: str, what: str, values: list[Any]) -> Any:
     distinct = list(dict.fromkeys(value for value in values if value))
     if len(distinct) > 1:
         raise InputError(
-            f"{asset}: its inputs are of different {what} ({distinct[0]} and {distinct[1]}). "
+            f"{asset}: its inputs have different {what} ({distinct[0]} and {distinct[1]}). "
             "Materialise the older one again."
         )
     return distinct[0] if distinct else None
@@ -158,7 +158,7 @@ def require_space(provenance: Provenance) -> EmbeddingSpace:
     """The embedding space of a table that must have one.
 
     Raises:
-        InputError: The table does not say.
+        InputError: The table does not name one.
     """
     if provenance.space is None:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Folders for what does not fit into memory, beside the data; a killed run leaves them there."""
+"""Folders beside the data for what does not fit into memory; a killed run leaves them behind."""
 
 import tempfile
 from collections.abc import Iterator
@@ -12,15 +12,15 @@ from sid_assets.core.store.places import explained, is_local
 
 PREFIX = ".scratch-"
 LOCK = ".lock"
-"""In the folder; locked for as long as the run that made it lives."""
+"""In the folder; locked as long as the run that made it is alive."""
 
 
 @contextmanager
 def scratch_folder(root: UPath) -> Iterator[str]:
-    """A folder below the data's, where these have a local one; else a temporary one.
+    """A folder below the data folder if that is local and exists; else a temporary folder.
 
     Raises:
-        StoreError: The data's folder cannot be written.
+        StoreError: The data folder cannot be written.
     """
     if not is_local(root) or not root.exists():
         with tempfile.TemporaryDirectory() as folder:
@@ -33,9 +33,9 @@ def scratch_folder(root: UPath) -> Iterator[str]:
 
 
 def abandoned_folders(root: UPath) -> list[UPath]:
-    """The scratch folders that no living run uses.
+    """The scratch folders that no running process uses.
 
-    Empty ones are left out: their run may be about to lock them.
+    Empty folders are left out: their run may be about to lock them.
     """
     if not is_local(root) or not root.exists():
         return []

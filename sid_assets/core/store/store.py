@@ -1,10 +1,10 @@
 """The store: all tables below one folder or URL. A version appears at once or not at all.
 
-Every version of a table is a folder of its own, `.versions/<table>/<id>/`, with its part files
-and a manifest. Locally `.versions/<table>/current` is a symlink to the one that readers see,
-replaced in one step, and `<table>.parquet` leads there; on an object store, which has no rename, a
-small pointer object is written last. The version before is kept until the next commit, so that a
-reader is not cut off.
+Each version of a table has its own folder, `.versions/<table>/<id>/`, with its part files and a
+manifest. Locally, `.versions/<table>/current` is a symlink to the version that readers see. It is
+replaced in one step, and `<table>.parquet` points to it. An object store has no rename, so a small
+pointer object is written last. The previous version is kept until the next commit, so that running
+readers can finish.
 """
 
 import datetime as dt
@@ -36,7 +36,7 @@ VERSIONS = ".versions"
 CURRENT = "current"
 
 _FOLDER_NAME = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")
-"""Of a version, or of a draft."""
+"""The name of a folder of a version or a draft."""
 
 
 class Store:
@@ -59,22 +59,22 @@ class Store:
         return self.root / VERSIONS / table
 
     def current(self, table: str) -> Version | None:
-        """The version readers see; None where there is none yet.
+        """The version that readers see; None if there is none yet.
 
         Raises:
-            StoreError: What is there was not made by this package, or its manifest is damaged.
+            StoreError: The file there was not made by this package, or the manifest is damaged.
         """
         link = Path(self.path(table).path)
         if is_local(self.root) and link.exists() and not link.is_symlink():
             raise StoreError(
-                f"{link}: is there, but was not made by sid_assets, which keeps a symlink at "
-                "this place. Move it away, or set SID_DATA_DIR to another folder."
+                f"{link}: exists, but was not made by sid_assets, which keeps a symlink at this "
+                "path. Move it away, or set SID_DATA_DIR to another folder."
             )
         name = self._current_name(table)
         return read_version(self.history(table) / name) if name else None
 
     def _current_name(self, table: str) -> str:
-        """Name of the folder that readers see; "" where there is none."""
+        """Name of the folder that readers see; "" if there is none."""
         if is_local(self.root):
             link = Path(self.history(table).path, CURRENT)
             return str(link.readlink()) if link.is_symlink() else ""
@@ -87,23 +87,23 @@ class Store:
             ) from error
 
     def require(self, table: str) -> Version:
-        """The version readers see.
+        """The version that readers see.
 
         Raises:
             StoreError: There is none.
         """
         version = self.current(table)
         if version is None:
-            raise StoreError(f"{self.path(table)}: is not there yet. Materialise {table} first.")
+            raise StoreError(f"{self.path(table)}: does not exist yet. Materialise {table} first.")
         return version
 
     def draft(self, table: str) -> Draft:
-        """A draft of a table, and the right to write the table until the draft is closed.
+        """A draft of a table, which holds the table's write lock until it is closed.
 
-        The right also ends with the process, however that ends.
+        The lock is also released when the process ends, however it ends.
 
         Raises:
-            StoreError: Another process is making a version of this table.
+            StoreError: Another process is writing this table.
         """
         with ExitStack() as right:
             right.enter_context(self.lock(table))
@@ -111,13 +111,13 @@ class Store:
 
     @contextmanager
     def lock(self, table: str) -> Iterator[None]:
-        """The right to write a table, until the end of the block or of the process.
+        """Hold the write lock of a table until the block or the process ends.
 
-        Object stores have no locks: there the run queue has to ensure it (`max_concurrent_runs: 1`
-        in dagster.yaml).
+        Object stores have no locks: there, the run queue must ensure that only one run writes
+        (`max_concurrent_runs: 1` in dagster.yaml).
 
         Raises:
-            StoreError: Another process has it.
+            StoreError: Another process holds the lock.
         """
         if not is_local(self.root):
             yield
@@ -131,7 +131,7 @@ class Store:
             except filelock.Timeout as error:
                 raise StoreError(
                     f"{self.path(table)}: another run is writing it. Wait until that run has "
-                    "ended, or end it, and run again."
+                    "ended, or stop it, then run again."
                 ) from error
         try:
             yield
@@ -139,18 +139,18 @@ class Store:
             lock.release()
 
     def unfinished(self, table: str) -> list[UnfinishedRun]:
-        """What runs left that ended before their version was shown, latest first.
+        """The drafts of runs that ended before their commit, latest first.
 
-        A run that was killed during its commit may have left a manifest; it is still unfinished.
+        A run that was killed during its commit may have left a manifest; its draft still counts.
         """
         found = []
         for folder in reversed(self.leftovers(table)):
-            with suppress(OSError, ValueError):  # without its state it is of no use
+            with suppress(OSError, ValueError):  # without its state it cannot be resumed
                 found.append(UnfinishedRun(folder, json.loads((folder / STATE).read_text())))
         return found
 
     def leftovers(self, table: str) -> list[UPath]:
-        """The folders that are neither the current version nor the one before, oldest first."""
+        """The folders that hold neither the current nor the previous version, oldest first."""
         folders = _folders(self.history(table))
         current = self._current_name(table)
         if not folders or not current:
@@ -159,7 +159,7 @@ class Store:
         return [folder for folder in folders if folder.name not in (current, before)]
 
     def tables(self) -> list[str]:
-        """The asset keys of all tables that have a version, or are getting one."""
+        """The asset keys of all tables that have a version or a draft."""
         versions = self.root / VERSIONS
         if not versions.exists():
             return []
@@ -170,15 +170,15 @@ class Store:
     def commit(self, draft: Draft) -> Version:
         """Make a finished draft the version that readers see, in one step, and close it.
 
-        Older versions than the one before, and what unfinished runs left, are removed. The draft is
-        closed in any case.
+        Versions older than the previous one, and the drafts of unfinished runs, are removed. The
+        draft is closed in any case.
 
         Raises:
-            StoreError: A part is not as its summary says, the place cannot be written, or the draft
-                was closed before.
+            StoreError: A part does not match its summary, the folder cannot be written, or the
+                draft is already closed.
         """
         if draft.is_closed:
-            raise StoreError(f"{self.path(draft.table)}: its draft was closed before. Run again.")
+            raise StoreError(f"{self.path(draft.table)}: its draft is already closed. Run again.")
         try:
             _require_whole(draft.folder, draft.parts)
             before = self.current(draft.table)
@@ -210,7 +210,7 @@ class Store:
         _link(current, version.folder.name)
 
     def forget(self, table: str) -> None:
-        """Make the table one that was never committed. Its files stay."""
+        """Hide the table from readers, as before its first commit. Its files stay."""
         if not is_local(self.root):
             self._pointer(table).unlink(missing_ok=True)
             return
@@ -230,10 +230,10 @@ def _folders(history: UPath) -> list[UPath]:
 
 
 def _require_whole(folder: UPath, parts: Sequence[Part]) -> None:
-    """Refuse to commit parts that are not as their summaries say, or not in order.
+    """Refuse to commit parts that do not match their summaries or are not in order.
 
     Raises:
-        StoreError: Names the part.
+        StoreError: The message names the part.
     """
     for part in parts:
         path = folder / part.name
@@ -243,13 +243,13 @@ def _require_whole(folder: UPath, parts: Sequence[Part]) -> None:
     for earlier, later in pairwise(with_pids):
         if not earlier.last_pid < later.first_pid:
             raise StoreError(
-                f"{folder / later.name}: starts at pid {later.first_pid!r}, and the part before "
+                f"{folder / later.name}: starts at pid {later.first_pid!r}, but the previous part "
                 f"ends at {earlier.last_pid!r}. Run again."
             )
 
 
 def _remove_strays(folder: UPath, parts: Sequence[Part]) -> None:
-    """Remove what readers of the folder would take for parts: files that a killed run left."""
+    """Remove files of a killed run, which readers of the folder would take for parts."""
     names = {part.name for part in parts}
     for path in list(folder.iterdir()):
         if path.name not in names and not path.name.startswith("_"):
@@ -257,12 +257,12 @@ def _remove_strays(folder: UPath, parts: Sequence[Part]) -> None:
 
 
 def _link(link: Path, target: str) -> None:
-    """Make a symlink lead to a target, in one step."""
+    """Point a symlink to a target, in one step."""
     if link.is_symlink() and str(link.readlink()) == target:
         return
     link.parent.mkdir(parents=True, exist_ok=True)
     fresh = link.with_name(f".{link.name}.new")
-    fresh.unlink(missing_ok=True)  # of a run that was killed here
+    fresh.unlink(missing_ok=True)  # left by a run that was killed here
     fresh.symlink_to(target)
     fresh.replace(link)
     sync_folder(UPath(link.parent))

@@ -1,4 +1,4 @@
-"""Versions: committed states of a table, each in a folder of its own, with a manifest."""
+"""Versions: committed states of a table, each in its own folder with a manifest."""
 
 import dataclasses
 import hashlib
@@ -28,11 +28,11 @@ class Version:
     """A committed version of a table.
 
     Attributes:
-        folder: Where its files are.
+        folder: The folder of its files.
         provenance: Where it comes from; `provenance.version` identifies its content.
         created: When it was committed (UTC, ISO 8601).
-        parts: Its files, in the order of their rows.
-        before: Name of the folder of the version before ("" where there is none).
+        parts: Its files, in row order.
+        before: Name of the previous version's folder ("" if there is none).
     """
 
     folder: UPath
@@ -53,21 +53,21 @@ class Version:
 
     @property
     def pid_type(self) -> PidType:
-        """`int` or `string`, by what the manifest says; no file is read."""
+        """`int` or `string`, according to the manifest; no file is read."""
         return "string" if isinstance(self.parts[0].first_pid, str) else "int"
 
     @property
     def paths(self) -> list[UPath]:
-        """The files, in the order of their rows."""
+        """The files, in row order."""
         return [self.folder / part.name for part in self.parts]
 
     def previous(self) -> "Version | None":
-        """The version before, as long as it is kept."""
+        """The previous version; None if there is none or it is no longer kept."""
         folder = self.folder.parent / self.before
         return read_version(folder) if self.before and folder.exists() else None
 
     def schema(self) -> pa.Schema:
-        """Columns as the first part has them, and the provenance with the version.
+        """The columns of the first part, with the provenance and version in the metadata.
 
         Raises:
             StoreError: The part is missing or damaged.
@@ -78,10 +78,10 @@ class Version:
     def stream(
         self, columns: Sequence[str] | None = None, batch_rows: int = VECTOR_ROW_GROUP
     ) -> pa.RecordBatchReader:
-        """The rows in their order, a batch at a time; memory does not grow with their number.
+        """The rows in order, batch by batch; memory does not grow with their number.
 
         Raises:
-            StoreError: When it comes to a part that is missing, damaged, or of other columns.
+            StoreError: While reading: a part is missing, damaged, or has other columns.
         """
         schema = self.schema()
         if columns:
@@ -96,22 +96,22 @@ class Version:
                     yield batch.cast(schema)
                 except (pa.ArrowException, ValueError) as error:
                     raise StoreError(
-                        f"{self.folder / part.name}: its columns are not the table's ({error}). "
-                        "Materialise its asset again."
+                        f"{self.folder / part.name}: the columns differ from the table's "
+                        f"({error}). Materialise its asset again."
                     ) from error
 
     def dataset(self) -> pads.Dataset:
-        """The rows as a pyarrow data set, for filters and for engines that read those."""
+        """The rows as a pyarrow data set, for filters and for engines that read data sets."""
         paths = [path.path for path in self.paths]
         return pads.dataset(
             paths, schema=self.schema(), filesystem=arrow_filesystem(self.folder), format="parquet"
         )
 
     def load_file(self, load: Callable[[Path], Content]) -> Content:
-        """What is in the only file of a table that holds no rows, such as the tokenizer.
+        """The content of the only file of a table without rows, such as the tokenizer.
 
         Args:
-            load: Reads it from a local path.
+            load: Reads the file from a local path.
         """
         with local_copy(self.paths[0]) as path:
             return load(path)
@@ -121,7 +121,7 @@ def read_version(folder: UPath) -> Version:
     """Read the manifest of a committed version.
 
     Raises:
-        StoreError: There is none, or it is damaged.
+        StoreError: There is no manifest, or it is damaged.
         InputError: A newer version of this package wrote it.
     """
     manifest = folder / MANIFEST
@@ -141,10 +141,10 @@ def read_version(folder: UPath) -> Version:
 
 
 def write_manifest(version: Version) -> None:
-    """Write what `read_version` reads, whole or not at all.
+    """Write the manifest that `read_version` reads, whole or not at all.
 
     Raises:
-        StoreError: The disk is full, the folder cannot be written, or the like.
+        StoreError: The file cannot be written, e.g. because the disk is full.
     """
     fields = {
         "created": version.created,
@@ -156,11 +156,11 @@ def write_manifest(version: Version) -> None:
 
 
 def content_version(parts: Sequence[Part]) -> str:
-    """Names the content of parts: a hash of their digests, 16 hex digits."""
+    """Identifies the content of parts: a hash of their digests, 16 hex digits."""
     digests = "".join(part.digest for part in parts)
     return hashlib.sha256(digests.encode()).hexdigest()[:16]
 
 
 def how_to_make_afresh(history: UPath) -> str:
-    """What to do about a damaged record of versions, given the folder that holds them all."""
-    return f"Restore it from a backup, or move {history} away: the next run makes the table afresh."
+    """What to do about a damaged manifest or pointer, given the folder of all versions."""
+    return f"Restore it from a backup, or move {history} away; the next run recreates the table."

@@ -1,4 +1,4 @@
-"""Writing a table into a draft: rows, as one file or as parts, or a file without rows."""
+"""Writing a table into a draft: rows in one file or in parts, or a file without rows."""
 
 import tempfile
 from collections.abc import Callable
@@ -24,16 +24,16 @@ from sid_assets.core.store.store import Store
 def draft_rows(
     store: Store, table: str, reader: pa.RecordBatchReader, provenance: Provenance
 ) -> Draft:
-    """Write a stream of rows and leave its commit to the caller; memory does not grow with rows.
+    """Write a stream of rows; the caller commits the draft. Memory does not grow with the rows.
 
     Args:
-        store: Where the tables are.
+        store: The store of the tables.
         table: Asset key; its last part names the table.
-        reader: The rows; where they have pids they are sorted by them.
+        reader: The rows, sorted by pid if they have pids.
         provenance: Where they come from.
 
     Raises:
-        StoreError: Another run is writing the table, the rows are not in order, or the place
+        StoreError: Another run is writing the table, the rows are not in order, or the folder
             cannot be written.
     """
     schema = provenance.attach(reader.schema)
@@ -55,16 +55,16 @@ def draft_rows(
 def draft_file(
     store: Store, table: str, save: Callable[[Path], None], provenance: Provenance
 ) -> Draft:
-    """Write a file without rows and leave its commit to the caller.
+    """Write a file without rows; the caller commits the draft.
 
     Args:
-        store: Where the tables are.
+        store: The store of the tables.
         table: Asset key; its last part names the table.
         save: Writes the file to a local path.
-        provenance: Where it comes from.
+        provenance: Where the file comes from.
 
     Raises:
-        StoreError: Another run is writing the table, or the place cannot be written.
+        StoreError: Another run is writing the table, or the folder cannot be written.
     """
     with store.draft(table) as draft:
         draft.begin()

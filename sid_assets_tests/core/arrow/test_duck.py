@@ -1,4 +1,4 @@
-"""A database that goes on on disk past its memory limit, and leaves nothing there."""
+"""A database that spills to disk above its memory limit, and leaves nothing there."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ def spill_folder(database) -> Path:
     return Path(folder)
 
 
-def test_more_than_fits_in_memory_is_on_disk_and_gone_afterwards():
+def test_what_does_not_fit_in_memory_is_on_disk_and_removed_afterwards():
     with spilling_database(memory_mb=24) as database:
         # 32 MB of numbers
         database.execute("CREATE TABLE n AS SELECT range AS a, -range AS b FROM range(2000000)")
@@ -21,6 +21,6 @@ def test_more_than_fits_in_memory_is_on_disk_and_gone_afterwards():
     assert not spill.parent.exists()
 
 
-def test_each_thread_has_memory_enough():
+def test_each_thread_has_enough_memory():
     with spilling_database(memory_mb=MB_PER_THREAD) as database:
         assert database.sql("SELECT current_setting('threads')").fetchall() == [(1,)]

@@ -1,4 +1,4 @@
-"""Sorted runs and their merge give what sorting in memory gives."""
+"""Sorted runs and their merge give the same result as sorting in memory."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory

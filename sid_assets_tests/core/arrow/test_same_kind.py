@@ -30,7 +30,7 @@ def test_a_single_value_gives_a_single_value():
     assert take(5).answer(PAIRS[2:]) is None
 
 
-def test_numpy_gives_numpy_and_a_matrix_marks_what_is_missing():
+def test_numpy_gives_numpy_and_a_matrix_marks_missing_rows():
     of_numpy = take(np.array([5, 6, 7], np.int32))
     assert of_numpy.values.to_pylist() == [5, 6, 7]
     assert of_numpy.answer(PAIRS).tolist() == [[1, 2], [3, 4], [-1, -1]]
@@ -62,6 +62,6 @@ def test_arrow_gives_arrow():
 
 
 @pytest.mark.parametrize("values", [[1, "a"], 1.5, np.zeros((2, 2, 2)), [2**70]])
-def test_what_is_not_of_one_type_is_refused(values: Any):
+def test_values_of_several_types_are_refused(values: Any):
     with pytest.raises(InputError, match="These numbers cannot be read as values of one type"):
         take(values)

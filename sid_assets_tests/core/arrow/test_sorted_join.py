@@ -49,7 +49,7 @@ def test_text_pids_in_the_order_of_their_bytes(left, right):
     assert rows_joined(left_table, right_table) == expected
 
 
-def test_reads_no_further_than_it_must():
+def test_reads_no_further_than_necessary():
     def endless():
         pid = 0
         while True:
@@ -71,6 +71,6 @@ def test_skips_empty_batches_on_both_sides():
     assert batch["n"].to_pylist() == [1, 2]
 
 
-def test_pids_of_two_types_do_not_meet():
+def test_pids_of_two_types_are_refused():
     with pytest.raises(TypeError, match="string, int64"):
         rows_joined(table(["1"]), table([1], n=[1]))

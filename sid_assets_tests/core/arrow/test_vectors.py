@@ -15,7 +15,7 @@ from sid_assets.core.errors import InputError
 VECTORS = np.eye(6, 4, dtype=np.float32)
 
 
-def test_there_and_back_shares_memory():
+def test_conversion_in_both_directions_shares_memory():
     back = vectors_of(vector_array(VECTORS))
     assert np.array_equal(back, VECTORS)
     assert np.shares_memory(back, VECTORS)
@@ -29,7 +29,7 @@ def test_chunks_slices_and_no_rows():
     assert vectors_of(pa.chunked_array([], column.type)).shape == (0, 4)
 
 
-def test_rows_that_are_no_unit_vectors():
+def test_rows_that_are_not_unit_vectors():
     vectors = np.eye(6, dtype=np.float32)
     vectors[1, 1] = 1.0005  # as bfloat16 rounds
     vectors[2, 2] = 1.01

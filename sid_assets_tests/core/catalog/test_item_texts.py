@@ -1,4 +1,4 @@
-"""Catalog rows to item texts: what a text says, what an id is, and each way a catalog is bad."""
+"""From catalog rows to item texts: the texts, the ids, and every kind of bad catalog."""
 
 import csv
 import datetime
@@ -31,7 +31,7 @@ TEMPLATE = "Title: {title}\nBrand: {brand}"
 
 
 class Read:
-    """A catalog as it was read, all of it in memory."""
+    """A catalog that was read, with all of it in memory."""
 
     def __init__(self, catalog: str | Path, template: str = "{title}", **source: Any) -> None:
         with tempfile.TemporaryDirectory() as scratch:
@@ -72,13 +72,13 @@ def text_file(tmp_path: Path) -> Write:
 
 
 def refused(catalog: str | Path, template: str = "{title}", **source: Any) -> str:
-    """The message with which a catalog is refused."""
+    """The error message for a refused catalog."""
     with pytest.raises(InputError) as raised:
         Read(catalog, template, **source)
     return str(raised.value)
 
 
-# What a text says
+# The text of an item
 
 
 def expected_text(template: str, row: Mapping[str, str | None]) -> str | None:
@@ -215,7 +215,7 @@ def test_how_values_become_text(parquet: Write, column: pa.Array, text: str) -> 
     "column",
     [pa.array([float("nan")]), pa.array([[]], pa.list_(pa.string())), pa.nulls(1)],
 )
-def test_values_that_are_none(parquet: Write, column: pa.Array) -> None:
+def test_values_that_count_as_empty(parquet: Write, column: pa.Array) -> None:
     assert "the text is empty" in refused(parquet(pid=[1], title=column))
 
 
@@ -241,13 +241,13 @@ def test_a_column_may_be_used_twice_and_the_id_too(parquet: Write) -> None:
     assert Read(path, "{title}{title} {pid}").texts == ["aa 7"]
 
 
-def test_the_text_hash_is_that_of_the_schema(parquet: Write) -> None:
+def test_the_table_has_the_schema_and_its_text_hash(parquet: Write) -> None:
     read = Read(parquet(pid=[1], title=["日本語"]))
     assert read.table.schema.equals(schema.item_texts("int"))
     assert read.table["text_hash"].to_pylist() == [text_hash("日本語")]
 
 
-# What an id is
+# The id of an item
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_the_text_hash_is_that_of_the_schema(parquet: Write) -> None:
         (pa.array([1, 2**64 - 1], pa.uint64()), "string", ["1", str(2**64 - 1)]),
     ],
 )
-def test_ids_are_integers_where_all_are(
+def test_ids_are_integers_if_all_are(
     parquet: Write, ids: pa.Array, pid_type: str, expected: list[Any]
 ) -> None:
     read = Read(parquet(pid=ids, title=["t"] * len(ids)))
@@ -282,7 +282,7 @@ def test_csv_keeps_leading_zeros(text_file: Write, name: str) -> None:
     assert read.read.pid_column.stored == "untyped"
 
 
-def test_csv_ids_are_integers_where_all_are(text_file: Write) -> None:
+def test_csv_ids_are_integers_if_all_are(text_file: Write) -> None:
     assert Read(text_file("catalog.csv", "pid,title\n10,a\n9,b\n")).pids == [9, 10]
 
 
@@ -299,7 +299,7 @@ def test_string_ids_sort_by_their_bytes(parquet: Write) -> None:
     assert read.pids == sorted(ids, key=str.encode)
 
 
-def test_how_the_catalog_stores_ids_is_told(parquet: Write) -> None:
+def test_how_the_catalog_stores_ids_is_reported(parquet: Write) -> None:
     path = parquet(asin=["9", "8", "7", "6", "5", "4"], title=["t"] * 6)
     read = Read(path, pid_column="asin")
     column = read.read.pid_column
@@ -324,10 +324,10 @@ def test_json_ids_of_two_types_are_refused(text_file: Write) -> None:
     assert Read(path, pid_type="int").pids == [1, 2]
 
 
-# Several files, and files elsewhere
+# Several files, and files on other file systems
 
 
-def test_files_may_order_and_store_their_columns_in_other_ways(
+def test_files_may_order_and_store_their_columns_differently(
     parquet: Write, tmp_path: Path
 ) -> None:
     parquet("a.parquet", pid=[1], title=["a"], other=[1])
@@ -335,13 +335,13 @@ def test_files_may_order_and_store_their_columns_in_other_ways(
     assert Read(tmp_path).text_of == {1: "a", 2: "2"}
 
 
-def test_csv_files_may_order_their_columns_in_other_ways(text_file: Write, tmp_path: Path) -> None:
+def test_csv_files_may_order_their_columns_differently(text_file: Write, tmp_path: Path) -> None:
     text_file("a.csv", "\ufeffpid,title\n1,a\n\n")
     text_file("b.csv", 'extra,"title",pid\nx,"b ""q"",\n{c}",2\n')
     assert Read(tmp_path).text_of == {1: "a", 2: 'b "q",\n{c}'}
 
 
-def test_names_with_wildcards_in_them(parquet: Write, tmp_path: Path) -> None:
+def test_file_names_with_wildcards(parquet: Write, tmp_path: Path) -> None:
     parquet("a[1]*?.parquet", pid=[1], title=["a"])
     parquet("a1.parquet", pid=[2], title=["b"])
     assert Read(tmp_path).pids == [1, 2]
@@ -357,12 +357,12 @@ def test_names_with_wildcards_in_them(parquet: Write, tmp_path: Path) -> None:
         ("a.jsonl.gz", gzip.compress(b'{"pid": 1, "title": "a"}\n', mtime=0)),
     ],
 )
-def test_text_files_elsewhere(name: str, data: bytes) -> None:
+def test_text_files_on_other_file_systems(name: str, data: bytes) -> None:
     fsspec.filesystem("memory").pipe(f"/elsewhere-{name}/{name}", data)
     assert Read(f"memory://elsewhere-{name}").text_of == {1: "a"}
 
 
-def test_parquet_elsewhere(parquet: Write) -> None:
+def test_parquet_on_other_file_systems(parquet: Write) -> None:
     data = Path(parquet(pid=[1, 1], title=["a", "b"])).read_bytes()
     fsspec.filesystem("memory").pipe("/elsewhere/a[1].parquet", data)
     assert "memory:///elsewhere/a[1].parquet: column 'pid'" in refused("memory://elsewhere")
@@ -405,7 +405,7 @@ def test_no_rows_of_parquet(parquet: Write) -> None:
     assert f"{path}: no rows" in refused(path)
 
 
-def test_a_cut_off_or_damaged_parquet_file(parquet: Write, tmp_path: Path) -> None:
+def test_a_truncated_or_damaged_parquet_file(parquet: Write, tmp_path: Path) -> None:
     path = Path(parquet(pid=list(range(9999)), title=[f"title {i * 7919}" for i in range(9999)]))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
@@ -424,7 +424,7 @@ def test_a_cut_off_or_damaged_parquet_file(parquet: Write, tmp_path: Path) -> No
         ("{Title}", "id", "'id', 'Title'"),
     ],
 )
-def test_a_column_that_is_not_there(
+def test_a_missing_column(
     parquet: Write, text_file: Write, template: str, pid_column: str, missing: str
 ) -> None:
     paths = [
@@ -434,17 +434,17 @@ def test_a_column_that_is_not_there(
     ]
     for path in paths:
         message = refused(path, template, pid_column=pid_column)
-        assert f"{path}: there is no column {missing}. There are: " in message
-        assert set(re.split(r"\W+", message.split("There are: ")[1])) >= {"pid", "title", "brand"}
+        assert f"{path}: no column {missing}. Its columns: " in message
+        assert set(re.split(r"\W+", message.split("Its columns: ")[1])) >= {"pid", "title", "brand"}
 
 
 def test_the_file_that_lacks_a_column_is_named(parquet: Write, tmp_path: Path) -> None:
     parquet("a.parquet", pid=[1], title=["a"])
     path = parquet("b.parquet", pid=[1], name=["a"])
-    assert f"{path}: there is no column 'title'. There are: pid, name." in refused(tmp_path)
+    assert f"{path}: no column 'title'. Its columns: pid, name." in refused(tmp_path)
 
 
-def test_columns_that_differ_in_case_only(parquet: Write) -> None:
+def test_columns_that_differ_only_in_case(parquet: Write) -> None:
     path = parquet(pid=[1], title=["a"], Title=["b"])
     assert "several columns are called 'title'" in refused(path)
 
@@ -456,7 +456,7 @@ def test_null_and_blank_ids(parquet: Write) -> None:
     assert "the id is null or blank (2 rows). First ids: ' ', ''." in refused(path)
 
 
-def test_ids_that_are_no_integers(parquet: Write) -> None:
+def test_ids_that_are_not_integers(parquet: Write) -> None:
     ids = ["1", "a", "b", "c", "d", "e", "f", str(2**63)]
     message = refused(parquet(pid=ids, title=ids), pid_type="int")
     assert "column 'pid': the id is not an integer of 64 bits (7 rows)." in message
@@ -490,7 +490,7 @@ def test_identical_rows_collapse_with_a_warning(parquet: Write) -> None:
     read = Read(parquet(pid=[5, 6, 5, 5], title=["x", "y", "x", "x"], other=[1, 2, 3, 4]))
     assert read.text_of == {5: "x", 6: "y"}
     assert read.read.counts.collapsed == 2
-    assert any("identical rows collapsed (2 left away)" in text for text in read.read.warnings)
+    assert any("identical rows collapsed (2 skipped)" in text for text in read.read.warnings)
 
 
 def test_empty_texts(parquet: Write) -> None:
@@ -499,14 +499,14 @@ def test_empty_texts(parquet: Write) -> None:
     assert f"{path}: column 'title, brand': the text is empty (2 rows). First ids: 2, 3." in message
 
 
-def test_all_that_is_wrong_is_told_at_once(parquet: Write) -> None:
+def test_all_problems_are_reported_at_once(parquet: Write) -> None:
     path = parquet(pid=pa.array([None, 1, 2, 2]), title=["a", None, "b", "c"])
     message = refused(path)
     for problem in ("the id is null", "the text is empty", "different texts", "on_bad_rows: drop"):
         assert problem in message
 
 
-def test_bad_rows_are_dropped_where_asked(parquet: Write, tmp_path: Path) -> None:
+def test_bad_rows_are_dropped_on_request(parquet: Write, tmp_path: Path) -> None:
     a = parquet("a.parquet", pid=["1", None, "2", "x"], title=["a", "b", " ", "c"])
     b = parquet("b.parquet", pid=["3", "4", "3", "5"], title=["d", "e", "f", "g"])
     read = Read(tmp_path, pid_type="int", on_bad_rows="drop")
@@ -533,14 +533,14 @@ def test_no_rows_are_left(parquet: Write) -> None:
     assert f"{path}: no rows are left" in refused(path, on_bad_rows="drop")
 
 
-def test_good_rows_leave_nothing_to_say(parquet: Write) -> None:
+def test_good_rows_give_no_warnings(parquet: Write) -> None:
     read = Read(parquet(pid=[1, 2], title=["a", "b"]))
     assert read.rejected is None
     assert read.read.warnings == ()
     assert (read.read.counts.read, read.read.counts.items) == (2, 2)
 
 
-def test_id_zero_is_warned_of(parquet: Write) -> None:
+def test_id_zero_gives_a_warning(parquet: Write) -> None:
     [warning] = Read(parquet(pid=[0, 1], title=["a", "b"])).read.warnings
     assert "id 0" in warning
     assert Read(parquet(pid=["0", "x"], title=["a", "b"])).read.warnings == ()
@@ -554,8 +554,8 @@ def test_id_zero_is_warned_of(parquet: Write) -> None:
         ("a.csv", 'pid,title\n1,a\n2,"b\n3,c\n', "line 3 is malformed: unexpected end of data"),
         ("a.csv", 'pid,title\n1,"a" b\n', "line 2 is malformed"),
         ("a.csv", b"pid,title\n1,caf\xe9\n", "not UTF-8"),
-        ("a.csv.gz", CUT_GZIP, "cannot be read on after line"),
-        ("a.csv.gz", b"pid,title\n1,a\n", "cannot be read on after line 0"),
+        ("a.csv.gz", CUT_GZIP, "cannot be read beyond line"),
+        ("a.csv.gz", b"pid,title\n1,a\n", "cannot be read beyond line 0"),
         ("a.jsonl", '{"pid": 1, "title": "a"}\n{"pid": 2\n{"pid": 3}\n', "line 3"),
         ("a.jsonl", b'{"pid": 1, "title": "caf\xe9"}\n', "UTF-8"),
         ("a.jsonl", '{"pid": 1, "title": "a"}\n["x"]\n', "line 2"),
@@ -583,7 +583,7 @@ def test_a_catalog_that_changes_while_it_is_read(
 ) -> None:
     path = parquet(pid=[1], title=["a"])
     from sid_assets.core.catalog import (
-        item_texts as texts,  # the module whose view of the files is disturbed
+        item_texts as texts,  # the module that sees the changed files
     )
 
     find = texts.find_table_files
@@ -624,14 +624,14 @@ for batch in read_item_texts(source, scratch_dir=sys.argv[2], memory_mb=128).rea
     assert batch.num_rows <= 8192
     assert batch["pid"].to_pylist() == list(range(seen, seen + batch.num_rows))
     seen += batch.num_rows
-# ru_maxrss would count what the parent held when it started this process.
+# ru_maxrss would include the memory of the parent when it started this process.
 status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
 print(seen, int(status["VmHWM"].split()[0]) / 1024)
 """
 
 
 def peak_mb(folder: Path, rows: int) -> float:
-    """The most memory of a process that reads a catalog with rows of 5 kB."""
+    """Peak memory of a process that reads a catalog with rows of 5 kB."""
     folder.mkdir()
     letters = "".join(chr(97 + (i * i) % 26) for i in range(10_000))
     columns = pa.schema([("pid", pa.int64()), ("title", pa.string())])

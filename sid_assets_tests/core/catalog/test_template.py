@@ -16,7 +16,7 @@ def test_lines_fields_and_literal_braces() -> None:
     assert template.fields == ("title", "brand", "日本 x")
 
 
-def test_newlines_around_it_and_those_of_windows() -> None:
+def test_surrounding_newlines_and_those_of_windows() -> None:
     assert parse_template("\n{a}\r\n{b}\n").lines == ((Field("a"),), (Field("b"),))
 
 
@@ -34,7 +34,7 @@ def test_newlines_around_it_and_those_of_windows() -> None:
         ("{title\n}", "for braces"),
     ],
 )
-def test_all_else_is_refused(template: str, reason: str) -> None:
+def test_anything_else_is_refused(template: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason) as raised:
         parse_template("First: {a}\n" + template)
     assert repr(template.splitlines()[0]) in str(raised.value)

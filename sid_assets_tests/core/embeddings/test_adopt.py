@@ -194,7 +194,7 @@ def test_vectors_of_another_norm_are_normalised_and_that_is_said(store, tmp_path
     vectors = others_vectors([1, 2, 3]) * np.array([[1], [64], [1e30]])
     files = write_vectors(tmp_path / "vectors.parquet", [1, 2, 3], vectors)
     run = adopt(store, item_texts([1, 2, 3]), files, NoEmbedder())
-    assert any("2 of 3 adopted vectors were not of unit norm" in line for line in run.warnings)
+    assert any("2 of 3 adopted vectors did not have unit norm" in line for line in run.warnings)
     for pid, vector in vectors_by_pid(run.version).items():
         np.testing.assert_allclose(np.frombuffer(vector, "<f4"), OTHERS.vector(str(pid)), rtol=1e-6)
 

@@ -297,7 +297,7 @@ def test_no_items_are_an_error(store):
 def test_damaged_texts_are_an_error(local):
     texts = commit_texts(local, item_texts(range(2000)))
     flip_a_bit(Path(texts.paths[0].path))
-    with pytest.raises(StoreError, match=r"item_texts\.parquet: is not a whole parquet file"):
+    with pytest.raises(StoreError, match=r"item_texts\.parquet: not a complete parquet file"):
         draft_embeddings(local, texts, FakeEmbedder())
 
 
@@ -468,7 +468,7 @@ def test_a_full_disk(mounted):
     filler.write_bytes(b"x" * (9 << 20))
     later = texts | {1000 + pid: f"new {pid}" for pid in range(100)}
     version = commit_texts(store, later)
-    with pytest.raises(StoreError, match=r"No space left on device .*GB free.*make room"):
+    with pytest.raises(StoreError, match=r"No space left on device .*GB free.*Free disk space"):
         draft_embeddings(store, version, FakeEmbedder())
     assert vectors_by_pid(store.require("item_embeddings")) == before
     filler.unlink()

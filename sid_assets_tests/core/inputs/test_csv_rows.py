@@ -1,4 +1,4 @@
-"""CSV as RFC 4180 and as programs write it; what is malformed names its line."""
+"""CSV as RFC 4180 defines it and as programs write it; errors name the malformed line."""
 
 import csv
 from pathlib import Path
@@ -24,7 +24,7 @@ def test_quotes_newlines_and_blank_lines(tmp_path: Path, newline: str) -> None:
     assert rows(tmp_path / "a.csv", newline.join(lines)) == expected
 
 
-def test_columns_go_by_position(tmp_path: Path) -> None:
+def test_columns_are_chosen_by_position(tmp_path: Path) -> None:
     assert rows(tmp_path / "a.tsv", 'a\tb\tc\n1\t2,"\t3\n', (2, 0, 2)) == [("3", "1", "3")]
 
 
@@ -43,7 +43,7 @@ def test_batches_end_where_the_file_does(tmp_path: Path, monkeypatch: pytest.Mon
         assert rows(tmp_path / "a.csv", content) == [(str(row), "x") for row in range(count)]
 
 
-def test_a_quote_that_is_never_closed_does_not_take_the_file_along(
+def test_an_unclosed_quote_does_not_swallow_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(csv_rows, "FIELD_LIMIT", 100)

@@ -1,4 +1,4 @@
-"""A setting names a file, a folder or a glob; what is not there or not readable is named."""
+"""A setting names a file, a folder or a glob; errors name what is missing or unreadable."""
 
 import os
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_the_ending_tells_the_format(tmp_path: Path, name: str, kind: str) -> No
     assert find_table_files(str(tmp_path / name)).format == kind
 
 
-def test_a_folder_is_read_through_without_notes_and_hidden_files(tmp_path: Path) -> None:
+def test_a_folder_is_read_without_notes_and_hidden_files(tmp_path: Path) -> None:
     touch(tmp_path, "b.csv", "a/z.csv", "_SUCCESS", ".b.csv.crc", "_temporary/c.csv", ".x/c.csv")
     touch(tmp_path, "README.md")
     assert names(tmp_path, str(tmp_path)) == ["a/z.csv", "b.csv"]
@@ -52,7 +52,7 @@ def test_globs_name_files_and_folders(tmp_path: Path) -> None:
     assert names(tmp_path, f"{tmp_path}/**/*.csv") == ["2024/a.csv", "2025/b.csv", "other/d.csv"]
 
 
-def test_a_name_with_wildcards_in_it_is_that_file(tmp_path: Path) -> None:
+def test_a_file_name_may_contain_wildcards(tmp_path: Path) -> None:
     touch(tmp_path, "a[1].csv", "a1.csv")
     assert names(tmp_path, str(tmp_path / "a[1].csv")) == ["a[1].csv"]
 
@@ -94,7 +94,7 @@ def test_urls() -> None:
         find_table_files("memory://files/b.csv")
 
 
-def test_the_fingerprint_follows_name_size_and_time(tmp_path: Path) -> None:
+def test_the_fingerprint_changes_with_name_size_and_time(tmp_path: Path) -> None:
     touch(tmp_path, "a.csv")
     seen = [fingerprint(str(tmp_path))]
     assert fingerprint(str(tmp_path)) == seen[0]
@@ -112,7 +112,7 @@ def test_the_fingerprint_follows_name_size_and_time(tmp_path: Path) -> None:
     assert len(set(seen)) == len(seen)
 
 
-def test_the_fingerprint_takes_an_etag_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fingerprint_uses_an_etag_if_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     store = fsspec.filesystem("memory")
     store.pipe("/etag/a.csv", b"pid\n1\n")
     info = {"name": "/etag/a.csv", "size": 6, "type": "file", "created": 1.0}

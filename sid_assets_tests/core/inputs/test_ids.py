@@ -1,4 +1,4 @@
-"""Ids are never changed on the way, and two files that store them differently do not meet."""
+"""Ids are never altered, and two files that store them differently are refused."""
 
 import decimal
 from typing import Any
@@ -22,7 +22,7 @@ def column(stored: Any, ids: tuple[Any, ...] = (1, 2)) -> PidColumn:
     ("catalog", "other"),
     [("int", "int"), ("text", "text"), ("untyped", "int"), ("untyped", "text"), ("int", "untyped")],
 )
-def test_ids_stored_alike_or_untyped_agree(catalog: str, other: str) -> None:
+def test_ids_stored_as_one_type_or_untyped_agree(catalog: str, other: str) -> None:
     agree(column(catalog), column(other))
 
 
@@ -43,7 +43,7 @@ def test_integers_and_text_do_not_agree() -> None:
 
 
 @pytest.mark.parametrize("setting", ["int", "string"])
-def test_a_forced_type_lets_integers_and_text_meet(setting: Any) -> None:
+def test_a_forced_type_lets_integers_and_text_match(setting: Any) -> None:
     agree(column("int"), column("text"), setting)
 
 
@@ -118,7 +118,7 @@ def test_how_a_column_stores_ids(kind: pa.DataType, stored: str) -> None:
 
 
 @pytest.mark.parametrize("kind", [pa.bool_(), pa.date32(), pa.struct([("a", pa.int64())])])
-def test_other_types_are_no_ids(kind: pa.DataType) -> None:
+def test_other_types_are_not_ids(kind: pa.DataType) -> None:
     with pytest.raises(
         InputError, match=r"f\.parquet: column 'pid' holds .*; ids are integers or text"
     ):

@@ -1,4 +1,4 @@
-"""Parquet files that users bring: found, whole, and one after the other."""
+"""Input files in parquet: finding and checking them, in order."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from sid_assets.core.inputs.parquet import find_parquet_files, read_parquet_sche
 
 
 @pytest.mark.parametrize("kept", [0, 3, 200, -4, -30])
-def test_a_cut_off_parquet_file_is_named(tmp_path: Path, kept: int) -> None:
+def test_a_truncated_parquet_file_is_named(tmp_path: Path, kept: int) -> None:
     table = pa.table({"pid": list(range(1000))})
     pq.write_table(table, tmp_path / "a.parquet")
     pq.write_table(table, tmp_path / "b.parquet")
@@ -29,7 +29,7 @@ def test_parquet_schemas_come_in_the_order_of_the_files(tmp_path: Path) -> None:
     assert [schema.names for schema in schemas] == [["a"], ["b"], ["c"]]
 
 
-def test_a_file_named_outright_may_have_any_ending_where_only_parquet_will_do(
+def test_a_file_named_directly_may_have_any_ending_if_it_must_be_parquet(
     tmp_path,
 ):
     path = tmp_path / "vectors.bin"
@@ -38,5 +38,5 @@ def test_a_file_named_outright_may_have_any_ending_where_only_parquet_will_do(
     with pytest.raises(InputError, match=r"no parquet, CSV or JSON lines here"):
         find_parquet_files(str(tmp_path), "Vectors")
     path.rename(tmp_path / "vectors.csv")
-    with pytest.raises(InputError, match=r"vectors\.csv: is csv\. Vectors have to be parquet"):
+    with pytest.raises(InputError, match=r"vectors\.csv: is csv\. Vectors must be parquet"):
         find_parquet_files(str(tmp_path), "Vectors")

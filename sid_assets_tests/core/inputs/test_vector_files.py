@@ -1,4 +1,4 @@
-"""Files of vectors: read as they are, in their order; what is wrong is named with all its rows."""
+"""Files of vectors are read unchanged and in order; an error counts all its rows."""
 
 import itertools
 from pathlib import Path
@@ -15,7 +15,7 @@ WIDTH = 4
 
 
 def write(folder: Path, *files: list) -> VectorFiles:
-    """Files of vectors with these ids; a vector holds its row's number, counted through all."""
+    """Files of vectors with these ids; a vector holds its row number, counted across all files."""
     rows = itertools.count()
     for number, pids in enumerate(files):
         vectors = pa.array([[next(rows)] * WIDTH for _ in pids], pa.list_(pa.float64()))
@@ -51,7 +51,7 @@ def test_all_ids_that_are_null_or_repeated_are_counted(tmp_path, pid_type):
     write(tmp_path, [1, 2], [3]).require_unique_ids(pid_type)
 
 
-def test_ids_of_types_that_do_not_go_together(tmp_path):
+def test_ids_of_incompatible_types_are_refused(tmp_path):
     files = write(tmp_path, [1])
     table = pa.table({"pid": ["x"], "embedding": [[1.0] * WIDTH]})
     pq.write_table(table, tmp_path / "-.parquet")
@@ -59,7 +59,7 @@ def test_ids_of_types_that_do_not_go_together(tmp_path):
         files.require_unique_ids()
 
 
-def test_no_files_of_other_formats(tmp_path):
+def test_files_of_other_formats_are_refused(tmp_path):
     (tmp_path / "vectors.csv").write_text("pid,embedding\n1,2\n")
-    with pytest.raises(InputError, match=r"vectors\.csv: is csv\. Vectors have to be parquet"):
+    with pytest.raises(InputError, match=r"vectors\.csv: is csv\. Vectors must be parquet"):
         VectorFiles(str(tmp_path)).rows  # noqa: B018

@@ -1,4 +1,4 @@
-"""Stores that the tests of this folder share."""
+"""Stores for the tests of this folder."""
 
 import pytest
 
@@ -7,11 +7,11 @@ from sid_assets.core.store.store import Store
 
 @pytest.fixture(params=["local", "memory"])
 def store(request, tmp_path) -> Store:
-    """A store on the disk, and one on an object store."""
+    """A store on disk, and one on an object store."""
     return Store(tmp_path / "data" if request.param == "local" else f"memory://{tmp_path.name}")
 
 
 @pytest.fixture
 def local(tmp_path) -> Store:
-    """A store on the disk."""
+    """A store on disk."""
     return Store(tmp_path / "data")

@@ -1,4 +1,4 @@
-"""Small drafts, and what readers see of them once they are committed."""
+"""Small drafts, and what readers see once they are committed."""
 
 import pyarrow as pa
 
@@ -11,7 +11,7 @@ from sid_assets.core.store.versions import Version
 COLUMNS = pa.schema([pa.field("pid", pa.int64(), nullable=False)])
 
 PARTS = "codes"
-"""A table of parts; "t" is one of somebody who extends the graph: one file."""
+"""A table of parts; "t" is a table that a user adds to the graph: one file."""
 
 
 def draft_of(store: Store, *groups, table="t", key="") -> Draft:

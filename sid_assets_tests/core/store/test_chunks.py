@@ -1,4 +1,4 @@
-"""Chunks: what was finished is not done again."""
+"""Chunks: finished chunks are not done again."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ CHUNKS = chunks_of(range(5), range(5, 9), range(9, 20))
 
 @dataclass
 class Summary:
-    """Rows of a chunk that is done."""
+    """Number of rows of a finished chunk."""
 
     rows: int = 0
 
@@ -89,7 +89,7 @@ def test_every_chunk_is_a_part(draft):
     assert told == [(0, 5, False), (1, 4, False), (2, 11, False)]
 
 
-def test_what_was_finished_is_not_done_again(draft):
+def test_finished_chunks_are_not_done_again(draft):
     with pytest.raises(ZeroDivisionError):
         run(draft, Worker(fails_at=2))
     assert [part.rows for part in finished_parts(draft.folder)] == [5, 4]
@@ -126,8 +126,8 @@ def test_a_damaged_part_is_done_again(draft, damage):
     assert path.stat().st_size == parts[1].bytes
 
 
-def test_chunks_that_are_cut_elsewhere_are_done_again(draft):
-    """The names of the parts are the same, and what is in them is not."""
+def test_chunks_that_are_cut_differently_are_done_again(draft):
+    """The parts have the same names but other rows."""
     run(draft, Worker())
     again = Worker()
     parts, _ = run(draft, again, chunks_of(range(5), range(5, 8), range(8, 20)))
@@ -136,8 +136,8 @@ def test_chunks_that_are_cut_elsewhere_are_done_again(draft):
 
 
 @pytest.mark.parametrize("answer", [rows([5, 6, 7]), rows([5, 6, 7, 9]), rows([])])
-def test_a_worker_that_gives_other_rows_is_found_out(draft, answer):
-    with pytest.raises(StoreError, match="4 rows were wanted"):
+def test_a_worker_that_gives_other_rows_is_refused(draft, answer):
+    with pytest.raises(StoreError, match=r"expected 4 rows \(pids 5 to 8\), but computed"):
         run_chunks(
             draft,
             [CHUNKS[1]],
@@ -148,7 +148,7 @@ def test_a_worker_that_gives_other_rows_is_found_out(draft, answer):
         )
 
 
-def test_a_chunk_for_each_part(tmp_path):
+def test_each_part_gives_a_chunk(tmp_path):
     store = Store(tmp_path)
     with store.draft("t") as draft:
         draft.begin("work")

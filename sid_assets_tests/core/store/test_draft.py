@@ -1,4 +1,4 @@
-"""Drafts: work that is found again, and the right to write, which is always given up."""
+"""Drafts: unfinished work is found again, and the write lock is always released."""
 
 import pyarrow as pa
 import pytest
@@ -29,7 +29,7 @@ def test_unfinished_work_is_found_by_its_key(store):
     assert store.unfinished("t") == []
 
 
-def test_without_a_key_work_starts_anew(store):
+def test_work_without_a_key_starts_in_a_new_folder(store):
     with store.draft("t") as one:
         one.begin()
     with store.draft("t") as other:
@@ -55,7 +55,7 @@ def test_a_state_that_fails_to_be_made_leaves_the_table_free(local):
     local.draft("t").close()
 
 
-def test_a_damaged_state_of_unfinished_work_is_passed_over(store):
+def test_unfinished_work_with_a_damaged_state_is_skipped(store):
     draft_of(store, [1], key="work").close()
     (run,) = store.unfinished("t")
     (run.folder / STATE).write_text("{")
@@ -65,7 +65,7 @@ def test_a_damaged_state_of_unfinished_work_is_passed_over(store):
     assert store.leftovers("t") == []
 
 
-def test_what_is_finished_can_be_read_before_the_commit(store):
+def test_a_finished_draft_can_be_read_before_the_commit(store):
     draft = draft_of(store, [1], [2])
     assert draft.as_version().stream().read_all()["pid"].to_pylist() == [1, 2]
     draft.add_details({"a": 1})
@@ -95,7 +95,7 @@ def test_a_block_that_raises_or_leaves_a_draft_unfinished_closes_it(local):
     local.draft("t").close()
 
 
-def test_a_finished_draft_stays_open_until_its_commit_which_closes_it_whatever_happens(local):
+def test_a_finished_draft_stays_open_until_its_commit_succeeds_or_fails(local):
     draft = draft_of(local, [1])
     with pytest.raises(StoreError, match="another run is writing it"):
         local.draft("t")
@@ -113,20 +113,20 @@ def test_a_finished_draft_stays_open_until_its_commit_which_closes_it_whatever_h
 def test_a_closed_draft_is_not_committed(store):
     draft = draft_of(store, [1])
     draft.close()
-    with pytest.raises(StoreError, match=r"t\.parquet: its draft was closed before\. Run again"):
+    with pytest.raises(StoreError, match=r"t\.parquet: its draft is already closed\. Run again"):
         store.commit(draft)
     commit(store, [2])
-    with pytest.raises(StoreError, match="was closed before"):
+    with pytest.raises(StoreError, match="is already closed"):
         store.commit(draft)
     assert pids(store) == [2]
 
 
-def test_a_draft_that_is_forgotten_lets_others_write(local):
+def test_a_draft_that_nobody_holds_lets_others_write(local):
     draft_of(local, [1])
     local.draft("t").close()
 
 
-def test_the_right_to_write_comes_before_the_folder(store):
+def test_a_draft_holds_the_lock_before_it_has_a_folder(store):
     draft_of(store, [1], key="work").close()
     with store.draft("t") as draft:
         (left,) = draft.unfinished
@@ -136,7 +136,7 @@ def test_the_right_to_write_comes_before_the_folder(store):
     assert state in [run.state for run in store.unfinished("t")]
 
 
-def test_a_folder_beside_is_found_again_and_goes_with_the_commit(store):
+def test_a_folder_beside_is_found_again_and_removed_by_the_commit(store):
     with store.draft("t") as draft:
         beside = draft.folder_beside("on the way")
     with store.draft("t") as draft:

@@ -1,4 +1,4 @@
-"""Part files: whole or not at all; a damaged one is told, and never read as if it were sound."""
+"""Part files appear whole or not at all; a damaged part is reported, never read as if intact."""
 
 import random
 
@@ -45,7 +45,7 @@ def folder(request, tmp_path) -> UPath:
     return place(tmp_path if local else f"memory://{tmp_path.name}")
 
 
-def test_a_part_is_what_its_summary_says(folder):
+def test_a_part_matches_its_summary(folder):
     path = folder / "part.parquet"
     part = write(path, numbers([1, 2]), numbers([]), numbers([5]))
     assert (part.name, part.rows, part.first_pid, part.last_pid) == ("part.parquet", 3, 1, 5)
@@ -77,7 +77,7 @@ def test_pids_out_of_order_are_refused(folder, tables):
     assert list(folder.iterdir()) == []
 
 
-def test_nulls_where_none_may_be_are_refused(folder):
+def test_nulls_in_a_required_column_are_refused(folder):
     nullable = pa.table({"pid": pa.array([1, None], pa.int64()), "n": pa.array([1, 2])})
     with pytest.raises((StoreError, ValueError), match=r"pid|null"):
         write(folder / "part.parquet", nullable)
@@ -104,7 +104,7 @@ def test_vectors_are_read_a_little_at_a_time(folder):
     assert [batch.num_rows for batch in batches] == [1024, 1024, 452]
 
 
-def test_cut_into_files_as_the_training_loader_likes_them(tmp_path):
+def test_rows_are_cut_into_files_as_the_training_loader_expects(tmp_path):
     reader = numbers(range(1, 26)).to_reader(max_chunksize=4)
     parts = write_parts(place(tmp_path), reader, rows_per_part=10)
     names = [f"part-{number:05d}-of-00003.parquet" for number in range(3)]
@@ -117,7 +117,7 @@ def test_cut_into_files_as_the_training_loader_likes_them(tmp_path):
     )
 
 
-def test_no_rows_still_give_columns(folder):
+def test_a_stream_without_rows_still_has_columns(folder):
     (part,) = write_parts(folder, numbers([]).to_reader(), rows_per_part=10)
     assert part.rows == 0
     assert part.first_pid is None
@@ -140,8 +140,8 @@ def test_rebatched_keeps_rows_and_their_order(sizes, rows):
     assert all(0 < table.num_rows <= rows for table in tables)
 
 
-def test_flipped_and_missing_bytes_never_pass_for_the_rows(tmp_path):
-    """Wherever a byte is flipped or the file is cut: the true rows, or an error that names it."""
+def test_flipped_and_missing_bytes_never_give_wrong_rows(tmp_path):
+    """Wherever a byte is flipped or the file truncated: the true rows, or an error naming it."""
     path = place(tmp_path / "part.parquet")
     table = text_table(item_texts(range(300)))
     part = write(path, table, columns=table.schema)
@@ -165,6 +165,6 @@ def test_flipped_and_missing_bytes_never_pass_for_the_rows(tmp_path):
     assert told > 290
 
 
-def test_a_missing_part_is_told(folder):
+def test_a_missing_part_is_reported(folder):
     with pytest.raises(StoreError, match=r"gone\.parquet: there is no such file"):
         list(read_part(folder, Part("gone.parquet", rows=1, bytes=1, digest="")))

@@ -1,4 +1,4 @@
-"""Ranges of pids are found without reading all, and damage takes only what it must."""
+"""Ranges of pids are found without reading all rows, and damage loses as few rows as possible."""
 
 import pyarrow as pa
 from hypothesis import given
@@ -49,7 +49,7 @@ def test_between_gives_the_rows_of_the_range(sizes, first, length):
     assert [p for batch in table.all_rows(["pid"], fail) for p in batch["pid"].to_pylist()] == pids
 
 
-def test_strings_with_long_pids_are_found_though_statistics_leave_them_out(tmp_path):
+def test_long_string_pids_are_found_although_statistics_omit_them(tmp_path):
     columns = pa.schema([pa.field("pid", pa.string(), nullable=False)])
     pids = sorted([*"aäz中🎬", "m" * 5000, "m" * 5000 + "n"])
     folder = place(tmp_path)
@@ -59,7 +59,7 @@ def test_strings_with_long_pids_are_found_though_statistics_leave_them_out(tmp_p
         assert found == [pid for pid in pids if first <= pid <= last]
 
 
-def test_damage_takes_only_its_own_row_group(tmp_path):
+def test_damage_loses_only_its_own_row_group(tmp_path):
     folder = place(tmp_path)
     count = 3 * ROW_GROUP
     parts = write_parts(folder, [rows(range(count)), rows(range(count, count + 5))])
@@ -76,7 +76,7 @@ def test_damage_takes_only_its_own_row_group(tmp_path):
     assert "part-0.parquet: row group 1 is damaged" in str(damage)
 
 
-def test_a_damaged_footer_or_a_missing_part_takes_its_part(tmp_path):
+def test_a_damaged_footer_or_a_missing_file_loses_that_part(tmp_path):
     folder = place(tmp_path)
     parts = write_parts(folder, [rows(range(5)), rows(range(5, 9)), rows(range(9, 11))])
     path = folder / parts[0].name

@@ -15,7 +15,7 @@ from sid_assets.core.store.places import (
 )
 
 
-def test_a_relative_folder_is_pinned_to_where_we_are(tmp_path, monkeypatch):
+def test_a_relative_folder_is_below_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert place("data").path == str(tmp_path / "data")
     assert place("file://" + str(tmp_path)).path == str(tmp_path)
@@ -31,12 +31,12 @@ def test_only_this_machines_disk_is_local(tmp_path):
     assert not is_local(place("memory://data"))
 
 
-def test_free_bytes_of_a_folder_that_is_not_there_yet(tmp_path):
+def test_free_bytes_of_a_folder_that_does_not_exist_yet(tmp_path):
     assert free_bytes(UPath(tmp_path / "a" / "b")) == free_bytes(UPath(tmp_path))
     assert free_bytes(place("memory://data")) is None
 
 
-def test_an_error_of_the_disk_says_what_to_do(tmp_path):
+def test_a_disk_error_says_what_to_do(tmp_path):
     path = UPath(tmp_path / "file" / "below")
     (tmp_path / "file").write_text("not a folder")
     message = r"below: cannot be .*Not a directory.*GB free.*run again"
@@ -44,23 +44,23 @@ def test_an_error_of_the_disk_says_what_to_do(tmp_path):
         path.mkdir(parents=True)
 
 
-def test_a_full_disk_is_told_where_a_small_file_is_written(mounted):
+def test_a_full_disk_is_reported_when_a_small_file_is_written(mounted):
     folder, mount = mounted
     mount("size=64k")
     path = UPath(folder / "note.json")
     write_text(path, "before")
-    with pytest.raises(StoreError, match=r"note\.json: cannot be .*No space left.*make room"):
+    with pytest.raises(StoreError, match=r"note\.json: cannot be .*No space left.*Free disk space"):
         write_text(path, "x" * 100_000)
     assert path.read_text() == "before"
 
 
-def test_a_folder_that_is_not_there_is_told_where_a_small_file_is_written(tmp_path):
+def test_a_missing_folder_is_reported_when_a_small_file_is_written(tmp_path):
     with pytest.raises(StoreError, match=r"note\.json: cannot be .*No such file.*run again"):
         write_text(UPath(tmp_path / "gone" / "note.json"), "x")
 
 
 @pytest.mark.parametrize("root", ["memory://sized", None])
-def test_the_size_of_a_folder_is_that_of_all_below_it(tmp_path, root):
+def test_the_size_of_a_folder_includes_all_files_below_it(tmp_path, root):
     folder = place(root or tmp_path / "folder")
     (folder / "below" / "it").mkdir(parents=True, exist_ok=True)
     (folder / "file").write_bytes(b"x" * 3)

@@ -1,4 +1,4 @@
-"""What a file says of itself, and inputs that do not fit together."""
+"""Provenance of files, and inputs that do not fit together."""
 
 import json
 from dataclasses import replace
@@ -12,7 +12,7 @@ from sid_assets.core.store.provenance import EmbeddingSpace, Provenance, derive,
 SPACE = EmbeddingSpace("qwen3", "Qwen/Qwen3-Embedding-8B", revision="a1", pooling="last_token")
 
 
-def test_it_travels_in_the_schema():
+def test_it_is_stored_in_the_schema():
     made = Provenance("codes", "v1", {"item_embeddings": "v0"}, SPACE, "t1", {"é": [1, None]})
     columns = made.attach(pa.schema([("pid", pa.int64())]))
     assert Provenance.of(columns) == made
@@ -39,13 +39,13 @@ def test_a_newer_format_is_refused():
         ("dimension", 1024),
     ],
 )
-def test_every_field_makes_another_space(name, value):
+def test_each_field_distinguishes_spaces(name, value):
     other = replace(SPACE, **{name: value})
     assert other.digest != SPACE.digest
     assert SPACE.differences(other) == f"{name}: {getattr(SPACE, name)!r} -> {value!r}"
 
 
-def test_a_derived_table_names_its_inputs_and_takes_over_space_and_tokenizer():
+def test_a_derived_table_names_its_inputs_and_inherits_space_and_tokenizer():
     vectors = Provenance("item_embeddings", "v1", space=SPACE)
     tokenizer = Provenance("tokenizer_checkpoint", "v2", space=SPACE, tokenizer="t1")
     codes = derive("codes", vectors, tokenizer, details={"n": 1})
@@ -64,7 +64,7 @@ def test_inputs_of_two_spaces_or_tokenizers_are_refused():
         derive("x", Provenance("codes", tokenizer="t1"), Provenance("pid2sid", tokenizer="t2"))
 
 
-def test_a_table_that_must_have_a_space():
+def test_a_table_without_a_required_space_is_refused():
     assert require_space(Provenance("item_embeddings", space=SPACE)) == SPACE
     with pytest.raises(InputError, match="does not say which embedding space"):
         require_space(Provenance("item_embeddings"))

@@ -1,4 +1,4 @@
-"""The store: readers see the old version or the new one, whatever happens in between."""
+"""The store: readers see the old or the new version, whatever happens in between."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ from sid_assets_tests.core.store.drafts import PARTS, commit, draft_of, pids
 def test_there_is_nothing_before_the_first_commit(store):
     draft_of(store, [1]).close()
     assert store.current("t") is None
-    with pytest.raises(StoreError, match=r"t\.parquet: is not there yet\. Materialise t first"):
+    with pytest.raises(StoreError, match=r"t\.parquet: does not exist yet\. Materialise t first"):
         store.require("t")
 
 
@@ -35,7 +35,7 @@ def test_readers_see_the_last_commit(store):
     assert store.tables() == ["t"]
 
 
-def test_the_version_before_is_kept_and_older_ones_are_removed(store):
+def test_the_previous_version_is_kept_and_older_ones_are_removed(store):
     first, second, third = (commit(store, [number]) for number in range(3))
     assert not first.folder.exists()
     assert second.stream().read_all()["pid"].to_pylist() == [1]
@@ -60,7 +60,7 @@ def test_a_moved_data_folder_still_works(local, tmp_path):
     assert pd.read_parquet(tmp_path / "elsewhere" / "t.parquet").pid.tolist() == [1]
 
 
-def test_tables_below_one_another_do_not_meet(store):
+def test_a_table_below_another_does_not_interfere(store):
     commit(store, [1], table="goods/codes")
     for number in range(3):
         commit(store, [number], table="goods")
@@ -70,7 +70,7 @@ def test_tables_below_one_another_do_not_meet(store):
 
 @pytest.mark.parametrize("step", ["write_manifest", "_link", "_remove_strays", "remove_folder"])
 @pytest.mark.parametrize("first", [True, False], ids=["first-commit", "later-commit"])
-def test_a_commit_that_ends_anywhere_shows_old_or_new_and_can_be_done_again(
+def test_a_commit_killed_anywhere_shows_old_or_new_and_can_be_repeated(
     local, monkeypatch, step, first
 ):
     if not first:
@@ -104,7 +104,7 @@ def test_a_commit_that_ends_anywhere_shows_old_or_new_and_can_be_done_again(
                     path = local.path(PARTS).path
                     assert pd.read_parquet(path).pid.tolist() in ([1, 2], [7])
         with local.draft(PARTS) as again:
-            # What was not shown is found again, with all that was done.
+            # A version that was not shown is found again as a draft with all its parts.
             again.begin("work")
             shown = local.current(PARTS)
             was_shown = shown is not None and shown.folder == folder
@@ -119,7 +119,7 @@ def test_a_commit_that_ends_anywhere_shows_old_or_new_and_can_be_done_again(
     assert pd.read_parquet(local.path(PARTS).path).pid.tolist() == [7]
 
 
-def test_what_a_killed_run_left_beside_the_parts_is_not_shown(local):
+def test_stray_files_of_a_killed_run_are_not_shown(local):
     draft = draft_of(local, [1], table=PARTS)
     folder = draft.folder
     (folder / "part-1.parquet.tmp").write_bytes(b"PAR1 half")
@@ -142,7 +142,7 @@ def test_parts_that_overlap_or_have_changed_are_not_committed(store):
     assert pids(store) == [1]
 
 
-def test_one_process_at_a_time_makes_a_version(local):
+def test_one_process_at_a_time_writes_a_table(local):
     code = (
         "import sys; from sid_assets.core.store.store import Store\n"
         "from sid_assets.core.errors import StoreError\n"
@@ -163,11 +163,11 @@ def test_one_process_at_a_time_makes_a_version(local):
     assert other("t") == "free\n"
 
 
-def test_a_file_of_somebody_else_is_left_alone(local):
+def test_a_file_that_others_made_is_left_alone(local):
     path = Path(local.path("t").path)
     path.parent.mkdir()
     path.write_text("mine")
-    with pytest.raises(StoreError, match=r"t\.parquet: is there, but was not made by sid_assets"):
+    with pytest.raises(StoreError, match=r"t\.parquet: exists, but was not made by sid_assets"):
         local.current("t")
     draft = draft_of(local, [1])
     with pytest.raises(StoreError, match="was not made by sid_assets"):
@@ -183,7 +183,7 @@ def test_a_damaged_pointer_says_what_to_do(tmp_path):
         store.current("t")
 
 
-def test_a_full_disk_is_told_and_leaves_the_old_version(mounted):
+def test_a_full_disk_is_reported_and_leaves_the_old_version(mounted):
     folder, mount = mounted
     mount("size=1m")
     store = Store(folder)
@@ -197,7 +197,7 @@ def test_a_full_disk_is_told_and_leaves_the_old_version(mounted):
     assert len(pids(store)) == 50_000
 
 
-def test_a_disk_that_cannot_be_written_is_told(mounted):
+def test_a_read_only_disk_is_reported(mounted):
     folder, mount = mounted
     mount("size=1m")
     store = Store(folder)

@@ -1,4 +1,4 @@
-"""Versions: what a manifest says, and what is read of the files it names."""
+"""Versions: what a manifest says, and what is read from the files it names."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_a_newer_format_is_refused(local):
         local.current("t")
 
 
-def test_other_columns_in_one_part_are_told(local):
+def test_other_columns_in_one_part_are_reported(local):
     wider = pa.schema([*COLUMNS, ("n", pa.int64())])
     parts = []
     with local.draft("t") as draft:
@@ -50,7 +50,7 @@ def test_other_columns_in_one_part_are_told(local):
             parts.append(writer.part)
         draft.finish(parts, Provenance("t"))
     local.commit(draft)
-    with pytest.raises(StoreError, match=r"part-1\.parquet: its columns are not the table's"):
+    with pytest.raises(StoreError, match=r"part-1\.parquet: the columns differ from the table's"):
         local.require("t").stream().read_all()
 
 

@@ -44,7 +44,7 @@ def test_training_rows_are_parts_of_a_thousand(tmp_path):
     assert frame.uuid.tolist() == [f"uuid {number}" for number in range(2100)]
 
 
-def test_a_table_of_somebody_who_extends_the_graph_is_one_file(store):
+def test_a_table_that_a_user_adds_to_the_graph_is_one_file(store):
     version = commit(store, "mine/things", pa.table({"n": [1, 2]}))
     assert [part.name for part in version.parts] == ["things.parquet"]
 
@@ -81,7 +81,7 @@ def test_rows_out_of_order_are_refused(store):
     assert store.current("item_texts") is None
 
 
-def test_the_file_says_where_it_comes_from(tmp_path):
+def test_the_file_records_its_provenance(tmp_path):
     store = Store(tmp_path)
     table = text_table(item_texts([1]))
     made = Provenance("item_texts", inputs={"catalog": "v1"}, details={"template": "{title}"})

@@ -625,7 +625,7 @@ def test_files_that_cannot_be_read(folder: Path) -> None:
     with pytest.raises(InputError, match=r"text.parquet: not a readable parquet file"):
         ParquetInput(str(folder / "text.parquet"))
     (folder / "rows.csv").write_text("uid,split")
-    with pytest.raises(InputError, match=r"rows.csv: is csv.* have to be parquet"):
+    with pytest.raises(InputError, match=r"rows.csv: is csv.* must be parquet"):
         ParquetInput(str(folder / "rows.csv"))
     damaged = bytearray(whole.read_bytes())
     damaged[20:2000] = bytes(1980)
