@@ -1,1 +1,1 @@
-"""Input files: ids, vectors and interactions that users bring, validated when they are read."""
+"""Input files that users bring (ids, vectors, interactions), validated when they are read."""
