@@ -224,9 +224,9 @@ def spoiled(change: Callable[[np.ndarray], Any]) -> list:
         ([1, 2, 3], spoiled(lambda v: v * np.inf), ["not finite", "First ids: 2"]),
         ([1, 2, 3], spoiled(lambda v: v * 0), ["zero", "First ids: 2"]),
         ([1, 2, 3], spoiled(lambda v: [None, *v[1:]]), ["not finite", "First ids: 2"]),
-        ([1, 2, 2], None, ["more than once", "First ids: 2"]),
-        ([1, None, 3], None, ["no id", "column 'pid'"]),
-        (["1", "2", "x"], None, ["not integers", "'x'"]),
+        ([1, 2, 2], None, ["id of an earlier row", "First ids: 2"]),
+        ([1, None, 3], None, ["without an id", "column 'pid'"]),
+        (["1", "2", "x"], None, ["not 64-bit integers", "'x'"]),
     ],
 )
 def test_what_is_wrong_is_an_error_and_changes_nothing(tmp_path, pids, vectors, words):
@@ -364,11 +364,11 @@ def test_a_declaration_that_is_true_of_the_embedder(text):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("fake", "as JSON"),
-        ("{}", "as JSON"),
-        ('["model"]', "as JSON"),
-        ('{"model": "fake", "colour": "red"}', "Fields: embedder, model"),
-        ('{"model": "another"}', "model: 'another', and the embedder's is 'fake'"),
+        ("fake", "must be a JSON object"),
+        ("{}", "must be a JSON object"),
+        ('["model"]', "must be a JSON object"),
+        ('{"model": "fake", "colour": "red"}', "Possible fields: embedder, model"),
+        ('{"model": "another"}', "model: 'another', but the embedder's is 'fake'"),
         ('{"model": "fake", "max_length": 512}', "max_length: 512"),
     ],
 )
