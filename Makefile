@@ -1,18 +1,18 @@
 # make help            what each target does
-# make demo            set up, and build everything on the built-in sample
-# make ui              set up, and the same in a browser
+# make demo            set up, and build everything from the built-in sample
+# make ui              set up, and open the graph in a browser
 # make test            set up, lint, and run all tests
 # make lint            ruff, codespell and pyright
 # make format          format, and fix what ruff can fix
-# make hooks           lint before every commit and push
+# make hooks           run the linters before every commit and push
 # make docs            build the documentation into site/
-# make docs-generated  renew what the documentation takes from the code
+# make docs-generated  update the parts of the documentation that come from the code
 # make wheel-test      build the wheel, and try it in a new environment
-# make clean           remove what the others installed or built
+# make clean           remove everything that these targets installed or built
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Every version that was tested is pinned.
+# Versions are pinned to those that were tested.
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo ui test lint clean docs docs-generated wheel-test

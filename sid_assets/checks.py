@@ -1,6 +1,6 @@
-"""The asset checks: every contract read back from disk; an ERROR stops what is downstream.
+"""The asset checks: every table is read back from disk, and an ERROR blocks everything downstream.
 
-What is checked, and what each check is called, is declared in `core/contracts`.
+The checks and their names are declared in `core/contracts`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -45,10 +45,10 @@ from sid_assets.core.training_sets import DATA_SETS, DataSet
 from sid_assets.settings import Settings
 
 SCALE_SAMPLE = 1024
-"""Vectors that a tokenizer is compared with."""
+"""Number of vectors that a tokenizer is compared with."""
 
 UNREADABLE = (SidAssetsError, pa.ArrowException, OSError, ValueError, KeyError)
-"""What reading a file raises that is damaged, missing, or no file of this package."""
+"""Errors from reading a file that is damaged, missing, or not written by this package."""
 
 
 def contract_checks(domain: Domain) -> list[dg.AssetChecksDefinition]:
@@ -104,7 +104,7 @@ def tokenizer_checks() -> dg.AssetChecksDefinition:
 
 
 def vocabulary_checks() -> dg.AssetChecksDefinition:
-    """The checks of the vocabulary, which is no domain's."""
+    """The checks of the vocabulary, which belongs to no domain."""
     return _table_checks(
         ITEMS,
         "sid_vocabulary",
@@ -124,13 +124,13 @@ def training_checks() -> list[dg.AssetChecksDefinition]:
 def _table_checks(
     domain: Domain, name: str, find: Callable[[Store, Version], Findings], *contracts: Contract[...]
 ) -> dg.AssetChecksDefinition:
-    """The checks of a table: of its files and, where these are whole, of its rows.
+    """The checks of a table: of its files and, if these are intact, of its rows.
 
     Args:
-        domain: Whose table it is.
-        name: The table, by the last part of its asset key.
+        domain: The domain of the table.
+        name: The last part of the table's asset key.
         find: Calls the contracts on a version of the table.
-        contracts: What is called.
+        contracts: The contracts that it calls.
     """
 
     def find_all(store: Store) -> Findings:
@@ -149,7 +149,7 @@ def _checks(
 ) -> dg.AssetChecksDefinition:
     """The checks of an asset, from one scan of it.
 
-    Where it cannot be read, that is the finding of the first check.
+    If the asset cannot be read, the first check reports that.
     """
     key = domain.key(name)
 

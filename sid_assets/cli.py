@@ -1,7 +1,6 @@
-"""The command `sid-assets`: what its commands are called, take, print and return.
+"""The command `sid-assets`: names, options, output and exit codes of its commands.
 
-What they do is in the module that is named after each. Those are imported when a command runs, so
-that `--help` answers at once.
+The work is done by other modules. They are imported when a command runs, so that `--help` is fast.
 """
 
 import json
@@ -28,14 +27,14 @@ Exit codes:
 
 
 class Command(click.Command):
-    """A command whose refusals are messages; its help ends with an example and the exit codes."""
+    """A command that reports errors as messages; its help ends with an example and exit codes."""
 
     def __init__(self, *args: Any, example: str, **kwargs: Any) -> None:
-        """As click's; the example is one or more command lines."""
+        """Like click's, with an example: one or more command lines."""
         super().__init__(*args, epilog=f"{_example(example)}\n\n{EXIT_CODES}", **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run it; what the package refuses ends it with exit code 1."""
+        """Run the command; an error of this package ends it with exit code 1."""
         try:
             return super().invoke(ctx)
         except (SidAssetsError, OSError) as error:
@@ -43,17 +42,17 @@ class Command(click.Command):
 
 
 def _example(lines: str) -> str:
-    """Lines that click does not fill into a paragraph."""
+    """Lines that click does not join into a paragraph."""
     return "\b\nExample:\n" + textwrap.indent(lines, "  ")
 
 
 class CommandGroup(click.Group):
-    """A group of these commands, listed in the order in which one needs them."""
+    """A group of these commands, listed in the order of use."""
 
     command_class = Command
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, as they were added."""
+        """The names, in the order in which they were added."""
         return list(self.commands)
 
 
@@ -65,8 +64,8 @@ MATERIALIZE = "dagster asset materialize --select '*' -m sid_assets.definitions"
 def main() -> None:
     """OneRec semantic IDs and training data for your own catalog.
 
-    Settings are SID_* variables of the environment, or lines in a file .env in the working folder.
-    Dagster makes the tables: `dagster dev` in a browser, or as in the example below.
+    Settings are SID_* environment variables, or lines in the file .env in the working folder.
+    Dagster makes the tables: run `dagster dev` for the UI in a browser, or the example below.
     """
 
 
@@ -76,7 +75,7 @@ def run(name: str, arguments: Sequence[str], program: str) -> int:
     Args:
         name: The command.
         arguments: Its arguments.
-        program: What the help calls it.
+        program: The program name that the help shows.
     """
     try:
         main.commands[name].main(list(arguments), prog_name=program)
@@ -96,11 +95,11 @@ json_option = click.option(
 @main.command(example="sid-assets init films && cd films && dagster dev")
 @folder_argument
 def init(folder: Path) -> None:
-    """Prepare a folder to work in.
+    """Prepare a working folder.
 
     dagster.yaml keeps Dagster's history below the folder and turns its telemetry off,
     workspace.yaml names the asset graph, and .env lists every setting, commented out, with its
-    default. FOLDER is the current one if you name none. A file that exists is left as it is.
+    default. FOLDER defaults to the current folder. Existing files are left unchanged.
     """
     from sid_assets.init import describe, write_files
 
@@ -113,8 +112,8 @@ def demo(folder: Path) -> None:
     """Make all tables from the built-in sample.
 
     The sample is 17,472 films. The demo takes about a minute and needs no GPU, model or network.
-    Tables go to FOLDER/data; dagster.yaml and workspace.yaml are written as by `init`. Your
-    settings apply, but SID_DEPLOYMENT is always demo.
+    Tables are written to FOLDER/data; dagster.yaml and workspace.yaml are written as `init` does.
+    Your settings apply, but SID_DEPLOYMENT is always demo.
     """
     from sid_assets.demo import run_demo
 
@@ -124,7 +123,7 @@ def demo(folder: Path) -> None:
 @main.command(example="sid-assets plan\nsid-assets plan --json | jq '.domains[0].plan.texts'")
 @json_option
 def plan(as_json: bool) -> None:
-    """Tell what a refresh would do and cost.
+    """Show what a refresh would do and cost.
 
     Reads the catalog, compares it with the vectors that exist, and embeds a few texts to measure
     the time. Writes nothing. The exit code is 1 if the refresh would stop, for example at bad rows
@@ -152,8 +151,8 @@ def plan(as_json: bool) -> None:
 def show(as_json: bool) -> None:
     """Show what was made.
 
-    That is: the files, ten items with their SIDs, groups of items with the same first code, and
-    where the report is. The exit code is 1 if there are no semantic IDs yet.
+    Prints the files, ten items with their SIDs, groups of items with the same first code, and the
+    path of the report. The exit code is 1 if there are no semantic IDs yet.
     """
     from sid_assets.show import describe, summary
 
@@ -168,10 +167,10 @@ def show(as_json: bool) -> None:
 @click.option("--yes", is_flag=True, help="Remove what is listed.")
 @json_option
 def purge(yes: bool, as_json: bool) -> None:
-    """List what can be removed, or remove it.
+    """List data that can be removed, or remove it.
 
-    What can be removed from the data folder: older versions of tables, what unfinished runs left,
-    and rejected rows. The current version of a table stays, and so does what a run is writing. The
+    Older versions of tables, leftovers of unfinished runs, and rejected rows can be removed from
+    the data folder. The current version of a table stays, and so does what a run is writing. The
     exit code is 1 if a table had to be left alone.
     """
     from sid_assets.purge import describe
@@ -208,10 +207,10 @@ def purge(yes: bool, as_json: bool) -> None:
     "--output_path", required=True, metavar="FILE", help="Parquet to write: pid and codes."
 )
 @click.option(
-    "--batch_size", type=click.IntRange(min=1), metavar="ROWS", help="Rows that are read at a time."
+    "--batch_size", type=click.IntRange(min=1), metavar="ROWS", help="Rows read at a time."
 )
-@click.option("--device", help="cpu, cuda, cuda:1, ...  [default: cuda if there is one]")
-@click.option("--n_layers", type=int, metavar="LAYERS", help="Use the first layers only.")
+@click.option("--device", help="cpu, cuda, cuda:1, ...  [default: cuda if available]")
+@click.option("--n_layers", type=int, metavar="LAYERS", help="Use only the first LAYERS layers.")
 def quantise(output_path: str, batch_size: int | None, **options: Any) -> None:
     """Compute the codes of a file of vectors.
 

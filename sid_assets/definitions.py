@@ -1,7 +1,7 @@
-"""The asset graph: everything is wired here, and nothing is done.
+"""The asset graph: this module wires everything together and does nothing else.
 
-Read next: `assets/`, in the order in which data flows (catalog, embeddings, tokenizer, codes,
-sids, training), then the module of `core/` that interests you.
+Read `assets/` next, in the order in which data flows (catalog, embeddings, tokenizer, codes, sids,
+training), then the modules of `core/` that interest you.
 """
 
 from typing import Any
@@ -43,14 +43,14 @@ STAGES = (
     sid2pid_asset,
     sid_prefixes_asset,
 )
-"""What every domain has; the tokenizer is trained on the main one."""
+"""The stages of every domain; the tokenizer is trained on the main domain."""
 
 
 def definitions(settings: Settings) -> dg.Definitions:
-    """The graph for some settings: with goods where they have a catalog."""
+    """The graph for these settings; it includes goods if they have a catalog."""
     domains = domains_of(settings)
-    # Each step of `onerec` is a process of its own, which gives the GPU's memory back. The demo
-    # has nothing to give back, and a process costs seconds to start.
+    # Each step of `onerec` runs in its own process, which frees the GPU's memory when it ends. The
+    # demo has nothing to free, and a process takes seconds to start.
     demo = settings.deployment == "demo"
     return dg.Definitions(
         assets=[
@@ -75,9 +75,9 @@ def definitions(settings: Settings) -> dg.Definitions:
 
 
 def resources(settings: Settings) -> dict[str, Any]:
-    """The resources for some settings; the launchpad may override these for one run."""
-    # Only a resource that is configured at launch hands the launchpad's values to those in which
-    # it is nested. Its defaults are these settings.
+    """The resources for these settings, which the launchpad may override for one run."""
+    # Only a resource that is configured at launch passes the launchpad's values on to the resources
+    # that contain it. Its defaults are these settings.
     at_launch = type(settings).configure_at_launch()
     return {
         "settings": at_launch,

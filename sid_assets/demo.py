@@ -1,4 +1,4 @@
-"""Everything made from the built-in sample: what `sid-assets demo` and `make demo` do."""
+"""Making everything from the built-in sample: `sid-assets demo` and `make demo`."""
 
 import os
 import subprocess
@@ -14,14 +14,14 @@ from sid_assets.settings import Settings
 
 MATERIALIZE = ["dagster", "asset", "materialize", "--select", "*", "-m", "sid_assets.definitions"]
 
-# What Dagster warns of in its own command, which users cannot change.
+# Dagster's warnings about its own command, which users cannot change.
 WARNINGS = "ignore:Function `asset_materialize_command`,ignore:Parameter `include_sources`"
 
 
 def run_demo(folder: Path) -> str:
     """Materialise all assets, with the settings of a folder and `SID_DEPLOYMENT=demo`.
 
-    Dagster's own files are written if they are not there, so that `dagster dev` finds the run.
+    Dagster's files are written if they are missing, so that `dagster dev` finds the run.
 
     Returns:
         What was made, in words.
@@ -33,13 +33,13 @@ def run_demo(folder: Path) -> str:
     deployment = {"SID_DEPLOYMENT": "demo"}
     warnings = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), WARNINGS]))
     with chdir(folder):
-        status = subprocess.run(  # noqa: S603 - nothing of the user's is in the command
+        status = subprocess.run(  # noqa: S603 - the command has no user input
             [sys.executable, "-m", *MATERIALIZE],
             env={**os.environ, **deployment, "PYTHONWARNINGS": warnings},
             check=False,
         ).returncode
         if status:
-            raise SidAssetsError("The demo did not finish: Dagster's messages above say why.")
+            raise SidAssetsError("The demo did not finish: see Dagster's messages above.")
         settings = Settings.from_environment(merged_environment() | deployment)
         made = show.describe(show.summary(settings))
     return f"{made}\nThe graph in a browser: `dagster dev`{after_cd(folder)}."

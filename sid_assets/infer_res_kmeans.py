@@ -1,4 +1,4 @@
-"""Codes for a file of vectors: takes the flags of OneRec's `infer_res_kmeans.py`.
+"""The codes of a file of vectors, computed with the flags of OneRec's `infer_res_kmeans.py`.
 
     python -m sid_assets.infer_res_kmeans --model_path tokenizer.pt --emb_path embeddings.parquet \
         --output_path codes.parquet
@@ -36,20 +36,20 @@ def infer(
     n_layers: int | None = None,
     progress: bool = False,
 ) -> int:
-    """Write the codes of all vectors of a file, or of a folder of files; returns their number.
+    """Write the codes of all vectors in a file or folder, and return their number.
 
     Args:
         model_path: The tokenizer's `.pt` file.
         emb_path: Parquet (a file, folder or glob): `pid` and `embedding`, a list of floats as wide
             as the tokenizer.
-        output_path: Parquet to write, `pid` and `codes`. It appears when it is whole.
+        output_path: Parquet to write, `pid` and `codes`. It appears only when complete.
         batch_size: Rows read and written at a time.
-        device: As torch names it; by default `cuda` where there is one, else `cpu`.
-        n_layers: Use only so many of the tokenizer's layers.
+        device: A torch device; by default `cuda` if available, else `cpu`.
+        n_layers: Use only the first layers of the tokenizer, this many.
         progress: Show a progress bar.
 
     Raises:
-        InputError: The tokenizer or the vectors are not what they must be.
+        InputError: The tokenizer or the vectors cannot be used.
     """
     checkpoint = load_checkpoint(model_path)
     for note in checkpoint.notes:
@@ -87,7 +87,7 @@ def _first_layers(centroids: np.ndarray, n_layers: int | None, source: str | Pat
         return centroids
     if not 1 <= n_layers <= len(centroids):
         raise InputError(
-            f"{source}: has {len(centroids)} layers, --n_layers asks for {n_layers}. Ask for 1 to "
+            f"{source}: has {len(centroids)} layers, --n_layers asks for {n_layers}. Use 1 to "
             f"{len(centroids)}."
         )
     return centroids[:n_layers]

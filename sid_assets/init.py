@@ -1,4 +1,4 @@
-"""The files of a folder to work in: what `sid-assets init` writes."""
+"""The files that `sid-assets init` writes into a working folder."""
 
 import shlex
 import textwrap
@@ -11,13 +11,13 @@ from pydantic.fields import FieldInfo
 from sid_assets.settings import Settings, shown_default, variable
 
 DAGSTER_FILES = ("dagster.yaml", "workspace.yaml")
-"""Dagster's own: where its history is, and which module has the graph."""
+"""Dagster's files: where it keeps its history, and which module has the graph."""
 
 WIDTH = 100
 
 ENV_HEADER = """\
 # Settings of sid_assets: remove the # before a name to set it. Dagster and sid-assets read the .env
-# of the folder they are started in; variables of the environment take precedence.
+# of the folder they are started in; environment variables take precedence.
 """
 
 API_KEY = """\
@@ -35,21 +35,21 @@ Next{where}:
 
 @dataclass(frozen=True)
 class Written:
-    """Names of files that were written, and of those that were there before and are unchanged."""
+    """Names of the files that were written, and of existing files that were left unchanged."""
 
     written: list[str]
     kept: list[str]
 
 
 def write_files(folder: Path, *, with_env: bool = True) -> Written:
-    """Write the files that are not there yet; the folder is made if it does not exist.
+    """Write the files that do not exist yet; the folder is created if it does not exist.
 
     Args:
-        folder: Where they go.
-        with_env: Write `.env`, too, not only Dagster's own files.
+        folder: The folder to write to.
+        with_env: Write `.env` too, not only Dagster's files.
 
     Raises:
-        OSError: One cannot be written.
+        OSError: A file cannot be written.
     """
     templates = files("sid_assets") / "templates"
     texts = {name: (templates / name).read_text(encoding="utf-8") for name in DAGSTER_FILES}
@@ -73,12 +73,12 @@ def describe(result: Written, folder: Path) -> str:
     if result.written:
         lines.append(f"Wrote {', '.join(result.written)} in {folder.resolve()}.")
     if result.kept:
-        lines.append(f"Left as it was, since it exists: {', '.join(result.kept)}.")
+        lines.append(f"Already there, left unchanged: {', '.join(result.kept)}.")
     return "\n".join([*lines, "", NEXT.format(where=after_cd(folder))])
 
 
 def after_cd(folder: Path) -> str:
-    """How one gets to a folder, where commands are to be run in it; "" if it is the current one."""
+    """The `cd` command that leads to a folder, in words; "" if it is the current folder."""
     same = folder.resolve() == Path.cwd()
     return "" if same else f", after `cd {shlex.quote(str(folder))}`"
 
@@ -96,7 +96,7 @@ def _env_lines(name: str, field: FieldInfo) -> str:
 
 
 def _env_value(field: FieldInfo) -> str:
-    """The default in `demo` as `.env` writes it; "" for a file of the package."""
+    """The default in `demo` in the syntax of `.env`; "" for a file of the package."""
     value = str(field.default)
     if Path(value).is_absolute():
         return ""

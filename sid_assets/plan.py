@@ -1,7 +1,7 @@
-"""What a refresh would do and cost, before it does it: `sid-assets plan`.
+"""What a refresh would do and cost, without doing it: `sid-assets plan`.
 
-It reads the catalog as `item_texts` would, compares it with the vectors that are there, and embeds
-a few texts to measure the time. Nothing is written.
+It reads the catalog as `item_texts` would, compares it with the existing vectors, and embeds a few
+texts to measure the time. Nothing is written.
 """
 
 import logging
@@ -28,10 +28,10 @@ from sid_assets.resources import planning_embedder, vector_files
 from sid_assets.settings import Settings
 
 REFUSED = (
-    "The run stops at the bad rows above, unless on_bad_rows: drop is set (config of item_texts). "
-    "The plan leaves them out."
+    "The run stops at the bad rows above unless on_bad_rows: drop is set (config of item_texts). "
+    "The plan leaves these rows out."
 )
-NO_WEIGHTS = "the weights are not here yet; the run downloads them"
+NO_WEIGHTS = "the weights are not downloaded yet; the run downloads them"
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class DomainPlan:
 
     Attributes:
         domain: `items` or `goods`.
-        plan: What its refresh would do; None if it cannot be told.
+        plan: What its refresh would do; None if that is unknown.
         problems: Why there is no plan, or why the refresh would stop.
     """
 
@@ -49,7 +49,7 @@ class DomainPlan:
     problems: tuple[str, ...]
 
     def as_json(self) -> dict[str, Any]:
-        """Part of the object of `sid-assets plan --json`: fields as `Plan` explains them."""
+        """Its part of the object of `sid-assets plan --json`; `Plan` explains the fields."""
         plan = asdict(self.plan) if self.plan else None
         if plan:
             del plan["sample"]
@@ -94,7 +94,7 @@ def plan_refresh(settings: Settings, domain: Domain, embedder: Embedder) -> tupl
     Raises:
         SidAssetsError: The catalog cannot be read, or the embedder cannot be used.
     """
-    # Whether bad rows may be dropped is for the run to decide.
+    # The run decides whether bad rows may be dropped.
     source = catalog_source(settings, domain, on_bad_rows="drop")
     store = settings.store()
     with scratch_folder(store.root) as scratch:
@@ -119,9 +119,9 @@ def plan_refresh(settings: Settings, domain: Domain, embedder: Embedder) -> tupl
 def _with_version(
     texts: pa.RecordBatchReader, store: Store, provenance: Provenance
 ) -> pa.RecordBatchReader:
-    """The texts, saying which version they are where the store has them already."""
+    """The texts, with their version in the metadata if the store has them already."""
     there = store.current(provenance.asset)
-    details = Provenance.from_json(provenance.to_json()).details  # as they are kept
+    details = Provenance.from_json(provenance.to_json()).details  # as stored
     if not there or there.provenance.details != details:
         return texts
     return pa.RecordBatchReader.from_batches(there.provenance.attach(texts.schema), texts)

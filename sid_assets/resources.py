@@ -1,4 +1,4 @@
-"""What the assets work with, made from the settings."""
+"""The objects that the assets use, made from the settings: embedder, tokenizer, policy."""
 
 from dataclasses import asdict, replace
 from typing import Any, get_args
@@ -35,7 +35,8 @@ def make_embedder(settings: Settings) -> Embedder:
     """The embedder that `SID_EMBEDDER` names.
 
     Raises:
-        InputError: It names none, or a setting it needs is missing or contradicts another.
+        InputError: There is no such embedder, or a setting that it needs is missing or contradicts
+            another.
     """
     kind = settings.choice("embedder", EMBEDDERS)
     if kind == "hashing":
@@ -45,8 +46,8 @@ def make_embedder(settings: Settings) -> Embedder:
         tokenizer = settings.embedding_tokenizer or model
         if tokenizer == SERVER_TOKENISES and settings.embedding_tokenizer_revision:
             raise InputError(
-                f"SID_EMBEDDING_TOKENIZER_REVISION={settings.embedding_tokenizer_revision} pins "
-                f"nothing with SID_EMBEDDING_TOKENIZER={SERVER_TOKENISES}: the server has its own "
+                f"SID_EMBEDDING_TOKENIZER_REVISION={settings.embedding_tokenizer_revision} has no "
+                f"effect with SID_EMBEDDING_TOKENIZER={SERVER_TOKENISES}: the server uses its own "
                 "tokenizer. Unset one of them."
             )
         of_model = settings.embedding_revision if tokenizer == model else MAIN
@@ -71,7 +72,7 @@ def make_embedder(settings: Settings) -> Embedder:
 
 
 def planning_embedder(settings: Settings) -> Embedder:
-    """The same embedder for a plan, which reports within seconds that a server is down.
+    """The same embedder for a plan; it reports within seconds if a server is down.
 
     Raises:
         InputError: As `make_embedder`.
@@ -88,10 +89,10 @@ def vector_files(settings: Settings, files: str, space: EmbeddingSpace) -> Vecto
     Args:
         settings: The settings.
         files: A file, folder or glob; "" for none.
-        space: The embedder's.
+        space: The embedder's embedding space.
 
     Raises:
-        InputError: They are not declared to be of the embedder's space.
+        InputError: They are not declared to be in the embedder's space.
     """
     if not files:
         return None
@@ -120,10 +121,10 @@ def wanted_tokenizer(settings: Settings) -> TokenizerSource:
 
 
 def policy_of(context: Any, settings: Settings, refresh: Refresh) -> RefreshPolicy:
-    """What this run may do.
+    """The policy of this run: what it may do.
 
     Raises:
-        InputError: A schedule or sensor asks for a new generation: only people may.
+        InputError: A run that a schedule or sensor started asks for what only people may allow.
     """
     run_tags = context.run.tags
     automatic = [tag for tag in AUTOMATION_TAGS if tag in run_tags]

@@ -1,8 +1,8 @@
 """Every setting, with its default and description, stated once.
 
 A setting is an environment variable (or a line in `.env`), and a field of the resource `settings`
-in the launchpad. The table in `docs/settings.md` and the `.env` of `sid-assets init` are made from
-this file.
+in the launchpad. The table in `docs/settings.md` and the `.env` of `sid-assets init` are generated
+from this file.
 """
 
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ from sid_assets.core.store.store import Store
 PREFIX = "SID_"
 DEPLOYMENTS = ("demo", "onerec")
 NO_SETTINGS = {"SID_TEST_DATA"}
-"""Variables with our prefix that are not settings: where the tests find catalogs."""
+"""Variables with our prefix that are not settings: the folder of the tests' catalogs."""
 
 SAMPLE_COMPANIONS = ("interactions", "captions")
-"""Settings whose default belongs to the sample's catalog, and to no other."""
+"""Settings whose default applies to the sample's catalog only."""
 
 DEFAULT_TEMPLATE = "Title: {title}\nDescription: {description}\nCategory: {category}"
 
@@ -37,15 +37,15 @@ def _setting(description: str, demo: Any, onerec: Any = ..., shown: str = "") ->
         description: One or two sentences for the docs and the launchpad.
         demo: Default in the deployment `demo`.
         onerec: Default in the deployment `onerec`, if it differs.
-        shown: How the docs write the default, if its value would say little.
+        shown: The default as shown in the docs, if its value would not be informative.
     """
     defaults = {"demo": demo, "onerec": demo if onerec is ... else onerec, "shown": shown}
     return Field(default=demo, description=description, json_schema_extra={"defaults": defaults})
 
 
 class Settings(dg.ConfigurableResource):
-    """What the user sets: `Settings(deployment="onerec", catalog="items.parquet")` in code,
-    `Settings.from_environment()` from variables, and the launchpad may override both.
+    """All settings: `Settings(deployment="onerec", catalog="items.parquet")` in code, or
+    `Settings.from_environment()` from variables. The launchpad may override both.
 
     A setting that is not given has the default of its deployment.
     """
@@ -58,7 +58,7 @@ class Settings(dg.ConfigurableResource):
         "tokenizer, one process per step.",
         "demo",
     )
-    data_dir: str = _setting("Where all tables go: a folder or any fsspec URL.", "data")
+    data_dir: str = _setting("Where all tables are written: a folder or any fsspec URL.", "data")
     catalog: str = _setting(
         "The items: a file, folder or glob of parquet, CSV or JSON lines.",
         str(sample.CATALOG),
@@ -66,32 +66,32 @@ class Settings(dg.ConfigurableResource):
         shown="the sample in demo; required in onerec",
     )
     interactions: str = _setting(
-        "The users' interactions: a parquet file, folder or glob. Without them, the training sets "
-        "made from them are skipped.",
+        "The users' interactions: a parquet file, folder or glob. Without interactions, the "
+        "training sets made from them are skipped.",
         str(sample.INTERACTIONS),
         "",
         shown="the sample's with the sample's catalog, else none",
     )
     captions: str = _setting(
-        "Captions of items (`pid`, `dense_caption`), as parquet. Without them, the training sets "
-        "made from them are skipped.",
+        "Captions of items (`pid`, `dense_caption`), as parquet. Without captions, the training "
+        "sets made from them are skipped.",
         str(sample.CAPTIONS),
         "",
         shown="the sample's with the sample's catalog, else none",
     )
     goods_catalog: str = _setting(
-        "A second catalog, of goods, with the same columns; its ids are independent of the "
-        "catalog's. Goods get semantic IDs under `goods/`, from the same embedder and tokenizer, "
+        "A second catalog, of goods, with the same columns and independent ids. Goods get semantic "
+        "IDs under `goods/`, from the same embedder and tokenizer, "
         "and sft_product_rec_dataset is made.",
         "",
     )
     text_template: str = _setting(
-        "How an item becomes a text: plain field names in braces. A line whose field is null or "
+        "Template of an item's text, with column names in braces. A line whose value is null or "
         "blank is left out.",
         DEFAULT_TEMPLATE,
         shown="Title / Description / Category",
     )
-    pid_column: str = _setting("The catalog's column of item ids.", "pid")
+    pid_column: str = _setting("The column of item ids in the catalog.", "pid")
     pid_type: str = _setting(
         "`int`, `string`, or `auto`: int64 if every id is an integer without leading zeros, else "
         "string. Catalog, interactions and captions must agree.",
@@ -110,14 +110,14 @@ class Settings(dg.ConfigurableResource):
     )
     embedding_revision: str = _setting("Branch, tag or commit of the embedding model.", "main")
     embedding_url: str = _setting(
-        "Base URL of the server for `SID_EMBEDDER=openai`. Its key is read from OPENAI_API_KEY, in "
-        "the environment or `.env`.",
+        "Base URL of the server for `SID_EMBEDDER=openai`. The API key is read from "
+        "OPENAI_API_KEY, in the environment or `.env`.",
         "",
     )
     embedding_tokenizer: str = _setting(
-        "For a server: the hub name or folder of the model whose tokenizer cuts texts here, before "
-        "they are sent as token ids; empty: `SID_EMBEDDING_MODEL`. `server`: texts are sent "
-        "as they are, for servers that accept no token ids.",
+        "For a server: the hub name or folder of the model whose tokenizer tokenises and truncates "
+        "texts locally; they are sent as token ids. Empty: `SID_EMBEDDING_MODEL`. `server`: texts "
+        "are sent unchanged, for servers that do not accept token ids.",
         "",
     )
     embedding_tokenizer_revision: str = _setting(
@@ -131,31 +131,33 @@ class Settings(dg.ConfigurableResource):
         "",
     )
     batch_tokens: int = _setting(
-        "Tokens that are embedded together, or sent to a server in one request; 0: 768 on a CPU, "
-        "else 16384. A longer text is embedded alone.",
+        "Tokens in a batch, or in one request to a server; 0: 768 on a CPU, else 16384. A longer "
+        "text is embedded alone.",
         0,
     )
-    embedding_requests: int = _setting("Requests to the server at the same time.", 8)
+    embedding_requests: int = _setting("Number of concurrent requests to the server.", 8)
     embeddings: str = _setting(
         "Existing vectors: a parquet file, folder or glob (`pid`, `embedding`: lists of 4096 "
-        "floats). Items without a vector take theirs from here by id, whatever their text; all "
-        "others, and items whose text changes later, are embedded.",
+        "floats). Items without a vector take theirs from here by id, whatever their text. Items "
+        "that are not in these files, and items whose text changes later, are embedded.",
         "",
     )
     embeddings_space: str = _setting(
-        'What made the vectors of `SID_EMBEDDINGS`, as JSON: `{"model": ...}`, with `revision`, '
-        "`max_length` and so on where known. Each value must equal the embedder's own "
-        "(`embedding_space` in the metadata of item_embeddings). Little of it can be verified: a "
-        "run that embeds something compares eight of the vectors with the embedder's own, and "
-        "stops if all eight differ.",
+        'The embedding space of the vectors in `SID_EMBEDDINGS`, as JSON: `{"model": ...}`, with '
+        "`revision`, `max_length` and so on if known. Each value must equal that of the embedder "
+        "(`embedding_space` in the metadata of item_embeddings). Most of this cannot be verified: "
+        "a run that embeds any text compares eight of the vectors with the embedder's, and stops "
+        "if all eight differ.",
         "",
     )
     device: str = _setting(
-        "Where quantising and models in this process run: `cuda`, `cpu`, ...; empty: cuda if there "
-        "is one.",
+        "The device for quantising and for models in this process: `cuda`, `cpu`, ...; empty: "
+        "cuda if available.",
         "",
     )
-    max_length: int = _setting("Longest text in tokens; longer ones are cut.", 8192)
+    max_length: int = _setting(
+        "Maximum length of a text in tokens; longer texts are truncated.", 8192
+    )
     max_changed_share: float = _setting(
         "Stop a refresh that would change or remove more than this share of the items.", 0.3
     )
@@ -167,7 +169,7 @@ class Settings(dg.ConfigurableResource):
     )
     tokenizer_revision: str = _setting("Branch, tag or commit of a tokenizer on the hub.", "main")
     codebook_size: int = _setting(
-        "Centroids per layer of a tokenizer that is trained; at most 8192.", 256, 8192
+        "Centroids per layer, when the tokenizer is trained; at most 8192.", 256, 8192
     )
     max_collision_share: float = _setting(
         "Warn if more than this share of the items share their SID with another item.", 0.3
@@ -176,8 +178,8 @@ class Settings(dg.ConfigurableResource):
         "Warn if a layer uses less than this share of the codes it could use.", 0.5
     )
     max_error_ratio: float = _setting(
-        "Warn if the reconstruction error is more than this many times that of the tokenizer's "
-        "training.",
+        "Warn if the reconstruction error is more than this many times the error in the "
+        "tokenizer's training.",
         1.2,
     )
     training_iterations: int = _setting(
@@ -187,38 +189,38 @@ class Settings(dg.ConfigurableResource):
         "Restarts of k-means per layer; the best result is kept.", 3, 1
     )
     points_per_centroid: int = _setting(
-        "Vectors to train on per centroid. With 8192 centroids, 64 take 9.5 GB of memory.", 64
+        "Training vectors per centroid. With 8192 centroids, 64 take 9.5 GB of memory.", 64
     )
     seed: int = _setting(
-        "Seed for everything that is drawn: training samples, prompts. Another seed trains another "
-        "tokenizer.",
+        "Seed of all random choices: training samples, prompts. A different seed trains a "
+        "different tokenizer.",
         0,
     )
     prompts: str = _setting(
-        "A YAML file of prompts that replace those of this package, list by list.", ""
+        "A YAML file of prompts. Each list in it replaces this package's list of that name.", ""
     )
     shuffle: bool = _setting(
-        "Shuffle the rows of a phase's training data sets into one more table, and list its files "
-        "for the loader instead of theirs.",
+        "Also write the rows of a phase's training data sets, shuffled, to one table, and list the "
+        "files of that table for the loader instead.",
         False,
     )
-    schedule: str = _setting("When the schedule refreshes (cron).", "0 3 * * *")
+    schedule: str = _setting("When the scheduled refresh runs (cron).", "0 3 * * *")
     timezone: str = _setting("Time zone of the schedule.", "UTC")
     failure_webhook: str = _setting(
-        "A URL that gets a JSON POST when a run of the refresh job fails; empty: none.", ""
+        "A URL that receives a JSON POST when a run of the refresh job fails; empty: none.", ""
     )
 
     def __new__(cls, **values: Any) -> "Settings":
-        """An instance of a class whose defaults are this instance's values.
+        """Create an instance of a class whose defaults are the instance's values.
 
-        A field that Dagster is not given, or that equals the default, it sets to the default of the
+        Dagster resets a field that is not given, or that equals the default, to the default of the
         class. So the class of an instance must have the instance's own values as defaults.
 
         Raises:
             InputError: There is no such deployment.
         """
         with_defaults: Any = cls
-        if cls is Settings:  # else Dagster makes the instance again
+        if cls is Settings:  # otherwise Dagster is copying an instance
             checked = _with_defaults(**_defaults(values.get("deployment", DEPLOYMENTS[0])))(
                 **values
             )
@@ -229,14 +231,14 @@ class Settings(dg.ConfigurableResource):
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
         """Read the settings from the environment, and from `.env` in the working folder.
 
-        An empty variable counts as not set, except that empty interactions or captions leave out
-        the sample's.
+        An empty variable counts as not set. An exception: empty interactions or captions turn off
+        those of the sample.
 
         Args:
             environment: Variables to read instead; `.env` is then ignored.
 
         Raises:
-            InputError: A variable with our prefix names no setting, or its value is wrong.
+            InputError: A variable with our prefix is not a setting, or its value is wrong.
         """
         environment = merged_environment() if environment is None else environment
         _require_known(environment)
@@ -257,7 +259,7 @@ class Settings(dg.ConfigurableResource):
     def of_catalog(self, name: str) -> str:
         """`interactions` or `captions`; "" if there are none for the catalog.
 
-        The sample's belong to the sample's items only, also if the launchpad names a catalog.
+        The sample's apply to the sample's catalog only, even if the launchpad names another one.
         """
         value = getattr(self, name)
         samples = str(getattr(sample, name.upper()))
@@ -267,7 +269,7 @@ class Settings(dg.ConfigurableResource):
         """The value of a text setting that must not be empty.
 
         Raises:
-            InputError: It is.
+            InputError: It is empty.
         """
         value = getattr(self, name)
         if not value:
@@ -279,7 +281,7 @@ class Settings(dg.ConfigurableResource):
         """The value of a setting that must be one of a few words.
 
         Raises:
-            InputError: It is not.
+            InputError: It is not one of them.
         """
         value = getattr(self, name)
         if value not in words:
@@ -288,16 +290,17 @@ class Settings(dg.ConfigurableResource):
 
 
 class Refresh(dg.ConfigurableResource):
-    """What somebody allows one run to do: run config, never an environment variable."""
+    """Permissions for one run: run config, never environment variables."""
 
     new_generation: bool = Field(
         default=False,
-        description="Allow another embedding space or another tokenizer. This moves every SID: "
-        "models trained on the old ones no longer understand them.",
+        description="Allow a different embedding space or tokenizer. This moves every SID: models "
+        "trained on the old SIDs no longer understand them.",
     )
     allow_large_change: bool = Field(
         default=False,
-        description="Allow more items to change or vanish than SID_MAX_CHANGED_SHARE.",
+        description="Allow a larger share of the items to change or vanish than "
+        "SID_MAX_CHANGED_SHARE.",
     )
 
 
@@ -309,7 +312,7 @@ def _defaults(deployment: str) -> dict[str, Any]:
 
 @cache
 def _with_defaults(**defaults: Any) -> type[Settings]:
-    """The class with these defaults: the same one each time, so that equal settings are equal."""
+    """The class with these defaults, cached so that equal settings compare equal."""
     fields: dict[str, Any] = {}
     for name, field in Settings.model_fields.items():
         default = Field(
@@ -327,15 +330,15 @@ def variable(name: str) -> str:
 
 
 def defaults_of(field: FieldInfo) -> dict[str, Any]:
-    """A field's default for each deployment, and how the docs write it."""
+    """A field's default for each deployment, and the default as shown in the docs."""
     extra = field.json_schema_extra
     if not isinstance(extra, dict):
-        raise TypeError(f"{field} is not made by _setting")
+        raise TypeError(f"{field} was not made by _setting")
     return extra["defaults"]  # pyright: ignore[reportReturnType] - pydantic types it as any JSON
 
 
 def shown_default(field: FieldInfo) -> str:
-    """A field's default as the docs write it; "" if it is empty."""
+    """A field's default as shown in the docs; "" if it is empty."""
     defaults = defaults_of(field)
     if defaults["shown"]:
         return defaults["shown"]
@@ -360,7 +363,7 @@ def _require_known(environment: Mapping[str, str]) -> None:
     meant = sorted({found for names in alike.values() for found in names})
     suggestion = f"Did you mean {', '.join(meant)}? " if meant else ""
     raise InputError(
-        f"{', '.join(unknown)}: no such setting. {suggestion}Look in the environment and in .env; "
+        f"{', '.join(unknown)}: no such setting. {suggestion}Check the environment and .env; "
         "`sid-assets init` writes a .env that lists all settings."
     )
 
@@ -371,7 +374,7 @@ def _not_one_of(name: str, value: Any, words: tuple[str, ...]) -> InputError:
 
 
 def _wrong_values(error: ValidationError) -> str:
-    """What pydantic found, a sentence for each variable."""
+    """Pydantic's errors, one sentence for each variable."""
     return " ".join(
         f"{variable(str(found['loc'][0]))}={found['input']}: {found['msg'].lower()}."
         for found in error.errors()

@@ -31,7 +31,7 @@ def _no_instance_from_other_tests() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def office() -> Path:
-    """A real catalog of office products; the test is skipped where it is not at hand."""
+    """A real catalog of office products; the test is skipped if it is not available."""
     folder = os.environ.get("SID_TEST_DATA")
     if not folder:
         pytest.skip("SID_TEST_DATA is not set: it names the folder with the real catalogs")

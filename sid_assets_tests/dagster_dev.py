@@ -59,7 +59,7 @@ class DagsterDev:
 
 @contextmanager
 def dagster_dev(home: Path, settings: Mapping[str, str]) -> Iterator[DagsterDev]:
-    """Start `dagster dev` with its state in a folder, and stop it with all it started."""
+    """Start `dagster dev` with its state in a folder; stop it and everything it started."""
     port = _free_port()
     write_instance(home)
     environment = {

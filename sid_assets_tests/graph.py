@@ -24,7 +24,7 @@ WORDS = [
     "mirror",
     "thunder",
 ]
-GRAPH = defs.resolve_asset_graph()  # here, before a test's own Dagster instance is about
+GRAPH = defs.resolve_asset_graph()  # resolved here, before a test has its own Dagster instance
 
 ITEMS = 60
 USERS = 20
@@ -50,7 +50,7 @@ def write_catalog(
 def write_interactions(
     path: Path, pids: Iterable[Any], users: int = USERS, seed: int = 0
 ) -> pd.DataFrame:
-    """Interactions with the items of a catalog, one row a user; returns them as a frame."""
+    """Interactions with the items of a catalog, one row per user; returns them as a frame."""
     draw = np.random.default_rng(seed)
     known = np.asarray(list(pids))
     frame = pd.DataFrame(
@@ -89,7 +89,7 @@ def settings_for(folder: Path, **values: str) -> Settings:
 
 
 def assets_and_checks(definitions: dg.Definitions) -> list[dg.AssetsDefinition]:
-    """All that can be materialised or checked."""
+    """Everything that can be materialised or checked."""
     parts = (*(definitions.assets or ()), *(definitions.asset_checks or ()))
     return [part for part in parts if isinstance(part, dg.AssetsDefinition)]
 
@@ -102,7 +102,7 @@ def materialize(
     tags: Mapping[str, str] | None = None,
     instance: dg.DagsterInstance | None = None,
 ) -> dg.ExecuteInProcessResult:
-    """Materialise tables (all, if none is named) with their checks; failures are returned."""
+    """Materialise tables (all if none are named) with their checks; failures do not raise."""
     keys = [dg.AssetKey(table.split("/")) for table in tables] or GRAPH.materializable_asset_keys
     return dg.materialize(
         assets_and_checks(defs),
@@ -120,7 +120,7 @@ def materialize(
 
 
 def failure_message(result: dg.ExecuteInProcessResult) -> str:
-    """What the first step that failed said to the person who reads it."""
+    """The message of the first step that failed, as a user reads it."""
     for event in result.all_events:
         if event.event_type_value == "STEP_FAILURE":
             data = event.step_failure_data

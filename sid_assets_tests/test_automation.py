@@ -110,7 +110,7 @@ def test_the_sensor_fires_after_two_checks_that_see_the_same_catalog(watched):
     assert [watched.look() for _ in range(4)] == [0, 1, 0, 0]
 
 
-def test_a_catalog_that_still_grows_is_not_read(watched):
+def test_a_growing_catalog_is_not_read(watched):
     for rows in range(1, 5):
         watched.write("pid,title\n" + "1,One\n" * rows)
         assert watched.look() == 0

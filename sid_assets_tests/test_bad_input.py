@@ -1,4 +1,4 @@
-"""Bad input: one clear message, a failed run, and the version before untouched."""
+"""Bad input: one clear message, a failed run, and the previous version untouched."""
 
 import shutil
 import subprocess
@@ -28,7 +28,7 @@ GOOD_TABLES = ("item_texts", "item_embeddings", "codes", "pid2sid", "video_rec_d
 
 @pytest.fixture(scope="module")
 def _made(tmp_path_factory):
-    """A graph made from good input, to be copied by each test."""
+    """Tables made from good input; each test copies them."""
     folder = tmp_path_factory.mktemp("good")
     frame = write_catalog(folder / "catalog.parquet")
     write_interactions(folder / "interactions.parquet", frame.pid)
@@ -62,7 +62,7 @@ def _edit_catalog(folder: Path, edit: Callable[[pd.DataFrame], pd.DataFrame]) ->
     write_frame(path, edit(pd.read_parquet(path)))
 
 
-def test_no_such_file(folder):
+def test_a_missing_file(folder):
     message = _message_of_refused(folder, catalog=str(folder / "gone.parquet"))
     assert "gone.parquet" in message
 
@@ -74,7 +74,7 @@ def test_no_rows(folder):
     assert "no rows" in message
 
 
-def test_a_file_that_is_cut_off(folder):
+def test_a_truncated_file(folder):
     path = folder / "catalog.parquet"
     path.write_bytes(path.read_bytes()[:-100])
     message = _message_of_refused(folder)
@@ -82,13 +82,13 @@ def test_a_file_that_is_cut_off(folder):
     assert "truncated" in message
 
 
-def test_no_pid_column_lists_the_columns_that_are_there(folder):
+def test_a_missing_pid_column_lists_the_existing_columns(folder):
     message = _message_of_refused(folder, pid_column="item_id")
     for word in ("catalog.parquet", "item_id", "pid", "title", "description", "category"):
         assert word in message
 
 
-def test_no_column_of_the_template_lists_those_that_are_there(folder):
+def test_a_missing_column_of_the_template_lists_the_existing_columns(folder):
     message = _message_of_refused(folder, text_template="Title: {name}")
     for word in ("catalog.parquet", "name", "title", "description", "category"):
         assert word in message
@@ -143,7 +143,7 @@ def test_ids_as_text_in_the_interactions_and_as_int_in_the_catalog(folder):
         assert word in message
 
 
-def test_sid_pid_type_reads_both_sides_as_one(folder):
+def test_sid_pid_type_reads_both_as_one_type(folder):
     path = folder / "interactions.parquet"
     frame = pd.read_parquet(path)
     frame["hist_video_pid"] = [[str(pid) for pid in pids] for pids in frame["hist_video_pid"]]
@@ -180,7 +180,7 @@ def test_a_tokenizer_of_the_wrong_width(tmp_path):
     message = failure_message(result)
     for word in ("narrow.pt", "64", "4096"):
         assert word in message
-    assert not (tmp_path / "data" / "item_embeddings.parquet").exists()  # seen before embedding
+    assert not (tmp_path / "data" / "item_embeddings.parquet").exists()  # refused before embedding
     assert not (tmp_path / "data" / "tokenizer_checkpoint.pt").exists()
 
 
@@ -192,7 +192,7 @@ def test_interactions_without_the_columns_of_video_rec(folder):
         assert word in message
 
 
-def test_no_training_row_although_there_are_interactions(folder):
+def test_interactions_that_give_no_training_rows(folder):
     path = folder / "interactions.parquet"
     frame = pd.read_parquet(path)
     frame["hist_video_pid"] = [[pid + 10_000 for pid in pids] for pids in frame["hist_video_pid"]]
@@ -202,7 +202,7 @@ def test_no_training_row_although_there_are_interactions(folder):
         assert word in message
 
 
-def test_on_bad_rows_drop_keeps_them_aside_with_their_reason(folder):
+def test_on_bad_rows_drop_sets_them_aside_with_the_reason(folder):
     def edit(frame):
         frame.loc[frame.pid <= 3, ["title", "description", "category"]] = [None, None, None]
         return pd.concat([frame, frame[10:12].assign(title="another")])
@@ -224,7 +224,7 @@ def test_on_bad_rows_drop_keeps_them_aside_with_their_reason(folder):
     }
 
 
-def test_the_command_says_it_and_its_exit_status_is_not_0(tmp_path):
+def test_the_command_reports_it_with_a_nonzero_exit_status(tmp_path):
     environment = {
         "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "HOME": str(tmp_path),

@@ -1,4 +1,4 @@
-"""The checks as Dagster runs them: a tampered file fails its check, and what follows is stopped."""
+"""The checks as Dagster runs them: a tampered file fails its check and blocks downstream assets."""
 
 from collections.abc import Callable
 from typing import Any
@@ -38,7 +38,7 @@ def settings(tmp_path):
 
 
 def _check(settings, *tables: str) -> dg.ExecuteInProcessResult:
-    """Run the checks of tables alone."""
+    """Run only the checks of tables."""
     return dg.materialize(
         assets_and_checks(defs),
         selection=dg.AssetSelection.checks_for_assets(*map(dg.AssetKey, tables)),
@@ -52,13 +52,13 @@ def _check(settings, *tables: str) -> dg.ExecuteInProcessResult:
 
 
 def _tamper(settings, table: str) -> None:
-    """Write the first file of a table anew, with its first row left out."""
+    """Rewrite the first file of a table without its first row."""
     path = settings.store().require(table).paths[0].path
     pq.write_table(pq.read_table(path).slice(1), path)
 
 
-def test_a_check_that_fails_is_told_in_the_log(tmp_path, capfd):
-    """The command line shows no checks, and the log is full of lines that nobody reads."""
+def test_a_failed_check_is_logged(tmp_path, capfd):
+    """The command line shows no checks, and the log has many lines that nobody reads."""
     write_catalog(tmp_path / "catalog.parquet", pids=range(60))
     made = settings_for(tmp_path)
     assert materialize(made, "item_texts").success
@@ -71,7 +71,7 @@ def test_a_check_that_fails_is_told_in_the_log(tmp_path, capfd):
     assert "item_texts: check files: " in told
 
 
-def test_every_declared_check_has_a_finding_of_its_own(settings):
+def test_every_declared_check_has_a_finding(settings):
     tables = {
         *("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid"),
         *("sid2pid", "sid_prefixes", "sid_vocabulary", "video_rec_dataset"),
@@ -79,7 +79,7 @@ def test_every_declared_check_has_a_finding_of_its_own(settings):
     found = _check(settings, *tables).get_asset_check_evaluations()
     declared = {key for key in GRAPH.asset_check_keys if key.asset_key.to_user_string() in tables}
     assert {check.asset_check_key for check in found} == declared
-    assert not [check for check in found if "not looked at" in (check.description or "")]
+    assert not [check for check in found if "not evaluated" in (check.description or "")]
 
 
 @pytest.mark.parametrize("table", ["item_texts", "item_embeddings", "codes", "pid2sid"])
@@ -99,7 +99,7 @@ def test_a_tampered_training_set_fails_its_checks(settings):
 
 
 def _commit_again(settings, edit: Callable[[pd.DataFrame, dict[str, Any]], None]) -> None:
-    """Commit video_rec_dataset once more, with other rows or counts: its files are whole."""
+    """Commit video_rec_dataset again, with other rows or counts; its files are intact."""
     store, name = settings.store(), "video_rec_dataset"
     version = store.require(name)
     rows, counts = version.stream().read_pandas(), version.provenance.details["counts"]
@@ -147,7 +147,7 @@ def test_a_tampered_tokenizer_fails_its_checks(settings):
 
 
 def _move_two_sids(settings) -> None:
-    """Commit `codes` once more, with other codes for the first two items."""
+    """Commit `codes` again, with other codes for the first two items."""
     store = settings.store()
     version = store.require("codes")
     rows = version.stream().read_all()
@@ -164,10 +164,10 @@ def test_moved_sids_are_not_published_until_a_person_does_so(settings):
     result = _check(settings, "codes")
     assert failed_checks(result) == {"codes:unmoved"}
     (found,) = [c for c in result.get_asset_check_evaluations() if c.check_name == "unmoved"]
-    assert "2 of 60 items with unchanged text have another SID; first ids: 1, 2" in (
+    assert "2 of 60 items with unchanged text have a new SID; first ids: 1, 2" in (
         found.description or ""
     )
-    for _ in range(2):  # the codes are taken over, and the refusal is not forgotten
+    for _ in range(2):  # the codes are reused, and the check fails again
         result = materialize(settings)
         assert not result.success
         assert "codes:unmoved" in failed_checks(result)
@@ -178,7 +178,7 @@ def test_moved_sids_are_not_published_until_a_person_does_so(settings):
     assert table(settings, "pid2sid").sid[0].tolist() != published.sid[0].tolist()
 
 
-def test_all_checks_but_the_warnings_block():
+def test_all_checks_except_warnings_block():
     for key in GRAPH.asset_check_keys:
         spec = GRAPH.get_check_spec(key)
         warns = key.name in WARNINGS | {"collisions", "utilisation", "reconstruction"}

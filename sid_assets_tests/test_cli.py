@@ -23,7 +23,7 @@ MODULES = (plan, show, purge, infer_res_kmeans)
 
 @pytest.fixture(autouse=True)
 def _empty_folder(tmp_path, monkeypatch):
-    """No test works in the repository, or with a developer's .env."""
+    """No test runs in the repository, or with a developer's .env."""
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
 
@@ -33,7 +33,7 @@ def call(*arguments: str) -> Result:
 
 
 def program(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A process of its own, in an empty folder, with this package."""
+    """Run a separate process, in an empty folder, with this package."""
     return subprocess.run(
         [sys.executable, *arguments],
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
@@ -49,7 +49,7 @@ def test_the_commands():
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_is_for_people(name):
+def test_help_is_readable(name):
     result = call(name, "--help")
     assert result.exit_code == 0
     for word in ("Usage:", "Example:", f"sid-assets {name}", "Exit codes:"):
@@ -70,13 +70,13 @@ def test_help_imports_nothing_that_takes_time():
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
-def test_the_names_of_before_have_the_same_help(module, capsys):
+def test_the_old_names_have_the_same_help(module, capsys):
     assert module.main(["--help"]) == 0
     assert f"Usage: python -m {module.__name__} [OPTIONS]" in capsys.readouterr().out
     assert module.main(["--no-such-option"]) == 2
 
 
-def test_a_module_is_a_program_still():
+def test_a_module_is_still_a_program():
     result = program("-m", "sid_assets.purge", "--help")
     assert (result.returncode, result.stderr) == (0, "")
     assert "Usage: python -m sid_assets.purge" in result.stdout
@@ -105,7 +105,7 @@ def test_settings_come_from_the_env_of_the_working_folder():
     assert f"0 folders in {Path('elsewhere').resolve()}" in result.stdout
 
 
-def test_json_is_all_that_stdout_has(tmp_path, monkeypatch):
+def test_stdout_is_only_json(tmp_path, monkeypatch):
     write_catalog(tmp_path / "catalog.parquet")
     settings = settings_for(tmp_path)
     for name in ("catalog", "data_dir", "codebook_size"):
@@ -130,7 +130,7 @@ def test_json_is_all_that_stdout_has(tmp_path, monkeypatch):
     assert listed == {"removed": False, "folders": [], "left_alone": []}
 
 
-def test_a_plan_that_is_refused_is_json_all_the_same(tmp_path, monkeypatch):
+def test_a_refused_plan_is_json_too(tmp_path, monkeypatch):
     monkeypatch.setenv("SID_CATALOG", str(tmp_path / "gone.csv"))
     result = call("plan", "--json")
     assert result.exit_code == 1
@@ -166,7 +166,7 @@ def test_init_never_overwrites():
     assert "Wrote" not in call("init").stdout
 
 
-def test_init_where_it_may_not_write_is_a_message():
+def test_init_that_cannot_write_is_a_message():
     Path("file").write_text("")
     result = call("init", "file/below")
     assert result.exit_code == 1
@@ -181,7 +181,7 @@ def test_the_env_that_init_writes_has_every_default():
     )
     values = {name: value or "" for name, value in dotenv_values(stream=io.StringIO(lines)).items()}
     assert set(values) == {variable(name) for name in Settings.model_fields}
-    for name in SAMPLE_COMPANIONS:  # empty, they leave out the sample's
+    for name in SAMPLE_COMPANIONS:  # if empty, they turn off the sample's
         del values[variable(name)]
     assert Settings.from_environment(values) == Settings()
 

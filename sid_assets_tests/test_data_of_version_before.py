@@ -1,4 +1,4 @@
-"""A data folder that the version before wrote is read, refreshed, and its unfinished work done."""
+"""A data folder of the previous version is read and refreshed, and its unfinished work resumed."""
 
 import tarfile
 from pathlib import Path
@@ -87,8 +87,8 @@ def test_a_refresh_of_the_same_catalog_embeds_nothing_and_publishes_the_same_sid
     ("tables", "resumed"),
     [
         (("item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid"), 4),
-        # Texts made anew, of a file that lies elsewhere, are of another version: the vectors of
-        # the unfinished run are taken one by one.
+        # Texts made again, from a file in another place, are another version: the vectors of the
+        # unfinished run are reused one by one.
         ((), 0),
     ],
     ids=["same-texts", "texts-made-anew"],
@@ -107,5 +107,5 @@ def test_what_an_unfinished_run_embedded_is_not_embedded_again(tmp_path, tables,
     assert (store.require("item_embeddings").folder == left.folder) is bool(resumed)
     after = table(settings, "pid2sid").set_index("pid").sid
     assert sorted(after.index) == list(range(1, 11))
-    for pid in (1, *range(3, 9)):  # the title of 2 is another one
+    for pid in (1, *range(3, 9)):  # item 2 has another title
         assert after[pid].tolist() == before[pid].tolist()

@@ -1,4 +1,4 @@
-"""Killed runs, in real processes: they are told apart from running ones and not waited for."""
+"""Killed runs, in real processes: they are recognised, and no run waits for them."""
 
 import os
 import signal
@@ -106,7 +106,7 @@ def killed(home: Path) -> Iterator[tuple[dg.DagsterInstance, str]]:
 
 
 def _look_of_the_sensor(instance: dg.DagsterInstance) -> str | None:
-    """What the sensor says it did."""
+    """What the sensor reports."""
     return end_runs_that_were_killed.evaluate_tick(dg.build_sensor_context(instance)).skip_message
 
 

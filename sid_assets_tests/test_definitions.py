@@ -10,7 +10,7 @@ import pytest
 from sid_assets.definitions import definitions, defs
 from sid_assets.settings import Settings
 
-DEFINED = defs.get_repository_def()  # here, before a test's own Dagster instance is about
+DEFINED = defs.get_repository_def()  # resolved here, before a test has its own Dagster instance
 REPOSITORY = Path(__file__).parents[1]
 TRAINING_SETS = (
     *("video_rec", "user_profile", "item_understand", "sft_video_rec", "sft_interactive_rec"),

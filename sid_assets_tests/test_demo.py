@@ -1,4 +1,4 @@
-"""The demo as the README's first screen has it, on the built-in sample, and on the real catalog."""
+"""The demo of the README, on the built-in sample, and on a real catalog."""
 
 import os
 import subprocess
@@ -69,7 +69,7 @@ def test_what_was_made_is_shown(demo):
     assert result.stdout == _run("python -m sid_assets.show", data_dir).stdout
 
 
-def test_nothing_made_yet_is_said(tmp_path):
+def test_a_folder_without_tables_is_reported(tmp_path):
     result = _run("python -m sid_assets.show", tmp_path)
     assert result.returncode == 1
     assert "Materialise pid2sid first" in result.stderr

@@ -1,4 +1,4 @@
-"""README and docs: what they name exists, what they show runs, and the site loads nothing."""
+"""README and docs: what they name exists, what they show runs, the site loads nothing external."""
 
 import importlib
 import io
@@ -38,7 +38,7 @@ AWAITED = [
     "sid_assets/core/quality/limits.py",
     "tools/write_docs.py",
 ]
-"""Named in the docs, and made on other branches."""
+"""Files that the docs name; without them some tests are skipped."""
 
 needs_the_others = pytest.mark.skipif(
     not all((ROOT / path).exists() for path in AWAITED), reason=f"not all there: {AWAITED}"
@@ -68,7 +68,7 @@ def first_cells(header: str) -> set[str]:
     return names
 
 
-def test_the_readme_is_read_at_one_sitting():
+def test_the_readme_is_short():
     assert 120 <= len(TEXTS["README.md"].splitlines()) <= 160
 
 

@@ -48,7 +48,7 @@ def test_a_server_makes_the_vectors(
     assert len(table(settings, "pid2sid")) == 60
     assert {request["model"] for request in server.requests} == {"served"}
     cut = metadata_of(result, "item_embeddings")["texts_cut"]
-    assert cut == (0 if tokenise_here else "not known: the server cuts texts")
+    assert cut == (0 if tokenise_here else "unknown: the server truncates texts")
     planned = metadata_of(result, "item_texts")
     assert ("plan_texts_cut" in planned) == tokenise_here
     assert planned["plan_seconds"] > 0
@@ -81,7 +81,7 @@ def test_item_texts_estimates_the_time_from_the_last_run_instead_of_loading_weig
         second = materialize(settings, "item_texts", instance=instance)
     before = metadata_of(first, "item_texts")
     assert "plan_seconds" not in before
-    assert "Time: not measured (no run yet tells the speed" in before["plan"]
+    assert "Time: not measured (no earlier run gives the speed" in before["plan"]
     made = metadata_of(first, "item_embeddings")
     planned = metadata_of(second, "item_texts")
     speed = made["tokens"] / made["seconds_embedding"]
@@ -111,7 +111,7 @@ def test_the_tokenizer_of_a_server_can_be_pinned(
 def test_the_servers_own_tokenizer_cannot_be_pinned(tmp_path: Path) -> None:
     values = {"embedder": "openai", "embedding_url": "http://a/v1", "embedding_tokenizer": "server"}
     make_embedder(settings_for(tmp_path, **values))
-    with pytest.raises(InputError, match="SID_EMBEDDING_TOKENIZER_REVISION=b2 pins nothing"):
+    with pytest.raises(InputError, match="SID_EMBEDDING_TOKENIZER_REVISION=b2 has no effect"):
         make_embedder(settings_for(tmp_path, **values, embedding_tokenizer_revision="b2"))
 
 

@@ -1,4 +1,4 @@
-"""Goods as a second domain: an id space of their own, the same embedder and tokenizer."""
+"""Goods as a second domain: their own id space, the same embedder and tokenizer."""
 
 import json
 from collections.abc import Mapping
@@ -31,14 +31,14 @@ WARNINGS = {
     "goods/sid_quality:reconstruction",
     "goods/sid_quality:utilisation",
 }
-"""Checks that may warn on small catalogs, of which one is not that of the tokenizer."""
+"""Checks that may warn on small catalogs, one of which the tokenizer was not trained on."""
 
 GOODS = range(41, 81)
-"""Ids of goods. Some are those of items too (1 to 60), which are something else."""
+"""Ids of goods. Some (1 to 60) are also ids of items, which are different things."""
 
 
 def materialize(settings: Settings, *tables: str) -> dg.ExecuteInProcessResult:
-    """Materialise tables of the graph for these settings; all, if none is named."""
+    """Materialise tables of the graph for these settings; all if none are named."""
     defs = definitions(settings)
     selection = dg.AssetSelection.all()
     if tables:
@@ -126,7 +126,7 @@ def test_product_rec_looks_goods_up_among_goods(made, folder, settings):
         assert spelled(user.hist_longview_video_list, items) in question
 
 
-def test_the_reverse_index_of_goods_is_that_which_onerec_reads(made, folder, settings):
+def test_the_reverse_index_of_goods_is_what_onerec_reads(made, folder, settings):
     index = json.loads(Path(settings.data_dir, "goods", "sid2iid.json").read_text())
     users = pd.read_parquet(folder / "interactions.parquet")
     uses = pd.concat([users.hist_goods_pid, users.target_goods_pid]).explode().value_counts()
@@ -155,7 +155,7 @@ def test_the_file_list_names_what_was_made_of_goods(made, settings):
 
 
 def test_other_goods_leave_the_items_as_they_are(made, folder, settings):
-    """Last, since it changes what the others look at."""
+    """This test is last, because it changes what the others read."""
     before = table(settings, "pid2sid")
     earlier = settings.store().require("tokenizer_checkpoint").provenance.tokenizer
     more = write_catalog(folder / "more.parquet", items=45, seed=1, pids=range(41, 86))

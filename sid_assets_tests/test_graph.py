@@ -1,4 +1,4 @@
-"""The graph from a catalog to training data, and what a refresh leaves as it was."""
+"""The graph from a catalog to training data, and what a refresh leaves unchanged."""
 
 import numpy as np
 import pandas as pd
@@ -49,7 +49,7 @@ def test_a_catalog_alone_is_enough(folder):
     assert not (folder / "data" / "video_rec_dataset.parquet").exists()
 
 
-def test_a_data_set_that_can_be_made_no_more_is_marked_stale(folder):
+def test_a_data_set_that_can_no_longer_be_made_is_marked_stale(folder):
     settings = settings_for(folder, interactions=str(folder / "interactions.parquet"))
     assert materialize(settings).success
     listed = folder / "data" / "pretrain_file_list.json"
@@ -91,7 +91,7 @@ def test_string_ids_stay_strings_to_the_end(tmp_path):
     assert len(table(settings, "video_rec_dataset")) == 19
 
 
-def test_a_second_run_reuses_all_and_changes_nothing(folder):
+def test_a_second_run_reuses_everything_and_changes_nothing(folder):
     settings = settings_for(folder, interactions=str(folder / "interactions.parquet"))
     assert materialize(settings).success
     before = {name: table(settings, name) for name in ("codes", "pid2sid", "video_rec_dataset")}
@@ -105,7 +105,7 @@ def test_a_second_run_reuses_all_and_changes_nothing(folder):
     assert metadata_of(result, "tokenizer_checkpoint")["kept"]
 
 
-def test_added_changed_and_removed_items_leave_the_sids_of_the_others(folder):
+def test_added_changed_and_removed_items_leave_the_sids_of_the_others_unchanged(folder):
     settings = settings_for(folder)
     assert materialize(settings).success
     before = table(settings, "pid2sid").set_index("pid").sid
@@ -163,7 +163,7 @@ def test_no_schedule_and_no_sensor_starts_a_new_generation(folder, tag):
     assert "by hand" in failure_message(result)
 
 
-def test_a_truncated_catalog_stops_the_refresh_unless_it_is_meant(folder):
+def test_a_truncated_catalog_stops_the_refresh_unless_allowed(folder):
     settings = settings_for(folder)
     assert materialize(settings).success
     frame = pd.read_parquet(folder / "catalog.parquet")

@@ -1,4 +1,4 @@
-"""The drop-in command: OneRec's flags and columns, and what its input may be."""
+"""The drop-in command: OneRec's flags and columns, and the input that it accepts."""
 
 import subprocess
 import sys
@@ -34,7 +34,7 @@ def model(tmp_path, centroids):
 
 
 def write(path, vectors, pids=None, kind=None):
-    """As OneRec writes embeddings: through pandas, a list a row."""
+    """As OneRec writes embeddings: with pandas, one list per row."""
     pids = list(range(1000, 1000 + len(vectors))) if pids is None else pids
     kind = kind or pa.list_(pa.float32())
     table = pa.table({"pid": pids, "embedding": pa.array(list(vectors), kind)})
@@ -114,7 +114,7 @@ def test_fewer_layers(tmp_path, model, vectors, centroids):
 
 
 def refuse(tmp_path, model, message):
-    """The input is refused with this message, and what was there before stays."""
+    """The input is refused with this message, and existing output stays."""
     output = tmp_path / "codes.parquet"
     output.write_bytes(b"before")
     with pytest.raises(InputError, match=message):
@@ -160,17 +160,17 @@ def test_no_rows(tmp_path, model, vectors):
     refuse(tmp_path, model, r"emb\.parquet: no rows")
 
 
-def test_columns_that_are_not_there(tmp_path, model):
+def test_missing_columns(tmp_path, model):
     pq.write_table(pa.table({"pid": [1], "vector": [[1.0]]}), tmp_path / "emb.parquet")
     refuse(tmp_path, model, "no column 'embedding'. Its columns: pid, vector")
 
 
-def test_a_column_of_another_kind(tmp_path, model):
+def test_a_column_of_another_type(tmp_path, model):
     pq.write_table(pa.table({"pid": [1], "embedding": ["0.1 0.2"]}), tmp_path / "emb.parquet")
     refuse(tmp_path, model, "'embedding' has type string. Write the vectors as lists of floats")
 
 
-def test_a_file_that_is_cut_off(tmp_path, model, vectors):
+def test_a_truncated_file(tmp_path, model, vectors):
     path = write(tmp_path / "emb.parquet", vectors)
     path.write_bytes(path.read_bytes()[:5000])
     refuse(tmp_path, model, r"emb\.parquet: not a readable parquet file; it is truncated")
@@ -184,7 +184,7 @@ def test_damage_within_a_file(tmp_path, model, vectors):
     refuse(tmp_path, model, r"emb\.parquet: (the file is damaged|column)")
 
 
-def test_no_such_file(tmp_path, model, capsys):
+def test_a_missing_file(tmp_path, model, capsys):
     arguments = ["--model_path", str(model), "--emb_path", str(tmp_path / "none.parquet")]
     assert main([*arguments, "--output_path", str(tmp_path / "codes.parquet")]) == 1
     assert "Error: " in capsys.readouterr().err

@@ -72,7 +72,7 @@ def test_gives_every_form(tmp_path, annotation):
     assert rows == {"n": 10}
 
 
-def test_an_annotation_it_does_not_know_is_refused_with_those_it_does(tmp_path):
+def test_an_unknown_annotation_is_refused_and_the_known_ones_are_listed(tmp_path):
     @dg.asset
     def reader(item_texts: list) -> None: ...
 
@@ -93,7 +93,7 @@ def test_records_rows_columns_uri_bytes_seconds_and_a_preview(tmp_path):
     assert "film 5" not in metadata["preview"]
 
 
-def test_a_stream_that_breaks_leaves_the_version_before(tmp_path):
+def test_a_stream_that_breaks_leaves_the_previous_version(tmp_path):
     _materialize([_asset_of(_texts(), pa.Table)], tmp_path)
 
     def broken() -> Iterator[pa.RecordBatch]:

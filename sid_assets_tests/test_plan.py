@@ -1,4 +1,4 @@
-"""`python -m sid_assets.plan`: on a catalog, as one calls it."""
+"""`python -m sid_assets.plan` on a catalog, as a user calls it."""
 
 import shutil
 from pathlib import Path
@@ -24,14 +24,14 @@ from sid_assets_tests.core.table_fixtures import commit_texts
 def catalog(tmp_path, monkeypatch) -> Path:
     path = tmp_path / "catalog.csv"
     path.write_text("pid,title\n1,one two\n2,three\n")
-    monkeypatch.chdir(tmp_path)  # no .env of a developer
+    monkeypatch.chdir(tmp_path)  # without a developer's .env
     monkeypatch.setenv("SID_CATALOG", str(path))
     monkeypatch.setenv("SID_TEXT_TEMPLATE", "{title}")
     monkeypatch.setenv("SID_DATA_DIR", str(tmp_path / "data"))
     return path
 
 
-def test_it_says_what_a_refresh_would_do_and_writes_nothing(catalog, capsys):
+def test_it_reports_what_a_refresh_would_do_and_writes_nothing(catalog, capsys):
     assert plan.main() == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "The refresh: 2 new, 0 changed, 0 removed, 0 unchanged items."
@@ -41,23 +41,23 @@ def test_it_says_what_a_refresh_would_do_and_writes_nothing(catalog, capsys):
     assert not (catalog.parent / "data").exists()
 
 
-def test_rows_that_the_run_refuses_are_told_and_the_plan_is_without_them(catalog, capsys, caplog):
+def test_rows_that_the_run_refuses_are_reported_and_not_in_the_plan(catalog, capsys, caplog):
     with catalog.open("a") as file:
         file.write("3,\n")
     assert plan.main() == 1
     said = capsys.readouterr()
     assert "To embed: 2 texts" in said.out
     assert "the text is empty (1 row)" in caplog.text
-    assert "The run stops at the bad rows above, unless on_bad_rows: drop is set" in said.err
+    assert "The run stops at the bad rows above unless on_bad_rows: drop is set" in said.err
 
 
-def test_what_is_wrong_is_told(catalog, monkeypatch, capsys):
+def test_errors_are_reported(catalog, monkeypatch, capsys):
     monkeypatch.setenv("SID_CATALOG", str(catalog) + ".gone")
     assert plan.main() == 1
     assert "catalog.csv.gone" in capsys.readouterr().err
 
 
-def test_a_refresh_that_would_stop_is_told_with_its_plan(catalog, monkeypatch, capsys):
+def test_a_refresh_that_would_stop_is_reported_with_its_plan(catalog, monkeypatch, capsys):
     store = Store(catalog.parent / "data")
     texts = commit_texts(store, {1: "one two", 2: "other", 9: "x"})
     draft, *_ = embed_items(
@@ -106,10 +106,10 @@ def test_no_weights_are_downloaded_for_a_plan(catalog, small_model, tmp_path, mo
     monkeypatch.setenv("SID_EMBEDDING_MODEL", str(bare))
     monkeypatch.setattr(Qwen3Embedder, "embed", lambda *arguments: pytest.fail("loads weights"))
     assert plan.main() == 0
-    assert "Time: not measured (the weights are not here yet; " in capsys.readouterr().out
+    assert "Time: not measured (the weights are not downloaded yet; " in capsys.readouterr().out
 
 
-def test_a_run_that_was_killed_needs_no_more_room_for_what_it_staged(catalog, capsys):
+def test_a_killed_run_needs_no_more_space_for_what_is_in_its_draft(catalog, capsys):
     settings = materialize_texts_and_leave_a_draft(catalog)
     assert plan.plan_refresh(settings, ITEMS, HashedWordsEmbedder())[0].disk_needed < 16_384
     catalog.write_text(catalog.read_text() + "4,four\n")

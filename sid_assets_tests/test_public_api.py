@@ -1,4 +1,4 @@
-"""What `import sid_assets` gives: on folders that the graph made, on copies, and on a URL."""
+"""The API of `import sid_assets`, on folders that the graph made, on copies, and on a URL."""
 
 import re
 import shutil
@@ -62,7 +62,7 @@ def make(settings: Settings, *tables: str) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The embedder is made of the settings: not of those in the `.env` of a developer."""
+    """The embedder is made from the settings, but not from those in a developer's `.env`."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -101,7 +101,7 @@ def test_importing_it_loads_nothing_heavy():
     assert found.stdout.strip() == "[]"
 
 
-def test_all_names_are_there_and_no_others():
+def test_all_names_exist_and_no_others():
     for name in sid_assets.__all__:
         assert getattr(sid_assets, name) is not None
     assert dir(sid_assets) == sorted(sid_assets.__all__)
@@ -111,7 +111,7 @@ def test_all_names_are_there_and_no_others():
         _ = sid_assets.nothing  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def test_the_page_names_all_of_it():
+def test_the_page_names_the_whole_api():
     page = PAGE.read_text("utf-8")
     public = [name for name in vars(sid_assets.DataFolder) if name.isidentifier()]
     for name in [*sid_assets.__all__, *public]:
@@ -133,7 +133,7 @@ def test_the_page_runs(films: Path, monkeypatch: pytest.MonkeyPatch):
     assert names["films"].sid.notna().all()
 
 
-def test_one_line_says_what_there_is(films: Path, data: Any, goods: Any):
+def test_the_repr_is_one_line(films: Path, data: Any, goods: Any):
     sids = len(data["sid2pid"])
     assert repr(data) == f"<sid_assets data in {films}: 104 items, {sids} SIDs>"
     assert repr(goods).startswith(f"<sid_assets data in {films}: 30 goods, ")
@@ -161,7 +161,7 @@ def test_tables_by_name(films: Path, data: Any, goods: Any):
     assert max(sizes) <= 50
 
 
-def test_a_table_that_is_not_there_is_named(data: Any):
+def test_a_missing_table_is_named(data: Any):
     with pytest.raises(StoreError, match=r"no table 'codez'\. Its tables: item_texts, "):
         data["codez"]
     with pytest.raises(StoreError, match=r"no table 'pid_map'\. Materialise pid_map"):
@@ -265,7 +265,7 @@ def test_new_texts_get_the_codes_that_the_graph_gives(films: Path, data: Any, go
         ([1], "these are of type int64"),
     ],
 )
-def test_texts_that_say_nothing_are_refused(data: Any, texts: list, words: str):
+def test_texts_without_words_are_refused(data: Any, texts: list, words: str):
     with pytest.raises(InputError, match=words):
         data.encode_texts(texts)
 
@@ -277,7 +277,7 @@ def test_an_embedder_of_another_space_is_refused(data: Any):
 
 @dataclass
 class OtherWords(HashedWordsEmbedder):
-    """Says that it is the embedder of hashed words, and gives other vectors."""
+    """Claims to be the embedder of hashed words, but gives other vectors."""
 
     def embed(self, texts: Sequence[str]) -> Embedded:
         return super().embed([text[::-1] for text in texts])
@@ -288,7 +288,7 @@ def test_an_embedder_that_gives_other_vectors_is_refused(data: Any):
         data.encode_texts(["a"], embedder=OtherWords())
 
 
-def test_another_tokenizer_than_that_of_the_codes_is_refused(films: Path, tmp_path: Path):
+def test_a_tokenizer_other_than_that_of_the_codes_is_refused(films: Path, tmp_path: Path):
     import torch
 
     copy = shutil.copytree(films, tmp_path / "copy")  # which follows the symlinks

@@ -22,7 +22,7 @@ REJECTED = pa.table({"pid": ["a", "b"], "text": [None, None], "reason": ["x", "x
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> Store:
     """Two versions of a table, an unfinished draft, and rejected rows."""
-    monkeypatch.chdir(tmp_path)  # no .env of a developer
+    monkeypatch.chdir(tmp_path)  # without a developer's .env
     monkeypatch.setenv("SID_DATA_DIR", str(tmp_path / "data"))
     return filled(Store(tmp_path / "data"))
 
@@ -78,7 +78,7 @@ def test_sizes_are_those_of_the_files(store):
     assert left.bytes == 5000 + (left.folder / "_staging.json").stat().st_size
 
 
-def test_sizes_are_those_of_folders_below_too(store):
+def test_sizes_include_folders_below(store):
     left = next(iter(store.leftovers("goods/item_texts")))
     (left / "_sorting" / "vectors").mkdir(parents=True)
     (left / "_sorting" / "vectors" / "0.arrow").write_bytes(b"x" * 70_000)
@@ -137,7 +137,7 @@ def test_a_damaged_table_is_left_alone(store):
     assert version.folder.exists()
 
 
-def test_nothing_there_is_nothing_to_remove(tmp_path):
+def test_an_empty_folder_has_nothing_to_remove(tmp_path):
     assert purge.purge(Store(tmp_path / "none"), remove=True) == ([], [])
 
 

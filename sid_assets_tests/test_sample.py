@@ -1,4 +1,4 @@
-"""The built-in sample is as its README says, and its script makes it again."""
+"""The built-in sample is as its README says, and its script reproduces it."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""What SECURITY.md promises of Dagster, and that the tests it names are there."""
+"""What SECURITY.md promises about Dagster, and that the tests it names exist."""
 
 import re
 from pathlib import Path

@@ -13,7 +13,7 @@ from sid_assets.settings import DEPLOYMENTS, Refresh, Settings, variable
 from sid_assets_tests.graph import assets_and_checks
 
 ANOTHER: dict[Any, Any] = {str: "another", int: 7, float: 0.25, bool: True}
-"""A value of each type that is no setting's default."""
+"""A value of each type that is not the default of any setting."""
 
 
 def test_the_defaults_are_those_of_the_deployment():
@@ -50,7 +50,7 @@ def test_onerec_in_code_needs_a_catalog_too():
         settings.require("catalog")
 
 
-def test_in_code_a_word_that_is_no_setting_or_no_deployment_is_refused():
+def test_in_code_an_unknown_setting_or_deployment_is_refused():
     with pytest.raises(ValidationError, match="catalogue"):
         Settings(catalogue="x")  # pyright: ignore[reportCallIssue]
     with pytest.raises(InputError, match="SID_DEPLOYMENT=prod: not one of demo, onerec"):
@@ -58,7 +58,7 @@ def test_in_code_a_word_that_is_no_setting_or_no_deployment_is_refused():
 
 
 @pytest.mark.parametrize("at_launch", [True, False])
-def test_dagster_hands_on_the_values_of_the_deployment_and_those_that_were_set(at_launch):
+def test_dagster_passes_on_the_values_of_the_deployment_and_those_that_were_set(at_launch):
     """Also a value that is the default of the other deployment, which Dagster leaves out."""
     seen = {}
 
@@ -92,14 +92,14 @@ def test_a_line_in_dotenv_is_a_setting_and_the_environment_wins(tmp_path, monkey
     assert (settings.data_dir, settings.seed) == ("from-file", 8)
 
 
-def test_an_env_file_that_is_no_text_is_refused(tmp_path, monkeypatch):
+def test_an_env_file_that_is_not_text_is_refused(tmp_path, monkeypatch):
     (tmp_path / ".env").write_bytes(b"SID_SEED=\xff\n")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"\.env: not UTF-8 text"):
         Settings.from_environment()
 
 
-def test_the_servers_key_is_no_setting(tmp_path, monkeypatch):
+def test_the_servers_key_is_not_a_setting(tmp_path, monkeypatch):
     """Settings are shown in the launchpad and kept with runs; a key must not be."""
     (tmp_path / ".env").write_text("OPENAI_API_KEY=hush\nSID_SEED=7\n")
     monkeypatch.chdir(tmp_path)
@@ -125,7 +125,7 @@ def test_a_run_config_that_names_one_field_leaves_the_others_as_the_environment_
 
 
 def test_the_launchpad_moves_all_tables_together(tmp_path):
-    """The IO manager and the assets write to one folder, whatever says which."""
+    """The IO manager and the assets write to one folder, wherever it is set."""
     made = Settings.from_environment({"SID_DATA_DIR": str(tmp_path / "from-environment")})
     result = dg.materialize(
         assets_and_checks(defs),
@@ -158,7 +158,7 @@ def test_a_missing_catalog_is_named():
         Settings.from_environment({"SID_DEPLOYMENT": "onerec"}).require("catalog")
 
 
-def test_new_generation_is_no_environment_variable():
+def test_new_generation_is_not_an_environment_variable():
     assert not set(Refresh.model_fields) & set(Settings.model_fields)
     with pytest.raises(InputError, match="no such setting"):
         Settings.from_environment({"SID_NEW_GENERATION": "true"})

@@ -1,6 +1,6 @@
 """`make ui` in a real browser: Materialize all, green checks, pictures.
 
-With `PICTURES_OF_UI=1` the pictures for the README are taken too.
+With `PICTURES_OF_UI=1` it also takes the pictures for the docs.
 """
 
 import os
@@ -41,7 +41,7 @@ def page(server):
 
 @pytest.fixture(scope="module")
 def materialized(server, page):
-    """The page after "Materialize all" was clicked and its run has ended."""
+    """The page after a click on "Materialize all" and the end of the run."""
     page.goto(f"{server.url}/asset-groups")
     page.get_by_role("button", name="Materialize all").click()
     deadline = time.monotonic() + 60
@@ -106,7 +106,7 @@ def test_the_graph_after_the_run(server, materialized):
 
 
 def _opened_graph(server: DagsterDev) -> str:
-    """The address of the graph with the groups opened that fit on a page."""
+    """The address of the graph, with as many groups opened as fit on a page."""
     groups = ",".join(f"global@global:{group}" for group in GROUPS[1:])
     return f"{server.url}/asset-groups?expanded={quote(groups, safe='')}"
 

@@ -1,1 +1,1 @@
-"""What developers run, or tests and benchmarks share; not in the wheel."""
+"""Scripts for developers, and code that tests and benchmarks share; not in the wheel."""

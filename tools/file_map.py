@@ -30,11 +30,11 @@ FOLDERS = (
     "core/store",
     "core/arrow",
 )
-"""In the order in which data flows, then what all of them use; others follow by name."""
+"""In the order in which data flows, then the shared ones; others follow by name."""
 
 
 def file_map() -> str:
-    """The map: for each folder what it is for, and a line for each of its modules."""
+    """The map: the purpose of each folder, and a line for each of its modules."""
     package = ROOT / "sid_assets"
     modules: dict[str, list[Path]] = {}
     for path in sorted(package.rglob("*.py")):
@@ -62,10 +62,10 @@ def first_sentence(path: Path) -> str:
 
 
 def with_file_map(page: str) -> str:
-    """The page with the map as it is now.
+    """The page with the current map.
 
     Raises:
-        ValueError: It has not both marks.
+        ValueError: The page lacks a mark.
     """
     before, rest = page.split(BEGIN)
     _, after = rest.split(END)

@@ -38,7 +38,7 @@ SHARE_GONE = 0.01
 """Share of references to films that have left the catalog since."""
 
 FACET_WEIGHTS = {"director": 6.0, "language": 2.0, "genre": 1.0, "country": 1.0, "decade": 0.5}
-"""How much it speaks for a film that it shares this with a film the user loves."""
+"""How much a film gains by sharing this facet with a film that the user loves."""
 
 SHORT_COUNTRIES = {
     "United States": "USA",
@@ -124,7 +124,7 @@ class Film:
 
     @property
     def facets(self) -> list[tuple[str, str]]:
-        """What it can share with other films: (kind, value); English tells nothing."""
+        """What it can share with other films: (kind, value); English says nothing."""
         return [
             *(("genre", genre) for genre in self.genres),
             *(("director", director) for director in self.directors),
@@ -159,7 +159,7 @@ def read_films(path: Path) -> list[Film]:
             runtime=int(row["Runtime"]) if row["Runtime"] else None,
             genres=names(row["Genre"]),
             directors=names(row["Director"]),
-            # The source has actors by alphabet: those with the most films are the better known.
+            # The source lists actors alphabetically; those with the most films are best known.
             cast=sorted(names(row["Cast"]), key=lambda actor: (-films_of[actor], actor)),
             languages=names(row["Language"]),
             countries=names(row["Country"]),
@@ -271,7 +271,7 @@ def translated(items: list[str], dictionary: dict[str, str]) -> list[str]:
 
 
 class FilmMarket:
-    """What the simulation asks of all films; a film is named by its position in the list.
+    """What the simulation knows of all films; a film is identified by its position in the list.
 
     Attributes:
         films: The films.
@@ -281,7 +281,7 @@ class FilmMarket:
         reviews: (films,) number of reviews: how well known a film is.
         quality: (films,) the critics' score, from -1 (all bad) to 1 (all good).
         promoted: Positions of the films that are advertised.
-        gone_pids: Ids that are in no catalog any more.
+        gone_pids: Ids that are no longer in any catalog.
     """
 
     def __init__(
@@ -353,7 +353,7 @@ class User:
 
 
 def make_user(market: FilmMarket, uid: int, rng: np.random.Generator, *, long: bool) -> User:
-    """Draw what a user loves, then what they watch, then what they make of it."""
+    """Draw what a user loves, then what they watch, then how they like it."""
     fame = market.reviews / market.reviews.sum()
     loved = rng.choice(len(fame), rng.integers(2, 5), replace=False, p=fame)
     closeness = market.closeness(loved)
@@ -373,7 +373,7 @@ def make_user(market: FilmMarket, uid: int, rng: np.random.Generator, *, long: b
 
 
 def make_labels(pleased: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """The five labels, likelier where a film is close to the user's taste and well reviewed."""
+    """The five labels, more likely if a film is close to the user's taste and well reviewed."""
 
     def draw(bias: float, slope: float) -> np.ndarray:
         return (rng.random(len(pleased)) < 1 / (1 + np.exp(-bias - slope * pleased))).astype(int)
@@ -456,9 +456,9 @@ def video_columns(user: User, start: int, end: int) -> dict:
 
 
 def forget_history(row: dict, *, unknown: bool) -> None:
-    """Make it the sample of a newcomer, of whom no text can tell what they have watched.
+    """Turn it into the sample of a newcomer, whose history no text can describe.
 
-    The lists are null where the history is unknown, else empty.
+    The lists are null if the history is unknown, else empty.
     """
     for column in row:
         if column.startswith(("hist_video_", "hist_longview_")):
@@ -517,7 +517,7 @@ def keywords(
 
 
 def keyword(kind: str, value: str) -> str:
-    """How one searches for a facet, such as 犯罪片, 法国电影, 法语片 or Agnès Varda."""
+    """The search term for a facet, such as 犯罪片, 法国电影, 法语片 or Agnès Varda."""
     match kind:
         case "genre":
             return f"{GENRES[value]}片"

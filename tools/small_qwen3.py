@@ -1,8 +1,8 @@
 """Small stand-ins for Qwen3-Embedding-8B: the same architecture, width, special tokens and files.
 
-`save_model` writes a folder with `save_pretrained`, of a model with one layer and seeded random
-weights. Its vocabulary is small and trained on given texts, or Qwen's own. Tests and benchmarks use
-it where the real model is too large.
+`save_model` saves a model with one layer and seeded random weights with `save_pretrained`. Its
+vocabulary is either small and trained on given texts, or Qwen's own. Tests and benchmarks use it
+where the real model is too large.
 """
 
 import importlib.util
@@ -38,7 +38,7 @@ OTHER_ADDED_TOKENS = (
     "<think>",
     "</think>",
 )
-"""Tokens with ids of their own that Qwen3 does not call special (151657 to 151668)."""
+"""Added tokens that Qwen3 does not call special (ids 151657 to 151668)."""
 
 SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
@@ -52,7 +52,7 @@ WORDS = (
     "the a an of and in to is for with on ink cartridge paper pen binder ring set of 12 black",
     "Пикник на обочине 🎬🍿 café naïve Ärger",
 )
-"""What the small vocabulary is trained on."""
+"""The texts that the small vocabulary is trained on."""
 
 
 def small_tokenizer(texts: Iterable[str] = WORDS, *, merges: int = 300) -> Tokenizer:

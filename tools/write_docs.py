@@ -35,7 +35,7 @@ def pages() -> dict[Path, str]:
 
 
 def command_help() -> str:
-    """The help of `sid-assets` and of each of its commands, a section each."""
+    """The help of `sid-assets` and of each of its commands, one section each."""
     sections = [_section("sid-assets", cli.main)]
     for name, command in cli.main.commands.items():
         sections.append(_section(f"sid-assets {name}", command))

@@ -27,13 +27,13 @@ from sid_assets.settings import Settings
 PLANNED_ROWS = 16_384
 
 SPEED = ("tokens", "seconds_embedding")
-"""What the metadata of `item_embeddings` says of a run's speed."""
+"""The metadata of `item_embeddings` that give a run's speed."""
 
 RUNS_LOOKED_AT = 20
 SECONDS_THAT_TELL = 1.0
-"""Of embedding, in a run from whose speed the time of the next is estimated."""
+"""A run must have embedded for this long for its speed to give an estimate."""
 
-ASK_FOR_THE_TIME = "no run yet tells the speed; `sid-assets plan` measures it"
+ASK_FOR_THE_TIME = "no earlier run gives the speed; `sid-assets plan` measures it"
 
 
 class ItemTextsConfig(dg.Config):
@@ -42,14 +42,14 @@ class ItemTextsConfig(dg.Config):
     on_bad_rows: str = Field(
         default="fail",
         description="`fail`: rows without an id or a text, and ids with two texts, stop the run. "
-        "`drop`: they go to item_texts_rejected.parquet with their reason, and the run goes on.",
+        "`drop`: they go to item_texts_rejected.parquet with the reason, and the run continues.",
     )
 
     def checked(self) -> Literal["fail", "drop"]:
-        """`on_bad_rows`, if it is one of the two words.
+        """The value of `on_bad_rows`, which must be one of the two words.
 
         Raises:
-            InputError: It is another.
+            InputError: It is not.
         """
         if self.on_bad_rows == "fail" or self.on_bad_rows == "drop":
             return self.on_bad_rows
@@ -64,8 +64,8 @@ def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:
         key=domain.key("item_texts"),
         group_name=domain.group("items"),
         kinds={"duckdb", "parquet"},
-        description=f"The text of each of the {domain.items}, made from the catalog by the "
-        "template: one parquet file (`pid`, `text`, `text_hash`), sorted by pid, read by "
+        description=f"The texts of all {domain.items}, made from the catalog with the text "
+        "template. One parquet file (`pid`, `text`, `text_hash`), sorted by pid; input of "
         "`item_embeddings`.",
     )
     @clear_failures
@@ -100,7 +100,7 @@ def catalog_source(
     """The catalog of a domain, as the settings name it.
 
     Raises:
-        InputError: No catalog is set, or SID_PID_TYPE is another word than there are.
+        InputError: No catalog is set, or SID_PID_TYPE is not one of its values.
     """
     return CatalogSource(
         catalog=domain.catalog(settings),
@@ -114,7 +114,7 @@ def catalog_source(
 def _plan(
     context: dg.AssetExecutionContext, settings: Settings, domain: Domain, draft: Draft
 ) -> dict[str, Any]:
-    """What embedding these texts would change and cost, found out without loading weights."""
+    """What embedding these texts would change and cost, without loading weights."""
     texts = draft.as_version().stream(["pid", "text", "text_hash"], PLANNED_ROWS)
     table = domain.table("item_embeddings")
     try:
@@ -125,10 +125,10 @@ def _plan(
                 texts,
                 embedder,
                 files=vector_files(settings, domain.embeddings(settings), embedder.space),
-                calibrate=embedder.memory() is None,  # no weights: they would be here twice
+                calibrate=embedder.memory() is None,  # do not load the weights twice
             )
     except SidAssetsError as error:
-        # The model's files may not be at hand here; `item_embeddings` will say so.
+        # The model's files may be missing here; `item_embeddings` reports that.
         context.log.warning(f"{table}: no plan: {error}")
         return {}
     if plan.texts and plan.seconds is None and not plan.unmeasured:
@@ -137,7 +137,7 @@ def _plan(
 
 
 def _timed_by_the_last_run(context: dg.AssetExecutionContext, domain: Domain, plan: Plan) -> Plan:
-    """The plan, with the time that it takes at the speed of the last run that embedded a lot."""
+    """The plan, with the time that it takes at the speed of the last run that embedded enough."""
     key = domain.key("item_embeddings")
     for record in context.instance.fetch_materializations(key, limit=RUNS_LOOKED_AT).records:
         made = record.asset_materialization
@@ -149,13 +149,13 @@ def _timed_by_the_last_run(context: dg.AssetExecutionContext, domain: Domain, pl
 
 
 def texts_provenance(settings: Settings, domain: Domain, texts: ItemTexts) -> Provenance:
-    """Where the `item_texts` of a domain come from: the same for the same texts."""
+    """The provenance of a domain's `item_texts`; the same texts have the same provenance."""
     making = TextsMaking(settings.text_template, texts.fingerprint, texts.pid_column)
     return Provenance(domain.table("item_texts"), details=making.details())
 
 
 def _store_rejected(store: Store, table: str, texts: ItemTexts) -> None:
-    """Keep the rejected rows; where there are none, those of an earlier run must not stay."""
+    """Store the rejected rows; if there are none, remove those of an earlier run."""
     rejected = f"{table}_rejected"
     reader = texts.rejected
     if reader is None and store.current(rejected):

@@ -1,4 +1,4 @@
-"""The checks of a contract as Dagster takes them: specs before a run, results after it."""
+"""The checks of a contract in Dagster's form: specs before a run, results after it."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -7,11 +7,11 @@ import dagster as dg
 
 from sid_assets.core.contracts.findings import Check, Finding, Findings
 
-NOT_LOOKED_AT = Finding(False, "not looked at: see the check that failed")
+NOT_LOOKED_AT = Finding(False, "not evaluated: see the check that failed")
 
 
 def check_specs(key: dg.AssetKey, checks: Iterable[Check]) -> list[dg.AssetCheckSpec]:
-    """The specs of an asset's checks; those that do not only warn block what is downstream."""
+    """The specs of an asset's checks; all except warnings block everything downstream."""
     return [
         dg.AssetCheckSpec(
             check.name, asset=key, description=check.sentence, blocking=not check.warns
@@ -23,9 +23,9 @@ def check_specs(key: dg.AssetKey, checks: Iterable[Check]) -> list[dg.AssetCheck
 def check_results(
     key: dg.AssetKey, checks: Iterable[Check], findings: Findings, log: logging.Logger
 ) -> Iterator[dg.AssetCheckResult]:
-    """A result for each of the checks; one without a finding has not passed.
+    """A result for each check; a check without a finding has not passed.
 
-    The log names those that have not passed: the command line shows no checks.
+    Failures are logged as well, because the command line shows no checks.
     """
     for check in checks:
         finding = findings.get(check.name, NOT_LOOKED_AT)

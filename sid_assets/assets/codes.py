@@ -24,9 +24,9 @@ def codes_asset(domain: Domain) -> dg.AssetsDefinition:
         group_name=domain.group("semantic_ids"),
         kinds={"pytorch", "parquet"},
         pool="gpu",
-        description=f"The three codes of each of the {domain.items}: the indexes of the nearest "
+        description=f"The codes of all {domain.items}, three each: the indices of the nearest "
         "centroids, exact and the same on every device. A folder of parquet files (`pid`, "
-        "`codes`, `vector_hash`, `residual_norms`), read by `pid2sid` and `sid_quality`.",
+        "`codes`, `vector_hash`, `residual_norms`); input of `pid2sid` and `sid_quality`.",
     )
     @clear_failures
     def codes(

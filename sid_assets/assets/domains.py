@@ -1,4 +1,4 @@
-"""Domains of items: each has a catalog and an id space of its own, and the same stages."""
+"""Domains of items: each has its own catalog and id space, and the same stages."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ class Domain:
     Attributes:
         prefix: Key prefix of its assets; "" for the main domain.
         items: What its items are, for descriptions.
-        catalog_setting: Name of the setting that names its catalog.
-        embeddings_setting: Name of the setting that names vectors of its items that exist already;
-            "" where there is none.
+        catalog_setting: Name of the setting for its catalog.
+        embeddings_setting: Name of the setting for existing vectors of its items; "" if there is
+            none.
         interacted: Columns of the interactions that hold its ids.
-        id_name: What OneRec's reverse index calls its ids.
+        id_name: Name of its ids in OneRec's reverse index.
     """
 
     prefix: str
@@ -35,7 +35,7 @@ class Domain:
         return dg.AssetKey([self.prefix, table] if self.prefix else [table])
 
     def table(self, table: str) -> str:
-        """The same as the name of the table in the store."""
+        """Name of one of its tables in the store."""
         return self.key(table).to_user_string()
 
     def group(self, stage: str) -> str:
@@ -44,16 +44,16 @@ class Domain:
 
     @property
     def reverse_index(self) -> str:
-        """OneRec's name of the file with the items of every SID, in the store."""
+        """Name of OneRec's JSON file, with the items of every SID, in the store."""
         return f"{self.table(f'sid2{self.id_name}')}.json"
 
     @property
     def catalog(self) -> Callable[[Settings], str]:
-        """Reads its catalog off the settings; raises where it is not set."""
+        """Returns its catalog from the settings; raises if it is not set."""
         return lambda settings: settings.require(self.catalog_setting)
 
     def embeddings(self, settings: Settings) -> str:
-        """Its vectors that exist already, as the settings name them; "" where there are none."""
+        """Its existing vectors, as the settings name them; "" if there are none."""
         return getattr(settings, self.embeddings_setting) if self.embeddings_setting else ""
 
 
@@ -66,9 +66,9 @@ GOODS = Domain(
     interacted=GOODS_COLUMNS,
     id_name="iid",
 )
-"""What is sold beside the items. Their ids are another space, which overlaps that of the items."""
+"""Products sold beside the items. Their id space is separate, and overlaps that of the items."""
 
 
 def domains_of(settings: Settings) -> list[Domain]:
-    """The domains that the settings name a catalog of; the main one is always there."""
+    """The domains that have a catalog in the settings; the main domain is always included."""
     return [ITEMS, GOODS] if settings.goods_catalog else [ITEMS]

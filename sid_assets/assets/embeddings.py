@@ -21,7 +21,7 @@ from sid_assets.observation import observer
 from sid_assets.resources import make_embedder, policy_of, vector_files, wanted_tokenizer
 from sid_assets.settings import Refresh, Settings
 
-UNKNOWN = "not known: the server cuts texts"
+UNKNOWN = "unknown: the server truncates texts"
 
 
 def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
@@ -34,9 +34,9 @@ def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
         group_name=domain.group("items"),
         kinds={"pytorch", "parquet"},
         pool="gpu",
-        description=f"The vector of each of the {domain.items}: unit norm, 4096 wide. A folder of "
-        "parquet files (`pid`, `embedding`, `text_hash`, `vector_hash`), read by the tokenizer's "
-        "training and by `codes`. A refresh embeds only what is new or changed.",
+        description=f"The vectors of all {domain.items}: unit norm, 4096 wide. A folder of parquet "
+        "files (`pid`, `embedding`, `text_hash`, `vector_hash`); input of `codes` and of the "
+        "tokenizer's training. A refresh embeds only new and changed items.",
     )
     @clear_failures
     def item_embeddings(
@@ -49,11 +49,11 @@ def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
         policy = policy_of(context, settings, refresh)
         embedder = make_embedder(settings)
         tokenizer = current_tokenizer(store)
-        # Before any item is embedded: what a run may not do it does not begin.
+        # Before any item is embedded, so that a run that may not finish does not start.
         wanted = wanted_tokenizer(settings)
         kept = keeps_tokenizer(tokenizer, wanted, embedder.space, policy)
         if not kept and wanted.kind != "train":
-            fetch_tokenizer(wanted, settings.tokenizer)  # a wrong file shows now, not days later
+            fetch_tokenizer(wanted, settings.tokenizer)  # a wrong file fails now, not days later
         with closing(embedder):
             draft, changes, progress = embed_items(
                 store,

@@ -1,4 +1,4 @@
-"""After the codes: how good the semantic IDs are, as numbers, pictures and a page."""
+"""How good the semantic IDs are, after the codes: figures, pictures and a report."""
 
 from typing import Any, get_args
 
@@ -38,9 +38,9 @@ def sid_quality_asset(domain: Domain) -> dg.AssetsDefinition:
         },
         group_name=domain.group("semantic_ids"),
         kinds={"matplotlib", "plotly"},
-        description="How many items collide, which codes are used, how well vectors are "
-        f"reconstructed: figures and pictures here, and a page `{REPORT}` to open and send on. "
-        "Read by people.",
+        description="How good the semantic IDs are: how many items collide, which codes are used, "
+        f"how well vectors are reconstructed. Figures and pictures are here; `{REPORT}` is a page "
+        "to open and share.",
         check_specs=check_specs(key, check_limits.checks),
     )
     @clear_failures
@@ -78,7 +78,7 @@ def _limits(settings: Settings) -> Limits:
 def _interactions(
     settings: Settings, domain: Domain, codes: Version, item_texts: Version, quality: SidQuality
 ) -> InteractionQuality | None:
-    """The quality weighted by interactions, where there are any with these items."""
+    """The quality weighted by interactions, if there are any with these items."""
     path = settings.of_catalog("interactions")
     interactions = ParquetInput(path) if path else None
     if interactions is None or not set(domain.interacted) & set(interactions.columns):

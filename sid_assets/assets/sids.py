@@ -1,7 +1,4 @@
-"""The semantic IDs: of each item its SID, and the way back to the items.
-
-The prefixes that lead to a SID and the tokens that spell one are here too.
-"""
+"""The semantic IDs: SIDs of items, items of SIDs, valid prefixes, and the vocabulary."""
 
 from collections.abc import Iterator
 from typing import get_args
@@ -38,8 +35,8 @@ def pid2sid_asset(domain: Domain) -> dg.AssetsDefinition:
         ins={"codes": dg.AssetIn(key=domain.key("codes"))},
         group_name=domain.group("semantic_ids"),
         kinds={"parquet"},
-        description=f"The semantic ID of each of the {domain.items}: one parquet file (`pid`, "
-        "`sid`: a list of three codes) that OneRec's programs read as it is.",
+        description=f"The semantic IDs of all {domain.items}: one parquet file (`pid`, `sid`: a "
+        "list of three codes) that OneRec's programs read directly.",
     )
     @clear_failures
     def pid2sid(context: dg.AssetExecutionContext, codes: Version) -> pa.RecordBatchReader:
@@ -47,8 +44,8 @@ def pid2sid_asset(domain: Domain) -> dg.AssetsDefinition:
         context.add_output_metadata({"usable_with_onerec_models": usable})
         if not usable:
             context.log.warning(
-                f"{domain.table('pid2sid')}: these SIDs are of the demo's hashed words. OneRec's "
-                "models do not speak them; SID_DEPLOYMENT=onerec makes those they do."
+                f"{domain.table('pid2sid')}: these SIDs come from the demo's hashed words, and "
+                "OneRec's models do not know them. SID_DEPLOYMENT=onerec makes SIDs that they know."
             )
         provenance = derive(domain.table("pid2sid"), codes.provenance)
         columns = provenance.attach(schema.pid2sid(schema.pid_type_of(codes.schema())))
@@ -70,9 +67,9 @@ def pid_map_asset(domain: Domain) -> dg.AssetsDefinition:
         kinds={"duckdb", "parquet"},
         output_required=False,
         dagster_type=dg.PythonObjectDagsterType(pa.RecordBatchReader, name=f"{table}_rows"),
-        description=f"A stable integer for each of the {domain.items} where ids are strings: one "
-        "parquet file (`pid`, `number`), for OneRec's scripts, which force `int()`. Skipped where "
-        "ids are integers.",
+        description=f"A stable integer for each string id of the {domain.items}: one parquet file "
+        "(`pid`, `number`) for OneRec's scripts, which call `int()` on every id. Skipped if ids "
+        "are integers.",
     )
     @clear_failures
     def pid_map(
@@ -90,7 +87,7 @@ def pid_map_asset(domain: Domain) -> dg.AssetsDefinition:
 
 
 def sid2pid_asset(domain: Domain) -> dg.AssetsDefinition:
-    """`sid2pid` of a domain, and the same as OneRec's JSON file."""
+    """`sid2pid` of a domain, and OneRec's JSON file with the same content."""
     table = domain.table("sid2pid")
 
     @dg.asset(
@@ -98,8 +95,8 @@ def sid2pid_asset(domain: Domain) -> dg.AssetsDefinition:
         ins={"pid2sid": dg.AssetIn(key=domain.key("pid2sid"))},
         group_name=domain.group("semantic_ids"),
         kinds={"duckdb", "parquet"},
-        description=f"The {domain.items} of every semantic ID, most interacted-with first: one "
-        "parquet file (`sid`, `codes`, `pids`, `counts`), and the same as "
+        description=f"The {domain.items} of every semantic ID, those with most interactions first: "
+        "one parquet file (`sid`, `codes`, `pids`, `counts`), and the same content in "
         f"`{domain.reverse_index}`, which OneRec's evaluation reads.",
     )
     @clear_failures
@@ -121,10 +118,10 @@ def sid2pid_asset(domain: Domain) -> dg.AssetsDefinition:
 
 
 def _interacted(settings: Settings, domain: Domain, pid2sid: Version) -> Iterator[pa.Array]:
-    """The ids of a domain that stand in the interactions, if there are any.
+    """The ids of a domain that occur in the interactions, if there are any.
 
     Raises:
-        InputError: The interactions store ids otherwise than the catalog does.
+        InputError: The ids in the interactions and in the catalog have different types.
     """
     path = settings.of_catalog("interactions")
     if not path:
@@ -150,9 +147,9 @@ def sid_prefixes_asset(domain: Domain) -> dg.AssetsDefinition:
         ins={"pid2sid": dg.AssetIn(key=domain.key("pid2sid"))},
         group_name=domain.group("semantic_ids"),
         kinds={"numpy"},
-        description=f"Which codes may follow each prefix of the SIDs of the {domain.items}: one "
-        "safetensors file of five arrays (`codes_0`, `codes_1`, `codes_2`, `offsets_0`, "
-        "`offsets_1`), read by decoders that may name only SIDs there are.",
+        description=f"The codes that may follow each prefix of the SIDs of the {domain.items}: one "
+        "safetensors file with five arrays (`codes_0`, `codes_1`, `codes_2`, `offsets_0`, "
+        "`offsets_1`), for decoders that may generate only existing SIDs.",
     )
     @clear_failures
     def sid_prefixes(settings: Settings, pid2sid: Version) -> dg.MaterializeResult:
@@ -176,9 +173,9 @@ def sid_prefixes_asset(domain: Domain) -> dg.AssetsDefinition:
 @dg.asset(
     group_name="semantic_ids",
     kinds={"parquet"},
-    description="The tokens that spell semantic IDs, in the order in which OneRec adds them to "
-    "Qwen3's vocabulary: one parquet file (`token`, `id`), read by whoever extends a vocabulary. "
-    "It is the same for every catalog.",
+    description="The tokens of semantic IDs, in the order in which OneRec adds them to Qwen3's "
+    "vocabulary: one parquet file (`token`, `id`), for extending a vocabulary. It is the same for "
+    "every catalog.",
 )
 def sid_vocabulary() -> pa.Table:
     """`sid_vocabulary`."""

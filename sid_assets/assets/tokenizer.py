@@ -28,8 +28,8 @@ from sid_assets.settings import Refresh, Settings
     kinds={"faiss", "pytorch"},
     pool="gpu",
     description="The residual k-means tokenizer: three layers of centroids in a `.pt` file that "
-    "OneRec's programs load, read by `codes`. Fetched from the hub, read from a file, or trained. "
-    "A refresh keeps it; a new one moves every SID and has to be asked for.",
+    "OneRec's programs load; input of `codes`. It is downloaded from the hub, read from a file, or "
+    "trained. A refresh keeps it; a new one moves every SID and must be requested.",
 )
 @clear_failures
 def tokenizer_checkpoint(

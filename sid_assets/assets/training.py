@@ -1,7 +1,7 @@
 """The last stage: the training data sets of RecIF.
 
-One step makes the data sets of a phase (pretraining, fine-tuning) one after the other, so that the
-SIDs of the catalog are loaded once, and then lists their files. Each data set is an asset.
+One step makes the data sets of a phase (pretraining or fine-tuning) in turn, so that the SIDs of
+the catalog are loaded once, and then lists their files. Each data set is an asset.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +31,7 @@ DRAFT = dg.PythonObjectDagsterType(Draft, name="StagedTrainingData")
 
 
 def training_assets(phase: Phase, *, goods: bool = False) -> dg.AssetsDefinition:
-    """The data sets of a phase, each an asset; with those made of goods, if there are any."""
+    """The data sets of a phase, each as an asset; with `goods`, including those made from goods."""
     data_sets = [data_set for data_set in DATA_SETS.values() if data_set.phase == phase]
 
     @dg.multi_asset(
@@ -77,7 +77,7 @@ def training_assets(phase: Phase, *, goods: bool = False) -> dg.AssetsDefinition
                         metadata = _metadata(data_set, counts)
                         yield dg.Output(draft, data_set.table, metadata=metadata)
         finally:
-            # Dagster has committed what was yielded: what is listed must be there, even if the
+            # Dagster has committed what was yielded. Every listed file must exist, even if the
             # rest failed.
             _tell_what_is_stale(context, store, [d for d in data_sets if d.name in stale])
             versions = up_to_date([d for d in data_sets if d.name not in stale], sids, store)
@@ -91,7 +91,7 @@ def training_assets(phase: Phase, *, goods: bool = False) -> dg.AssetsDefinition
 
 
 def training_inputs(settings: Settings, store: Store, sids: Sids) -> TrainingInputs:
-    """What training data is made of, as far as the user has it."""
+    """The inputs of the training data that the user has."""
 
     def ids(domain: Domain, pid2sid: Version) -> IdSpace:
         texts = store.require(domain.table("item_texts"))
@@ -115,12 +115,12 @@ def training_inputs(settings: Settings, store: Store, sids: Sids) -> TrainingInp
 def _tell_what_is_stale(
     context: dg.AssetExecutionContext, store: Store, data_sets: Iterable[DataSet]
 ) -> None:
-    """Say, in the log and in the assets' metadata, which files of earlier runs are not renewed."""
+    """Report in the log and in the assets' metadata which files of earlier runs are stale."""
     for table in (data_set.table for data_set in data_sets):
         earlier = store.current(table)
         if earlier is None:
             continue
-        message = f"{store.path(table)} is stale: it was made at {earlier.created} of another input"
+        message = f"{store.path(table)} is stale: it was made at {earlier.created} from other input"
         context.log.warning(f"{message}. Do not train on it.")
         metadata = {"stale_since": earlier.created}
         context.log_event(dg.AssetObservation(table, description=message, metadata=metadata))

@@ -1,4 +1,4 @@
-"""`sid_quality` as Dagster runs it: its checks warn where a limit is passed, and only there."""
+"""`sid_quality` as Dagster runs it: its checks warn only if a limit is exceeded."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ MADE_FROM = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Sixty items with codes of a tokenizer of 8, some of them with one SID; and interactions."""
+    """Sixty items with codes of a tokenizer of 8, some of them sharing a SID; and interactions."""
     path = tmp_path_factory.mktemp("quality")
     frame = write_catalog(path / "catalog.parquet")
     write_interactions(path / "interactions.parquet", frame.pid.tolist())
@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
         ("reconstruction", "max_error_ratio", ("100", "100"), ("0.005", "0.005")),
     ],
 )
-def test_a_limit_that_is_passed_warns(folder, check, setting, passes, warns):
+def test_an_exceeded_limit_warns(folder, check, setting, passes, warns):
     for (limit, shown), wanted in ((passes, True), (warns, False)):
         result = materialize(settings_for(folder, **{setting: limit}), "sid_quality")
         assert result.success, "a warning stops nothing"

@@ -43,7 +43,7 @@ def commit(store: Store, name: str, rows: pa.Table) -> Version:
 
 
 def broken(tmp_path, rows: pa.Table, written: bytes | None = None) -> set[str]:
-    """The contracts that a table sid2pid of `ITEMS`, or its JSON file, breaks."""
+    """The checks that a table sid2pid of `ITEMS`, or its JSON file, fails."""
     store = Store(tmp_path)
     version, items = commit(store, "sid2pid", rows), commit(store, "pid2sid", ITEMS)
     path = store.root / "sid2pid.json"
@@ -131,7 +131,7 @@ def test_the_shuffled_rows_of_a_phase_are_what_the_loader_gets(folder):
     assert first != other
 
 
-def test_shuffled_rows_are_withdrawn_when_they_are_not_made_any_more(folder):
+def test_shuffled_rows_are_withdrawn_when_they_are_no_longer_made(folder):
     interactions = str(folder / "interactions.parquet")
     mixed = settings_for(folder, interactions=interactions, shuffle="true")
     assert materialize(mixed).success

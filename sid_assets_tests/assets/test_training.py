@@ -1,4 +1,4 @@
-"""The training data sets in the graph: which are made, which are listed, and what is said."""
+"""The training data sets in the graph: which are made and listed, and what is reported."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ PRETRAIN = ("video_rec_dataset", "user_profile_dataset", "item_understand_datase
 
 @pytest.fixture(scope="module")
 def _with_sids(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A catalog with its SIDs, users and captions, to be copied by each test."""
+    """A catalog with its SIDs, users and captions; each test copies it."""
     folder = tmp_path_factory.mktemp("sids")
     frame = write_catalog(folder / "catalog.parquet")
     captions = pd.DataFrame({"pid": frame.pid, "dense_caption": frame.title})
@@ -58,7 +58,7 @@ def _settings(folder: Path, **values: str) -> Settings:
 
 
 def _listed(settings: Settings, phase: str = "pretrain") -> dict[str, int]:
-    """How many files of each data set are listed; each of them has to be there."""
+    """How many files of each data set are listed; each file must exist."""
     paths = json.loads(UPath(settings.data_dir, f"{phase}_file_list.json").read_text())
     assert all(UPath(path).exists() for path in paths)
     tables = [Path(name).stem for path in paths for name in path.split("/") if "_dataset" in name]
@@ -81,7 +81,7 @@ def _run(settings: Settings, *tables: str) -> tuple[dg.ExecuteInProcessResult, s
 
 
 def _numbers(result: dg.ExecuteInProcessResult, name: str) -> dict[str, object]:
-    """What the metadata of a data set says of the rows of its input."""
+    """What the metadata of a data set says about the rows of its input."""
     made = {
         found.asset_key.to_user_string(): found.metadata
         for event in result.get_asset_materialization_events()
@@ -91,13 +91,13 @@ def _numbers(result: dg.ExecuteInProcessResult, name: str) -> dict[str, object]:
     return {one: made[one].value for one in names if one in made}
 
 
-def test_every_listed_file_is_there(folder):
+def test_every_listed_file_exists(folder):
     settings = _settings(folder)
     assert materialize(settings, *PRETRAIN).success
     assert list(_listed(settings).values()) == [3, 3, 1]
 
 
-def test_every_listed_file_is_there_on_an_object_store(folder):
+def test_every_listed_file_exists_on_an_object_store(folder):
     """Readers there see no `<asset>.parquet`."""
     settings = _settings(folder, data_dir=f"memory://{folder.parent.name}")
     result = materialize(settings)
@@ -106,7 +106,7 @@ def test_every_listed_file_is_there_on_an_object_store(folder):
     assert list(_listed(settings, "sft").values()) == [3, 1]
 
 
-def test_a_step_that_fails_half_way_lists_what_it_made(folder):
+def test_a_step_that_fails_halfway_lists_what_it_made(folder):
     settings = _settings(folder, shuffle="true")
     assert materialize(settings, *PRETRAIN).success
     shuffled = folder / "data" / "pretrain_shuffled.parquet"
@@ -120,7 +120,7 @@ def test_a_step_that_fails_half_way_lists_what_it_made(folder):
     assert not shuffled.exists()
 
 
-def test_interactions_that_make_no_row_any_more(folder):
+def test_interactions_that_no_longer_give_a_row(folder):
     settings = _settings(folder)
     assert materialize(settings, *PRETRAIN).success
     frame = pd.read_parquet(folder / "interactions.parquet").assign(split=1)
@@ -132,7 +132,7 @@ def test_interactions_that_make_no_row_any_more(folder):
     assert "video_rec_dataset.parquet is stale" in log
 
 
-def test_data_sets_that_are_not_made_but_have_lost_their_input(folder):
+def test_data_sets_that_have_lost_their_input_and_are_not_selected(folder):
     assert materialize(_settings(folder), *PRETRAIN).success
     settings = _settings(folder, interactions="")
     result, stale, log = _run(settings, "item_understand_dataset")
@@ -142,7 +142,7 @@ def test_data_sets_that_are_not_made_but_have_lost_their_input(folder):
     assert "user_profile_dataset.parquet is stale" in log
 
 
-def test_a_data_set_without_rows_is_written_and_warned_of(folder):
+def test_a_data_set_without_rows_is_written_with_a_warning(folder):
     frame = pd.read_parquet(folder / "interactions.parquet")
     frame["inter_user_profile_with_sid"] = pd.Series(None, frame.index, dtype="str")
     write_frame(folder / "interactions.parquet", frame)
@@ -160,7 +160,7 @@ def test_a_data_set_without_rows_is_written_and_warned_of(folder):
     assert "user_profile_dataset" not in _listed(settings)
 
 
-def test_ids_of_another_catalog_are_asked_about(folder):
+def test_ids_of_another_catalog_are_reported(folder):
     captions = pd.DataFrame({"pid": [1001, 1002], "dense_caption": ["a", "b"]})
     write_frame(folder / "captions.parquet", captions)
     result, _, log = _run(_settings(folder), "item_understand_dataset")
@@ -171,7 +171,7 @@ def test_ids_of_another_catalog_are_asked_about(folder):
     assert "(pid has no SID: 2). Are its ids from this catalog?" in log
 
 
-def test_what_became_of_the_input_adds_up_in_the_metadata(folder):
+def test_the_counts_of_input_rows_add_up_in_the_metadata(folder):
     frame = pd.read_parquet(folder / "interactions.parquet")[:2].assign(split=0)
     frame["inter_keyword_to_items"] = ['{"a": [1], "b": [2], "c": [1001]}', "no JSON"]
     write_frame(folder / "interactions.parquet", frame)
@@ -185,7 +185,7 @@ def test_what_became_of_the_input_adds_up_in_the_metadata(folder):
     assert _numbers(result, "item_understand_dataset") == captions
 
 
-def test_the_log_says_why_a_data_set_is_skipped(folder):
+def test_the_log_gives_the_reason_why_a_data_set_is_skipped(folder):
     result, stale, log = _run(_settings(folder, captions=""), *PRETRAIN, "sft_label_pred_dataset")
     assert result.success, failure_message(result)
     assert "item_understand_dataset is skipped: SID_CAPTIONS is not set." in log
@@ -196,7 +196,7 @@ def test_the_log_says_why_a_data_set_is_skipped(folder):
     assert stale == set()
 
 
-def test_wordings_of_the_users_own(folder):
+def test_the_users_own_wordings(folder):
     prompts = folder / "prompts.yaml"
     prompts.write_text("item_understand:\n  text: ['{sid} shows {caption}']\n")
     settings = _settings(folder, prompts=str(prompts))

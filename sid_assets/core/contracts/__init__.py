@@ -1,1 +1,1 @@
-"""What must hold of each table: read back from disk, and taken from no writer."""
+"""Contracts: what must hold for each table, checked on the files independently of the writers."""

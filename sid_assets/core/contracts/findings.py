@@ -1,7 +1,7 @@
-"""What a contract is made of: its checks, and what each of them found.
+"""The parts of a contract: its checks, and the finding of each check.
 
-A contract is a function that reads a table once and gives a finding for each of its checks. The
-checks are declared beside it, with `contract`.
+A contract is a function that reads a table once and returns a finding for each of its checks. The
+decorator `contract` declares the checks.
 """
 
 from collections.abc import Callable
@@ -19,13 +19,13 @@ Given = ParamSpec("Given")
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold of a table.
+    """One condition that a table must meet.
 
     Attributes:
-        name: What the UI calls it.
-        sentence: What holds where it passes.
-        warns: Whether a failure only warns. The failure of any other check is an error, and stops
-            what is downstream.
+        name: Its name in the UI.
+        sentence: The condition in words.
+        warns: Whether a failure is only a warning. Otherwise it is an error, and blocks
+            everything downstream.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Finding:
     """What one check found.
 
     Attributes:
-        passed: Whether it holds.
+        passed: Whether the condition holds.
         description: What was found, in words.
         metadata: Counts and first ids.
     """
@@ -49,14 +49,14 @@ class Finding:
 
 
 Findings = dict[str, Finding]
-"""By the name of the check."""
+"""Findings by check name."""
 
 
 class Contract(Generic[Given]):
-    """A function that reads a table, and the checks that it gives findings for.
+    """A function that reads a table, and the checks that it returns findings for.
 
     Attributes:
-        checks: In the order in which they are declared.
+        checks: The checks, in order of declaration.
     """
 
     def __init__(self, checks: tuple[Check, ...], find: Callable[Given, Findings]) -> None:
@@ -66,18 +66,18 @@ class Contract(Generic[Given]):
         update_wrapper(self, find)
 
     def __call__(self, *args: Given.args, **kwargs: Given.kwargs) -> Findings:
-        """What the function finds.
+        """Return the findings of the function.
 
-        A finding is missing where another check has failed without which it cannot be looked at.
+        A finding is missing if a check that it depends on has failed.
 
         Raises:
-            LookupError: There is a finding of a check that is not declared.
+            LookupError: A finding belongs to no declared check.
         """
         findings = self._find(*args, **kwargs)
         if unknown := findings.keys() - {check.name for check in self.checks}:
             raise LookupError(
-                f"{', '.join(sorted(unknown))}: found, but no check of the contract. "
-                "Declare it beside the function."
+                f"{', '.join(sorted(unknown))}: a finding of an undeclared check. "
+                "Declare the check with @contract."
             )
         return findings
 
@@ -95,14 +95,14 @@ class Offenders:
     ids: list[Any] = field(default_factory=list)
 
     def add(self, bad: np.ndarray, pids: pa.Array) -> None:
-        """Count the rows of a batch that are bad: bool, shape (n,)."""
+        """Count the bad rows of a batch; `bad` is bool, shape (n,)."""
         places = np.flatnonzero(bad)
         self.rows += places.size
         for place in places[: IDS_SHOWN - len(self.ids)]:
             self.ids.append(pids[int(place)].as_py())
 
     def finding(self, holds: str, broken: str) -> Finding:
-        """The finding: `holds` in words where no row is bad, else `broken`, rows and first ids."""
+        """Describe as `holds` if no row is bad, else as `broken` with row count and first ids."""
         if not self.rows:
             return Finding(True, holds, {"rows_offending": 0})
         first = ", ".join(map(repr, self.ids))

@@ -1,4 +1,4 @@
-"""The contracts of what leads back from a SID, checked on what is on disk."""
+"""The contracts of sid2pid, sid_prefixes and sid_vocabulary, checked on the files on disk."""
 
 from collections.abc import Mapping
 
@@ -17,22 +17,22 @@ BATCH_ROWS = 65_536
 
 
 @contract(
-    Check("sids_in_order", "SIDs are sorted by their codes, and unique."),
+    Check("sids_in_order", "SIDs are sorted by their codes and unique."),
     Check(
         "inverts_pid2sid",
-        "Its pairs of item and SID are exactly those of pid2sid, the items that users interact "
-        "with most first.",
+        "The pairs of item and SID are exactly those of pid2sid; the items of a SID are sorted by "
+        "interactions, most first.",
     ),
-    Check("json_file", "The JSON file says the same as the table."),
+    Check("json_file", "The JSON file has the same content as the table."),
 )
 def check_sid2pid(version: Version, pid2sid: Version, json_file: UPath, id_name: str) -> Findings:
-    """Every SID is there once, with the items that `pid2sid` gives it; the JSON says the same.
+    """Every SID occurs once, with the items that `pid2sid` gives it; the JSON file agrees.
 
     Args:
         version: The table sid2pid.
-        pid2sid: The table that it is the inverse of.
-        json_file: The same as OneRec's JSON.
-        id_name: What the JSON calls a pid.
+        pid2sid: The table that sid2pid inverts.
+        json_file: The JSON file for OneRec.
+        id_name: The name of a pid in the JSON file.
     """
     rows, items = version.stream(batch_rows=BATCH_ROWS), pid2sid.stream(batch_rows=BATCH_ROWS)
     holds = f"{version.rows:,} SIDs of {pid2sid.rows:,} items"
@@ -48,19 +48,19 @@ def check_sid_prefixes(prefixes: SidPrefixes, pid2sid: Version) -> Findings:
     """The prefixes lead to the SIDs of the catalog and to no other.
 
     Args:
-        prefixes: As they were read from their file.
-        pid2sid: The table they are made from.
+        prefixes: The prefixes, read from their file.
+        pid2sid: The table that they are made from.
     """
     wrong = check_prefixes(prefixes, known_sids(pid2sid))
-    return {"only_the_catalog": _finding(wrong, f"{len(prefixes):,} SIDs, those of the catalog")}
+    return {"only_the_catalog": _finding(wrong, f"{len(prefixes):,} SIDs, as in the catalog")}
 
 
 @contract(
-    Check("tokens", "The tokens are OneRec's, in their order."),
-    Check("ids", "The ids are those of OneRec's models."),
+    Check("tokens", "The tokens are OneRec's, in OneRec's order."),
+    Check("ids", "The ids match OneRec's models."),
 )
 def check_sid_vocabulary(version: Version) -> Findings:
-    """The tokens and ids are those of OneRec's models: layer after layer, then begin and end."""
+    """The tokens and ids match OneRec's models: layer by layer, then begin and end."""
     rows = version.stream().read_all()
     wanted = [f"<s_{layer}_{code}>" for layer in "abc" for code in range(8192)]
     wanted += ["<|sid_begin|>", "<|sid_end|>"]
@@ -69,7 +69,7 @@ def check_sid_vocabulary(version: Version) -> Findings:
     return {
         "tokens": Finding(
             tokens == wanted,
-            f"{len(tokens):,} tokens of {len(wanted):,}; {wrong:,} are not in their place",
+            f"{len(tokens):,} tokens of {len(wanted):,}; {wrong:,} are out of place",
             {"tokens": len(tokens), "out_of_place": wrong},
         ),
         "ids": Finding(
@@ -85,23 +85,23 @@ def _finding(wrong: Mapping[str, int], holds: str) -> Finding:
 
 
 def _check_order(version: Version) -> Finding:
-    """Codes rise from row to row, so that no SID is there twice."""
+    """Codes increase from row to row, so no SID occurs twice."""
     last = -1
     for batch in version.stream(["codes"], BATCH_ROWS):
         packed = pack(codes_array(batch["codes"]))
         if (np.diff(packed, prepend=last) <= 0).any():
-            return Finding(False, "SIDs are not in the order of their codes, or there twice")
+            return Finding(False, "SIDs are not sorted by their codes, or are repeated")
         last = int(packed[-1])
-    return Finding(True, f"{version.rows:,} SIDs in the order of their codes")
+    return Finding(True, f"{version.rows:,} SIDs, sorted by their codes")
 
 
 def _check_json(version: Version, json_file: UPath, id_name: str) -> Finding:
-    """The file is what the table is as JSON, byte for byte."""
+    """The file is the table as JSON, byte for byte."""
     if not json_file.exists():
         return Finding(False, f"{json_file} is missing. Materialise its asset again.")
     with json_file.open("rb") as file:
         rows = version.stream(batch_rows=BATCH_ROWS)
         same = all(file.read(len(chunk)) == chunk for chunk in json_chunks(rows, id_name))
         same = same and not file.read(1)
-    what = "says the same as the table" if same else "is not what the table says"
+    what = "has the same content as the table" if same else "differs from the table"
     return Finding(same, f"{json_file} {what}", {"bytes": json_file.stat().st_size})

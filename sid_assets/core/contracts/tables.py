@@ -1,7 +1,7 @@
-"""The contracts of the tables, checked on what is on disk, independently of who wrote it.
+"""The contracts of the tables, checked on the files on disk, independently of the writers.
 
-Each contract reads its table once, as a stream, and gives a finding for every check. Nothing is
-taken from the writers but the schemas and constants that both state.
+Each contract reads its table once, as a stream, and returns a finding for every check. It shares
+nothing with the writers except schemas and constants.
 """
 
 from collections.abc import Iterator
@@ -26,25 +26,23 @@ COMPARED_ROWS = 65_536
 TEXT_ROWS = 16_384
 
 MOST_RATIO = 10
-"""How many times longer or shorter than the vectors the first centroids may be."""
+"""The first centroids may be at most this many times longer or shorter than the vectors."""
 
 MOST_ERROR = 1.5
-"""A tokenizer that leaves more of a vector than there was is not one of these vectors; centroids of
-no relation to them leave about 1.1 to 1.4."""
+"""The largest relative error that is accepted. Above 1, more is left of a vector than there was;
+centroids unrelated to the vectors give about 1.1 to 1.4."""
 
 
-FILES = Check(
-    "files", "The files have the columns of the table and the sizes they were committed with."
-)
-"""What `check_files` looks at, of every table."""
+FILES = Check("files", "The files have the table's columns and the sizes they were committed with.")
+"""The check of every table, made by `check_files`."""
 
 PIDS = Check("pids", "Pids are sorted, unique and not null.")
-SAME_PIDS = Check("same_pids", "The pids are those of the table this one is made from.")
+SAME_PIDS = Check("same_pids", "The pids are those of the table that this one is made from.")
 FINITE = Check("finite", "Every number is finite.")
 
 
 def check_files(version: Version, wanted: pa.Schema) -> Finding:
-    """The files have the sizes they were committed with, and the columns of the table."""
+    """The files have the sizes they were committed with, and the table's columns."""
     for part, path in zip(version.parts, version.paths, strict=True):
         size = path.stat().st_size if path.exists() else None
         if size != part.bytes:
@@ -55,26 +53,26 @@ def check_files(version: Version, wanted: pa.Schema) -> Finding:
     except SidAssetsError as error:
         return Finding(False, str(error))
     if not found.equals(wanted):
-        return Finding(False, f"columns are {_columns(found)}; wanted are {_columns(wanted)}")
+        return Finding(False, f"columns are {_columns(found)}; expected {_columns(wanted)}")
     return Finding(True, f"{len(version.parts):,} files as committed", {"bytes": version.bytes})
 
 
 @contract(
-    Check("rows", "There are rows."),
+    Check("rows", "The table has rows."),
     PIDS,
     Check("texts", "No text is empty."),
-    Check("text_hashes", "Every hash is that of its text."),
+    Check("text_hashes", "Every hash matches its text."),
     Check(
         "pid_zero",
-        "No item has pid 0, which OneRec's evaluation takes for 'not found'.",
+        "No item has pid 0, which OneRec's evaluation treats as 'not found'.",
         warns=True,
     ),
     Check("rejected", "No row of the catalog was rejected.", warns=True),
 )
 def check_item_texts(version: Version, rejected: Version | None) -> Findings:
-    """Rows are there; pids are sorted and unique; no text is empty or of another hash.
+    """The table has rows; pids are sorted and unique; texts are not empty and match their hashes.
 
-    `rejected` are the rows that were left out, if there are any.
+    `rejected` holds the rows that were left out, if any.
     """
     order, empty, other_hash, zero = _Order(), Offenders(), Offenders(), Offenders()
     rows = 0
@@ -90,13 +88,13 @@ def check_item_texts(version: Version, rejected: Version | None) -> Findings:
     return {
         "rows": Finding(rows > 0, f"{rows:,} rows", {"rows": rows}),
         "pids": order.finding(),
-        "texts": empty.finding("every text has words", "the text is empty"),
+        "texts": empty.finding("no text is empty", "a text is empty"),
         "text_hashes": other_hash.finding(
-            "every hash is that of its text", "the hash is not that of the text"
+            "every hash matches its text", "a hash does not match its text"
         ),
         "pid_zero": zero.finding(
             "no item has pid 0",
-            "an item has pid 0, which OneRec's evaluation takes for 'not found'",
+            "an item has pid 0, which OneRec's evaluation treats as 'not found'",
         ),
         "rejected": _check_rejected(rejected),
     }
@@ -106,17 +104,17 @@ def check_item_texts(version: Version, rejected: Version | None) -> Findings:
     Check("width", "Every vector is 4096 wide."),
     FINITE,
     Check("unit_norm", "Every vector has unit norm."),
-    Check("vector_hashes", "Every hash is that of its vector."),
+    Check("vector_hashes", "Every hash matches its vector."),
     PIDS,
     SAME_PIDS,
-    Check("same_text_hash", "Every vector was made from the text that the item has now."),
+    Check("same_text_hash", "Every vector was made from the item's current text."),
 )
 def check_item_embeddings(version: Version, texts: Version) -> Findings:
-    """Vectors are 4096 wide, finite, of unit norm and of their hash; rows are the items'."""
+    """Vectors are 4096 wide, finite, of unit norm and match their hashes; rows match `texts`."""
     order, infinite, norm, other_hash = _Order(), Offenders(), Offenders(), Offenders()
     width = version.schema().field("embedding").type
     if width != schema.VECTOR:
-        return {"width": Finding(False, f"embedding is {width}; wanted is {schema.VECTOR}")}
+        return {"width": Finding(False, f"embedding is {width}; expected {schema.VECTOR}")}
     for batch in version.stream():
         pids, vectors = batch.column("pid"), vectors_of(batch.column("embedding"))
         order.add(pids)
@@ -130,7 +128,7 @@ def check_item_embeddings(version: Version, texts: Version) -> Findings:
         "finite": infinite.finding("every number is finite", "a vector has NaN or infinity"),
         "unit_norm": norm.finding("every norm is 1", "a norm is not 1"),
         "vector_hashes": other_hash.finding(
-            "every hash is that of its vector", "the hash is not that of the vector"
+            "every hash matches its vector", "a hash does not match its vector"
         ),
         "pids": order.finding(),
         **_same_rows(version, texts, "text_hash"),
@@ -139,13 +137,13 @@ def check_item_embeddings(version: Version, texts: Version) -> Findings:
 
 @contract(
     Check("three_codes", "Every item has exactly three codes."),
-    Check("codes_in_range", "Every code is one of the codebook."),
+    Check("codes_in_range", "Every code is within the codebook."),
     PIDS,
     SAME_PIDS,
-    Check("same_vector_hash", "Every item's codes were made from the vector that it has now."),
+    Check("same_vector_hash", "Every item's codes were made from its current vector."),
 )
 def check_codes(version: Version, embeddings: Version, codebook_size: int) -> Findings:
-    """Every item has exactly three codes, each of the codebook; rows are those of the vectors."""
+    """Every item has exactly three codes within the codebook; rows match `embeddings`."""
     order, length, outside = _Order(), Offenders(), Offenders()
     for batch in version.stream(["pid", "codes"], batch_rows=COMPARED_ROWS):
         pids, codes = batch.column("pid"), batch.column("codes")
@@ -158,9 +156,9 @@ def check_codes(version: Version, embeddings: Version, codebook_size: int) -> Fi
     }
 
 
-@contract(PIDS, Check("equal_to_codes", "Every SID is the item's codes."))
+@contract(PIDS, Check("equal_to_codes", "Every SID equals the item's codes."))
 def check_pid2sid(version: Version, codes: Version) -> Findings:
-    """Pids are unique, and every SID is the item's codes."""
+    """Pids are unique, and every SID equals the item's codes."""
     order, other = _Order(), Offenders()
     sids = rebatched(version.stream(batch_rows=COMPARED_ROWS), COMPARED_ROWS)
     wanted = rebatched(codes.stream(["pid", "codes"], batch_rows=COMPARED_ROWS), COMPARED_ROWS)
@@ -178,7 +176,7 @@ def check_pid2sid(version: Version, codes: Version) -> Findings:
             pc.equal(mine.column("pid"), theirs.column("pid")), _equal_lists(mine, theirs)
         )
         other.add(~_true(same), pids)
-    equal = other.finding("every SID is the item's codes", "the SID is not the item's codes")
+    equal = other.finding("every SID equals the item's codes", "a SID differs from its codes")
     if rows != wanted_rows:
         equal = Finding(False, f"{rows:,} rows; codes has {wanted_rows:,}")
     return {"pids": order.finding(), "equal_to_codes": equal}
@@ -186,7 +184,7 @@ def check_pid2sid(version: Version, codes: Version) -> Findings:
 
 @contract(PIDS, Check("numbers", "Numbers start at 1 and are unique, and every item has one."))
 def check_pid_map(version: Version, sids: Version) -> Findings:
-    """Ids are sorted and unique; numbers are 1 to the number of ids; every item has one."""
+    """Ids are sorted and unique; numbers run from 1 to the number of ids; every item has one."""
     order, numbers, known = _Order(), Offenders(), 0
     seen = np.zeros(version.rows + 1, bool)
     for batch in version.stream(batch_rows=COMPARED_ROWS):
@@ -202,7 +200,9 @@ def check_pid_map(version: Version, sids: Version) -> Findings:
     ids = sids.stream(["pid"], batch_rows=COMPARED_ROWS)
     for batch in joined(ids, version.stream(batch_rows=COMPARED_ROWS), numbered):
         known += batch.num_rows - batch.column("number").null_count
-    found = numbers.finding(f"the numbers 1 to {version.rows:,}", "a number is double or too large")
+    found = numbers.finding(
+        f"the numbers 1 to {version.rows:,}", "a number repeats or is too large"
+    )
     if found.passed and known != sids.rows:
         found = Finding(False, f"{sids.rows - known:,} items of pid2sid have no number")
     return {"pids": order.finding(), "numbers": found}
@@ -211,16 +211,16 @@ def check_pid_map(version: Version, sids: Version) -> Findings:
 @contract(
     Check("shape", "Three layers, 4096 wide, at most 8192 centroids each."),
     FINITE,
-    Check("embedding_space", "Made for the space of the vectors, as far as is known."),
-    Check("scale", "The centroids are of the scale of the vectors and come near them."),
+    Check("embedding_space", "The recorded embedding space is that of the vectors."),
+    Check("scale", "The centroids have the scale of the vectors and lie near them."),
 )
 def check_tokenizer(
     centroids: np.ndarray, tokenizer: Version, embeddings: Version, sample: np.ndarray
 ) -> Findings:
     """The codebooks have the right shape, are finite, and were made for these vectors.
 
-    A checkpoint from elsewhere does not say which space it was trained in; its scale, and how near
-    it comes to a sample of the vectors (float32, shape (n, 4096)), vouch for it.
+    A checkpoint from elsewhere does not record its embedding space. So the contract also compares
+    its centroids with `sample`, some of the vectors (float32, shape (n, 4096)).
     """
     layers, size, width = centroids.shape
     fits = (layers, width) == (CODE_LAYERS, EMBEDDING_DIM) and size <= MAX_CODEBOOK_SIZE
@@ -235,9 +235,9 @@ def check_tokenizer(
         "finite": Finding(finite, "all finite" if finite else "a centroid has NaN or infinity"),
         "embedding_space": Finding(
             space is not None and space == wanted,
-            "the vectors' space"
+            "the embedding space of the vectors"
             if space == wanted
-            else f"made for {space}, and the vectors are of {wanted}",
+            else f"made for {space}; the vectors are in {wanted}",
         ),
         **({"scale": _check_scale(centroids, sample)} if fits and finite else {}),
     }
@@ -247,9 +247,9 @@ def _check_scale(centroids: np.ndarray, sample: np.ndarray) -> Finding:
     fit = scale_fit(centroids, sample)
     return Finding(
         1 / MOST_RATIO <= fit.ratio <= MOST_RATIO and fit.relative_error <= MOST_ERROR,
-        f"centroids of the first layer are {fit.ratio:.2f} times as long as the vectors (wanted: "
+        f"centroids of the first layer are {fit.ratio:.2f} times as long as the vectors (expected: "
         f"1/{MOST_RATIO} to {MOST_RATIO}); the mean relative reconstruction error of a sample is "
-        f"{fit.relative_error:.2f} (wanted: at most {MOST_ERROR})",
+        f"{fit.relative_error:.2f} (expected: at most {MOST_ERROR})",
         {"ratio": fit.ratio, "relative_error": fit.relative_error},
     )
 
@@ -259,13 +259,13 @@ def _check_rejected(rejected: Version | None) -> Finding:
         return Finding(True, "no row of the catalog was rejected", {"rows_rejected": 0})
     return Finding(
         False,
-        f"{rejected.rows:,} rows of the catalog were rejected; {rejected.paths[0]} says why",
+        f"{rejected.rows:,} rows of the catalog were rejected; {rejected.paths[0]} has the reasons",
         {"rows_rejected": rejected.rows},
     )
 
 
 class _Order:
-    """Whether pids are sorted, unique and not null, over the batches of a stream."""
+    """Whether pids are sorted, unique and not null across the batches of a stream."""
 
     def __init__(self) -> None:
         self._last: pa.Scalar | None = None
@@ -285,14 +285,14 @@ class _Order:
 
     def finding(self) -> Finding:
         return self._offenders.finding(
-            f"{self.rows:,} pids, sorted and unique", "a pid is null, double or out of order"
+            f"{self.rows:,} pids, sorted and unique", "a pid is null, repeated or out of order"
         )
 
 
 def _add_codes(
     codes: pa.Array, pids: pa.Array, codebook_size: int, length: Offenders, outside: Offenders
 ) -> None:
-    """Count the rows whose list is not three long, and those with a code out of the codebook."""
+    """Count the rows without exactly three codes, and those with a code outside the codebook."""
     lengths = pc.fill_null(pc.list_value_length(codes), 0).to_numpy(zero_copy_only=False)
     length.add(lengths != CODE_LAYERS, pids)
     flat = codes.flatten()
@@ -304,7 +304,7 @@ def _add_codes(
 def _code_findings(length: Offenders, outside: Offenders, codebook_size: int) -> Findings:
     return {
         "three_codes": length.finding(
-            f"every item has {CODE_LAYERS} codes", f"an item has not {CODE_LAYERS} codes"
+            f"every item has {CODE_LAYERS} codes", f"an item does not have {CODE_LAYERS} codes"
         ),
         "codes_in_range": outside.finding(
             f"every code is in 0..{codebook_size - 1}",
@@ -314,12 +314,12 @@ def _code_findings(length: Offenders, outside: Offenders, codebook_size: int) ->
 
 
 def _same_rows(version: Version, other: Version, hash_column: str) -> Findings:
-    """Whether a table has the pids of the one it is made from, and was made from these very rows.
+    """Whether a table has the pids of its input table, and was made from its current rows.
 
     Args:
         version: The table.
-        other: The table it is made from.
-        hash_column: The hash of what each row is made from, which both tables have.
+        other: The table that it is made from.
+        hash_column: The hash of what each row is made from; a column of both tables.
     """
     stale = Offenders()
     name = other.provenance.asset
@@ -327,8 +327,8 @@ def _same_rows(version: Version, other: Version, hash_column: str) -> Findings:
     for mine, theirs in zip_longest(_rows(version, hash_column), _rows(other, hash_column)):
         if mine is None or theirs is None or not mine["pid"].equals(theirs["pid"]):
             differ = (
-                f"{version.rows:,} pids against the {other.rows:,} of {name}; they differ after "
-                f"row {row:,}. Materialise the later one again."
+                f"{version.rows:,} pids; {name} has {other.rows:,}. They differ after row {row:,}. "
+                "Materialise the downstream table again."
             )
             return {"same_pids": Finding(False, differ)}
         same = pc.equal(mine[hash_column], theirs[hash_column])
@@ -337,7 +337,8 @@ def _same_rows(version: Version, other: Version, hash_column: str) -> Findings:
     return {
         "same_pids": Finding(True, f"the {row:,} pids of {name}", {"rows": row}),
         f"same_{hash_column}": stale.finding(
-            f"every row is made from that of {name}", f"a row is made from another than {name} has"
+            f"every row was made from the current row of {name}",
+            f"a row was not made from the current row of {name}",
         ),
     }
 
@@ -356,7 +357,7 @@ def _equal_lists(mine: pa.Table, theirs: pa.Table) -> pa.Array:
 
 
 def _true(mask: pa.Array | pa.ChunkedArray) -> np.ndarray:
-    """Where a mask is true, and not false or null: bool, shape (n,)."""
+    """Where a mask is true; null counts as false: bool, shape (n,)."""
     return pc.fill_null(mask, False).to_numpy(zero_copy_only=False)
 
 

@@ -1,4 +1,4 @@
-"""The contract of the training data sets, checked on what is on disk."""
+"""The contract of the training data sets, checked on the files on disk."""
 
 from collections import Counter
 
@@ -13,32 +13,32 @@ from sid_assets.core.training.counts import RowCounts
 from sid_assets.core.training_sets import DataSet
 
 LEAST_COVERAGE = 0.95
-"""Share of pids that should have a SID."""
+"""The smallest share of pids that should have a SID."""
 
 ROWS = 1024
 
 
 @contract(
-    Check("contract", "Columns, JSON, roles, uuids and SIDs are as OneRec's trainer reads them."),
+    Check("contract", "Columns, JSON, roles, uuids and SIDs are as OneRec's trainer expects."),
     Check(
         "free_texts",
-        "Texts of the user's spell no SID of an item that the catalog has not.",
+        "Texts from the input contain no SID that is missing from the catalog.",
         warns=True,
     ),
-    Check("rows_add_up", "Rows that could be written = rows written + rows dropped."),
-    Check("coverage", "Of each column of pids at least 95 % have a SID.", warns=True),
+    Check("rows_add_up", "Candidate rows = rows written + rows dropped."),
+    Check("coverage", "In each column of pids, at least 95 % have a SID.", warns=True),
     Check("not_empty", "The data set has rows.", warns=True),
 )
 def check_data_set(
     version: Version, data_set: DataSet, items: np.ndarray, goods: np.ndarray | None
 ) -> Findings:
-    """The rows are as a trainer reads them, and the counts of what became of the input add up.
+    """The rows are as a trainer expects them, and the counts of input rows add up.
 
     Args:
         version: A training data set.
         data_set: Which one it is.
         items: int64, sorted: the packed SIDs of the catalog.
-        goods: The same of the goods, where there are any.
+        goods: The same for goods, if there are any.
     """
     counts = RowCounts.of(version.provenance)
     found = check_rows(version.stream(batch_rows=ROWS), data_set, items, goods)
@@ -49,7 +49,7 @@ def check_data_set(
             {"rows": found.rows, "sids": found.sids},
         ),
         "free_texts": Finding(
-            not found.doubtful, _listed(found.doubtful) or "nothing to tell of the user's texts"
+            not found.doubtful, _listed(found.doubtful) or "nothing to report in the texts"
         ),
         "rows_add_up": _check_counts(counts, version, data_set),
         "coverage": _check_coverage(counts),
@@ -70,12 +70,12 @@ def _listed(rows_by_problem: Counter[str]) -> str:
 
 
 def _check_counts(counts: RowCounts | None, version: Version, data_set: DataSet) -> Finding:
-    """Rows of the input = rows written + rows dropped by reason.
+    """Input rows = rows written + rows dropped by reason.
 
-    Where a row of the input can become several, what adds up are these candidates.
+    If an input row can become several, the candidate rows add up instead.
     """
     if counts is None:
-        return Finding(False, "the table does not say what became of the rows of its input")
+        return Finding(False, "the table does not record the counts of its input rows")
     dropped = sum(counts.dropped.values())
     used = counts.rows - sum(counts.dropped_rows.values())
     adds_up = counts.candidates == counts.written + dropped

@@ -1,6 +1,6 @@
-"""Whether a finished training data set is what it has to be: read once more, as a trainer would.
+"""The rows of a finished training data set, checked by reading them as a trainer would.
 
-Nothing of what wrote the rows is used to read them: JSON is read by `json`, SIDs out of the texts.
+The code that wrote the rows is not used: `json` reads the JSON, and SIDs are found in the texts.
 """
 
 import json
@@ -21,23 +21,23 @@ from sid_assets.core.sids.spelling import pack, spelled_sids
 from sid_assets.core.training_sets import DataSet
 
 MEMORY_MB = 512
-"""What DuckDB may hold of the uuids before it spills to disk (MB)."""
+"""Memory that DuckDB may use for the uuids before it spills to disk (MB)."""
 
 UUID5 = r"^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 
 CHAT_MARKERS = r"<\|(endoftext|im_start|im_end)\|>"
-"""Control tokens of the chat format: in a text they would end it for most tokenizers."""
+"""Control tokens of the chat format: for most tokenizers, one inside a text would end the text."""
 
 
 @dataclass
 class CheckedRows:
-    """What was found of the rows of a data set.
+    """What was found in the rows of a data set.
 
     Attributes:
         rows: Rows read.
         sids: SIDs read.
-        broken: Rows that break the contract, by what is wrong with them.
-        doubtful: Rows of which somebody should know, by what there is to know.
+        broken: Rows that break the contract, by problem.
+        doubtful: Rows that deserve a warning, by problem.
     """
 
     rows: int = 0
@@ -52,13 +52,13 @@ def check_rows(
     items: np.ndarray,
     goods: np.ndarray | None = None,
 ) -> CheckedRows:
-    """Check a data set, in one stream; memory does not grow with its rows.
+    """Check a data set as one stream; memory does not grow with its rows.
 
     Args:
         rows: The data set.
         data_set: Which one it is.
         items: The SIDs of the catalog, packed and sorted (`SidIndex.packed_sids`).
-        goods: The same of goods.
+        goods: The same for goods.
     """
     checked = CheckedRows()
     if not rows.schema.remove_metadata().equals(data_set.schema):
@@ -72,14 +72,14 @@ def check_rows(
             uuids.append(batch["uuid"])
             _check_texts(batch, data_set, known, checked)
         if twice := uuids.repeated():
-            checked.broken["uuid is that of another row too"] = twice
+            checked.broken["uuid is repeated"] = twice
     return checked
 
 
 def _known_sids(
     data_set: DataSet, items: np.ndarray, goods: np.ndarray | None
 ) -> dict[str, np.ndarray]:
-    """The SIDs that may stand in each text."""
+    """The SIDs that may occur in each text."""
     known = dict.fromkeys(data_set.roles, items)
     if data_set.goods and goods is not None:
         known |= {"user": np.union1d(items, goods), "assistant": goods}
@@ -92,8 +92,8 @@ def _check_columns(batch: pa.RecordBatch, data_set: DataSet, checked: CheckedRow
     other = pc.not_equal(batch["source"], data_set.source)
     checked.broken[f"source is not {data_set.source}"] += other.true_count
     valid = pc.match_substring_regex(batch["uuid"], UUID5)
-    checked.broken["uuid is not one of version 5"] += valid.false_count
-    # A counter keeps zeros; only what was found is of interest.
+    checked.broken["uuid is not version 5"] += valid.false_count
+    # Remove the zeros, which a counter keeps.
     checked.broken = +checked.broken
 
 
@@ -107,9 +107,9 @@ def _check_texts(
     body_name = batch.schema.names[2]
     for texts, meta in zip(said, about, strict=True):
         if texts is None:
-            checked.broken[f"{body_name} are not JSON of {', '.join(data_set.roles)}"] += 1
+            checked.broken[f"{body_name} are not JSON with {', '.join(data_set.roles)}"] += 1
         if not isinstance(meta, dict) or tuple(meta) != data_set.metadata:
-            checked.broken[f"metadata is not JSON of {', '.join(data_set.metadata)}"] += 1
+            checked.broken[f"metadata is not JSON with {', '.join(data_set.metadata)}"] += 1
     for number, role in enumerate(data_set.roles):
         column = pa.array([texts[number] for texts in said if texts is not None], pa.string())
         free = role in data_set.free_texts
@@ -122,7 +122,7 @@ def _check_texts(
 def _check_sids(
     texts: pa.StringArray, known: np.ndarray, checked: CheckedRows, *, free: bool
 ) -> None:
-    """Check the SIDs of one text of each row; in free texts what is wrong is only doubtful."""
+    """Check the SIDs in one text of each row; in free texts, problems are only doubtful."""
     found = spelled_sids(texts)
     checked.sids += len(found.codes)
     packed, inverse = np.unique(pack(found.codes), return_inverse=True)
@@ -134,13 +134,13 @@ def _check_sids(
     if unknown:
         where["a SID that no item has" + (" in a text of the input" if free else "")] += unknown
     if broken := int(found.broken.sum()):
-        where["a part of a SID" + (" in a text of the input" if free else "")] += broken
+        where["an incomplete SID" + (" in a text of the input" if free else "")] += broken
     if free and (control := pc.match_substring_regex(texts, CHAT_MARKERS).true_count):
         checked.doubtful["a control token in a text of the input"] += control
 
 
 def _among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Which values are among the known ones, which are sorted."""
+    """Which values are in `known`, which is sorted."""
     if not len(known):
         return np.zeros(len(values), bool)
     return known.take(np.searchsorted(known, values), mode="clip") == values
@@ -154,7 +154,7 @@ def _json(text: str | None) -> Any:
 
 
 def _texts(body: Any, roles: tuple[str, ...]) -> list[str] | None:
-    """The texts of segments or messages, by role; None if they are not of that form."""
+    """The texts of segments or messages, by role; None if the form is wrong."""
     if not isinstance(body, list):
         return None
     if roles == ("text",):
@@ -180,7 +180,7 @@ def _is_one_text(content: Any) -> bool:
 
 
 class _Uuids:
-    """All uuids, 16 bytes each, on disk past a limit."""
+    """All uuids, 16 bytes each; they spill to disk above a memory limit."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
@@ -191,7 +191,7 @@ class _Uuids:
         self._connection.execute("INSERT INTO uuids SELECT TRY_CAST(id AS UUID) FROM batch")
 
     def repeated(self) -> int:
-        """Rows whose uuid a row before them has."""
+        """The number of rows whose uuid an earlier row has."""
         [(rows,)] = self._connection.execute(
             "SELECT coalesce(sum(n - 1), 0)::BIGINT FROM "
             "(SELECT count(*) AS n FROM uuids WHERE id IS NOT NULL GROUP BY id)"

@@ -1,7 +1,7 @@
-"""What happened to SIDs between two versions of a catalog: published ones must stay.
+"""Changes of SIDs between two versions of a catalog: published SIDs must not move.
 
-`check_unmoved` compares new codes with `pid2sid`, which is what is published, before that is made
-from them. A refresh that it stops leaves `pid2sid` as it was, so the next one finds the same.
+`check_unmoved` compares new codes with the published SIDs, the table `pid2sid`, before a new
+`pid2sid` is made. If it stops a refresh, `pid2sid` stays unchanged, so the next refresh fails too.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,7 @@ from sid_assets.core.store.versions import Version
 
 @dataclass(frozen=True)
 class SidChange:
-    """An item whose SID changed although it did not.
+    """An item whose SID changed although the item did not.
 
     Attributes:
         pid: The item.
@@ -44,11 +44,11 @@ class SidChanges:
         added: Items that only the current version has (count).
         removed: Items that only the previous version has (count).
         unchanged: Items of both whose text or vector, whichever was compared, is the same (count).
-        edited: Items of both whose text or vector is another (count).
-        moved: Unchanged items that have another SID now (count). With one tokenizer: 0, or
-            something is broken.
-        edited_and_moved: Edited items that have another SID now (count); that is in order.
-        first_moved: The first of the moved items, by pid (up to 5).
+        edited: Items of both whose text or vector is different (count).
+        moved: Unchanged items that have a different SID now (count). With the same tokenizer,
+            anything but 0 is a fault.
+        edited_and_moved: Edited items that have a different SID now (count); this is expected.
+        first_moved: The first moved items, by pid (up to 5).
     """
 
     added: int
@@ -70,8 +70,8 @@ def sid_changes(
     Args:
         previous: Batches with the columns `pid`, `codes` and the compared one, sorted by pid.
             `joined` puts the `text_hash` of `item_texts` beside `codes`.
-        current: The same of the current version.
-        compared: The column that says whether an item is the one it was; None: all are.
+        current: The same for the current version.
+        compared: The column that shows whether an item is unchanged; None: all items are.
     """
     counted = _Counted(previous)
     both = added = unchanged = moved = edited_and_moved = 0
@@ -106,15 +106,15 @@ def sid_changes(
 @contract(
     Check(
         "unmoved",
-        "No item whose text is the same has another SID than the one published in pid2sid.",
+        "Every item with unchanged text keeps the SID that is published in pid2sid.",
     )
 )
 def check_unmoved(codes: Version, published: Version | None, vectors: Version) -> Findings:
-    """No item whose text is the same has another SID than the published one.
+    """Every item with unchanged text keeps its published SID.
 
     Args:
         codes: The table `codes`.
-        published: The table `pid2sid`; None where there is none yet.
+        published: The table `pid2sid`; None if there is none yet.
         vectors: The table `item_embeddings` that the codes were made from.
     """
     if published is None or not _comparable(codes, published):
@@ -122,17 +122,17 @@ def check_unmoved(codes: Version, published: Version | None, vectors: Version) -
     if published.provenance.inputs[codes.provenance.asset] == codes.provenance.version:
         return _unmoved("the published SIDs were made from these codes")
     changes, known = _changes(codes, published, vectors)
-    found = f"{changes.moved:,} of {changes.unchanged:,} items with unchanged text have another SID"
+    found = f"{changes.moved:,} of {changes.unchanged:,} items with unchanged text have a new SID"
     if not known:
         found = (
-            f"{changes.moved:,} of {changes.unchanged:,} items have another SID; whether their "
-            "texts changed is not known, as earlier refreshes stopped after `codes`"
+            f"{changes.moved:,} of {changes.unchanged:,} items have a new SID; whether their texts "
+            "changed is unknown, because earlier refreshes stopped after `codes`"
         )
     if changes.moved:
         first = ", ".join(repr(moved.pid) for moved in changes.first_moved)
         found += (
-            f"; first ids: {first}. Find out why; to publish them all the same, materialise "
-            f"{published.provenance.asset} and what follows it without the tables before"
+            f"; first ids: {first}. Find out why. To publish them anyway, materialise "
+            f"{published.provenance.asset} and everything downstream, but nothing upstream"
         )
     counts = {"moved": changes.moved, "unchanged": changes.unchanged, "edited": changes.edited}
     counts |= {"added": changes.added, "removed": changes.removed}
@@ -144,18 +144,18 @@ def _unmoved(why: str) -> Findings:
 
 
 def _comparable(codes: Version, published: Version) -> bool:
-    """Whether both are of one generation, and write ids alike."""
+    """Whether both belong to one generation and have the same type of ids."""
     one, other = codes.provenance, published.provenance
     generation = (one.space, one.tokenizer) == (other.space, other.tokenizer)
     return generation and codes.pid_type == published.pid_type
 
 
 def _changes(codes: Version, published: Version, vectors: Version) -> tuple[SidChanges, bool]:
-    """What moved between the published SIDs and the codes, and whether edits could be told apart.
+    """What moved between the published SIDs and the codes, and whether edited items are known.
 
-    Whether an item's text is the same is known from the vectors that its codes were made from.
-    Where those of the published SIDs are not kept, the vectors themselves are compared; where not
-    even the codes behind them are kept, every item counts as unchanged.
+    The vectors that the codes were made from tell whether an item's text is unchanged. If those of
+    the published SIDs are not kept, hashes of vectors are compared instead; if the codes of the
+    published SIDs are not kept either, every item counts as unchanged.
     """
     before = codes.previous()
     behind = published.provenance.inputs[codes.provenance.asset]
@@ -171,7 +171,7 @@ def _changes(codes: Version, published: Version, vectors: Version) -> tuple[SidC
 
 
 def _texts_behind(codes: Version, vectors: Version) -> Iterator[pa.RecordBatch] | None:
-    """The codes with the text hashes of the vectors they were made from, if these are kept."""
+    """The codes with the text hashes of the vectors they were made from, if those are kept."""
     made_from = codes.provenance.inputs[vectors.provenance.asset]
     for candidate in (vectors, vectors.previous()):
         if candidate and candidate.provenance.version == made_from:
@@ -189,7 +189,7 @@ def _as_codes(pid2sid: Version) -> Iterator[pa.RecordBatch]:
 
 
 class _Counted:
-    """Batches that are counted as they pass."""
+    """Batches whose rows are counted as they are read."""
 
     def __init__(self, batches: Iterable[pa.RecordBatch]) -> None:
         self._batches = iter(batches)
@@ -201,7 +201,7 @@ class _Counted:
             yield batch
 
     def read_all(self) -> int:
-        """The rows of all batches, after reading those that nobody asked for."""
+        """The number of rows in all batches, after reading the remaining ones."""
         for _ in self:
             pass
         return self._rows
@@ -216,7 +216,7 @@ def _before(batches: Iterable[pa.RecordBatch], compared: str | None) -> Iterator
 
 
 def _same(known: pa.RecordBatch, compared: str | None) -> np.ndarray:
-    """Which items are what they were: bool, shape (n,)."""
+    """Which items are unchanged: bool, shape (n,)."""
     if compared is None:
         return np.ones(known.num_rows, bool)
     same = pc.equal(known[compared], known["compared_before"]).fill_null(False)

@@ -1,4 +1,4 @@
-"""A contract gives findings for the checks that it declares, and for no others."""
+"""A contract returns findings for the checks that it declares, and for no others."""
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +9,7 @@ from sid_assets.core.contracts.findings import Check, Finding, Findings, Offende
 
 @contract(Check("even", "The number is even."), Check("small", "It is below ten.", warns=True))
 def check_number(number: int, *, misspelt: bool = False) -> Findings:
-    """What is found of a number; whether an odd one is small is not looked at."""
+    """Findings about a number; whether an odd number is small is not checked."""
     found = {"even": Finding(number % 2 == 0, f"{number}")}
     if found["even"].passed:
         found["smal" if misspelt else "small"] = Finding(number < 10, f"{number}")
@@ -22,10 +22,10 @@ def test_checks_are_declared_beside_the_function():
         ("small", True),
     ]
     assert check_number.__doc__
-    assert check_number.__doc__.startswith("What is found of a number")
+    assert check_number.__doc__.startswith("Findings about a number")
 
 
-def test_a_contract_is_called_as_the_function_is():
+def test_a_contract_is_called_like_its_function():
     assert {name: found.passed for name, found in check_number(12).items()} == {
         "even": True,
         "small": False,
@@ -33,8 +33,8 @@ def test_a_contract_is_called_as_the_function_is():
     assert check_number(7).keys() == {"even"}
 
 
-def test_a_finding_of_no_declared_check_is_an_error():
-    with pytest.raises(LookupError, match="smal: found, but no check of the contract"):
+def test_a_finding_of_an_undeclared_check_is_an_error():
+    with pytest.raises(LookupError, match="smal: a finding of an undeclared check"):
         check_number(12, misspelt=True)
 
 

@@ -65,7 +65,7 @@ def rewritten(version: Version, rows: pa.Table) -> Version:
 
 
 def changed(version: Version, row: int, **values) -> Version:
-    """A version with other values in a row; nulls may be where none may."""
+    """A version with other values in a row; nulls are allowed even in columns without nulls."""
     table = version.stream().read_all()
     for name, value in values.items():
         column = table[name].to_pylist()
@@ -86,7 +86,7 @@ def with_vector(version: Version, row: int, vector: np.ndarray) -> Version:
 
 
 def broken(findings: dict[str, Finding]) -> set[str]:
-    """The contracts that do not hold."""
+    """The checks that failed."""
     return {name for name, finding in findings.items() if not finding.passed}
 
 
@@ -94,7 +94,7 @@ def check_codes(version: Version, store: Store) -> dict[str, Finding]:
     return contracts.check_codes(version, store.require("item_embeddings"), CODEBOOK_SIZE)
 
 
-def test_all_hold_where_nothing_is_wrong(store):
+def test_all_hold_if_nothing_is_wrong(store):
     texts, vectors, codes, sids = map(
         store.require, ("item_texts", "item_embeddings", "codes", "pid2sid")
     )
@@ -169,7 +169,7 @@ def test_a_broken_item_text(store, values, contract):
     findings = contracts.check_item_texts(changed(store.require("item_texts"), 1, **values), None)
     expected = {contract, "text_hashes"} if contract == "texts" else {contract}
     assert broken(findings) == expected
-    # After a null, order cannot be told of the next row either.
+    # After a null, the order of the next row is unknown too.
     count = 2 if values == {"pid": None} else 1
     assert findings[contract].metadata["rows_offending"] == count
     assert f"{count} rows; first ids: " in findings[contract].description
@@ -236,12 +236,12 @@ def test_vectors_of_other_items_or_other_texts(store):
     for rows in (table.slice(1), table.slice(0, 5)):
         findings = contracts.check_item_embeddings(rewritten(vectors, rows), texts)
         assert broken(findings) == {"same_pids"}
-        assert f"{rows.num_rows} pids against the 8 of item_texts" in (
+        assert f"{rows.num_rows} pids; item_texts has 8. They differ" in (
             findings["same_pids"].description
         )
 
 
-def test_vectors_in_another_order_or_double(store):
+def test_vectors_in_another_order_or_repeated(store):
     vectors, texts = store.require("item_embeddings"), store.require("item_texts")
     table = vectors.stream().read_all()
     for rows in ([1, 0, *range(2, 8)], [0, 0, *range(2, 8)]):

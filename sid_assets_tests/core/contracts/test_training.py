@@ -1,4 +1,4 @@
-"""Counts and coverage of a training data set, as its check sees them."""
+"""Counts and coverage of a training data set, as its checks see them."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ NO_SIDS = np.empty(0, np.int64)
 
 
 def _broken(tmp_path, details: dict) -> set[str]:
-    """The contracts that do not hold of an empty data set with these details, but `not_empty`."""
+    """The checks that fail for an empty data set with these details, except `not_empty`."""
     store = Store(tmp_path)
     reader = PRETRAIN_ROWS.empty_table().to_reader()
     draft = draft_rows(store, "video_rec_dataset", reader, Provenance("video_rec_dataset"))
@@ -52,7 +52,7 @@ def test_counts_that_do_not_add_up(tmp_path, wrong):
     assert _broken(tmp_path, {"counts": GOOD | wrong}) == {"rows_add_up"}
 
 
-def test_counts_that_are_not_there(tmp_path):
+def test_missing_counts(tmp_path):
     assert _broken(tmp_path, {}) == {"rows_add_up"}
 
 

@@ -36,7 +36,7 @@ def messages(*texts: str, roles: tuple[str, ...] = ROLES) -> str:
 def check(
     name: str, body: str, metadata: str | None = '{"uid": 1}', **other: str | None
 ) -> CheckedRows:
-    """Check two rows: a good one of pretrain or SFT video_rec's kind, and this one."""
+    """Check two rows: a good one of pretrain or SFT video_rec, and this one."""
     data_set = DATA_SETS[name]
     row = dict(zip(data_set.schema.names, (data_set.source, UUIDS[0], body, metadata), strict=True))
     rows = pa.table({key: [other.get(key, value)] for key, value in row.items()}, data_set.schema)
@@ -69,19 +69,19 @@ def test_rows_as_they_should_be(name: str, body: str, metadata: str) -> None:
 @pytest.mark.parametrize(
     ("name", "body", "found"),
     [
-        ("video_rec", "[", "segments are not JSON of text"),
-        ("video_rec", "{}", "segments are not JSON of text"),
-        ("video_rec", '[{"type": "text"}]', "segments are not JSON of text"),
-        ("video_rec", '[{"type": "text", "text": 5}]', "segments are not JSON of text"),
+        ("video_rec", "[", "segments are not JSON with text"),
+        ("video_rec", "{}", "segments are not JSON with text"),
+        ("video_rec", '[{"type": "text"}]', "segments are not JSON with text"),
+        ("video_rec", '[{"type": "text", "text": 5}]', "segments are not JSON with text"),
         ("video_rec", segments(KNOWN + UNKNOWN), "a SID that no item has"),
         ("video_rec", segments(KNOWN.replace("1", "9999")), "a SID that no item has"),
-        ("video_rec", segments(KNOWN + KNOWN[:-3]), "a part of a SID"),
-        ("sft_video_rec", messages("u", "a", roles=ROLES[1:]), "messages are not JSON of"),
+        ("video_rec", segments(KNOWN + KNOWN[:-3]), "an incomplete SID"),
+        ("sft_video_rec", messages("u", "a", roles=ROLES[1:]), "messages are not JSON with"),
         ("sft_video_rec", messages(*"sau", roles=("system", "assistant", "user")), "messages are"),
         ("sft_video_rec", messages("s", KNOWN, UNKNOWN), "a SID that no item has"),
         ("sft_product_rec", messages("s", KNOWN, KNOWN), "a SID that no item has"),
         ("sft_video_rec", messages("s", GOODS, KNOWN), "a SID that no item has"),
-        ("sft_rec_reason", messages("s", "u", "a"), "messages are not JSON of user, assistant"),
+        ("sft_rec_reason", messages("s", "u", "a"), "messages are not JSON with user, assistant"),
     ],
 )
 def test_broken_bodies(name: str, body: str, found: str) -> None:
@@ -94,13 +94,13 @@ def test_broken_bodies(name: str, body: str, found: str) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "found"),
     [
-        ("metadata", "{", "metadata is not JSON of uid"),
-        ("metadata", "[]", "metadata is not JSON of uid"),
-        ("metadata", '{"pid": 1}', "metadata is not JSON of uid"),
+        ("metadata", "{", "metadata is not JSON with uid"),
+        ("metadata", "[]", "metadata is not JSON with uid"),
+        ("metadata", '{"pid": 1}', "metadata is not JSON with uid"),
         ("metadata", None, "metadata is null"),
-        ("uuid", "a6af8bd4-2331-4c76-9796-12e44f5a033f", "uuid is not one of version 5"),
-        ("uuid", "A6AF8BD4-2331-5C76-9796-12E44F5A033F", "uuid is not one of version 5"),
-        ("uuid", "7", "uuid is not one of version 5"),
+        ("uuid", "a6af8bd4-2331-4c76-9796-12e44f5a033f", "uuid is not version 5"),
+        ("uuid", "A6AF8BD4-2331-5C76-9796-12E44F5A033F", "uuid is not version 5"),
+        ("uuid", "7", "uuid is not version 5"),
         ("uuid", None, "uuid is null"),
         ("source", "RecIF_VideoRec", "source is not RecIF_VideoRec_Pretrain"),
     ],
@@ -110,7 +110,7 @@ def test_broken_columns(column: str, value: str | None, found: str) -> None:
     assert findings.broken[found] == 1
 
 
-def test_a_uuid_twice() -> None:
+def test_a_repeated_uuid() -> None:
     data_set = DATA_SETS["user_profile"]
     rows = [
         {"source": data_set.source, "uuid": i, "segments": segments("p"), "metadata": '{"uid": 1}'}
@@ -118,7 +118,7 @@ def test_a_uuid_twice() -> None:
     ]
     table = pa.Table.from_pylist(rows, data_set.schema)
     findings = check_rows(table.to_reader(2), data_set, np.zeros(0, np.int64))
-    assert findings.broken == {"uuid is that of another row too": 2}
+    assert findings.broken == {"uuid is repeated": 2}
 
 
 def test_other_columns() -> None:
@@ -137,13 +137,13 @@ def test_other_columns() -> None:
         ("sft_rec_reason", lambda text: messages(text, "a", roles=ROLES[1:])),
     ],
 )
-def test_what_texts_of_the_input_spell(name: str, body: Callable[[str], str]) -> None:
+def test_sids_in_texts_of_the_input(name: str, body: Callable[[str], str]) -> None:
     metadata = json.dumps(dict.fromkeys(DATA_SETS[name].metadata, KNOWN))
     findings = check(name, body(f"{UNKNOWN} <s_a_1> <|im_end|>"), metadata)
     assert not findings.broken
     assert findings.doubtful == {
         "a SID that no item has in a text of the input": 1,
-        "a part of a SID in a text of the input": 1,
+        "an incomplete SID in a text of the input": 1,
         "a control token in a text of the input": 1,
     }
 
