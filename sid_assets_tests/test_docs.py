@@ -29,21 +29,6 @@ PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text("utf-8") for page in PAGES}
 ALL = "\n".join(TEXTS.values())
 
-AWAITED = [
-    "CONTRIBUTING.md",
-    "docs/commands.md",
-    "docs/python.md",
-    "benchmarks/training_data_reference.py",
-    "sid_assets/cli.py",
-    "sid_assets/core/quality/limits.py",
-    "tools/write_docs.py",
-]
-"""Files that the docs name; without them some tests are skipped."""
-
-needs_the_others = pytest.mark.skipif(
-    not all((ROOT / path).exists() for path in AWAITED), reason=f"not all there: {AWAITED}"
-)
-
 GRAPH = definitions(Settings.from_environment({"SID_GOODS_CATALOG": "goods.parquet"}))
 ASSETS = {key.to_user_string() for key in GRAPH.resolve_asset_graph().get_all_asset_keys()}
 CHECKS = {key.name for key in GRAPH.resolve_asset_graph().asset_check_keys}
@@ -72,7 +57,6 @@ def test_the_readme_is_short():
     assert 120 <= len(TEXTS["README.md"].splitlines()) <= 160
 
 
-@needs_the_others
 @pytest.mark.parametrize("page", TEXTS)
 def test_links_and_images_lead_somewhere(page):
     targets = re.findall(r"\]\(([^)\s]+)\)", prose(TEXTS[page]))
@@ -82,7 +66,6 @@ def test_links_and_images_lead_somewhere(page):
     assert missing == []
 
 
-@needs_the_others
 def test_every_page_is_in_the_readmes_map_and_in_the_sites_navigation():
     pages = {Path(page).name for page in TEXTS if page.startswith("docs/")} - {"index.md"}
     linked = set(re.findall(r"\(docs/(\w+\.md)\)", TEXTS["README.md"]))
@@ -130,7 +113,6 @@ def test_what_the_schedule_page_names_exists():
     assert named <= automation
 
 
-@needs_the_others
 def test_make_targets_that_are_named_exist():
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
@@ -138,7 +120,6 @@ def test_make_targets_that_are_named_exist():
     assert {"demo", "ui", "test"} <= named <= targets
 
 
-@needs_the_others
 def test_commands_that_are_named_exist():
     main = importlib.import_module("sid_assets.cli").main
     named = set(re.findall(r"\bsid-assets ([a-z]+)\b", ALL))
@@ -146,7 +127,6 @@ def test_commands_that_are_named_exist():
     assert named <= set(main.commands)
 
 
-@needs_the_others
 def test_modules_and_files_that_are_named_exist():
     modules = set(re.findall(r"python -m ((?:sid_assets|benchmarks)\.[\w.]*\w)", ALL))
     paths = set(re.findall(r"`(?:python )?((?:sid_assets\w*|benchmarks|tools)/[\w/]+\.\w+)`", ALL))
@@ -216,7 +196,6 @@ def test_the_readmes_python_gives_plain_arrays(tmp_path, monkeypatch):
     assert names["codes"].dtype == np.int64
 
 
-@needs_the_others
 @pytest.mark.parametrize("page", ["commands.md", "settings.md"])
 def test_generated_parts_are_current(page):
     """`make docs-generated` writes them."""
@@ -247,7 +226,6 @@ def site(tmp_path_factory) -> Path:
     return folder
 
 
-@needs_the_others
 def test_the_site_loads_nothing_from_elsewhere(site):
     pages = list(site.glob("*.html"))
     assert len(pages) >= len(TEXTS)

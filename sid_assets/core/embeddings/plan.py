@@ -134,7 +134,7 @@ def make_plan(
 ) -> Plan:
     """Estimate what embedding these texts would take. Nothing is written.
 
-    Texts and hashes are read once, as a stream; memory does not grow with their number.
+    Texts and hashes are read once, as a stream; two bytes per item are kept in memory.
 
     Args:
         store: Where the tables are.

@@ -1,8 +1,8 @@
 """The survey decides, once for each item, where its vector comes from.
 
-Texts and sources are joined only here. The plan counts these decisions, chunks are cut by them, and
-the workers carry them out. An item is decided again only if its source turns out to be damaged
-while vectors are read.
+Texts and the hashes of all sources are joined only here. The plan counts these decisions, chunks
+are cut by them, and the workers carry them out. An item is decided again only if its source turns
+out to be damaged while vectors are read.
 """
 
 from collections.abc import Callable, Sequence
@@ -161,7 +161,7 @@ def unfinished_runs(
 
 def embedded_again(damage: DamageError) -> str:
     """The warning about damaged rows of a source."""
-    return f"{damage} Its items are embedded again."
+    return f"{damage} Its items are embedded again, unless another source has their vectors."
 
 
 class _Surveyor:
@@ -188,7 +188,9 @@ class _Surveyor:
         self._wanted = WantedRows(files.rows) if files else None
         kinds = [source.kind for source in sources]
         self._adopted = kinds.index("adopted") if files else EMBED
-        self._origins: list[np.ndarray] = []
+        self._origins = bytearray()
+        self._counts = np.zeros(len(sources) + 1, np.int64)
+        """Items by origin: those to embed, then those of each source."""
         self._known = self._lost = self._texts = self._characters = 0
         self._lost_pids: list[tuple[Pid, Pid]] = []
         self._sample = SpreadSample(SAMPLE_TEXTS)
@@ -213,7 +215,8 @@ class _Surveyor:
         if self._wanted is not None:
             adopted = self._adopt(rows, known & (not self._afresh), self._wanted)
             origins[adopted] = self._adopted
-        self._origins.append(origins)
+        self._origins += origins.tobytes()
+        self._counts += np.bincount(origins + 1, minlength=len(self._counts))
         to_embed = rows["text"].filter(pa.array(origins == EMBED))
         self._texts += len(to_embed)
         self._characters += pc.sum(pc.utf8_length(to_embed)).as_py() or 0
@@ -248,10 +251,9 @@ class _Surveyor:
         self, afresh: str, texts_version: str, unfinished: tuple[UnfinishedRun, ...]
     ) -> Survey:
         """The decisions, after all rows were added."""
-        origins = np.concatenate([np.empty(0, np.int16), *self._origins])
-        items = np.bincount(origins + 1, minlength=len(self._sources) + 1)[1:]
+        origins = np.frombuffer(self._origins, np.int16)
         by_kind = {"before": 0, "adopted": 0, "unfinished": 0}
-        for source, count in zip(self._sources, items.tolist(), strict=True):
+        for source, count in zip(self._sources, self._counts[1:].tolist(), strict=True):
             by_kind[source.kind] += count
         moved = self._known if self._afresh else 0
         kept = self._known - moved

@@ -146,7 +146,9 @@ class Store:
         found = []
         for folder in reversed(self.leftovers(table)):
             with suppress(OSError, ValueError):  # without its state it cannot be resumed
-                found.append(UnfinishedRun(folder, json.loads((folder / STATE).read_text())))
+                state = json.loads((folder / STATE).read_text())
+                if isinstance(state, dict):
+                    found.append(UnfinishedRun(folder, state))
         return found
 
     def leftovers(self, table: str) -> list[UPath]:
@@ -175,11 +177,13 @@ class Store:
 
         Raises:
             StoreError: A part does not match its summary, the folder cannot be written, or the
-                draft is already closed.
+                draft is not finished or is already closed.
         """
         if draft.is_closed:
             raise StoreError(f"{self.path(draft.table)}: its draft is already closed. Run again.")
         try:
+            if not draft.is_finished:
+                raise StoreError(f"{self.path(draft.table)}: its draft is not finished. Run again.")
             _require_whole(draft.folder, draft.parts)
             before = self.current(draft.table)
             version = replace(

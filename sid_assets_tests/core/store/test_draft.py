@@ -55,10 +55,11 @@ def test_a_state_that_fails_to_be_made_leaves_the_table_free(local):
     local.draft("t").close()
 
 
-def test_unfinished_work_with_a_damaged_state_is_skipped(store):
+@pytest.mark.parametrize("state", ["{", "[]", "null"])
+def test_unfinished_work_with_a_damaged_state_is_skipped(store, state):
     draft_of(store, [1], key="work").close()
     (run,) = store.unfinished("t")
-    (run.folder / STATE).write_text("{")
+    (run.folder / STATE).write_text(state)
     assert store.unfinished("t") == []
     assert store.leftovers("t") == [run.folder]
     commit(store, [1])
@@ -71,6 +72,17 @@ def test_a_finished_draft_can_be_read_before_the_commit(store):
     draft.add_details({"a": 1})
     assert draft.provenance.details == {"a": 1}
     assert store.commit(draft).provenance.details == {"a": 1}
+
+
+def test_a_draft_that_is_not_finished_is_not_committed_and_leaves_the_table_free(store):
+    commit(store, [1])
+    draft = store.draft("t")
+    draft.begin()
+    with pytest.raises(StoreError, match=r"t\.parquet: its draft is not finished"):
+        store.commit(draft)
+    assert pids(store) == [1]
+    commit(store, [2])
+    assert pids(store) == [2]
 
 
 def test_an_object_store_needs_no_lock(tmp_path):
