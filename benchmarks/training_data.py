@@ -28,9 +28,9 @@ from sid_assets.core.inputs.ids import PidColumn
 from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.store.parts import write_parts
-from sid_assets.core.training.datasets import training_rows
 from sid_assets.core.training.inputs import IdSpace, TrainingInputs
 from sid_assets.core.training.prompts import SLOTS, load_prompts
+from sid_assets.core.training.rows import training_rows
 from sid_assets.core.training_sets import LABELS
 
 CATALOG = 1_000_000

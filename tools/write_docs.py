@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from sid_assets import cli, settings
-from sid_assets.core.training.datasets import training_data_table
+from sid_assets.core.training.rows import training_data_table
 
 DOCS = Path(__file__).parents[1] / "docs"
 HELP_WIDTH = 90

@@ -18,10 +18,10 @@ from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 from sid_assets.core.training.counts import RowCounts
-from sid_assets.core.training.datasets import lacking
 from sid_assets.core.training.file_lists import list_files, shuffle, withdraw_shuffled
 from sid_assets.core.training.inputs import IdSpace, TrainingInputs
 from sid_assets.core.training.prompts import load_prompts
+from sid_assets.core.training.rows import lacking
 from sid_assets.core.training.run import Sids, make_data_set, up_to_date
 from sid_assets.core.training_sets import DATA_SETS, DataSet, Phase
 from sid_assets.failures import clear_failures

@@ -7,12 +7,12 @@ import pyarrow as pa
 from sid_assets.core.arrow.columns import is_list, is_text, without_dictionary
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.parquet import ParquetInput
-from sid_assets.core.training_sets import LABELS
+from sid_assets.core.training_sets import HISTORY_MASKS, TARGET_MASKS, VIDEO_LISTS
 
-HISTORY_PREFIX, TARGET_PREFIX = "hist_", "target_"
-"""Prefixes of the names of history columns and of target columns."""
+HISTORY_PREFIX = "hist_"
+"""How the names of columns with histories begin."""
 
-ITEM_COLUMNS = ("hist_video_pid", "target_video_pid", "hist_ad_pid", "target_ad_pid")
+ITEM_COLUMNS = (*VIDEO_LISTS, "hist_ad_pid", "target_ad_pid")
 GOODS_COLUMNS = ("hist_goods_pid", "target_goods_pid")
 """The columns whose pids count as interactions: with items of the catalog, and with goods."""
 
@@ -64,15 +64,12 @@ _TEXTS = (
     "dense_caption",
 )
 _ID_LISTS = (*ITEM_COLUMNS, *GOODS_COLUMNS, "hist_longview_video_list")
-_MASKS = tuple(
-    f"{side}video_{label}" for side in (HISTORY_PREFIX, TARGET_PREFIX) for label in LABELS
-)
 
 EXPECTED: dict[str, tuple[str, Holds]] = {
     "split": ("numbers", _is_number),
     **dict.fromkeys(("uid", "pid", "target_pid"), ("ids", _is_id)),
     **dict.fromkeys(_ID_LISTS, ("lists of ids", _list_of(_is_id))),
-    **dict.fromkeys(_MASKS, ("lists of 0 and 1", _list_of(_is_label))),
+    **dict.fromkeys((*HISTORY_MASKS, *TARGET_MASKS), ("lists of 0 and 1", _list_of(_is_label))),
     **dict.fromkeys(_TEXTS, ("text", _is_text)),
     "inter_keyword_to_items": ("JSON objects of keywords and lists of ids", _is_keywords),
 }

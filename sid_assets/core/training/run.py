@@ -12,8 +12,8 @@ from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 from sid_assets.core.store.write import draft_rows
 from sid_assets.core.training.counts import RowCounts
-from sid_assets.core.training.datasets import lacking, training_rows
 from sid_assets.core.training.inputs import TrainingInputs
+from sid_assets.core.training.rows import lacking, training_rows
 from sid_assets.core.training_sets import DataSet
 
 

@@ -23,10 +23,10 @@ from sid_assets.core.inputs.ids import PidColumn
 from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.training import sft
-from sid_assets.core.training.datasets import MAKERS, lacking, training_data_table, training_rows
 from sid_assets.core.training.identity import draw
 from sid_assets.core.training.inputs import IdSpace, TrainingInputs
 from sid_assets.core.training.prompts import Prompts, load_prompts
+from sid_assets.core.training.rows import MAKERS, lacking, training_data_table, training_rows
 from sid_assets.core.training_sets import DATA_SETS
 from sid_assets_tests.core.training import generated
 from sid_assets_tests.core.training.generated import wording
