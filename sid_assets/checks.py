@@ -89,7 +89,7 @@ def contract_checks(domain: Domain) -> list[dg.AssetChecksDefinition]:
             lambda store, version: check_sid2pid(
                 version,
                 store.require(domain.table("pid2sid")),
-                store.root / domain.reverse_index,
+                store.root / domain.sid2pid_json,
                 domain.id_name,
             ),
             check_sid2pid,

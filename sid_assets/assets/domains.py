@@ -20,7 +20,7 @@ class Domain:
         embeddings_setting: Name of the setting for existing vectors of its items; "" if there is
             none.
         interacted: Columns of the interactions that hold its ids.
-        id_name: Name of its ids in OneRec's reverse index.
+        id_name: Name of its ids in OneRec's JSON file (`sid2pid_json`).
     """
 
     prefix: str
@@ -43,7 +43,7 @@ class Domain:
         return f"{self.prefix}_{stage}" if self.prefix else stage
 
     @property
-    def reverse_index(self) -> str:
+    def sid2pid_json(self) -> str:
         """Name of OneRec's JSON file, with the items of every SID, in the store."""
         return f"{self.table(f'sid2{self.id_name}')}.json"
 

@@ -97,7 +97,7 @@ def sid2pid_asset(domain: Domain) -> dg.AssetsDefinition:
         kinds={"duckdb", "parquet"},
         description=f"The {domain.items} of every semantic ID, those with most interactions first: "
         "one parquet file (`sid`, `codes`, `pids`, `counts`), and the same content in "
-        f"`{domain.reverse_index}`, which OneRec's evaluation reads.",
+        f"`{domain.sid2pid_json}`, which OneRec's evaluation reads.",
     )
     @clear_failures
     def sid2pid(context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version) -> Draft:
@@ -105,7 +105,7 @@ def sid2pid_asset(domain: Domain) -> dg.AssetsDefinition:
         rows = pid2sid.stream(batch_rows=BATCH_ROWS)
         interacted = _interacted(settings, domain, pid2sid)
         reversed_rows, provenance = reverse(rows, interacted), derive(table, pid2sid.provenance)
-        path = store.root / domain.reverse_index
+        path = store.root / domain.sid2pid_json
         with draft_rows(store, table, reversed_rows, provenance) as draft:
             made = draft.as_version().stream(batch_rows=BATCH_ROWS)
             write_pieces(path, json_chunks(made, domain.id_name))
