@@ -1,26 +1,11 @@
-"""The way back from a SID in the graph, what its checks find, and shuffled training data."""
+"""The way back from a SID in the graph, and shuffled training data."""
 
 import json
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 import pytest
 
-from sid_assets.core.contracts.sids import (
-    check_sid2pid,
-    check_sid_prefixes,
-    check_sid_vocabulary,
-)
-from sid_assets.core.schema import VOCABULARY, pid2sid
-from sid_assets.core.sids.prefixes import SidPrefixes
-from sid_assets.core.sids.sid2pid import json_chunks, reverse
-from sid_assets.core.sids.spelling import vocabulary_table
-from sid_assets.core.store.provenance import Provenance
-from sid_assets.core.store.store import Store
-from sid_assets.core.store.versions import Version
-from sid_assets.core.store.write import draft_rows
 from sid_assets.purge import purge
 from sid_assets_tests.graph import (
     failed_checks,
@@ -31,77 +16,6 @@ from sid_assets_tests.graph import (
     write_catalog,
     write_interactions,
 )
-
-ITEMS = pa.table(
-    {"pid": [1, 2, 3, 4], "sid": [[5, 0, 1], [5, 0, 1], [5, 0, 2], [0, 7, 7]]},
-    schema=pid2sid("int"),
-)
-
-
-def commit(store: Store, name: str, rows: pa.Table) -> Version:
-    return store.commit(draft_rows(store, name, rows.to_reader(), Provenance(name)))
-
-
-def broken(tmp_path, rows: pa.Table, written: bytes | None = None) -> set[str]:
-    """The checks that a table sid2pid of `ITEMS`, or its JSON file, fails."""
-    store = Store(tmp_path)
-    version, items = commit(store, "sid2pid", rows), commit(store, "pid2sid", ITEMS)
-    path = store.root / "sid2pid.json"
-    path.write_bytes(b"".join(json_chunks(rows.to_batches())) if written is None else written)
-    findings = check_sid2pid(version, items, path, "pid")
-    return {name for name, finding in findings.items() if not finding.passed}
-
-
-@pytest.fixture
-def right() -> pa.Table:
-    return reverse(ITEMS.to_reader(), [pa.array([2, 2, 3])]).read_all()
-
-
-def changed(rows: pa.Table, column: str, values: list) -> pa.Table:
-    field = rows.schema.field(column)
-    return rows.set_column(rows.schema.get_field_index(column), field, pa.array(values, field.type))
-
-
-def test_a_right_reverse_index_passes(tmp_path, right):
-    assert right["pids"].to_pylist() == [[4], [2, 1], [3]]
-    assert broken(tmp_path, right) == set()
-
-
-def test_a_reverse_index_that_is_wrong_is_found(tmp_path, right):
-    other_item = changed(right, "pids", [[4], [2, 3], [1]])
-    assert broken(tmp_path / "a", other_item) == {"inverts_pid2sid"}
-    assert broken(tmp_path / "b", right.slice(1)) == {"inverts_pid2sid"}
-    rising = changed(right, "counts", [[0], [0, 2], [1]])
-    assert broken(tmp_path / "c", rising) == {"inverts_pid2sid"}
-    assert broken(tmp_path / "d", right.take([1, 0, 2])) == {"sids_in_order"}
-
-
-@pytest.mark.parametrize("end", [b"", b"{}", b"{}{}"])
-def test_a_json_file_that_says_something_else_is_found(tmp_path, right, end):
-    assert broken(tmp_path, right, end) == {"json_file"}
-
-
-def test_prefixes_of_other_items_are_found(tmp_path):
-    items = commit(Store(tmp_path), "pid2sid", ITEMS)
-    passed = [
-        check_sid_prefixes(SidPrefixes.of_table(rows.to_batches()), items)[
-            "only_the_catalog"
-        ].passed
-        for rows in (ITEMS, ITEMS.slice(1), ITEMS.slice(0, 3))
-    ]
-    assert passed == [True, True, False]  # item 2 has the SID of item 1
-
-
-def test_another_vocabulary_is_found(tmp_path):
-    store, rows = Store(tmp_path), vocabulary_table()
-    found = check_sid_vocabulary(commit(store, "sid_vocabulary", rows))
-    assert all(finding.passed for finding in found.values())
-    order = np.r_[1, 0, 2 : len(rows)]
-    swapped = pa.table({"token": rows["token"].take(order), "id": rows["id"]}, schema=VOCABULARY)
-    found = check_sid_vocabulary(commit(store, "sid_vocabulary", swapped))
-    assert [finding.passed for finding in found.values()] == [False, True]
-    found = check_sid_vocabulary(commit(store, "sid_vocabulary", rows.slice(0, 9)))
-    assert [finding.passed for finding in found.values()] == [False, False]
 
 
 @pytest.fixture

@@ -57,7 +57,7 @@ def check_rows(
     Args:
         rows: The data set.
         data_set: Which one it is.
-        items: The SIDs of the catalog, packed and sorted (`SidIndex.packed_sids`).
+        items: The SIDs of the catalog, packed and sorted (`training.known_sids`).
         goods: The same for goods.
     """
     checked = CheckedRows()

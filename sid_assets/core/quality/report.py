@@ -22,7 +22,6 @@ from sid_assets.core.quality.charts import FEW_CODES, even_use, items_by_group_s
 from sid_assets.core.quality.figures import SidGroup, SidQuality
 from sid_assets.core.quality.interactions import InteractionQuality
 from sid_assets.core.quality.measure import code_rows, relative_errors
-from sid_assets.core.schema import CODE_LAYERS
 from sid_assets.core.sids.spelling import BEGIN, END, LAYER_PREFIXES, pack
 
 SAMPLE_ITEMS = 50_000
@@ -197,13 +196,12 @@ def _worst_with_rows(quality: SidQuality, items: list[ReportItem]) -> list[tuple
 
 def _page_data(quality: SidQuality, items: list[ReportItem]) -> dict[str, Any]:
     """The data that the page's script draws and searches."""
-    codes = np.array([item.codes for item in items], np.int64).reshape(-1, CODE_LAYERS)
     curves = quality.distributions.error_quantiles
     used = [-np.sort(-counts[counts > 0]) for counts in quality.distributions.code_counts]
     return {
         "items": {
             "pid": [item.pid for item in items],
-            "codes": codes.tolist(),
+            "codes": [item.codes for item in items],
             "text": [item.text for item in items],
             "error": [None if i.error is None else round(i.error, 4) for i in items],
         },

@@ -16,7 +16,7 @@ from sid_assets.core.arrow.columns import as_bool, codes_array, is_valid
 from sid_assets.core.arrow.duck import computed
 from sid_assets.core.errors import InputError
 from sid_assets.core.schema import CODE_LAYERS, PidType
-from sid_assets.core.sids.spelling import codes_of_fragments, fragment_numbers, pack
+from sid_assets.core.sids.spelling import fragment_numbers
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: multiplying by it is one to one
 _BLOCK = 65_536  # Pids looked up at a time: the intermediate arrays stay in the processor's cache.
@@ -83,10 +83,6 @@ class SidIndex:
         blocks = [self._find(pids.slice(i, _BLOCK)) for i in range(0, len(pids), _BLOCK)]
         fragments, found = zip(*blocks, strict=True)
         return FoundSids(np.concatenate(fragments), np.concatenate(found))
-
-    def packed_sids(self) -> np.ndarray:
-        """The distinct SIDs of the catalog, packed (see `spelling.pack`) and sorted: int64."""
-        return np.unique(pack(codes_of_fragments(self._fragments)))
 
     def _find(self, pids: pa.Array) -> tuple[np.ndarray, np.ndarray]:
         keys = _keys(pids, self._salt)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from sid_assets.core.arrow.columns import codes_array, spans
-from sid_assets.core.errors import InputError
+from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.schema import CODE_LAYERS, MAX_CODEBOOK_SIZE
 from sid_assets.core.sids.spelling import (
     BEGIN_TOKEN_ID,
@@ -80,14 +80,25 @@ class SidPrefixes:
 
     @classmethod
     def load(cls, path: str | Path) -> "SidPrefixes":
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            StoreError: It is not such a file, or it is damaged.
+        """
+        from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        arrays = load_file(path)
-        return cls(
-            (arrays["codes_0"], arrays["codes_1"], arrays["codes_2"]),
-            (arrays["offsets_0"], arrays["offsets_1"]),
-        )
+        try:
+            arrays = load_file(path)
+            return cls(
+                (arrays["codes_0"], arrays["codes_1"], arrays["codes_2"]),
+                (arrays["offsets_0"], arrays["offsets_1"]),
+            )
+        except (SafetensorError, KeyError) as error:
+            raise StoreError(
+                f"{path}: not the prefixes of SIDs, or damaged ({error}). Copy the file again, or "
+                "materialise sid_prefixes."
+            ) from error
 
     def __len__(self) -> int:
         """The number of distinct SIDs."""
@@ -130,32 +141,6 @@ class SidPrefixes:
             starts = np.where(known, self.offsets[level][:-1].take(node), 0)
             ends = np.where(known, self.offsets[level][1:].take(node), 0)
         return starts, ends
-
-
-def check_prefixes(prefixes: SidPrefixes, catalog: np.ndarray) -> dict[str, int]:
-    """Errors in the prefixes of a catalog, with the number of SIDs; empty if there are none.
-
-    All SIDs in the arrays are compared with those of the catalog. Then the walk through the arrays
-    is tested: it must find each SID of the catalog, but not the adjacent SIDs that no item has.
-
-    Args:
-        prefixes: The prefixes of the catalog.
-        catalog: The distinct SIDs of the catalog, packed and sorted: int64
-            (`SidIndex.packed_sids`).
-    """
-    own = prefixes.packed()
-    lost, found = np.zeros(0, bool), np.zeros(0, bool)
-    if not len(lost_sids := np.setdiff1d(catalog, own)):
-        lost = ~prefixes.contain(unpack(catalog))
-        beside = np.setdiff1d(catalog + 1, catalog)
-        found = prefixes.contain(unpack(beside))
-    wrong = {
-        "SIDs of the catalog that are missing": len(lost_sids),
-        "SIDs that no item has": len(np.setdiff1d(own, catalog)),
-        "SIDs of the catalog that are not found": int(lost.sum()),
-        "SIDs found that no item has": int(found.sum()),
-    }
-    return {what: count for what, count in wrong.items() if count}
 
 
 @dataclass(frozen=True)
@@ -218,7 +203,7 @@ def logits_processor(prefixes: SidPrefixes) -> "transformers.LogitsProcessor":
     import torch
     import transformers
 
-    class CatalogSids(transformers.LogitsProcessor):
+    class SidLogitsProcessor(transformers.LogitsProcessor):
         def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
             if scores.shape[1] <= END_TOKEN_ID:
                 raise InputError(
@@ -244,7 +229,10 @@ def logits_processor(prefixes: SidPrefixes) -> "transformers.LogitsProcessor":
             constrained[pairs] = scores[pairs]
             return constrained
 
-    return CatalogSids()
+        def __repr__(self) -> str:
+            return f"SidLogitsProcessor({len(prefixes):,} SIDs)"
+
+    return SidLogitsProcessor()
 
 
 def _find(

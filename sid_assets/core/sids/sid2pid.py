@@ -4,7 +4,6 @@ SIDs collide, so a SID has a list of items. The item with most interactions come
 one to recommend when a model generates the SID.
 """
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -138,40 +137,3 @@ def json_chunks(rows: Iterable[pa.RecordBatch], id_name: str = "pid") -> Iterato
         yield separator + pc.binary_join(one_list, ", ")[0].as_buffer().to_pybytes()
         separator = b", "
     yield b"}"
-
-
-def check_reverse(rows: pa.RecordBatchReader, pid2sid: pa.RecordBatchReader) -> dict[str, int]:
-    """Errors in the table sid2pid, with the number of rows; empty if it inverts pid2sid.
-
-    Args:
-        rows: The table sid2pid.
-        pid2sid: The table that sid2pid must invert.
-    """
-    wrong: Counter[str] = Counter()
-    forth = _packed(pid2sid)
-    pairs = (pa.record_batch(_checked_pairs(batch, wrong), schema=forth.schema) for batch in rows)
-    with spilling_database() as connection:
-        connection.register("pid2sid", forth)
-        connection.register("sid2pid", pa.RecordBatchReader.from_batches(forth.schema, pairs))
-        connection.execute("CREATE TABLE forth AS SELECT * FROM pid2sid")
-        connection.execute("CREATE TABLE back AS SELECT * FROM sid2pid")
-        lost = connection.sql("SELECT * FROM forth EXCEPT ALL FROM back")
-        other = connection.sql("SELECT * FROM back EXCEPT ALL FROM forth")
-        wrong["items of pid2sid that are missing"] += len(lost)
-        wrong["items that pid2sid does not have"] += len(other)
-    return {what: count for what, count in wrong.items() if count}
-
-
-def _checked_pairs(batch: pa.RecordBatch, wrong: Counter[str]) -> list[pa.Array]:
-    """The pids of some rows of sid2pid, each with its packed SID; errors are counted in `wrong`."""
-    codes = codes_array(batch["codes"])
-    lengths = pc.list_value_length(batch["pids"]).to_numpy()
-    other_text = pc.not_equal(batch["sid"], sid_text(codes))
-    wrong["rows whose text is not that of their codes"] += other_text.true_count
-    other_length = pc.not_equal(pc.list_value_length(batch["counts"]), lengths)
-    wrong["rows that do not have a count for each pid"] += other_length.true_count
-    if not other_length.true_count:
-        counts = batch["counts"].flatten().to_numpy()
-        rises = np.flatnonzero(np.diff(counts) > 0) + 1
-        wrong["rows that are not by their counts"] += len(np.setdiff1d(rises, np.cumsum(lengths)))
-    return [batch["pids"].flatten(), pa.array(np.repeat(pack(codes), lengths))]

@@ -46,21 +46,6 @@ def vocabulary_table() -> pa.Table:
     return pa.table({"token": tokens, "id": ids}, schema=VOCABULARY)
 
 
-def token_ids(codes: np.ndarray) -> np.ndarray:
-    """The five token ids of each SID.
-
-    Args:
-        codes: Integers, shape (n, 3), each in 0..8191.
-
-    Returns:
-        int64, shape (n, 5): begin, one for each layer, end.
-    """
-    ids = np.empty((len(codes), CODE_LAYERS + 2), np.int64)
-    ids[:, 0], ids[:, -1] = BEGIN_TOKEN_ID, END_TOKEN_ID
-    ids[:, 1:-1] = codes + (FIRST_TOKEN_ID + _LAYER_STARTS)
-    return ids
-
-
 def pack(codes: np.ndarray) -> np.ndarray:
     """Each SID as one integer, c0 * 8192 * 8192 + c1 * 8192 + c2: int64, shape (n,).
 

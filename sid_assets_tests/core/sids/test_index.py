@@ -10,7 +10,7 @@ from sid_assets.core.errors import InputError
 from sid_assets.core.schema import pid2sid
 from sid_assets.core.sids import index as sid_index
 from sid_assets.core.sids.index import SidIndex
-from sid_assets.core.sids.spelling import codes_of_fragments, pack
+from sid_assets.core.sids.spelling import codes_of_fragments
 
 INTEGERS = (
     st.integers(-(2**63), 2**63 - 1)
@@ -42,7 +42,6 @@ def test_finds_the_same_as_a_dictionary(
     assert codes_of_fragments(found.fragments).tolist() == [
         expected[pid] for pid in asked if pid in expected
     ]
-    assert index.packed_sids().tolist() == sorted(set(pack(codes).tolist()))
 
 
 @pytest.mark.parametrize("type_", [pa.int64(), pa.string()])

@@ -5,12 +5,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import safetensors.numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sid_assets.core import schema
-from sid_assets.core.errors import InputError
-from sid_assets.core.sids.prefixes import SidPrefixes, check_prefixes, logits_processor, next_tokens
+from sid_assets.core.errors import InputError, StoreError
+from sid_assets.core.sids.prefixes import SidPrefixes, logits_processor, next_tokens
 from sid_assets.core.sids.sid2pid import reverse
 from sid_assets.core.sids.spelling import (
     BEGIN_TOKEN_ID,
@@ -19,7 +20,6 @@ from sid_assets.core.sids.spelling import (
     PADDED_VOCABULARY_SIZE,
     pack,
     sid_text,
-    token_ids,
 )
 
 SIDS = st.sets(st.tuples(*[st.integers(0, 3) | st.just(8191)] * 3))
@@ -27,6 +27,12 @@ SIDS = st.sets(st.tuples(*[st.integers(0, 3) | st.just(8191)] * 3))
 
 def prefixes_of(sids: set[tuple[int, ...]]) -> SidPrefixes:
     return SidPrefixes.of(pack(np.array([*sids], np.int64).reshape(-1, 3)))
+
+
+def tokens_of(sid: tuple[int, ...]) -> list[int]:
+    """The five token ids of a SID."""
+    codes = [FIRST_TOKEN_ID + 8192 * layer + code for layer, code in enumerate(sid)]
+    return [BEGIN_TOKEN_ID, *codes, END_TOKEN_ID]
 
 
 @given(SIDS)
@@ -62,7 +68,7 @@ def test_the_tokens_that_may_come_next(sids: set[tuple[int, ...]], data: st.Data
     for sid in data.draw(st.lists(st.sampled_from(sorted(sids)), max_size=4)):
         length = data.draw(st.integers(0, 4))
         text = data.draw(st.lists(st.integers(0, 100), max_size=2))
-        tokens = token_ids(np.array([sid]))[0].tolist()
+        tokens = tokens_of(sid)
         if length < 4:
             tokens = tokens[: length + 1]
         sequences.append(([-1] * 4 + text + tokens)[-4:])
@@ -124,20 +130,17 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     assert [codes.dtype for codes in loaded.codes] == [np.int16] * 3
 
 
-def test_prefixes_are_checked_against_the_catalog() -> None:
-    rng = np.random.default_rng(0)
-    catalog = np.unique(pack(rng.integers(0, 30, (5000, 3))))
-    prefixes = SidPrefixes.of(catalog)
-    assert check_prefixes(prefixes, catalog) == {}
-    assert check_prefixes(prefixes, catalog[5:])["SIDs that no item has"] == 5
-    assert check_prefixes(SidPrefixes.of(catalog[:-7]), catalog) == {
-        "SIDs of the catalog that are missing": 7
-    }
-    unsorted = [codes.copy() for codes in prefixes.codes]
-    unsorted[2] = unsorted[2][::-1].copy()
-    tampered = SidPrefixes((unsorted[0], unsorted[1], unsorted[2]), prefixes.offsets)
-    assert check_prefixes(tampered, catalog)
-    assert check_prefixes(SidPrefixes.of(catalog[:0]), catalog[:0]) == {}
+@pytest.mark.parametrize("content", [b"no arrays", safetensors.numpy.save({"a": np.zeros(3)})])
+def test_a_file_that_holds_no_prefixes_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "sid_prefixes.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=r"sid_prefixes\.safetensors: not the prefixes of SIDs"):
+        SidPrefixes.load(path)
+
+
+def test_the_repr_of_a_processor_counts_its_sids() -> None:
+    processor = logits_processor(prefixes_of({(0, 0, 0), (0, 0, 1)}))
+    assert repr(processor) == "SidLogitsProcessor(2 SIDs)"
 
 
 def small_model() -> Any:
@@ -169,7 +172,7 @@ def test_beam_search_never_leaves_the_catalog() -> None:
     assert model.get_input_embeddings().num_embeddings == PADDED_VOCABULARY_SIZE
     rng = np.random.default_rng(0)
     sids = {tuple(sid) for sid in rng.integers(0, 12, (60, 3)).tolist()}
-    history = token_ids(np.array(sorted(sids)[:3])).reshape(-1)
+    history = [token for sid in sorted(sids)[:3] for token in tokens_of(sid)]
     # One prompt begins a SID; the other already contains its first code.
     prompts = torch.tensor([[1, *history, BEGIN_TOKEN_ID], [*history, *history[:2]]])
 

@@ -10,16 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sid_assets.core.contracts.sids import check_reverse
 from sid_assets.core.inputs.interactions import ITEM_COLUMNS
 from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.schema import PidType, pid2sid, sid2pid
-from sid_assets.core.sids import sid2pid as reverse_index
-from sid_assets.core.sids.sid2pid import (
-    check_reverse,
-    json_chunks,
-    occurrences,
-    reverse,
-)
+from sid_assets.core.sids.sid2pid import json_chunks, occurrences, reverse
 
 ITEMS = st.lists(
     st.tuples(st.integers(0, 40), st.integers(0, 5)), max_size=40, unique_by=lambda i: i[0]
@@ -61,7 +56,7 @@ def test_the_reverse_index(
 ) -> None:
     interacted = [pa.array([pid_of(u, kind) for u in uses], table_of([], kind).schema.types[0])]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reverse_index, "BATCH_ROWS", batch)
+        patch.setattr("sid_assets.core.sids.sid2pid.BATCH_ROWS", batch)
         rows = reverse(table_of(items, kind).to_reader(), interacted).read_all()
 
     assert rows.schema.equals(sid2pid(kind))
@@ -100,45 +95,3 @@ def test_many_items_stream() -> None:
     found = pa.Table.from_batches(batches)
     assert np.array_equal(np.sort(found["pids"].combine_chunks().flatten()), np.arange(n))
     assert len(found) == len(np.unique(codes, axis=0))
-
-
-@pytest.mark.parametrize(
-    ("column", "row", "value", "found"),
-    [
-        (
-            "pids",
-            0,
-            [1, 9],
-            {"items of pid2sid that are missing": 1, "items that pid2sid does not have": 1},
-        ),
-        (
-            "pids",
-            1,
-            [2, 2],
-            {
-                "items that pid2sid does not have": 1,
-                "rows that do not have a count for each pid": 1,
-            },
-        ),
-        (
-            "codes",
-            1,
-            [2, 7, 8190],
-            {
-                "items of pid2sid that are missing": 1,
-                "items that pid2sid does not have": 1,
-                "rows whose text is not that of their codes": 1,
-            },
-        ),
-        ("sid", 0, "<|sid_begin|>", {"rows whose text is not that of their codes": 1}),
-        ("counts", 0, [0, 1], {"rows that are not by their counts": 1}),
-    ],
-)
-def test_a_tampered_index_is_found(
-    column: str, row: int, value: Any, found: dict[str, int]
-) -> None:
-    table = table_of([(1, 1), (2, 2), (3, 1)], "int")
-    rows = reverse(table.to_reader(), [pa.array([1])]).read_all().to_pylist()
-    rows[row][column] = value
-    tampered = pa.Table.from_pylist(rows, sid2pid("int"))
-    assert check_reverse(tampered.to_reader(), table.to_reader()) == found

@@ -22,6 +22,7 @@ from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import PidColumn
 from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.sids.index import SidIndex
+from sid_assets.core.sids.spelling import pack
 from sid_assets.core.training import sft
 from sid_assets.core.training.identity import draw
 from sid_assets.core.training.inputs import IdSpace, TrainingInputs
@@ -108,8 +109,8 @@ def test_the_rows_equal_those_of_the_reference(
     assert content(rows) == expected
     assert made.counts.written == rows.num_rows
     assert made.counts.adds_up()
-    known, known_goods = items.index.packed_sids(), goods.index.packed_sids()
-    found = check_rows(rows.to_reader(7), data_set, known, known_goods)
+    both = (np.array([*sids.values()]).reshape(-1, 3) for sids in (item_sids, goods_sids))
+    found = check_rows(rows.to_reader(7), data_set, *(np.unique(pack(codes)) for codes in both))
     assert not found.broken
     assert found.rows == rows.num_rows
 
@@ -667,7 +668,7 @@ def test_the_sample_makes_ten_of_the_eleven() -> None:
     assert possible == DATA_SETS.keys() - {"sft_product_rec"}
     for name in possible:
         made = training_rows(name, inputs)
-        found = check_rows(made.reader, DATA_SETS[name], space.index.packed_sids())
+        found = check_rows(made.reader, DATA_SETS[name], np.unique(pack(codes)))
         assert not found.broken
         assert found.rows == made.counts.written > 0
         assert made.counts.adds_up()
