@@ -25,7 +25,7 @@ from sid_assets.core.sids.spelling import codes_of_fragments
 from sid_assets.core.store.places import is_local, local_copy
 from sid_assets.core.store.provenance import Provenance, require_space
 from sid_assets.core.store.store import Store
-from sid_assets.data_table import DataTable, has_table, open_table
+from sid_assets.data_table import LOOKUP_COLUMNS, DataTable, has_table, open_table
 
 if TYPE_CHECKING:
     import transformers
@@ -109,7 +109,8 @@ class DataFolder:
         """A table by its name, e.g. `data["pid2sid"]`; no row is read yet.
 
         Raises:
-            StoreError: There is no table of this name, or it is damaged.
+            StoreError: There is no table of this name, or it is damaged, or lacks a column that
+                lookups read.
         """
         if table not in self._opened:
             opened = open_table(self._store, self._key(table))
@@ -213,6 +214,10 @@ class DataFolder:
         Returns:
             Three codes for each text, like `codes_of`; `to_text` converts them to text.
 
+        Warns:
+            UserWarning: Texts were truncated; or the folder has no item_embeddings, whose canary
+                shows that the embedder still gives the same vectors.
+
         Raises:
             InputError: A text is empty, or the embedder no longer gives the same vectors.
         """
@@ -264,12 +269,12 @@ class DataFolder:
 
     @cached_property
     def _index(self) -> SidIndex:
-        return SidIndex.from_table(self["pid2sid"].to_batches())
+        return SidIndex.from_table(self["pid2sid"].to_batches(LOOKUP_COLUMNS["pid2sid"]))
 
     @cached_property
     def _items(self) -> ItemIndex:
         self._require_in_step("sid2pid", self["sid2pid"].provenance)
-        return ItemIndex(self["sid2pid"].to_batches(["codes", "pids", "counts"]))
+        return ItemIndex(self["sid2pid"].to_batches(LOOKUP_COLUMNS["sid2pid"]))
 
     def _require_in_step(self, name: str, made: Provenance | None) -> None:
         """Refuse a table made from another version of pid2sid than the open one.
@@ -356,11 +361,22 @@ class DataFolder:
                 "other settings of the embedder as they were when the SIDs were made, or pass "
                 "embedder=."
             )
-        if has_table(self._store, self._key("item_embeddings")):
-            making = EmbeddingsMaking.of(self._provenance("item_embeddings"))
-            if making.canary:
-                check_canary(making.canary, probe(embedder))
+        if canary := self._canary():
+            check_canary(canary, probe(embedder))
+        else:
+            warnings.warn(
+                f"{self.folder}: no item_embeddings here records the vectors of the probe texts, "
+                "so this embedder's are not compared with them. If the model behind it has "
+                "changed since the SIDs were made, the codes are wrong.",
+                stacklevel=3,
+            )
         self._proven = embedder
+
+    def _canary(self) -> dict[str, Any] | None:
+        """The canary that item_embeddings records; None without the table, or without a canary."""
+        if not has_table(self._store, self._key("item_embeddings")):
+            return None
+        return EmbeddingsMaking.of(self._provenance("item_embeddings")).canary
 
 
 def _is_one_pid(value: Any) -> bool:

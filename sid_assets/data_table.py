@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.dataset as pads
 from upath import UPath
 
-from sid_assets.core.errors import InputError
-from sid_assets.core.schema import VECTOR
+from sid_assets.core.arrow.columns import is_list, is_text
+from sid_assets.core.errors import InputError, StoreError
+from sid_assets.core.schema import PID_TYPES, TABLES, VECTOR
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP, readable
 from sid_assets.core.store.places import arrow_filesystem, is_local
 from sid_assets.core.store.provenance import Provenance
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BATCH_ROWS = 65_536
+
+LOOKUP_COLUMNS = {"pid2sid": ("pid", "sid"), "sid2pid": ("codes", "pids", "counts")}
+"""The columns that lookups read. A table of these names without them is not opened."""
 
 
 class DataTable:
@@ -96,20 +100,20 @@ def open_table(store: Store, name: str) -> DataTable | None:
     """A table of a store, or a copy of one at its path; None if there is none.
 
     Raises:
-        StoreError: The file cannot be read.
+        StoreError: The file cannot be read, or lacks one of `LOOKUP_COLUMNS`.
         InputError: A newer version of this package wrote it.
     """
     path = _parquet(store, name)
     if not (is_local(path) and path.exists() and not Path(path.path).is_symlink()):
         version = store.current(name)
         if version and version.paths[0].suffix == path.suffix:
-            return DataTable(name, version)
+            return _with_lookup_columns(DataTable(name, version))
     if not path.exists():
         return None
     with readable(path):
         found = Path(path.path).resolve().as_posix() if is_local(path) else path.path
         rows = pads.dataset(found, filesystem=arrow_filesystem(path), format="parquet")
-        return DataTable(name, rows)
+        return _with_lookup_columns(DataTable(name, rows))
 
 
 def has_table(store: Store, name: str) -> bool:
@@ -120,3 +124,31 @@ def has_table(store: Store, name: str) -> bool:
 
 def _parquet(store: Store, name: str) -> UPath:
     return store.root / f"{name}.parquet"
+
+
+def _with_lookup_columns(table: DataTable) -> DataTable:
+    """The same table.
+
+    Raises:
+        StoreError: One of its `LOOKUP_COLUMNS` is missing or has another type.
+    """
+    key = table.name.rsplit("/", 1)[-1]
+    for column in LOOKUP_COLUMNS.get(key, ()):
+        kinds = [TABLES[key].schema(pid).field(column).type for pid in PID_TYPES]
+        found = table.schema.field(column).type if column in table.schema.names else None
+        if found is None or not any(_holds(found, kind) for kind in kinds):
+            what = "is missing" if found is None else f"is of type {found}"
+            wanted = " or ".join(dict.fromkeys(map(str, kinds)))
+            raise StoreError(
+                f"{table.name}: column {column!r} {what}; it must be {wanted}. "
+                f"The columns are {', '.join(table.schema.names)}. Copy the file again, or "
+                f"materialise {table.name}."
+            )
+    return table
+
+
+def _holds(kind: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether two types hold the same values; some programs write lists and strings as large."""
+    if is_list(wanted):
+        return is_list(kind) and _holds(kind.value_type, wanted.value_type)
+    return is_text(kind) if is_text(wanted) else kind == wanted

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from dagster._core.storage.defs_state.base import set_defs_state_storage
 
+from sid_assets_tests.films import make_films
 from tools.small_qwen3 import qwen_vocabulary, save_model, save_tokenizer, small_tokenizer
 
 # Tokenizers warn, and may hang, where a process that used them in threads forks.
@@ -36,6 +37,12 @@ def office() -> Path:
     if not folder:
         pytest.skip("SID_TEST_DATA is not set: it names the folder with the real catalogs")
     return Path(folder, "amazon_office")
+
+
+@pytest.fixture(scope="session")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data folder of some films and goods; tests only read it."""
+    return make_films(tmp_path_factory.mktemp("films"))
 
 
 @pytest.fixture(scope="session")
