@@ -23,8 +23,8 @@ from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.definitions import definitions
 from sid_assets.settings import Settings
+from sid_assets_tests.core.drawn_vectors import FakeEmbedder
 from sid_assets_tests.core.sids.test_prefixes import small_model, word_tokenizer
-from sid_assets_tests.core.table_fixtures import FakeEmbedder
 from sid_assets_tests.graph import (
     failure_message,
     settings_for,

@@ -104,13 +104,6 @@ def test_another_vocabulary_is_found(tmp_path):
     assert [finding.passed for finding in found.values()] == [False, False]
 
 
-@pytest.fixture
-def folder(tmp_path):
-    frame = write_catalog(tmp_path / "catalog.parquet")
-    write_interactions(tmp_path / "interactions.parquet", frame.pid.tolist())
-    return tmp_path
-
-
 def test_the_shuffled_rows_of_a_phase_are_what_the_loader_gets(folder):
     interactions = str(folder / "interactions.parquet")
     settings = settings_for(folder, interactions=interactions)
