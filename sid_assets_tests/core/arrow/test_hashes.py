@@ -18,7 +18,7 @@ def test_vectors_are_hashed_row_by_row():
     hashes = vector_hashes(vectors).to_pylist()
     assert hashes[0] == hashlib.sha256(vectors[0].tobytes()).digest()[:16]
     assert hashes[0] == hashes[2] != hashes[1]
-    assert vector_hashes(vectors[:, ::-1])[0].as_py() == hash_of(np.float32([2, 1]))
+    assert vector_hashes(vectors[:, ::-1])[0].as_py() == hash_of(np.array([2, 1], np.float32))
 
 
 def hash_of(row: np.ndarray) -> bytes:

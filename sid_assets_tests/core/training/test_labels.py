@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.training.block import Block
 from sid_assets.core.training.labels import aligned, is_one, labelled
 from sid_assets.core.training.rows import training_rows
@@ -69,12 +70,12 @@ def test_the_first_or_last_items_with_a_label(folder: Path) -> None:
     table = video_rows([[0, 1, 2, 3], [3]], [[0], [0]])
     table = table.append_column("hist_video_like", pa.array([[1, 0, 1, 1], [0]]))
     inputs, path = inputs_of(folder, table, [0, 1, 2, 3])
-    assert inputs.interactions
+    source = ParquetInput(str(path))
     (rows,) = pq.read_table(path).to_batches()
     like = LABELS.index("like")
 
     def texts(**cut: int) -> list[str | None]:
-        found = labelled(Block(rows, inputs.interactions), "hist", inputs.items, **cut)
+        found = labelled(Block(rows, source), "hist", inputs.items, **cut)
         assert found.positive[like].tolist() == [True, False]
         assert not any(mask.any() for i, mask in enumerate(found.positive) if i != like)
         return found.sids[like].text().to_pylist()
