@@ -18,7 +18,7 @@ from sid_assets.core.embedders import Embedded
 from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.settings import Settings
-from sid_assets_tests.core.table_fixtures import FakeEmbedder
+from sid_assets_tests.core.drawn_vectors import FakeEmbedder
 from sid_assets_tests.films import STAGES, make
 from sid_assets_tests.graph import settings_for, write_catalog
 

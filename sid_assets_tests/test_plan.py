@@ -17,7 +17,7 @@ from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.store.store import Store
 from sid_assets.definitions import resources
 from sid_assets.settings import Settings
-from sid_assets_tests.core.table_fixtures import commit_texts
+from sid_assets_tests.core.drawn_vectors import commit_texts
 
 
 @pytest.fixture

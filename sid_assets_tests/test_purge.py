@@ -14,7 +14,7 @@ from sid_assets import purge
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.write import draft_rows
-from sid_assets_tests.core.table_fixtures import commit_texts, item_texts
+from sid_assets_tests.core.drawn_vectors import commit_texts, item_texts
 
 REJECTED = pa.table({"pid": ["a", "b"], "text": [None, None], "reason": ["x", "x"]})
 

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pandas as pd
-import pytest
 
 from sid_assets.purge import purge
 from sid_assets_tests.graph import (
@@ -16,13 +15,6 @@ from sid_assets_tests.graph import (
     write_catalog,
     write_interactions,
 )
-
-
-@pytest.fixture
-def folder(tmp_path):
-    frame = write_catalog(tmp_path / "catalog.parquet")
-    write_interactions(tmp_path / "interactions.parquet", frame.pid.tolist())
-    return tmp_path
 
 
 def test_the_shuffled_rows_of_a_phase_are_what_the_loader_gets(folder):

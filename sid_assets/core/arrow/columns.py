@@ -36,7 +36,7 @@ def is_text(kind: pa.DataType) -> bool:
     )
 
 
-def codes_array(column: pa.Array | pa.ChunkedArray) -> np.ndarray:
+def codes_array(column: pa.Array) -> np.ndarray:
     """Semantic IDs, lists of three codes: integers, shape (n, 3); a view if possible."""
     return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, CODE_LAYERS)
 

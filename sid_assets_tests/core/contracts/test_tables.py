@@ -22,7 +22,7 @@ from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 from sid_assets.core.store.write import draft_rows
-from sid_assets_tests.core.table_fixtures import FakeEmbedder, embed, item_texts
+from sid_assets_tests.core.drawn_vectors import FakeEmbedder, embed, item_texts
 
 PIDS = range(1, 9)
 NUMBERS = itertools.count()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.contracts.unmoved import SidChange, SidChanges, sid_changes
 from sid_assets.core.schema import HASH
-from sid_assets_tests.core.quality.quality_fixtures import batches, codes_table, texts_table
+from sid_assets_tests.core.quality.small_tables import batches, codes_table, texts_table
 
 versions = st.dictionaries(
     st.integers(0, 30),

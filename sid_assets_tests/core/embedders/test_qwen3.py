@@ -5,8 +5,6 @@ import os
 import pickle
 import random
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,40 +23,8 @@ from sid_assets.core.embedders.qwen3 import (
     Qwen3Embedder,
 )
 from sid_assets.core.errors import InputError
+from sid_assets_tests.core.embedders.mixed_texts import SAME, cosines, run_program
 from tools.small_qwen3 import ENDOFTEXT, save_model, save_tokenizer, small_tokenizer
-
-SAME = 0.99999
-
-
-def texts_of_mixed_length_and_script() -> list[str]:
-    """200 texts: English, Chinese, emoji, empty; from none to a few hundred tokens."""
-    draw = random.Random(7)  # noqa: S311 - not for secrets
-    words = [
-        "paper",
-        "pen",
-        "千与千寻",
-        "война",
-        "🎬",
-        "of",
-        "the",
-        "12",
-        "\n",
-        "神灵",
-        "é",
-    ]
-    lengths = [0, 0, 1, 1, 150, *(draw.randrange(1, 12) for _ in range(195))]
-    return [" ".join(draw.choices(words, k=length)) for length in lengths]
-
-
-@pytest.fixture(scope="module")
-def texts() -> list[str]:
-    return texts_of_mixed_length_and_script()
-
-
-@pytest.fixture(scope="module")
-def vectors(small_model: Path, texts: list[str]) -> np.ndarray:
-    """The vectors of the texts, by the embedder with its defaults."""
-    return Qwen3Embedder(str(small_model)).embed(texts).vectors
 
 
 @pytest.fixture(scope="module")
@@ -79,17 +45,6 @@ def reference(small_model: Path) -> Callable[..., np.ndarray]:
 def expected(texts: list[str], reference: Callable[..., np.ndarray]) -> np.ndarray:
     """The vectors of the texts, by sentence-transformers."""
     return reference(texts)
-
-
-def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    return (left * right).sum(axis=1)
-
-
-def run_program(
-    program: str, *arguments: str, env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", program, *arguments]
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
 def as_stub(embedder: Qwen3Embedder) -> Qwen3Embedder:
@@ -187,68 +142,6 @@ def test_a_tokenizer_without_the_end_token_gives_the_same_vectors(
     save_tokenizer(small_tokenizer(), folder, append_endoftext=False)
     embedded = Qwen3Embedder(str(folder)).embed(texts[:10])
     assert cosines(embedded.vectors, vectors[:10]).min() >= SAME
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
-    ],
-)
-def test_batches_are_halved_when_memory_runs_out(
-    error: RuntimeError,
-    small_model: Path,
-    texts: list[str],
-    vectors: np.ndarray,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    tried: list[int] = []
-    forward = LastTokenModel._embed_padded
-
-    def small_device(self: LastTokenModel, ids: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
-        tried.append(ids.numel())
-        if ids.numel() > 100:
-            raise error
-        return forward(self, ids, mask)
-
-    monkeypatch.setattr(LastTokenModel, "_embed_padded", small_device)
-    short = [i for i, text in enumerate(texts) if len(text.encode()) < 40][:60]
-    embedder = Qwen3Embedder(str(small_model), batch_tokens=1600)
-    embedded = embedder.embed([texts[i] for i in short])
-    assert cosines(embedded.vectors, vectors[short]).min() >= SAME
-    assert max(tried) > 100, "a batch was too large"
-    tried.clear()
-    embedder.embed([texts[i] for i in short])
-    assert max(tried) <= 100, "the smaller batch size is kept"
-
-
-def test_one_text_that_does_not_fit_is_an_error(
-    small_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    embedder = Qwen3Embedder(str(small_model))
-    embedder.embed(["a"])
-
-    def full_device(self: LastTokenModel, ids: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
-        raise torch.OutOfMemoryError("out of memory")
-
-    monkeypatch.setattr(LastTokenModel, "_embed_padded", full_device)
-    with pytest.raises(InputError, match=r"one text of 3 tokens\. Set SID_MAX_LENGTH below"):
-        embedder.embed(["pen", "a", "of"])
-
-
-def test_other_device_errors_are_not_mistaken_for_a_lack_of_memory(
-    small_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    embedder = Qwen3Embedder(str(small_model))
-    embedder.embed(["a"])
-
-    def broken(self: LastTokenModel, ids: torch.Tensor, mask: torch.Tensor) -> np.ndarray:
-        raise RuntimeError("an illegal memory access was encountered")
-
-    monkeypatch.setattr(LastTokenModel, "_embed_padded", broken)
-    with pytest.raises(RuntimeError, match="illegal"):
-        embedder.embed(["a"])
 
 
 def test_a_model_that_does_not_fit_is_rejected_before_its_weights_are_read(
@@ -391,72 +284,6 @@ def test_the_space_is_known_without_torch(small_model: Path) -> None:
     run = run_program(program, str(small_model))
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == [Qwen3Embedder(str(small_model)).space.digest]
-
-
-def test_the_space_of_a_folder_depends_on_its_files_not_its_path(
-    small_model: Path, tmp_path: Path
-) -> None:
-    space = Qwen3Embedder(str(small_model)).space
-    moved = shutil.copytree(small_model, tmp_path / "elsewhere" / small_model.name)
-    assert Qwen3Embedder(str(moved)).space == space
-    assert Qwen3Embedder(str(moved), max_length=16).space != space
-    weights = moved / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
-    assert Qwen3Embedder(str(moved)).space.revision != space.revision
-    assert Qwen3Embedder(str(moved)).space.tokenizer_revision == space.tokenizer_revision
-
-
-def test_whether_weights_are_on_this_machine(small_model: Path, tmp_path: Path) -> None:
-    assert Qwen3Embedder(str(small_model)).has_weights()
-    shards = {f"layer.{n}": f"model-{n}-of-2.safetensors" for n in (1, 2)}
-    shutil.copy(small_model / "config.json", tmp_path)
-    embedder = Qwen3Embedder(str(tmp_path))
-    assert not embedder.has_weights()
-    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
-    (tmp_path / "model-1-of-2.safetensors").touch()
-    assert not embedder.has_weights()
-    (tmp_path / "model-2-of-2.safetensors").touch()
-    assert embedder.has_weights()
-
-
-def test_a_folder_has_no_revision(small_model: Path) -> None:
-    with pytest.raises(InputError, match="a folder has no revision 'v2'"):
-        _ = Qwen3Embedder(str(small_model), revision="v2").space
-
-
-@pytest.fixture
-def hub_cache(small_model: Path, tmp_path: Path) -> dict[str, str]:
-    """The environment of a machine without a network whose hub cache contains the model at v1."""
-    repository = tmp_path / "hub" / "models--org--small"
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    shutil.copytree(small_model, repository / "snapshots" / commit)
-    (repository / "refs").mkdir()
-    (repository / "refs" / "v1").write_text(commit)
-    return os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
-
-
-def test_a_revision_of_a_hub_model_is_resolved_to_its_commit(hub_cache: dict[str, str]) -> None:
-    program = (
-        "from sid_assets.core.embedders.qwen3 import Qwen3Embedder;"
-        "embedder = Qwen3Embedder('org/small', revision='v1'); space = embedder.space;"
-        "print(space.model, space.revision, space.tokenizer_revision,"
-        " len(embedder.embed(['a']).vectors))"
-    )
-    run = run_program(program, env=hub_cache)
-    assert run.returncode == 0, run.stderr
-    commit = "0123456789abcdef0123456789abcdef01234567"
-    assert run.stdout.split() == ["org/small", commit, commit, "1"]
-
-
-def test_a_model_that_cannot_be_downloaded_is_an_error(hub_cache: dict[str, str]) -> None:
-    program = (
-        "from sid_assets.core.embedders.qwen3 import Qwen3Embedder;"
-        "from sid_assets.core.errors import InputError\n"
-        "try: Qwen3Embedder('org/small', revision='v2').space\n"
-        "except InputError as error: print(error)"
-    )
-    run = run_program(program, env=hub_cache)
-    assert run.stdout.startswith("org/small at revision 'v2': config.json cannot be found")
 
 
 @pytest.mark.parametrize("batch_tokens", [BATCH_TOKENS_ON_CPU, 2048, BATCH_TOKENS_ON_GPU])

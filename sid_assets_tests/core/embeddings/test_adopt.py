@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sid_assets.core.arrow.hashes import text_hash
 from sid_assets.core.embedders import Embedded
-from sid_assets.core.embeddings import adopt as adopted_vectors
+from sid_assets.core.embeddings import adopt as adoption
 from sid_assets.core.embeddings import run as embedding
 from sid_assets.core.embeddings import worker
 from sid_assets.core.embeddings.adopt import declared_space
@@ -25,7 +25,7 @@ from sid_assets.core.inputs.vector_files import VectorFiles
 from sid_assets.core.schema import EMBEDDING_DIM
 from sid_assets.core.store import parts
 from sid_assets.core.store.store import Store
-from sid_assets_tests.core.table_fixtures import (
+from sid_assets_tests.core.drawn_vectors import (
     ALLOW_ALL,
     Embedding,
     FakeEmbedder,
@@ -55,13 +55,13 @@ def store(request, tmp_path) -> Store:
 @pytest.fixture
 def small_parts(monkeypatch) -> None:
     """Several runs, parts, chunks and batches, of few rows."""
-    monkeypatch.setattr(adopted_vectors, "VECTOR_RUN_BYTES", 4 * EMBEDDING_DIM * 4)
+    monkeypatch.setattr(adoption, "VECTOR_RUN_BYTES", 4 * EMBEDDING_DIM * 4)
     monkeypatch.setattr(vector_files, "PID_RUN_BYTES", 64)
     monkeypatch.setattr(vector_files, "PID_ROWS", 3)
     monkeypatch.setattr(vector_files, "VECTOR_ROW_GROUP", 2)
-    monkeypatch.setattr(adopted_vectors, "PID_ROWS", 3)
-    monkeypatch.setattr(adopted_vectors, "ROWS_PER_PART", 3)
-    monkeypatch.setattr(adopted_vectors, "VECTOR_ROW_GROUP", 2)
+    monkeypatch.setattr(adoption, "PID_ROWS", 3)
+    monkeypatch.setattr(adoption, "ROWS_PER_PART", 3)
+    monkeypatch.setattr(adoption, "VECTOR_ROW_GROUP", 2)
     monkeypatch.setattr(embedding, "CHUNK_ROWS", 7)
     monkeypatch.setattr(worker, "VECTOR_ROW_GROUP", 2)
 
@@ -323,8 +323,8 @@ def test_a_run_that_failed_after_adopting_does_not_read_the_files_again(tmp_path
 
 def test_a_run_that_failed_while_adopting_begins_anew(tmp_path, monkeypatch):
     store = Store(tmp_path / "data")
-    monkeypatch.setattr(adopted_vectors, "ROWS_PER_PART", 1)
-    monkeypatch.setattr(adopted_vectors, "VECTOR_ROW_GROUP", 1)
+    monkeypatch.setattr(adoption, "ROWS_PER_PART", 1)
+    monkeypatch.setattr(adoption, "VECTOR_ROW_GROUP", 1)
     monkeypatch.setattr(vector_files, "VECTOR_ROW_GROUP", 1)
     files = write_vectors(tmp_path / "vectors.parquet", [1, 2, 3])
     real = VectorFiles.vectors

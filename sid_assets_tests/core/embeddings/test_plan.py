@@ -17,7 +17,7 @@ from sid_assets.core.errors import InputError
 from sid_assets.core.refresh import Changes, RefreshPolicy
 from sid_assets.core.store.provenance import EmbeddingSpace
 from sid_assets.core.store.store import Store
-from sid_assets_tests.core.table_fixtures import (
+from sid_assets_tests.core.drawn_vectors import (
     FakeEmbedder,
     commit_texts,
     embed,

@@ -1,22 +1,14 @@
 """The embedding run: unchanged vectors are reused, and nothing is lost or done twice."""
 
 import itertools
-import pickle
-import random
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -25,20 +17,13 @@ from sid_assets.core.embedders.canary import PROBES
 from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets.core.embeddings import run as embedding
 from sid_assets.core.embeddings import worker as chunk_worker
-from sid_assets.core.embeddings.proof import ProvenEmbedder
 from sid_assets.core.embeddings.run import EmbeddingProgress, cut_chunks
-from sid_assets.core.embeddings.survey import Survey, survey_items
-from sid_assets.core.embeddings.worker import ChunkEmbedder, ChunkSummary
+from sid_assets.core.embeddings.worker import ChunkSummary
 from sid_assets.core.errors import InputError, StoreError
-from sid_assets.core.inputs.vector_files import VectorFiles
 from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.store.chunks import Chunk
-from sid_assets.core.store.pid_ranges import SortedParts
 from sid_assets.core.store.store import Store
-from sid_assets.core.store.versions import Version
-from sid_assets_tests.core.embeddings import embedding_run
-from sid_assets_tests.core.embeddings.embedding_run import Moment
-from sid_assets_tests.core.table_fixtures import (
+from sid_assets_tests.core.drawn_vectors import (
     FakeEmbedder,
     commit_texts,
     draft_embeddings,
@@ -47,39 +32,7 @@ from sid_assets_tests.core.table_fixtures import (
     item_texts,
     vectors_by_pid,
 )
-
-DENY = RefreshPolicy()
-
-
-@pytest.fixture(params=["local", "memory"])
-def store(request, tmp_path) -> Store:
-    return Store(tmp_path / "data" if request.param == "local" else f"memory://{tmp_path.name}")
-
-
-@pytest.fixture
-def local(tmp_path) -> Store:
-    return Store(tmp_path / "data")
-
-
-@pytest.fixture
-def small_chunks(monkeypatch) -> None:
-    """Several chunks and row groups with few rows."""
-    monkeypatch.setattr(embedding, "CHUNK_ROWS", 7)
-    monkeypatch.setattr(chunk_worker, "VECTOR_ROW_GROUP", 2)
-
-
-def work_of(embedder: FakeEmbedder, texts: dict) -> Counter:
-    """How often each item's text was embedded, including calibration but not probes."""
-    return Counter(text for text in embedder.embedded if text in set(texts.values()))
-
-
-def flip_a_bit(path: Path, place: float = 0.5) -> None:
-    content = bytearray(path.read_bytes())
-    content[int(place * len(content))] ^= 1
-    path.write_bytes(content)
-
-
-# --- what a refresh does
+from sid_assets_tests.core.embeddings.interrupted import DENY, FailingEmbedder, survey_of, work_of
 
 
 def test_the_first_run_embeds_all(store):
@@ -198,9 +151,6 @@ def test_however_the_catalog_changes_the_vectors_match_its_texts(monkeypatch, ru
             made = set(texts.items())
 
 
-# --- what a refresh may not do
-
-
 def test_a_large_change_stops_with_the_plan_and_changes_nothing(store):
     texts = item_texts(range(10))
     first = embed(store, texts, FakeEmbedder())
@@ -241,80 +191,9 @@ def test_ids_that_became_strings_start_afresh_only_on_request(store):
     assert vectors_by_pid(run.version) == expected_vectors(texts, FakeEmbedder())
 
 
-def test_a_model_that_changed_under_the_same_name_embeds_nothing(store):
-    texts = item_texts(range(10))
-    first = embed(store, texts, FakeEmbedder())
-    changed = FakeEmbedder(actual="something else")
-    with pytest.raises(InputError, match="no longer gives the same vectors"):
-        draft_embeddings(store, commit_texts(store, texts | {50: "new"}), changed)
-    assert set(changed.embedded) == set(PROBES)
-    assert store.require("item_embeddings") == first.version
-
-
-@pytest.mark.usefixtures("small_chunks")
-def test_a_model_that_changed_after_an_unfinished_first_run_embeds_nothing(store):
-    texts = commit_texts(store, item_texts(range(20)))
-    with pytest.raises(ZeroDivisionError):
-        draft_embeddings(store, texts, FailingEmbedder(fails_at="Title: film 10"))
-    changed = FakeEmbedder(actual="something else")
-    with pytest.raises(InputError, match="no longer gives the same vectors"):
-        draft_embeddings(store, texts, changed)
-    assert set(changed.embedded) == set(PROBES)
-
-
-@pytest.mark.usefixtures("small_chunks")
-def test_a_model_that_changed_after_all_vectors_were_adopted_is_detected(store, tmp_path):
-    """Adopted vectors reveal nothing about the embedder; vectors it made since then do."""
-    old, new = item_texts(range(10)), item_texts(range(40))
-    vectors = {"pid": list(old), "embedding": [FakeEmbedder().vector(t) for t in old.values()]}
-    pq.write_table(pa.table(vectors), tmp_path / "vectors.parquet")
-    files = VectorFiles(str(tmp_path / "vectors.parquet"))
-    draft, *_ = draft_embeddings(store, commit_texts(store, old), FakeEmbedder(), files=files)
-    store.commit(draft)
-    texts = commit_texts(store, new)
-    with pytest.raises(ZeroDivisionError):
-        draft_embeddings(store, texts, FailingEmbedder(fails_at="Title: film 30"))
-    with pytest.raises(InputError, match="no longer gives the same vectors"):
-        draft_embeddings(store, texts, FakeEmbedder(actual="something else"))
-
-
-def test_vectors_that_are_not_unit_vectors_are_rejected(store):
-    class Bad(FakeEmbedder):
-        def vector(self, text: str) -> np.ndarray:
-            return np.full(4096, np.nan, np.float32) if text == "bad" else super().vector(text)
-
-    texts = commit_texts(store, {1: "good", 2: "bad"})
-    with pytest.raises(InputError, match=r"fake: .*not finite.*\(1 row\)\. First ids: 2\."):
-        draft_embeddings(store, texts, Bad())
-    assert store.current("item_embeddings") is None
-
-
 def test_no_items_are_an_error(store):
     with pytest.raises(InputError, match="has no items"):
         draft_embeddings(store, commit_texts(store, {}), FakeEmbedder())
-
-
-def test_damaged_texts_are_an_error(local):
-    texts = commit_texts(local, item_texts(range(2000)))
-    flip_a_bit(Path(texts.paths[0].path))
-    with pytest.raises(StoreError, match=r"item_texts\.parquet: not a complete parquet file"):
-        draft_embeddings(local, texts, FakeEmbedder())
-
-
-# --- crashes
-
-
-class FailingEmbedder(FakeEmbedder):
-    """Raises when it gets a certain text."""
-
-    def __init__(self, fails_at: str) -> None:
-        super().__init__()
-        self.fails_at = fails_at
-
-    def embed(self, texts):
-        if self.fails_at in texts and len(self.calls) > 2:  # not for probes and calibration
-            raise ZeroDivisionError
-        return super().embed(texts)
 
 
 @pytest.mark.usefixtures("small_chunks")
@@ -333,23 +212,6 @@ def test_finished_chunks_are_not_embedded_again(store):
 
 
 @pytest.mark.usefixtures("small_chunks")
-def test_finished_chunks_are_kept_even_if_a_source_is_lost(local):
-    """Otherwise there would be more to embed, and chunks would be cut elsewhere."""
-    old = item_texts(range(14))
-    first = embed(local, old, FakeEmbedder())
-    items = item_texts(range(60))
-    texts = commit_texts(local, items)
-    with pytest.raises(ZeroDivisionError):
-        draft_embeddings(local, texts, FailingEmbedder(fails_at="Title: film 50"))
-    Path(first.version.paths[0].path).unlink()
-    again = FakeEmbedder()
-    draft, _, progress, _ = draft_embeddings(local, texts, again)
-    assert progress.resumed == 49
-    assert set(work_of(again, items)) == set(item_texts(range(49, 60)).values())
-    assert vectors_by_pid(draft.as_version()) == expected_vectors(items, again)
-
-
-@pytest.mark.usefixtures("small_chunks")
 def test_truncated_texts_are_counted_over_all_runs_of_the_same_work(store):
     class Truncating(FailingEmbedder):
         def embed(self, texts):
@@ -363,80 +225,6 @@ def test_truncated_texts_are_counted_over_all_runs_of_the_same_work(store):
     assert progress.truncated == 4  # 0, 10, 20 and 30
 
 
-def test_the_embedder_gets_all_texts_of_a_chunk_at_once(store):
-    """It sorts them by length and embeds duplicates once."""
-    texts = commit_texts(store, {pid: f"Text {pid % 7}" for pid in range(3000)})
-    embedder = FakeEmbedder()
-    draft_embeddings(store, texts, embedder)
-    assert max(map(len, embedder.calls)) == 3000
-
-
-@pytest.mark.usefixtures("small_chunks")
-def test_rows_of_an_unfinished_draft_are_reused_after_the_catalog_changed(store):
-    items = item_texts(range(0, 80, 2))
-    with pytest.raises(ZeroDivisionError):
-        draft_embeddings(store, commit_texts(store, items), FailingEmbedder("Title: film 60"))
-    later = {pid: text for pid, text in items.items() if pid % 10} | {7: "new", 22: "changed"}
-    again = FakeEmbedder()
-    run = embed(store, later, again)
-    in_draft = {pid for pid in items if pid < 56}  # four chunks of seven
-    wanted = {text for pid, text in later.items() if items.get(pid) != text or pid not in in_draft}
-    assert set(work_of(again, later)) == wanted
-    assert run.progress.embedded == len(wanted)
-    assert vectors_by_pid(run.version) == expected_vectors(later, again)
-    assert run.progress.reused == len(later) - len(wanted)
-
-
-@pytest.mark.usefixtures("small_chunks")
-def test_rows_of_an_unfinished_draft_in_another_space_are_not_reused(store):
-    texts = commit_texts(store, item_texts(range(40)))
-    with pytest.raises(ZeroDivisionError):
-        draft_embeddings(store, texts, FailingEmbedder("Title: film 30"))
-    other = FakeEmbedder(model="other")
-    draft, *_ = draft_embeddings(store, texts, other)
-    assert vectors_by_pid(draft.as_version()) == expected_vectors(item_texts(range(40)), other)
-
-
-@pytest.mark.usefixtures("small_chunks")
-@pytest.mark.parametrize("place", [0.02, 0.3, 0.6, 0.999])
-def test_a_damaged_part_of_an_unfinished_draft_is_made_again(local, place):
-    texts = item_texts(range(40))
-    version = commit_texts(local, texts)
-    with pytest.raises(ZeroDivisionError):
-        draft_embeddings(local, version, FailingEmbedder("Title: film 30"))
-    (run,) = local.unfinished("item_embeddings")
-    flip_a_bit(Path(run.folder.path, "part-00001-of-00006.parquet"), place)
-    for changed in (texts, texts | {0: "so that the parts are read and not resumed"}):
-        draft, _, progress, _ = draft_embeddings(
-            local, commit_texts(local, changed), FakeEmbedder()
-        )
-        draft.close()
-        assert vectors_by_pid(draft.as_version()) == expected_vectors(changed, FakeEmbedder())
-        if changed is texts:
-            assert progress.embedded == 40 - 21
-
-
-@pytest.mark.parametrize("where", ["vectors", "hashes", "footer", "gone"])
-def test_the_next_run_repairs_a_damaged_version(local, where):
-    """Only items that cannot be read are embedded again, and the log says so."""
-    texts = item_texts(range(1500))  # two row groups
-    first = embed(local, texts, FakeEmbedder())
-    path = Path(first.version.paths[0].path)
-    if where == "gone":
-        path.unlink()
-    else:
-        metadata = pq.read_metadata(path)
-        column = metadata.row_group(1).column({"vectors": 1, "hashes": 2, "footer": 0}[where])
-        offset = column.data_page_offset + column.total_compressed_size // 2
-        flip_a_bit(path, 0.9999 if where == "footer" else offset / path.stat().st_size)
-    embedder = FakeEmbedder()
-    run = embed(local, texts, embedder, DENY)
-    assert vectors_by_pid(run.version) == expected_vectors(texts, embedder)
-    assert run.progress.embedded == (1500 if where in ("footer", "gone") else 1500 - 1024)
-    assert any(path.name in warning and "embedded again" in warning for warning in run.warnings)
-    assert run.changes.removed == run.changes.changed == 0
-
-
 def test_a_new_generation_over_a_truncated_export_stops(local):
     embed(local, item_texts(range(100)), FakeEmbedder())
     other, allowed = FakeEmbedder(model="other"), RefreshPolicy(new_generation=True)
@@ -447,15 +235,6 @@ def test_a_new_generation_over_a_truncated_export_stops(local):
     run = embed(local, item_texts(range(90)), other, allowed)
     assert vectors_by_pid(run.version) == expected_vectors(item_texts(range(90)), other)
     assert run.changes.removed == 10
-
-
-def test_a_damaged_version_still_knows_its_model(local):
-    """Only the same model may repair it."""
-    texts = item_texts(range(10))
-    first = embed(local, texts, FakeEmbedder())
-    Path(first.version.paths[0].path).unlink()
-    with pytest.raises(InputError, match="no longer gives the same vectors"):
-        draft_embeddings(local, commit_texts(local, texts), FakeEmbedder(actual="other"))
 
 
 def test_a_full_disk(mounted):
@@ -510,113 +289,6 @@ def test_a_disk_that_cannot_be_written(mounted):
     assert store.commit(draft).rows == 11
 
 
-# --- runs that are killed
-
-ITEMS = range(240)
-OLD = {pid: f"Title: film {pid}" for pid in range(0, 240, 3)}
-NEW = {pid: OLD[pid] if pid % 4 == 0 and pid in OLD else f"Another text of {pid}" for pid in ITEMS}
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A store with old vectors and new texts, and the result of an uninterrupted run.
-
-    Attributes:
-        folder: The store.
-        result: The expected rows.
-        events_before_commit: File events of the run before its commit.
-        events: File events in total.
-    """
-
-    folder: Path
-    result: pa.Table
-    events_before_commit: int
-    events: int
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> Prepared:
-    folder = tmp_path_factory.mktemp("kill") / "data"
-    store = Store(folder)
-    embed(store, OLD, FakeEmbedder())
-    commit_texts(store, NEW)
-    uninterrupted = folder.with_name("uninterrupted")
-    shutil.copytree(folder, uninterrupted, symlinks=True)
-    log = folder.with_name("log")
-    assert embedding_run.run(uninterrupted, log, Moment()) == 0
-    result = Store(uninterrupted).require("item_embeddings").stream().read_all()
-    return Prepared(folder, result, *embedding_run.events_of(log))
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """The files that readers of the vectors see."""
-    return {path.name: path.read_bytes() for path in (folder / "item_embeddings.parquet").iterdir()}
-
-
-def embedded_pids(texts: Iterable[str]) -> Counter:
-    """How often each item was embedded, given the embedded texts, without probes."""
-    pids = {text: pid for pid, text in NEW.items()}
-    return Counter(pids[text] for text in texts if text in pids)
-
-
-MOMENTS = [
-    *((number, "while embedding") for number in range(8)),
-    *((number, "in the commit") for number in range(8)),
-    *((number, "by the clock") for number in range(4)),
-]
-
-
-@pytest.mark.parametrize(("number", "when"), MOMENTS)
-def test_a_run_killed_at_any_moment_loses_nothing(prepared, tmp_path, number, when):
-    draw = random.Random(f"{when} {number}")  # noqa: S311 - nothing secret is drawn
-    if when == "while embedding":
-        moment = Moment(event=draw.randint(1, prepared.events_before_commit))
-    elif when == "in the commit":
-        moment = Moment(event=draw.randint(prepared.events_before_commit + 1, prepared.events))
-    else:
-        moment = Moment(seconds=draw.uniform(0.02, 0.3))
-    folder, log = tmp_path / "data", tmp_path / "log"
-    shutil.copytree(prepared.folder, folder, symlinks=True)
-    before = contents(folder)
-
-    assert embedding_run.run(folder, log, moment) == -signal.SIGKILL
-
-    store = Store(folder)
-    shown = vectors_by_pid(store.require("item_embeddings"))
-    if len(shown) == len(OLD):
-        assert contents(folder) == before
-        assert shown == expected_vectors(OLD, FakeEmbedder())
-    else:
-        assert when != "while embedding"
-        assert shown == expected_vectors(NEW, FakeEmbedder())
-
-    done = embedded_pids(log.read_text().splitlines() if log.exists() else [])
-    again = FakeEmbedder()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embedding, "CHUNK_ROWS", embedding_run.ROWS)
-        draft, *_ = draft_embeddings(store, store.require("item_texts"), again)
-        version = store.commit(draft)
-    twice = set(done) & set(embedded_pids(again.embedded))
-    assert len({pid // embedding_run.ROWS for pid in twice}) <= 1  # only the chunk in progress
-    if when == "in the commit":
-        assert not twice
-    assert version.stream().read_all().equals(prepared.result)
-    assert len(pd.read_parquet(folder / "item_embeddings.parquet")) == len(NEW)
-
-
-def test_a_second_run_fails_while_one_is_running(prepared, tmp_path):
-    folder = tmp_path / "data"
-    shutil.copytree(prepared.folder, folder, symlinks=True)
-    store = Store(folder)
-    draft, *_ = draft_embeddings(store, store.require("item_texts"), FakeEmbedder())
-    with pytest.raises(StoreError, match=r"item_embeddings\.parquet: another run is writing it"):
-        draft_embeddings(Store(folder), store.require("item_texts"), FakeEmbedder())
-    assert embedding_run.run(folder, tmp_path / "log", Moment()) == 1
-    assert store.commit(draft).rows == len(NEW)
-
-
-# --- size
-
 EMBED_AND_PRINT_PEAK = """
 import sys
 from pathlib import Path
@@ -624,7 +296,7 @@ from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
-from sid_assets_tests.core.table_fixtures import embed, item_texts
+from sid_assets_tests.core.drawn_vectors import embed, item_texts
 
 embed(Store(sys.argv[1]), item_texts(range(int(sys.argv[2]))), HashedWordsEmbedder())
 # ru_maxrss would count what the parent held when it started this process.
@@ -650,9 +322,6 @@ def test_memory_does_not_grow_with_items(tmp_path):
     """A chunk of 8,192 vectors is 128 MB; all vectors would be 300 MB more."""
     few, many = (peak_mb(tmp_path / str(items), items) for items in (2_000, 20_000))
     assert many - few < 200
-
-
-# --- pieces
 
 
 def test_nobody_changes_the_vectors_between_the_survey_and_the_work(local):
@@ -701,11 +370,6 @@ def test_loading_the_weights_does_not_affect_the_speed(store):
     assert progress.seconds <= time.monotonic() - again.loaded
 
 
-def survey_of(store: Store, texts: Version) -> Survey:
-    rows = texts.stream(["pid", "text", "text_hash"])
-    return survey_items(store, "item_embeddings", rows, FakeEmbedder().space)
-
-
 def test_chunks_are_cut_by_the_texts_to_embed(local, monkeypatch):
     monkeypatch.setattr(embedding, "CHUNK_ROWS", 50)
     texts = dict.fromkeys(range(100), "x" * 10)
@@ -725,24 +389,6 @@ def test_chunks_are_cut_by_the_texts_to_embed(local, monkeypatch):
     assert rows(half, 100) == [30, 30, 10, 10, 10, 10]
 
 
-def copy_of(value):
-    return pickle.loads(pickle.dumps(value))  # noqa: S301 - its own
-
-
-def test_the_worker_can_be_sent_to_another_process(local):
-    texts = item_texts(range(10))
-    run = embed(local, texts, FakeEmbedder())
-    version = local.require("item_texts")
-    survey = survey_of(local, version)
-    (chunk,) = cut_chunks(version, survey.not_lasting(), 1000)
-    canary = run.version.provenance.details["canary"]
-    proven = ProvenEmbedder(FakeEmbedder(), canary)
-    worker = ChunkEmbedder(SortedParts.of(version), survey.sources, (survey.origins,), proven)
-    blocks, summary = copy_of(worker)(chunk)
-    assert sum(block.num_rows for block in blocks) == 10
-    assert summary.embedded == 0
-
-
 def test_progress_is_described_in_one_line():
     progress = EmbeddingProgress(total_rows=1000, started=time.monotonic() - 10)
     progress.add(Chunk(0, 100, 0, 99), ChunkSummary(embedded=50), resumed=True)
@@ -752,14 +398,3 @@ def test_progress_is_described_in_one_line():
     assert progress.describe() == (
         "300 of 1,000 items, 20 items/s, 1,000 tokens/s, about 0.6 minutes left"
     )
-
-
-def test_probe_texts_of_an_older_release_are_replaced(store, monkeypatch):
-    texts = item_texts(range(5))
-    with monkeypatch.context() as patch:
-        patch.setattr("sid_assets.core.embedders.canary.PROBES", ("another", "text"))
-        embed(store, texts, FakeEmbedder())
-    run = embed(store, texts | {9: "new"}, FakeEmbedder())
-    with pytest.raises(InputError, match="no longer gives the same vectors"):
-        embed(store, texts | {9: "newer"}, FakeEmbedder(actual="other"))
-    assert run.progress.reused == 5

@@ -13,7 +13,7 @@ from sid_assets.core.embeddings.sources import EMBED
 from sid_assets.core.embeddings.survey import Survey, decide, survey_items
 from sid_assets.core.inputs.vector_files import VectorFiles
 from sid_assets.core.store.store import Store
-from sid_assets_tests.core.table_fixtures import (
+from sid_assets_tests.core.drawn_vectors import (
     FakeEmbedder,
     commit_texts,
     draft_embeddings,

@@ -12,7 +12,7 @@ from sid_assets.core.quality.charts import (
     pictures,
 )
 from sid_assets.core.quality.measure import measure_sids
-from sid_assets_tests.core.quality.quality_fixtures import batches, codes_table
+from sid_assets_tests.core.quality.small_tables import batches, codes_table
 
 NAMES = {"code_usage", "group_sizes", "reconstruction_error", "uniqueness_by_prefix"}
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.quality.interactions import measure_interactions
-from sid_assets_tests.core.quality.quality_fixtures import (
+from sid_assets_tests.core.quality.small_tables import (
     brute_entropy,
     brute_gini,
     codes_table,

@@ -4,7 +4,7 @@ import pytest
 
 from sid_assets.core.quality.limits import Limits, check_limits
 from sid_assets.core.quality.measure import measure_sids
-from sid_assets_tests.core.quality.quality_fixtures import batches, codes_table
+from sid_assets_tests.core.quality.small_tables import batches, codes_table
 
 KEPT = Limits(collision_share=0.5, utilisation=0.25, error_ratio=1.25)
 FIGURES = measure_sids(batches(codes_table([(0, 1, 0), (0, 1, 0), (1, 0, 2), (2, 3, 3)])), 8)

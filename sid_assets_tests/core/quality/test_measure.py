@@ -13,7 +13,7 @@ from sid_assets.core import schema
 from sid_assets.core.errors import InputError
 from sid_assets.core.quality.figures import Collisions, SidGroup, WorstItem
 from sid_assets.core.quality.measure import LARGEST_GROUPS, WORST_ITEMS, measure_sids
-from sid_assets_tests.core.quality.quality_fixtures import (
+from sid_assets_tests.core.quality.small_tables import (
     batches,
     brute_entropy,
     brute_gini,
@@ -173,19 +173,6 @@ def test_text_pids():
     )
     assert quality.collisions == Collisions(same_text=1, other_text=0)
     assert quality.worst_items[0].pid == "B0"
-
-
-def test_figures_are_flat_numbers_by_name():
-    table, texts = codes_table([(0, 0, 0), (0, 0, 0), (0, 1, 0)]), texts_table(["a", "b", "c"])
-    figures = measure_sids(batches(table), K, item_texts=batches(texts)).figures()
-    assert all(isinstance(value, int | float) for value in figures.values())
-    assert figures["items"] == 3
-    assert figures["sid_distinct"] == 2
-    assert figures["sid_colliding_items"] == 2
-    assert figures["prefix_1_largest_group"] == 3
-    assert figures["layer_2_dead"] == 6
-    assert figures["layer_3_error_p99"] == 0.125
-    assert figures["collisions_other_text"] == 1
 
 
 @pytest.mark.parametrize("bad", [(0, 0, K), (0, -1, 0), (0, 0)])

@@ -21,7 +21,7 @@ from sid_assets.core.quality.report import (
     report_items,
     sample_rows,
 )
-from sid_assets_tests.core.quality.quality_fixtures import (
+from sid_assets_tests.core.quality.small_tables import (
     batches,
     codes_table,
     interactions_in,

@@ -24,7 +24,7 @@ from sid_assets.core.quality.report import render_report, report_items
 from sid_assets.core.quantise.residual_kmeans import Encoder
 from sid_assets.core.quantise.train import TrainingSettings, train
 from sid_assets_tests.browser import IMAGES, chromium, needs_chromium
-from sid_assets_tests.core.quality.quality_fixtures import (
+from sid_assets_tests.core.quality.small_tables import (
     batches,
     codes_table,
     interactions_in,

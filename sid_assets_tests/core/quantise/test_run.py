@@ -21,7 +21,7 @@ from sid_assets.core.quantise.tokenizer import (
 from sid_assets.core.store import chunks
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
-from sid_assets_tests.core.table_fixtures import FakeEmbedder, embed, item_texts
+from sid_assets_tests.core.drawn_vectors import FakeEmbedder, embed, item_texts
 
 SOURCE = TokenizerSource("train")
 

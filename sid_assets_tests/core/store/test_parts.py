@@ -23,7 +23,7 @@ from sid_assets.core.store.parts import (
     write_parts,
 )
 from sid_assets.core.store.places import place
-from sid_assets_tests.core.table_fixtures import item_texts, text_table
+from sid_assets_tests.core.drawn_vectors import item_texts, text_table
 
 NUMBERS = pa.schema([pa.field("pid", pa.int64(), nullable=False), ("n", pa.int64())])
 

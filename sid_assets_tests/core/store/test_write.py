@@ -12,7 +12,7 @@ from sid_assets.core.errors import StoreError
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.write import draft_rows
-from sid_assets_tests.core.table_fixtures import commit_texts, item_texts, text_table
+from sid_assets_tests.core.drawn_vectors import commit_texts, item_texts, text_table
 
 
 @pytest.fixture(params=["local", "memory"])

@@ -233,7 +233,7 @@ def test_the_command_reports_it_with_a_nonzero_exit_status(tmp_path):
     }
     result = subprocess.run(
         ["dagster", "asset", "materialize", "--select", "*", "-m", "sid_assets.definitions"],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         env=environment,
         capture_output=True,
         text=True,

@@ -7,7 +7,7 @@ import dagster as dg
 
 from sid_assets_tests.dagster_dev import REPOSITORY, write_instance
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 
 def test_telemetry_is_off(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 MATERIALIZE = "dagster asset materialize --select '*' -m sid_assets.definitions"
 
 

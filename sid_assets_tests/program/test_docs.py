@@ -23,7 +23,7 @@ from sid_assets.definitions import definitions
 from sid_assets.settings import NO_SETTINGS, Settings, variable
 from tools.file_map import FOLDERS, PAGE, file_map, with_file_map
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 TEXTS = {page.relative_to(ROOT).as_posix(): page.read_text("utf-8") for page in PAGES}

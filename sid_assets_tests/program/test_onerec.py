@@ -12,7 +12,7 @@ import pytest
 from sid_assets.core.quantise.checkpoint import save_checkpoint
 from sid_assets_tests.graph import write_catalog, write_interactions
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 CENTROIDS = 64
 
 

@@ -1,4 +1,4 @@
-"""Small tables and embedders for tests of stored tables."""
+"""Item texts, and an embedder that draws their vectors, for tests of stored tables."""
 
 import hashlib
 from collections.abc import Iterable, Sequence

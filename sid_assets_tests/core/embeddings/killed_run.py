@@ -14,7 +14,7 @@ from typing import Any
 from sid_assets.core.embedders import Embedded
 from sid_assets.core.embeddings import run as embedding
 from sid_assets.core.store.store import Store
-from sid_assets_tests.core.table_fixtures import FakeEmbedder, draft_embeddings
+from sid_assets_tests.core.drawn_vectors import FakeEmbedder, draft_embeddings
 
 ROWS = 20
 """Rows of a chunk."""

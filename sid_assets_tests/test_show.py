@@ -1,0 +1,68 @@
+"""What was made, as an object and in words."""
+
+import json
+
+import pytest
+
+from sid_assets import show
+from sid_assets.core.errors import StoreError
+from sid_assets_tests.graph import failure_message, materialize, settings_for, write_catalog
+
+TABLES = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("show")
+    write_catalog(folder / "catalog.parquet")
+    made = settings_for(folder, text_template="Title: {title}\nAbout: {description}")
+    result = materialize(made, *TABLES)
+    assert result.success, failure_message(result)
+    return made
+
+
+def test_the_tables_the_tokenizer_and_some_items(settings):
+    made = show.summary(settings)
+    assert json.loads(json.dumps(made)) == made
+    rows = {table["table"]: table["rows"] for table in made["tables"]}
+    assert rows == dict.fromkeys(("item_texts", "item_embeddings", "codes", "pid2sid"), 60)
+    assert made["tokenizer"]["shape"] == [3, 8, 4096]
+    assert len(made["items"]) == 10
+    assert made["report"] is None
+
+
+def test_groups_share_their_first_code(settings):
+    groups = show.summary(settings)["groups"]
+    assert 1 <= len(groups) <= 3
+    for group in groups:
+        assert len(group["items"]) == 6 <= group["size"]
+        assert {item["sid"][0] for item in group["items"]} == {group["first_code"]}
+
+
+def test_texts_are_on_one_line_and_truncated(settings):
+    for item in show.summary(settings)["items"]:
+        assert item["text"].startswith("Title: ")
+        assert " | About: " in item["text"]
+        assert len(item["text"]) <= show.TEXT_CHARACTERS
+
+
+def test_the_same_seed_draws_the_same_items(settings):
+    other = settings.model_copy(update={"seed": settings.seed + 1})
+    assert show.summary(settings) == show.summary(settings)
+    assert show.summary(settings)["items"] != show.summary(other)["items"]
+
+
+def test_in_words(settings):
+    made = show.summary(settings)
+    said = show.describe(made)
+    assert f"What was made, in {made['data_dir']}:" in said
+    assert "10 items, drawn with seed 0, and their SIDs:" in said
+    assert "OneRec's models cannot use them" in said
+    assert "in a browser" not in said
+    assert "in a browser" in show.describe({**made, "report": "sid_report.html"})
+    assert "cannot use them" not in show.describe({**made, "deployment": "onerec"})
+
+
+def test_before_there_are_semantic_ids_nothing_is_shown(tmp_path):
+    with pytest.raises(StoreError, match="Materialise pid2sid first"):
+        show.summary(settings_for(tmp_path))
