@@ -77,6 +77,68 @@ def test_dagster_passes_on_the_values_of_the_deployment_and_those_that_were_set(
     assert (seen["embedder"], seen["codebook_size"]) == ("hashing", 8192)
 
 
+class Extended(Settings):
+    """A subclass, with a field of its own and another default."""
+
+    label: str = "none"
+    seed: int = 5
+
+
+def test_a_subclass_has_the_defaults_of_the_deployment_too():
+    settings = Extended(deployment="onerec", catalog="x")
+    assert (settings.embedder, settings.codebook_size) == ("qwen3", 8192)
+    assert (settings.label, settings.seed) == ("none", 5)
+    read = Extended.from_environment(
+        {"SID_DEPLOYMENT": "onerec", "SID_CATALOG": "x", "SID_LABEL": "none"}
+    )
+    assert isinstance(read, Extended)
+    assert read == settings
+
+
+LAUNCHED = {
+    "the graph's resource": lambda: resources(Settings())["settings"],
+    "an instance": Settings,
+    "an instance of a subclass": Extended,
+    "the class": Settings.configure_at_launch,
+    "the class with a value": lambda: Settings.configure_at_launch(seed=3),
+    "a subclass": Extended.configure_at_launch,
+}
+
+
+@pytest.mark.parametrize("resource", LAUNCHED.values(), ids=LAUNCHED)
+def test_a_run_cannot_change_the_deployment(resource):
+    """The graph was loaded for one, with its executor and its defaults."""
+
+    @dg.asset
+    def look(settings: Settings) -> None:
+        """Never reached."""
+
+    config: dict[str, Any] = {"deployment": "onerec", "catalog": "x"}
+    with pytest.raises(dg.DagsterError) as refused:
+        dg.materialize(
+            [look],
+            resources={"settings": resource()},
+            run_config={"resources": {"settings": {"config": config}}},
+        )
+    assert isinstance(refused.value.__cause__, InputError)
+    assert "SID_DEPLOYMENT=onerec: a run cannot change" in str(refused.value.__cause__)
+
+
+def test_settings_may_be_variables_of_dagster_but_not_the_deployment(monkeypatch):
+    monkeypatch.setenv("CATALOG", "x")
+    seen = {}
+
+    @dg.asset
+    def look(settings: Settings) -> None:
+        seen.update(settings.model_dump())
+
+    settings = Settings(catalog=dg.EnvVar("CATALOG"))
+    dg.materialize([look], resources={"settings": settings})
+    assert seen["catalog"] == "x"
+    with pytest.raises(InputError, match=r"use Settings\.from_environment"):
+        Settings(deployment=dg.EnvVar("SID_DEPLOYMENT"))
+
+
 def test_the_samples_users_go_with_the_samples_items_only():
     assert Settings.from_environment({}).of_catalog("interactions") == str(sample.INTERACTIONS)
     own = Settings.from_environment({"SID_CATALOG": "mine.parquet"})
