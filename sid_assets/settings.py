@@ -70,15 +70,15 @@ class Settings(dg.ConfigurableResource):
         shown="the sample in demo; required in onerec",
     )
     interactions: str = _setting(
-        "The users' interactions: a parquet file, folder or glob. Without interactions, the "
-        "training sets made from them are skipped.",
+        "The users' interactions: a parquet file, folder or glob. Set but empty means none. "
+        "Without interactions, the training sets made from them are skipped.",
         str(sample.INTERACTIONS),
         "",
         shown="the sample's with the sample's catalog, else none",
     )
     captions: str = _setting(
-        "Captions of items (`pid`, `dense_caption`), as parquet. Without captions, the training "
-        "sets made from them are skipped.",
+        "Captions of items (`pid`, `dense_caption`), as parquet. Set but empty means none. "
+        "Without captions, the training sets made from them are skipped.",
         str(sample.CAPTIONS),
         "",
         shown="the sample's with the sample's catalog, else none",

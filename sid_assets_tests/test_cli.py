@@ -7,13 +7,16 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from dotenv import dotenv_values
 
 from sid_assets import cli, infer_res_kmeans, init, plan, purge, show
-from sid_assets.settings import SAMPLE_COMPANIONS, Settings, variable
+from sid_assets.core.quantise.checkpoint import save_checkpoint
+from sid_assets.settings import DEPLOYMENTS, SAMPLE_COMPANIONS, Settings, variable
 from sid_assets_tests.graph import materialize, settings_for, write_catalog
 
 REPOSITORY = Path(__file__).parents[1]
@@ -98,6 +101,23 @@ def test_a_refusal_is_a_message_and_code_1(name, monkeypatch):
         assert result.stderr.startswith("Error: SID_CATALOGUE: no such setting.")
 
 
+@pytest.mark.parametrize("name", ["plan", "show", "purge"])
+def test_a_data_folder_on_an_unknown_file_system_is_a_message(name, monkeypatch):
+    monkeypatch.setenv("SID_DATA_DIR", "foo://x")
+    result = call(name)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "foo://x: Unsupported filesystem" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_device_that_cannot_be_used_is_a_message():
+    save_checkpoint("tokenizer.pt", np.zeros((3, 8, 4), np.float32), {})
+    files = ["--model_path", "tokenizer.pt", "--emb_path", "x", "--output_path", "y"]
+    result = call("quantise", *files, "--device", "nodev")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: Device 'nodev' cannot be used")
+
+
 def test_settings_come_from_the_env_of_the_working_folder():
     Path(".env").write_text("SID_DATA_DIR=elsewhere\n")
     result = call("purge")
@@ -173,7 +193,8 @@ def test_init_that_cannot_write_is_a_message():
     assert "file/below" in result.stderr
 
 
-def test_the_env_that_init_writes_has_every_default():
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_the_env_that_init_writes_has_every_default(deployment):
     text = init.env_text()
     assert not dotenv_values(stream=io.StringIO(text))  # every line is a comment
     lines = "\n".join(
@@ -181,9 +202,16 @@ def test_the_env_that_init_writes_has_every_default():
     )
     values = {name: value or "" for name, value in dotenv_values(stream=io.StringIO(lines)).items()}
     assert set(values) == {variable(name) for name in Settings.model_fields}
-    for name in SAMPLE_COMPANIONS:  # if empty, they turn off the sample's
-        del values[variable(name)]
-    assert Settings.from_environment(values) == Settings()
+    values["SID_DEPLOYMENT"] = deployment
+    as_if_chosen: dict[str, Any] = {"deployment": deployment, "interactions": "", "captions": ""}
+    assert Settings.from_environment(values) == Settings(**as_if_chosen)
+
+
+def test_the_env_that_init_writes_says_which_settings_are_none_if_empty():
+    comments = init.env_text().replace("\n# ", " ").split("\n\n")
+    for name in SAMPLE_COMPANIONS:
+        (comment,) = (text for text in comments if f"#{variable(name)}=" in text)
+        assert "Set but empty means none." in comment
 
 
 def test_demo_brings_its_own_dagster_yaml(tmp_path):

@@ -161,6 +161,23 @@ def test_an_env_file_that_is_not_text_is_refused(tmp_path, monkeypatch):
         Settings.from_environment()
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("SID_SEED=1\n\n  SID CATALOG=hush\n", 3),
+        ('SID_CATALOG="hush\nSID_SEED=7\n', 1),
+        ("# a comment\n=hush\nSID_SEED=7\n", 2),
+    ],
+)
+def test_a_line_that_cannot_be_parsed_is_refused(text, line, tmp_path, monkeypatch):
+    """The line is named, not quoted: it may hold a key."""
+    (tmp_path / ".env").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=rf"\.env, line {line}: cannot be parsed") as refused:
+        Settings.from_environment()
+    assert "hush" not in str(refused.value)
+
+
 def test_the_servers_key_is_not_a_setting(tmp_path, monkeypatch):
     """Settings are shown in the launchpad and kept with runs; a key must not be."""
     (tmp_path / ".env").write_text("OPENAI_API_KEY=hush\nSID_SEED=7\n")
