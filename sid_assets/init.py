@@ -18,7 +18,7 @@ WIDTH = 100
 ENV_HEADER = """\
 # Settings of sid_assets: remove the # before a name to set it. An empty value leaves the default,
 # except where the comment says that empty means none. Dagster and sid-assets read the .env of the
-# folder they are started in; environment variables take precedence.
+# folder they are started in; it takes precedence over environment variables.
 """
 
 API_KEY = """\

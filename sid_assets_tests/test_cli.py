@@ -214,21 +214,24 @@ def test_the_env_that_init_writes_says_which_settings_are_none_if_empty():
         assert "Set but empty means none." in comment
 
 
-def test_demo_brings_its_own_dagster_yaml(tmp_path):
+def test_the_demo_is_refused_with_other_settings(monkeypatch):
+    monkeypatch.setenv("SID_SEED", "3")
+    Path("films").mkdir()
+    Path("films/.env").write_text("SID_CATALOG=mine.parquet\nSID_DEPLOYMENT=demo\n")
+    result = call("demo", "films")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "but these are set: SID_CATALOG, SID_SEED. To use them, run `dagster" in result.stderr
+    assert [path.name for path in Path("films").iterdir()] == [".env"]
+
+
+def test_a_demo_that_fails_says_so_and_leaves_other_sids_alone(tmp_path):
     write_catalog(tmp_path / "catalog.parquet")
-    Path(".env").write_text(f"SID_CATALOG={tmp_path}/catalog.parquet\nSID_CODEBOOK_SIZE=8\n")
-    result = program("-m", "sid_assets", "demo")
-    log = result.stdout + result.stderr
-    assert result.returncode == 0, log[-5000:]
-    assert "What was made" in result.stdout
-    assert Path("data/pid2sid.parquet").exists()
-    assert Path(".dagster/storage").exists()
-    for unwanted in (" - DEBUG - ", "Warning: "):
-        assert unwanted not in log
-
-
-def test_a_demo_that_fails_says_so(tmp_path):
-    Path(".env").write_text(f"SID_CATALOG={tmp_path}/gone.parquet\n")
-    result = program("-m", "sid_assets", "demo")
+    settings = settings_for(tmp_path)
+    tables = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid")
+    assert materialize(settings, *tables).success
+    before = (tmp_path / "data" / "pid2sid.parquet").read_bytes()
+    result = program("-m", "sid_assets", "demo", str(tmp_path))
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith("Error: The demo did not finish")
+    assert "is not the one that this run requests" in result.stdout + result.stderr
+    assert (tmp_path / "data" / "pid2sid.parquet").read_bytes() == before

@@ -1,9 +1,11 @@
 """Settings: what the environment says reaches the assets, and the docs say the same."""
 
+import os
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._cli.utils import get_possibly_temporary_instance_for_cli
 from pydantic import ValidationError
 
 from sid_assets import sample
@@ -146,12 +148,15 @@ def test_the_samples_users_go_with_the_samples_items_only():
     assert Settings.from_environment({"SID_INTERACTIONS": ""}).interactions == ""
 
 
-def test_a_line_in_dotenv_is_a_setting_and_the_environment_wins(tmp_path, monkeypatch):
+def test_a_line_in_dotenv_is_a_setting_and_wins_as_in_dagsters_commands(tmp_path, monkeypatch):
     (tmp_path / ".env").write_text("SID_DATA_DIR=from-file\nSID_SEED=7\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SID_SEED", "8")
+    monkeypatch.setenv("SID_MAX_LENGTH", "99")
     settings = Settings.from_environment()
-    assert (settings.data_dir, settings.seed) == ("from-file", 8)
+    assert (settings.data_dir, settings.seed, settings.max_length) == ("from-file", 7, 99)
+    with get_possibly_temporary_instance_for_cli():  # Dagster's commands put it in the environment
+        assert settings == Settings.from_environment(os.environ)
 
 
 def test_an_env_file_that_is_not_text_is_refused(tmp_path, monkeypatch):

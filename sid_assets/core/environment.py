@@ -11,14 +11,14 @@ from sid_assets.core.errors import InputError
 
 
 def merged_environment() -> dict[str, str]:
-    """All variables. The environment takes precedence over `.env`.
+    """All variables. `.env` takes precedence over the environment, as in Dagster's commands.
 
     Raises:
         InputError: `.env` is not a text file, or a line in it cannot be parsed.
     """
     text = _env_file(Path(".env"))
     lines = dotenv_values(stream=StringIO(text)).items()
-    return {name: value for name, value in lines if value is not None} | dict(os.environ)
+    return {**os.environ, **{name: value for name, value in lines if value is not None}}
 
 
 def _env_file(path: Path) -> str:
