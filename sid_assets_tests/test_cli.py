@@ -3,8 +3,10 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from click.testing import CliRunner, Result
 from dotenv import dotenv_values
 
 from sid_assets import cli, infer_res_kmeans, init, plan, purge, show
+from sid_assets.core.embedders import Memory
 from sid_assets.core.quantise.checkpoint import save_checkpoint
 from sid_assets.settings import DEPLOYMENTS, SAMPLE_COMPANIONS, Settings, variable
 from sid_assets_tests.graph import materialize, settings_for, write_catalog
@@ -148,6 +151,39 @@ def test_stdout_is_only_json(tmp_path, monkeypatch):
 
     listed = json.loads(call("purge", "--json").stdout)
     assert listed == {"removed": False, "folders": [], "left_alone": []}
+
+
+def test_the_keys_of_the_json_are_documented(tmp_path, monkeypatch):
+    write_catalog(tmp_path / "catalog.parquet")
+    settings = settings_for(tmp_path)
+    for name in ("catalog", "data_dir", "codebook_size"):
+        monkeypatch.setenv(variable(name), str(getattr(settings, name)))
+    tables = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid")
+    assert materialize(settings, *tables).success
+    left = tmp_path / "data" / ".scratch-x"
+    left.mkdir()
+    (left / "run").write_text("")
+
+    page = (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8")
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    outputs = {name: json.loads(call(name, "--json").stdout) for name in ("plan", "show", "purge")}
+    (planned,) = outputs["plan"]["domains"]
+    plan = planned.pop("plan")
+    planned["plan"] = None
+    for name, output in outputs.items():
+        documented = set(re.findall("`([a-z_]+)`", rows[name].split("|", 2)[2]))
+        assert documented == keys_of(output), name
+    described = {key for key in rows if key in plan or key.partition(".")[0] in plan}
+    inner = {f"changes.{key}" for key in plan["changes"]}
+    memory = {f"memory.{field.name}" for field in fields(Memory)}  # null in the demo
+    assert described == set(plan) | inner | memory
+
+
+def keys_of(value: Any) -> set[str]:
+    """All keys of objects in JSON."""
+    if isinstance(value, dict):
+        return set(value).union(*map(keys_of, value.values()))
+    return set().union(*map(keys_of, value)) if isinstance(value, list) else set()
 
 
 def test_a_refused_plan_is_json_too(tmp_path, monkeypatch):
