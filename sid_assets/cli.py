@@ -112,8 +112,9 @@ def demo(folder: Path) -> None:
     """Make all tables from the built-in sample.
 
     The sample is 17,472 films. The demo takes about a minute and needs no GPU, model or network.
-    Tables are written to FOLDER/data; dagster.yaml and workspace.yaml are written as `init` does.
-    Your settings apply, but SID_DEPLOYMENT is always demo.
+    Tables are written to FOLDER/data, or to SID_DATA_DIR; dagster.yaml and workspace.yaml are
+    written as `init` does. The demo has the default settings and refuses to start if others are
+    set. For your own catalog, run `dagster asset materialize` (see `sid-assets --help`).
     """
     from sid_assets.demo import run_demo
 

@@ -1,16 +1,16 @@
 """Making everything from the built-in sample: `sid-assets demo` and `make demo`."""
 
 import os
+import shlex
 import subprocess
 import sys
 from contextlib import chdir
 from pathlib import Path
 
 from sid_assets import show
-from sid_assets.core.environment import merged_environment
-from sid_assets.core.errors import SidAssetsError
+from sid_assets.core.errors import InputError, SidAssetsError
 from sid_assets.init import after_cd, write_files
-from sid_assets.settings import Settings
+from sid_assets.settings import Settings, variable
 
 MATERIALIZE = ["dagster", "asset", "materialize", "--select", "*", "-m", "sid_assets.definitions"]
 
@@ -19,7 +19,7 @@ WARNINGS = "ignore:Function `asset_materialize_command`,ignore:Parameter `includ
 
 
 def run_demo(folder: Path) -> str:
-    """Materialise all assets, with the settings of a folder and `SID_DEPLOYMENT=demo`.
+    """Materialise all assets from the sample, with the default settings.
 
     Dagster's files are written if they are missing, so that `dagster dev` finds the run.
 
@@ -27,19 +27,32 @@ def run_demo(folder: Path) -> str:
         What was made, in words.
 
     Raises:
+        InputError: Other settings are set, in the environment or in the folder's `.env`.
         SidAssetsError: The run failed; Dagster has printed why.
     """
-    write_files(folder, with_env=False)
-    deployment = {"SID_DEPLOYMENT": "demo"}
-    warnings = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), WARNINGS]))
+    folder.mkdir(parents=True, exist_ok=True)
     with chdir(folder):
+        settings = Settings.from_environment()
+        _require_defaults(settings)
+        write_files(Path(), with_env=False)
+        warnings = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), WARNINGS]))
         status = subprocess.run(  # noqa: S603 - the command has no user input
             [sys.executable, "-m", *MATERIALIZE],
-            env={**os.environ, **deployment, "PYTHONWARNINGS": warnings},
+            env={**os.environ, "PYTHONWARNINGS": warnings},
             check=False,
         ).returncode
         if status:
             raise SidAssetsError("The demo did not finish: see Dagster's messages above.")
-        settings = Settings.from_environment(merged_environment() | deployment)
         made = show.describe(show.summary(settings))
     return f"{made}\nThe graph in a browser: `dagster dev`{after_cd(folder)}."
+
+
+def _require_defaults(settings: Settings) -> None:
+    default = Settings(data_dir=settings.data_dir)
+    others = [variable(name) for name, value in settings if value != getattr(default, name)]
+    if others:
+        raise InputError(
+            "The demo shows the built-in sample with the default settings, but these are set: "
+            f"{', '.join(others)}. To use them, run `{shlex.join(MATERIALIZE)}`. For the demo, "
+            "unset them in the environment, and choose a folder whose .env does not set them."
+        )

@@ -49,7 +49,7 @@ def infer(
         progress: Show a progress bar.
 
     Raises:
-        InputError: The tokenizer or the vectors cannot be used.
+        InputError: The tokenizer, the vectors or the device cannot be used.
     """
     checkpoint = load_checkpoint(model_path)
     for note in checkpoint.notes:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from sid_assets.settings import Settings, shown_default, variable
+from sid_assets.settings import Settings, defaults_of, shown_default, variable
 
 DAGSTER_FILES = ("dagster.yaml", "workspace.yaml")
 """Dagster's files: where it keeps its history, and which module has the graph."""
@@ -16,8 +16,9 @@ DAGSTER_FILES = ("dagster.yaml", "workspace.yaml")
 WIDTH = 100
 
 ENV_HEADER = """\
-# Settings of sid_assets: remove the # before a name to set it. Dagster and sid-assets read the .env
-# of the folder they are started in; environment variables take precedence.
+# Settings of sid_assets: remove the # before a name to set it. An empty value leaves the default,
+# except where the comment says that empty means none. Dagster and sid-assets read the .env of the
+# folder they are started in; it takes precedence over environment variables.
 """
 
 API_KEY = """\
@@ -96,8 +97,9 @@ def _env_lines(name: str, field: FieldInfo) -> str:
 
 
 def _env_value(field: FieldInfo) -> str:
-    """The default in `demo` in the syntax of `.env`; "" for a file of the package."""
-    value = str(field.default)
-    if Path(value).is_absolute():
+    """The default in the syntax of `.env`; "" where it depends on the deployment."""
+    defaults = defaults_of(field)
+    if defaults["demo"] != defaults["onerec"]:
         return ""
+    value = str(defaults["demo"])
     return '"' + value.replace("\n", "\\n") + '"' if {" ", "\n"} & set(value) else value

@@ -8,10 +8,10 @@ from this file.
 from collections.abc import Mapping
 from difflib import get_close_matches
 from functools import cache
-from typing import Any
+from typing import Annotated, Any, ClassVar, Self
 
 import dagster as dg
-from pydantic import ConfigDict, Field, ValidationError, create_model
+from pydantic import ConfigDict, Field, ValidationError, create_model, field_validator
 from pydantic.fields import FieldInfo
 
 from sid_assets import sample
@@ -45,12 +45,16 @@ def _setting(description: str, demo: Any, onerec: Any = ..., shown: str = "") ->
 
 class Settings(dg.ConfigurableResource):
     """All settings: `Settings(deployment="onerec", catalog="items.parquet")` in code, or
-    `Settings.from_environment()` from variables. The launchpad may override both.
+    `Settings.from_environment()` from variables. The launchpad may override both, except for the
+    deployment, which decides the graph.
 
     A setting that is not given has the default of its deployment.
     """
 
     model_config = ConfigDict(extra="forbid")
+
+    has_values_as_defaults: ClassVar[bool] = False
+    """Whether this is the class of one instance; see `__new__`."""
 
     deployment: str = _setting(
         "`demo`: vectors from hashed words, a small tokenizer trained on them, one process; "
@@ -66,15 +70,15 @@ class Settings(dg.ConfigurableResource):
         shown="the sample in demo; required in onerec",
     )
     interactions: str = _setting(
-        "The users' interactions: a parquet file, folder or glob. Without interactions, the "
-        "training sets made from them are skipped.",
+        "The users' interactions: a parquet file, folder or glob. Set but empty means none. "
+        "Without interactions, the training sets made from them are skipped.",
         str(sample.INTERACTIONS),
         "",
         shown="the sample's with the sample's catalog, else none",
     )
     captions: str = _setting(
-        "Captions of items (`pid`, `dense_caption`), as parquet. Without captions, the training "
-        "sets made from them are skipped.",
+        "Captions of items (`pid`, `dense_caption`), as parquet. Set but empty means none. "
+        "Without captions, the training sets made from them are skipped.",
         str(sample.CAPTIONS),
         "",
         shown="the sample's with the sample's catalog, else none",
@@ -210,7 +214,7 @@ class Settings(dg.ConfigurableResource):
         "A URL that receives a JSON POST when a run of the refresh job fails; empty: none.", ""
     )
 
-    def __new__(cls, **values: Any) -> "Settings":
+    def __new__(cls, **values: Any) -> Self:
         """Create an instance of a class whose defaults are the instance's values.
 
         Dagster resets a field that is not given, or that equals the default, to the default of the
@@ -219,16 +223,33 @@ class Settings(dg.ConfigurableResource):
         Raises:
             InputError: There is no such deployment.
         """
-        with_defaults: Any = cls
-        if cls is Settings:  # otherwise Dagster is copying an instance
-            checked = _with_defaults(**_defaults(values.get("deployment", DEPLOYMENTS[0])))(
-                **values
-            )
-            with_defaults = _with_defaults(**dict(checked))
-        return super().__new__(with_defaults)
+        if cls.has_values_as_defaults:  # Dagster is copying an instance
+            return super().__new__(cls)
+        deployment = values.get("deployment", cls.model_fields["deployment"].default)
+        checked = _with_defaults(cls, **_defaults(cls, deployment))(**values)
+        return super().__new__(_with_defaults(cls, **dict(checked)))
 
     @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+    def configure_at_launch(cls, **values: Any) -> Any:
+        """The settings as a resource that the launchpad may override: it shows these values."""
+        if cls.has_values_as_defaults:
+            return super().configure_at_launch(**values)
+        return type(cls(**values)).configure_at_launch()
+
+    @field_validator("deployment")
+    @classmethod
+    def _same_deployment(cls, value: str) -> str:
+        made_for = cls.model_fields["deployment"].default
+        if value != made_for:
+            raise InputError(
+                f"{variable('deployment')}={value}: a run cannot change the deployment, and the "
+                f"graph was loaded for {made_for}. Set {variable('deployment')} in the environment "
+                "or .env, and restart Dagster."
+            )
+        return value
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Read the settings from the environment, and from `.env` in the working folder.
 
         An empty variable counts as not set. An exception: empty interactions or captions turn off
@@ -241,7 +262,7 @@ class Settings(dg.ConfigurableResource):
             InputError: A variable with our prefix is not a setting, or its value is wrong.
         """
         environment = merged_environment() if environment is None else environment
-        _require_known(environment)
+        _require_known(environment, cls)
         values: dict[str, Any] = {}
         for name in cls.model_fields:
             value = environment.get(variable(name))
@@ -304,24 +325,35 @@ class Refresh(dg.ConfigurableResource):
     )
 
 
-def _defaults(deployment: str) -> dict[str, Any]:
+def _defaults(settings: type[Settings], deployment: Any) -> dict[str, Any]:
+    """The defaults of a deployment; fields that were not made by `_setting` keep their own."""
+    if type(deployment) is not str:  # Dagster's EnvVar, for example, is resolved in a run only
+        raise InputError(
+            "The deployment must be known when the settings are made: give one of "
+            f"{', '.join(DEPLOYMENTS)}, or use Settings.from_environment() to read "
+            f"{variable('deployment')}."
+        )
     if deployment not in DEPLOYMENTS:
         raise _not_one_of("deployment", deployment, DEPLOYMENTS)
-    return {name: defaults_of(field)[deployment] for name, field in Settings.model_fields.items()}
+    defaults = {
+        name: defaults_of(field)[deployment]
+        for name, field in settings.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and "defaults" in field.json_schema_extra
+    }
+    return {**defaults, "deployment": deployment}
 
 
 @cache
-def _with_defaults(**defaults: Any) -> type[Settings]:
-    """The class with these defaults, cached so that equal settings compare equal."""
-    fields: dict[str, Any] = {}
-    for name, field in Settings.model_fields.items():
-        default = Field(
-            default=defaults[name],
-            description=field.description,
-            json_schema_extra=field.json_schema_extra,
-        )
-        fields[name] = (field.annotation, default)
-    return create_model("Settings", __base__=Settings, **fields)
+def _with_defaults(settings: type[Settings], /, **defaults: Any) -> Any:
+    """A subclass with these defaults, cached so that equal settings compare equal."""
+    fields: dict[str, Any] = {
+        name: (Annotated[field.annotation, field], defaults[name])
+        for name, field in settings.model_fields.items()
+        if name in defaults
+    }
+    made = create_model(settings.__name__, __base__=settings, **fields)
+    made.has_values_as_defaults = True
+    return made
 
 
 def variable(name: str) -> str:
@@ -354,8 +386,8 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def _require_known(environment: Mapping[str, str]) -> None:
-    known = {variable(name) for name in Settings.model_fields} | NO_SETTINGS
+def _require_known(environment: Mapping[str, str], settings: type[Settings]) -> None:
+    known = {variable(name) for name in settings.model_fields} | NO_SETTINGS
     unknown = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
     if not unknown:
         return

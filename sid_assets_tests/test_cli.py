@@ -3,17 +3,23 @@
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import fields
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from dotenv import dotenv_values
 
 from sid_assets import cli, infer_res_kmeans, init, plan, purge, show
-from sid_assets.settings import SAMPLE_COMPANIONS, Settings, variable
+from sid_assets.core.embedders import Memory
+from sid_assets.core.quantise.checkpoint import save_checkpoint
+from sid_assets.settings import DEPLOYMENTS, SAMPLE_COMPANIONS, Settings, variable
 from sid_assets_tests.graph import materialize, settings_for, write_catalog
 
 REPOSITORY = Path(__file__).parents[1]
@@ -98,6 +104,23 @@ def test_a_refusal_is_a_message_and_code_1(name, monkeypatch):
         assert result.stderr.startswith("Error: SID_CATALOGUE: no such setting.")
 
 
+@pytest.mark.parametrize("name", ["plan", "show", "purge"])
+def test_a_data_folder_on_an_unknown_file_system_is_a_message(name, monkeypatch):
+    monkeypatch.setenv("SID_DATA_DIR", "foo://x")
+    result = call(name)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "foo://x: Unsupported filesystem" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_device_that_cannot_be_used_is_a_message():
+    save_checkpoint("tokenizer.pt", np.zeros((3, 8, 4), np.float32), {})
+    files = ["--model_path", "tokenizer.pt", "--emb_path", "x", "--output_path", "y"]
+    result = call("quantise", *files, "--device", "nodev")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: Device 'nodev' cannot be used")
+
+
 def test_settings_come_from_the_env_of_the_working_folder():
     Path(".env").write_text("SID_DATA_DIR=elsewhere\n")
     result = call("purge")
@@ -128,6 +151,39 @@ def test_stdout_is_only_json(tmp_path, monkeypatch):
 
     listed = json.loads(call("purge", "--json").stdout)
     assert listed == {"removed": False, "folders": [], "left_alone": []}
+
+
+def test_the_keys_of_the_json_are_documented(tmp_path, monkeypatch):
+    write_catalog(tmp_path / "catalog.parquet")
+    settings = settings_for(tmp_path)
+    for name in ("catalog", "data_dir", "codebook_size"):
+        monkeypatch.setenv(variable(name), str(getattr(settings, name)))
+    tables = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid")
+    assert materialize(settings, *tables).success
+    left = tmp_path / "data" / ".scratch-x"
+    left.mkdir()
+    (left / "run").write_text("")
+
+    page = (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8")
+    rows = {line.split("`")[1]: line for line in page.splitlines() if line.startswith("| `")}
+    outputs = {name: json.loads(call(name, "--json").stdout) for name in ("plan", "show", "purge")}
+    (planned,) = outputs["plan"]["domains"]
+    plan = planned.pop("plan")
+    planned["plan"] = None
+    for name, output in outputs.items():
+        documented = set(re.findall("`([a-z_]+)`", rows[name].split("|", 2)[2]))
+        assert documented == keys_of(output), name
+    described = {key for key in rows if key in plan or key.partition(".")[0] in plan}
+    inner = {f"changes.{key}" for key in plan["changes"]}
+    memory = {f"memory.{field.name}" for field in fields(Memory)}  # null in the demo
+    assert described == set(plan) | inner | memory
+
+
+def keys_of(value: Any) -> set[str]:
+    """All keys of objects in JSON."""
+    if isinstance(value, dict):
+        return set(value).union(*map(keys_of, value.values()))
+    return set().union(*map(keys_of, value)) if isinstance(value, list) else set()
 
 
 def test_a_refused_plan_is_json_too(tmp_path, monkeypatch):
@@ -173,7 +229,8 @@ def test_init_that_cannot_write_is_a_message():
     assert "file/below" in result.stderr
 
 
-def test_the_env_that_init_writes_has_every_default():
+@pytest.mark.parametrize("deployment", DEPLOYMENTS)
+def test_the_env_that_init_writes_has_every_default(deployment):
     text = init.env_text()
     assert not dotenv_values(stream=io.StringIO(text))  # every line is a comment
     lines = "\n".join(
@@ -181,26 +238,36 @@ def test_the_env_that_init_writes_has_every_default():
     )
     values = {name: value or "" for name, value in dotenv_values(stream=io.StringIO(lines)).items()}
     assert set(values) == {variable(name) for name in Settings.model_fields}
-    for name in SAMPLE_COMPANIONS:  # if empty, they turn off the sample's
-        del values[variable(name)]
-    assert Settings.from_environment(values) == Settings()
+    values["SID_DEPLOYMENT"] = deployment
+    as_if_chosen: dict[str, Any] = {"deployment": deployment, "interactions": "", "captions": ""}
+    assert Settings.from_environment(values) == Settings(**as_if_chosen)
 
 
-def test_demo_brings_its_own_dagster_yaml(tmp_path):
+def test_the_env_that_init_writes_says_which_settings_are_none_if_empty():
+    comments = init.env_text().replace("\n# ", " ").split("\n\n")
+    for name in SAMPLE_COMPANIONS:
+        (comment,) = (text for text in comments if f"#{variable(name)}=" in text)
+        assert "Set but empty means none." in comment
+
+
+def test_the_demo_is_refused_with_other_settings(monkeypatch):
+    monkeypatch.setenv("SID_SEED", "3")
+    Path("films").mkdir()
+    Path("films/.env").write_text("SID_CATALOG=mine.parquet\nSID_DEPLOYMENT=demo\n")
+    result = call("demo", "films")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "but these are set: SID_CATALOG, SID_SEED. To use them, run `dagster" in result.stderr
+    assert [path.name for path in Path("films").iterdir()] == [".env"]
+
+
+def test_a_demo_that_fails_says_so_and_leaves_other_sids_alone(tmp_path):
     write_catalog(tmp_path / "catalog.parquet")
-    Path(".env").write_text(f"SID_CATALOG={tmp_path}/catalog.parquet\nSID_CODEBOOK_SIZE=8\n")
-    result = program("-m", "sid_assets", "demo")
-    log = result.stdout + result.stderr
-    assert result.returncode == 0, log[-5000:]
-    assert "What was made" in result.stdout
-    assert Path("data/pid2sid.parquet").exists()
-    assert Path(".dagster/storage").exists()
-    for unwanted in (" - DEBUG - ", "Warning: "):
-        assert unwanted not in log
-
-
-def test_a_demo_that_fails_says_so(tmp_path):
-    Path(".env").write_text(f"SID_CATALOG={tmp_path}/gone.parquet\n")
-    result = program("-m", "sid_assets", "demo")
+    settings = settings_for(tmp_path)
+    tables = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid")
+    assert materialize(settings, *tables).success
+    before = (tmp_path / "data" / "pid2sid.parquet").read_bytes()
+    result = program("-m", "sid_assets", "demo", str(tmp_path))
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith("Error: The demo did not finish")
+    assert "is not the one that this run requests" in result.stdout + result.stderr
+    assert (tmp_path / "data" / "pid2sid.parquet").read_bytes() == before

@@ -1,9 +1,11 @@
 """Settings: what the environment says reaches the assets, and the docs say the same."""
 
+import os
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._cli.utils import get_possibly_temporary_instance_for_cli
 from pydantic import ValidationError
 
 from sid_assets import sample
@@ -77,6 +79,68 @@ def test_dagster_passes_on_the_values_of_the_deployment_and_those_that_were_set(
     assert (seen["embedder"], seen["codebook_size"]) == ("hashing", 8192)
 
 
+class Extended(Settings):
+    """A subclass, with a field of its own and another default."""
+
+    label: str = "none"
+    seed: int = 5
+
+
+def test_a_subclass_has_the_defaults_of_the_deployment_too():
+    settings = Extended(deployment="onerec", catalog="x")
+    assert (settings.embedder, settings.codebook_size) == ("qwen3", 8192)
+    assert (settings.label, settings.seed) == ("none", 5)
+    read = Extended.from_environment(
+        {"SID_DEPLOYMENT": "onerec", "SID_CATALOG": "x", "SID_LABEL": "none"}
+    )
+    assert isinstance(read, Extended)
+    assert read == settings
+
+
+LAUNCHED = {
+    "the graph's resource": lambda: resources(Settings())["settings"],
+    "an instance": Settings,
+    "an instance of a subclass": Extended,
+    "the class": Settings.configure_at_launch,
+    "the class with a value": lambda: Settings.configure_at_launch(seed=3),
+    "a subclass": Extended.configure_at_launch,
+}
+
+
+@pytest.mark.parametrize("resource", LAUNCHED.values(), ids=LAUNCHED)
+def test_a_run_cannot_change_the_deployment(resource):
+    """The graph was loaded for one, with its executor and its defaults."""
+
+    @dg.asset
+    def look(settings: Settings) -> None:
+        """Never reached."""
+
+    config: dict[str, Any] = {"deployment": "onerec", "catalog": "x"}
+    with pytest.raises(dg.DagsterError) as refused:
+        dg.materialize(
+            [look],
+            resources={"settings": resource()},
+            run_config={"resources": {"settings": {"config": config}}},
+        )
+    assert isinstance(refused.value.__cause__, InputError)
+    assert "SID_DEPLOYMENT=onerec: a run cannot change" in str(refused.value.__cause__)
+
+
+def test_settings_may_be_variables_of_dagster_but_not_the_deployment(monkeypatch):
+    monkeypatch.setenv("CATALOG", "x")
+    seen = {}
+
+    @dg.asset
+    def look(settings: Settings) -> None:
+        seen.update(settings.model_dump())
+
+    settings = Settings(catalog=dg.EnvVar("CATALOG"))
+    dg.materialize([look], resources={"settings": settings})
+    assert seen["catalog"] == "x"
+    with pytest.raises(InputError, match=r"use Settings\.from_environment"):
+        Settings(deployment=dg.EnvVar("SID_DEPLOYMENT"))
+
+
 def test_the_samples_users_go_with_the_samples_items_only():
     assert Settings.from_environment({}).of_catalog("interactions") == str(sample.INTERACTIONS)
     own = Settings.from_environment({"SID_CATALOG": "mine.parquet"})
@@ -84,12 +148,15 @@ def test_the_samples_users_go_with_the_samples_items_only():
     assert Settings.from_environment({"SID_INTERACTIONS": ""}).interactions == ""
 
 
-def test_a_line_in_dotenv_is_a_setting_and_the_environment_wins(tmp_path, monkeypatch):
+def test_a_line_in_dotenv_is_a_setting_and_wins_as_in_dagsters_commands(tmp_path, monkeypatch):
     (tmp_path / ".env").write_text("SID_DATA_DIR=from-file\nSID_SEED=7\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SID_SEED", "8")
+    monkeypatch.setenv("SID_MAX_LENGTH", "99")
     settings = Settings.from_environment()
-    assert (settings.data_dir, settings.seed) == ("from-file", 8)
+    assert (settings.data_dir, settings.seed, settings.max_length) == ("from-file", 7, 99)
+    with get_possibly_temporary_instance_for_cli():  # Dagster's commands put it in the environment
+        assert settings == Settings.from_environment(os.environ)
 
 
 def test_an_env_file_that_is_not_text_is_refused(tmp_path, monkeypatch):
@@ -97,6 +164,23 @@ def test_an_env_file_that_is_not_text_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"\.env: not UTF-8 text"):
         Settings.from_environment()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("SID_SEED=1\n\n  SID CATALOG=hush\n", 3),
+        ('SID_CATALOG="hush\nSID_SEED=7\n', 1),
+        ("# a comment\n=hush\nSID_SEED=7\n", 2),
+    ],
+)
+def test_a_line_that_cannot_be_parsed_is_refused(text, line, tmp_path, monkeypatch):
+    """The line is named, not quoted: it may hold a key."""
+    (tmp_path / ".env").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=rf"\.env, line {line}: cannot be parsed") as refused:
+        Settings.from_environment()
+    assert "hush" not in str(refused.value)
 
 
 def test_the_servers_key_is_not_a_setting(tmp_path, monkeypatch):

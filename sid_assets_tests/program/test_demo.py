@@ -16,6 +16,7 @@ def _run(command: str, data_dir: Path, **settings: str) -> subprocess.CompletedP
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(REPOSITORY),
         "SID_DATA_DIR": str(data_dir),
         **settings,
     }
@@ -31,15 +32,26 @@ def _run(command: str, data_dir: Path, **settings: str) -> subprocess.CompletedP
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """The data that the README's command makes, and what it printed."""
-    data_dir = tmp_path_factory.mktemp("demo")
-    return data_dir, _run(MATERIALIZE, data_dir)
+    """The data that `sid-assets demo` makes, and what it printed.
+
+    The folder has a `.env` as `sid-assets init` writes it.
+    """
+    folder = tmp_path_factory.mktemp("demo")
+    command = f"python -m sid_assets init {folder} && python -m sid_assets demo {folder}"
+    return folder / "data", _run(command, folder / "data")
 
 
-def test_the_command_of_the_readme_makes_everything(demo):
+def test_the_demo_has_its_own_dagster_yaml(demo):
+    data_dir, result = demo
+    assert "What was made" in result.stdout
+    assert (data_dir.parent / ".dagster" / "storage").exists()
+    for unwanted in (" - DEBUG - ", "Warning: "):
+        assert unwanted not in result.stdout + result.stderr
+
+
+def test_the_demo_makes_everything(demo):
     data_dir, result = demo
     log = result.stdout + result.stderr
-    assert MATERIALIZE in (REPOSITORY / "README.md").read_text()
     assert result.returncode == 0, log[-5000:]
     assert "did not pass" not in log  # every check is green
     assert len(pd.read_parquet(data_dir / "pid2sid.parquet")) == 17_472
@@ -48,8 +60,9 @@ def test_the_command_of_the_readme_makes_everything(demo):
     assert len(pd.read_parquet(data_dir / "video_rec_dataset.parquet")) == 3_164
 
 
-def test_a_second_run_changes_no_sid(demo):
+def test_the_command_of_the_readme_makes_the_same_and_changes_no_sid(demo):
     data_dir, _ = demo
+    assert MATERIALIZE in (REPOSITORY / "README.md").read_text()
     before = pd.read_parquet(data_dir / "pid2sid.parquet")
     result = _run(MATERIALIZE, data_dir)
     assert result.returncode == 0

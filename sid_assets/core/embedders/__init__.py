@@ -53,7 +53,13 @@ class TokenCounts:
 
 @dataclass(frozen=True)
 class Memory:
-    """The memory that an embedder needs and that its device has free, in bytes."""
+    """The memory that an embedder needs and that its device has free.
+
+    Attributes:
+        device: As torch names it; the host, in words, if the weights do not fit there.
+        needed: Bytes for the weights and a batch.
+        free: Bytes free.
+    """
 
     device: str
     needed: int

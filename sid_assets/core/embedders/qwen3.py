@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from sid_assets.core.devices import usable_device
 from sid_assets.core.embedders import Embedded, Memory, TokenCounts
 from sid_assets.core.embedders.batching import distinct, rows_of_batch, tokenised_windows
 from sid_assets.core.embedders.last_token_model import LastTokenModel
@@ -199,13 +200,7 @@ class Qwen3Embedder:
 
     @cached_property
     def _device(self) -> str:
-        import torch
-
-        if self.device is None:
-            return "cuda" if torch.cuda.is_available() else "cpu"
-        if self.device.startswith("cuda") and not torch.cuda.is_available():
-            raise InputError(f"SID_DEVICE={self.device}: torch finds no GPU.")
-        return self.device
+        return usable_device(self.device)
 
     @cached_property
     def _dtype(self) -> Dtype:

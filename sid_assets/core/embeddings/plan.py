@@ -38,8 +38,8 @@ class Plan:
         texts: Texts to embed.
         characters: Characters of these texts.
         tokens: Tokens of these texts, after truncation.
-        tokens_counted: Whether tokens are counted; if not, they are estimated from `sample`.
-        seconds: Time to embed on this device, from a calibration; None without one.
+        tokens_counted: Whether tokens are counted; if not, they are estimated from a few texts.
+        seconds: Seconds to embed on this device, from a calibration; None without one.
         memory: What the embedder needs and what its device has free; None if it does not matter.
         disk_needed: Bytes of the new version of the vectors and of adopted vectors before the
             commit, less what an unfinished draft for the same texts already contains.

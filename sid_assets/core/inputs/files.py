@@ -100,7 +100,7 @@ def find_table_files(setting: str, otherwise: TableFormat | None = None) -> Tabl
         InputError: There is no such file, the folder has none, an ending is unknown, or there are
             several formats.
     """
-    root = _place(setting)
+    root = place(setting)
     root.fs.invalidate_cache()
     try:
         found = _list(root)
@@ -124,15 +124,6 @@ def fingerprint(setting: str) -> str:
         InputError: See `find_table_files`.
     """
     return find_table_files(setting).fingerprint
-
-
-def _place(setting: str) -> UPath:
-    try:
-        root = place(setting)
-        root.fs  # noqa: B018 - the file system's package is imported here
-    except (ImportError, ValueError) as error:
-        raise InputError(f"{setting}: {error}.") from error
-    return root
 
 
 Found = dict[str, dict[str, Any]]

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from sid_assets.core.devices import usable_device
 from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
 from sid_assets.core.quantise.nearest_centroid import NearestCentroid
 from sid_assets.core.quantise.row_blocks import row_norms, subtract_rows
@@ -73,12 +74,13 @@ class Encoder:
     Args:
         centroids: float32, shape (layers, codebook_size, dim), finite.
         device: As torch names it; by default `cuda` if available, else `cpu`.
+
+    Raises:
+        InputError: torch has no such device here.
     """
 
     def __init__(self, centroids: np.ndarray, device: str | None = None) -> None:
-        import torch
-
-        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = usable_device(device)
         self.dim = centroids.shape[2]
         self._codebooks = [NearestCentroid(codebook, self.device) for codebook in centroids]
 

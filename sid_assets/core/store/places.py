@@ -11,12 +11,23 @@ from pathlib import Path
 import pyarrow.fs as pafs
 from upath import UPath
 
-from sid_assets.core.errors import StoreError
+from sid_assets.core.errors import InputError, StoreError
 
 
 def place(location: str | os.PathLike[str]) -> UPath:
-    """The path of a setting: an absolute local path, or a path on the file system of a URL."""
-    path = UPath(location)
+    """The path of a setting: an absolute local path, or a path on the file system of a URL.
+
+    Raises:
+        InputError: There is no file system for the URL, or its package is not installed.
+    """
+    try:
+        path = UPath(location)
+        path.fs  # noqa: B018 - the file system's package is imported here
+    except (ImportError, ValueError) as error:
+        raise InputError(
+            f"{location}: {error}. Use a local path, or install the fsspec package for this URL, "
+            "such as s3fs for s3://."
+        ) from error
     if path.protocol in ("", "file"):
         return UPath(Path(path.path).expanduser().absolute())
     return path

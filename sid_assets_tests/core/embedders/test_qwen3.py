@@ -260,7 +260,7 @@ def test_vectors_that_are_not_finite_are_an_error(
 def test_a_missing_device_is_an_error(small_model: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    with pytest.raises(InputError, match="SID_DEVICE=cuda: torch finds no GPU"):
+    with pytest.raises(InputError, match=r"Device 'cuda' cannot be used: .*SID_DEVICE"):
         Qwen3Embedder(str(small_model), device="cuda").embed(["a"])
 
 

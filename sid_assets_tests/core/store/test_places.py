@@ -1,9 +1,11 @@
 """Local folders and object stores behind one path type."""
 
+import sys
+
 import pytest
 from upath import UPath
 
-from sid_assets.core.errors import StoreError
+from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.store.places import (
     explained,
     folder_bytes,
@@ -29,6 +31,14 @@ def test_home_is_expanded(tmp_path, monkeypatch):
 def test_only_this_machines_disk_is_local(tmp_path):
     assert is_local(place(tmp_path))
     assert not is_local(place("memory://data"))
+
+
+def test_a_url_without_a_file_system_is_refused(monkeypatch):
+    with pytest.raises(InputError, match=r"foo://x: Unsupported filesystem: 'foo'\. Use a local"):
+        place("foo://x")
+    monkeypatch.setitem(sys.modules, "s3fs", None)  # as if it were not installed
+    with pytest.raises(InputError, match=r"s3://bucket/x: Install s3fs.*such as s3fs for s3://"):
+        place("s3://bucket/x")
 
 
 def test_free_bytes_of_a_folder_that_does_not_exist_yet(tmp_path):
