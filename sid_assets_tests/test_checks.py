@@ -24,8 +24,7 @@ from sid_assets_tests.graph import (
     write_catalog,
     write_interactions,
 )
-
-WARNINGS = {"pid_zero", "rejected", "free_texts", "coverage", "not_empty"}
+from sid_assets_tests.test_definitions import CHECKS_THAT_WARN
 
 
 @pytest.fixture
@@ -136,7 +135,7 @@ def test_each_check_of_a_training_set_sees_what_is_wrong(settings, edit, check):
     _commit_again(settings, edit)
     result = _check(settings, "video_rec_dataset")
     assert failed_checks(result) == {f"video_rec_dataset:{check}"}
-    assert result.success == (check in WARNINGS)
+    assert result.success == (check in CHECKS_THAT_WARN)
 
 
 def test_a_tampered_tokenizer_fails_its_checks(settings):
@@ -181,5 +180,5 @@ def test_moved_sids_are_not_published_until_a_person_does_so(settings):
 def test_all_checks_except_warnings_block():
     for key in GRAPH.asset_check_keys:
         spec = GRAPH.get_check_spec(key)
-        warns = key.name in WARNINGS | {"collisions", "utilisation", "reconstruction"}
+        warns = key.name in CHECKS_THAT_WARN
         assert spec.blocking != warns, key
