@@ -179,7 +179,7 @@ def test_weights_pass_through_the_hosts_memory_to_a_gpu(
     monkeypatch.setattr(qwen3, "free_memory", free.get)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
-    embedder = Qwen3Embedder(str(small_model), device="cuda", dtype="float32")
+    embedder = Qwen3Embedder(str(small_model), dtype="float32")
     assert embedder.memory().device == "cuda"
     free["cpu"] = weights // 2
     memory = embedder.memory()
