@@ -6,12 +6,12 @@ from sid_assets.core.environment import merged_environment
 from sid_assets.core.errors import InputError
 
 
-def test_the_environment_wins_over_the_file(tmp_path, monkeypatch):
+def test_the_file_wins_over_the_environment_as_in_dagsters_commands(tmp_path, monkeypatch):
     (tmp_path / ".env").write_text("A_VARIABLE=of the file\nANOTHER='two words'\nEMPTY=\nNONE\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("A_VARIABLE", "of the environment")
     merged = merged_environment()
-    assert merged["A_VARIABLE"] == "of the environment"
+    assert merged["A_VARIABLE"] == "of the file"
     assert (merged["ANOTHER"], merged["EMPTY"]) == ("two words", "")
     assert "NONE" not in merged
 
@@ -27,3 +27,16 @@ def test_a_file_that_is_not_text_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=r"\.env: not UTF-8 text"):
         merged_environment()
+
+
+@pytest.mark.parametrize(
+    ("text", "line"), [("A=1\nnot a setting\n", 2), ("\n\nA='open\n", 3), ("A=1\n= 2\n", 2)]
+)
+def test_a_line_that_cannot_be_parsed_is_named_without_its_content(
+    tmp_path, monkeypatch, text, line
+):
+    (tmp_path / ".env").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=rf"\.env, line {line}: cannot be parsed") as refused:
+        merged_environment()
+    assert "open" not in str(refused.value)

@@ -305,7 +305,7 @@ def test_the_key_is_read_from_the_environment(
     assert len(server.requests) == 2, "a permanent error is not retried"
 
 
-def test_the_key_may_be_in_dotenv_and_the_environment_wins(
+def test_the_key_may_be_in_dotenv_which_wins_over_the_environment(
     small_model: Path,
     model: Callable[[Sequence[Any]], np.ndarray],
     monkeypatch: pytest.MonkeyPatch,
@@ -313,11 +313,12 @@ def test_the_key_may_be_in_dotenv_and_the_environment_wins(
 ) -> None:
     (tmp_path / ".env").write_text(f"{KEY_VARIABLE}=another\n")
     with EmbeddingServer(model) as server:
+        monkeypatch.setenv(KEY_VARIABLE, KEY)
         from_file = client(server, small_model)
         with pytest.raises(InputError, match="who are you") as refused:
             from_file.embed(["pen"])
         assert "another" not in str(refused.value)
-        monkeypatch.setenv(KEY_VARIABLE, KEY)
+        (tmp_path / ".env").unlink()
         from_environment = client(server, small_model)
         assert len(from_environment.embed(["pen"]).vectors) == 1
         assert KEY not in repr(from_environment)
