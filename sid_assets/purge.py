@@ -43,6 +43,8 @@ def main(arguments: Sequence[str] = ()) -> int:
 
 def describe(found: Sequence[Removable], root: UPath, removed: bool) -> str:
     """The folders that can be or were removed, one per line, and their total size."""
+    if not found:
+        return f"Nothing to remove in {root}."
     lines = [
         f"{one.table:<28} {one.what:<44} {one.bytes / 1e6:>12,.1f} MB  {one.folder.name}"
         for one in found

@@ -125,7 +125,7 @@ def test_settings_come_from_the_env_of_the_working_folder():
     Path(".env").write_text("SID_DATA_DIR=elsewhere\n")
     result = call("purge")
     assert result.exit_code == 0
-    assert f"0 folders in {Path('elsewhere').resolve()}" in result.stdout
+    assert f"Nothing to remove in {Path('elsewhere').resolve()}" in result.stdout
 
 
 def test_stdout_is_only_json(tmp_path, monkeypatch):
