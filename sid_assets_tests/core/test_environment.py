@@ -30,7 +30,7 @@ def test_a_file_that_is_not_text_is_refused(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("text", "line"), [("A=1\nnot a setting\n", 2), ("\n\nA='open\n", 3), ("A=1\n= 2\n", 2)]
+    ("text", "line"), [("A=1\nnot a setting\n", 2), ("\n\nA='sesame\n", 3), ("A=1\n= 2\n", 2)]
 )
 def test_a_line_that_cannot_be_parsed_is_named_without_its_content(
     tmp_path, monkeypatch, text, line
@@ -39,4 +39,4 @@ def test_a_line_that_cannot_be_parsed_is_named_without_its_content(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match=rf"\.env, line {line}: cannot be parsed") as refused:
         merged_environment()
-    assert "open" not in str(refused.value)
+    assert "sesame" not in str(refused.value)
