@@ -92,6 +92,7 @@ def test_the_pictures_of_sid_quality_show(server, materialized):
         picture.wait_for()
         assert picture.evaluate("image => image.naturalWidth") > 300
         if place == 0:
+            materialized.wait_for_timeout(1000)  # the dialog fades in
             _picture(materialized, "sid_quality")
         materialized.get_by_role("button", name="Close").click()
         picture.wait_for(state="detached")
