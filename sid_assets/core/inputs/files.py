@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +11,7 @@ import fsspec
 from upath import UPath
 
 from sid_assets.core.errors import InputError
+from sid_assets.core.inputs.listing import Partition, list_files, partition_of
 from sid_assets.core.store.places import is_local, place
 
 TableFormat = Literal["parquet", "csv", "tsv", "json"]
@@ -28,8 +29,6 @@ ENDINGS: dict[str, TableFormat] = {
     ".ndjson": "json",
     ".ndjson.gz": "json",
 }
-
-WILDCARDS = "*?["
 
 _ETAGS = ("ETag", "etag", "md5Hash", "content_md5")
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
@@ -58,11 +57,15 @@ class TableFiles:
         root: The location that the setting names.
         format: The format of all files.
         stamps: One for each file, sorted by name.
+        partitions: One for each file: the columns that stand in the names of its folders below
+            `root`, such as `category=books/split=0`. All files have the same columns in the same
+            order; mostly there are none. A value is text, decoded; None is Hive's null.
     """
 
     root: UPath
     format: TableFormat
     stamps: tuple[FileStamp, ...]
+    partitions: tuple[Partition, ...]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,28 +85,36 @@ class TableFiles:
     @property
     def fingerprint(self) -> str:
         """Hash of all stamps, 16 hex digits; it changes if a file is added, removed or changed."""
-        stamps = json.dumps([(stamp.name, stamp.size, stamp.version) for stamp in self.stamps])
-        return hashlib.sha256(stamps.encode()).hexdigest()[:16]
+        stamps: list[Any] = [(stamp.name, stamp.size, stamp.version) for stamp in self.stamps]
+        if any(self.partitions):  # The same files below another root may have other columns.
+            stamps.append([dict(partition) for partition in self.partitions])
+        return hashlib.sha256(json.dumps(stamps).encode()).hexdigest()[:16]
+
+    @property
+    def partition_columns(self) -> tuple[str, ...]:
+        """The columns that stand in the names of folders."""
+        return tuple(self.partitions[0])
 
 
 def find_table_files(setting: str, otherwise: TableFormat | None = None) -> TableFiles:
     """Find the files.
 
-    In a folder and its subfolders, these are the files with a known ending. Files and folders whose
-    names start with `.` or `_` are skipped: Spark and other programs keep notes in them.
+    In a folder and its subfolders, these are the files with a known ending. `list_files` says what
+    is skipped and how links are followed.
 
     Args:
         setting: A path or fsspec URL of a file, a folder or a glob.
         otherwise: The format of a file that is named directly, if its ending is unknown.
 
     Raises:
-        InputError: There is no such file, the folder has none, an ending is unknown, or there are
-            several formats.
+        InputError: There is no such file, the folder has none, an ending is unknown, there are
+            several formats, a link is broken, or files have different partition folders.
     """
     root = place(setting)
     root.fs.invalidate_cache()
     try:
-        found = _list(root)
+        listing = list_files(root)
+        found = listing.files
         tables = _tables(found)
         if otherwise and not tables and root.path in found:
             tables[root.path] = otherwise
@@ -114,7 +125,9 @@ def find_table_files(setting: str, otherwise: TableFormat | None = None) -> Tabl
         raise _nothing_there(root, found)
     if len(set(tables.values())) > 1:
         raise _mixed(root, tables)
-    return TableFiles(root, next(iter(tables.values())), stamps)
+    partitions = tuple(partition_of(path, listing.base) for path in tables)
+    _require_same_columns(stamps, partitions)
+    return TableFiles(root, next(iter(tables.values())), stamps, partitions)
 
 
 def fingerprint(setting: str) -> str:
@@ -124,36 +137,6 @@ def fingerprint(setting: str) -> str:
         InputError: See `find_table_files`.
     """
     return find_table_files(setting).fingerprint
-
-
-Found = dict[str, dict[str, Any]]
-"""Paths, and what the file system reports about each."""
-
-
-def _list(root: UPath) -> Found:
-    """The files that a path stands for."""
-    filesystem: Any = root.fs  # fsspec's annotations lack `detail`
-    path = root.path
-    if filesystem.isfile(path):
-        return {path: filesystem.info(path)}
-    if filesystem.isdir(path):
-        return _visible(path, filesystem.find(path, detail=True))
-    if not any(character in path for character in WILDCARDS):
-        raise InputError(f"{root}: no such file or folder.")
-    found: Found = {}
-    for match, info in filesystem.glob(path, detail=True).items():
-        inside = info["type"] == "directory"
-        found |= filesystem.find(match, detail=True) if inside else {match: info}
-    fixed = min(path.index(character) for character in WILDCARDS if character in path)
-    return _visible(path[:fixed].rpartition("/")[0], found)
-
-
-def _visible(folder: str, found: Found) -> Found:
-    return {
-        path: info
-        for path, info in found.items()
-        if not any(part.startswith((".", "_")) for part in Path(path[len(folder) :]).parts)
-    }
 
 
 def _tables(paths: Iterable[str]) -> dict[str, TableFormat]:
@@ -166,7 +149,23 @@ def _tables(paths: Iterable[str]) -> dict[str, TableFormat]:
     }
 
 
-def _stamp(root: UPath, path: str, info: dict[str, Any]) -> FileStamp:
+def _require_same_columns(stamps: tuple[FileStamp, ...], partitions: tuple[Partition, ...]) -> None:
+    expected = list(partitions[0])
+    for stamp, partition in zip(stamps, partitions, strict=True):
+        if list(partition) != expected:
+            raise InputError(
+                f"{stamps[0].name} and {stamp.name} are not parts of one table: the folders of the "
+                f"first name {_columns(expected)}, those of the second {_columns(partition)}. All "
+                "files must have the same columns in the names of their folders, in the same "
+                "order. Move the other files away, or name one kind with a glob."
+            )
+
+
+def _columns(names: Iterable[str]) -> str:
+    return ", ".join(map(repr, names)) or "no columns"
+
+
+def _stamp(root: UPath, path: str, info: Mapping[str, Any]) -> FileStamp:
     if is_local(root):
         status = Path(path).stat()
         return FileStamp(path, status.st_size, str(status.st_mtime_ns))
