@@ -1,5 +1,6 @@
 """How good the semantic IDs are, after the codes: figures, pictures and a report."""
 
+import logging
 from typing import Any, get_args
 
 import dagster as dg
@@ -54,7 +55,7 @@ def sid_quality_asset(domain: Domain) -> dg.AssetsDefinition:
             making.codebook_size,
             item_texts.stream(["pid", "text_hash"], MEASURED_ROWS),
         )
-        interactions = _interactions(settings, domain, codes, item_texts, quality)
+        interactions = _interactions(settings, domain, codes, item_texts, quality, context.log)
         report = store.root / f"{domain.table(REPORT)}"
         write_text(report, _report(settings, codes, item_texts, quality, interactions))
         context.log.info(f"{domain.table('sid_quality')}: the page is {report}")
@@ -76,13 +77,20 @@ def _limits(settings: Settings) -> Limits:
 
 
 def _interactions(
-    settings: Settings, domain: Domain, codes: Version, item_texts: Version, quality: SidQuality
+    settings: Settings,
+    domain: Domain,
+    codes: Version,
+    item_texts: Version,
+    quality: SidQuality,
+    log: logging.Logger,
 ) -> InteractionQuality | None:
     """The quality weighted by interactions, if there are any with these items."""
     path = settings.of_catalog("interactions")
     interactions = ParquetInput(path) if path else None
     if interactions is None or not set(domain.interacted) & set(interactions.columns):
         return None
+    for warning in interactions.warnings(domain.interacted):
+        log.warning(warning)
     return measure_interactions(
         codes.stream(["pid", "codes", "residual_norms"], MEASURED_ROWS),
         quality.codebook_size,

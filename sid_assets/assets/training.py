@@ -21,7 +21,7 @@ from sid_assets.core.training.counts import RowCounts
 from sid_assets.core.training.file_lists import list_files, shuffle, withdraw_shuffled
 from sid_assets.core.training.inputs import IdSpace, TrainingInputs
 from sid_assets.core.training.prompts import load_prompts
-from sid_assets.core.training.rows import lacking
+from sid_assets.core.training.rows import column_warnings, lacking
 from sid_assets.core.training.run import Sids, make_data_set, up_to_date
 from sid_assets.core.training_sets import DATA_SETS, DataSet, Phase
 from sid_assets.failures import clear_failures
@@ -60,10 +60,11 @@ def training_assets(phase: Phase, *, goods: bool = False) -> dg.AssetsDefinition
         selected = context.op_execution_context.selected_output_names
         stale = {data_set.name for data_set in data_sets if lacking(data_set, inputs)}
         versions = []
+        chosen = [data_set for data_set in data_sets if data_set.table in selected]
+        for warning in column_warnings(chosen, inputs):
+            context.log.warning(warning)
         try:
-            for data_set in data_sets:
-                if data_set.table not in selected:
-                    continue
+            for data_set in chosen:
                 try:
                     made = make_data_set(data_set, inputs, sids, store, context.log)
                 except Exception:

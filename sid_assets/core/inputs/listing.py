@@ -32,7 +32,7 @@ class Listing:
     """What a path stands for.
 
     Attributes:
-        base: The folder that is read; of a glob, the last one without wildcards.
+        base: The folder that is read; of a glob, the folder below which its wildcards begin.
         files: Paths, each with what an object store reports about it.
         hidden: Paths that were skipped for their names, as far as they were seen.
     """
@@ -62,22 +62,20 @@ def list_files(root: UPath) -> Listing:
         if is_local(root) and Path(path).is_symlink():
             raise _broken(path)
         raise InputError(f"{root}: no such file or folder.")
-    base = path if is_folder else _fixed_part(path)
     if not is_local(root):
-        return _list_store(root.fs, base, None if is_folder else path)
+        return _list_store(root.fs, path, is_folder)
+    base = path if is_folder else str(next(p for p in Path(path).parents if p.is_dir()))
     walk = _LocalWalk(base)
+    pattern = _below(path, base)
     if is_folder:
         walk.read([base])
-    elif RECURSIVE not in Path(path).parts:
-        walk.read(sorted(map(str, Path(base).glob(path[len(base) :].lstrip("/")))))
-    elif Path(base).is_dir():
+    elif RECURSIVE not in Path(pattern).parts:
+        walk.read(sorted(map(str, Path(base).glob(pattern))))
+    else:
         walk.read([base])
-        matches = re.compile(glob_translate(path)).fullmatch
+        matches = re.compile(glob_translate(pattern)).fullmatch
         walk.files = [
-            file
-            for file in walk.files
-            if matches(file)
-            or any(matches(str(p)) for p in Path(file).parents if p.is_relative_to(base))
+            file for file in walk.files if any(map(matches, _with_folders(_below(file, base))))
         ]
     return Listing(base, {file: {} for file in walk.files}, tuple(walk.hidden))
 
@@ -92,7 +90,7 @@ def partition_of(path: str, base: str) -> Partition:
         InputError: Two folders have the same column.
     """
     columns: dict[str, str | None] = {}
-    for folder in Path(path[len(base) :].lstrip("/")).parts[:-1]:
+    for folder in Path(_below(path, base)).parts[:-1]:
         if found := _PARTITION.fullmatch(folder):
             column, value = map(unquote, found.groups())
             if column in columns:
@@ -125,7 +123,7 @@ class _LocalWalk:
     def read(self, paths: Iterable[str]) -> None:
         """List files and folders, and then what their links point to."""
         for path in paths:
-            if any(map(is_hidden, Path(path[len(self.base) :].lstrip("/")).parts)):
+            if _in_hidden(path, self.base):
                 self.hidden.append(path)
             elif path != self.base and Path(path).is_symlink():
                 self._links.append(path)
@@ -168,25 +166,34 @@ class _LocalWalk:
             self.files.append(path)
 
 
-def _list_store(filesystem: Any, base: str, pattern: str | None) -> Listing:
+def _list_store(filesystem: Any, path: str, is_folder: bool) -> Listing:
     """Files of an object store, which has no links."""
     found: dict[str, Any] = {}
-    if pattern is None:
-        found = filesystem.find(base, detail=True)
+    if is_folder:
+        base = path
+        found = filesystem.find(path, detail=True)
     else:
-        for match, info in filesystem.glob(pattern, detail=True).items():
+        first = min(path.index(character) for character in WILDCARDS if character in path)
+        base = path[:first].rpartition("/")[0]
+        for match, info in filesystem.glob(path, detail=True).items():
             inside = info["type"] == "directory"
             found |= filesystem.find(match, detail=True) if inside else {match: info}
-    hidden = {
-        path for path in found if any(map(is_hidden, Path(path[len(base) :].lstrip("/")).parts))
-    }
-    files = {path: info for path, info in found.items() if path not in hidden}
-    return Listing(base, files, tuple(hidden))
+    hidden = tuple(path for path in found if _in_hidden(path, base))
+    skipped = set(hidden)
+    return Listing(base, {p: info for p, info in found.items() if p not in skipped}, hidden)
 
 
-def _fixed_part(pattern: str) -> str:
-    first = min(pattern.index(character) for character in WILDCARDS if character in pattern)
-    return pattern[:first].rpartition("/")[0] or "/"
+def _below(path: str, base: str) -> str:
+    return path[len(base) :].lstrip("/")
+
+
+def _in_hidden(path: str, base: str) -> bool:
+    return any(map(is_hidden, Path(_below(path, base)).parts))
+
+
+def _with_folders(path: str) -> list[str]:
+    """A relative path, and those of the folders in which it lies."""
+    return [path, *map(str, Path(path).parents[:-1])]
 
 
 def _broken(link: str) -> InputError:

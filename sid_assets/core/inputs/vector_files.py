@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core import schema
-from sid_assets.core.arrow.columns import as_bool, is_list
+from sid_assets.core.arrow.columns import as_bool, is_list, is_text
 from sid_assets.core.arrow.duck import spilling_database
 from sid_assets.core.arrow.external_sort import sort_batches
 from sid_assets.core.arrow.vectors import not_unit_vectors, vector_array
@@ -21,7 +22,9 @@ from sid_assets.core.inputs.ids import PidTypeSetting, cast_pids, stored_as
 from sid_assets.core.inputs.parquet import (
     find_parquet_files,
     opened_parquet,
-    read_parquet_schemas,
+    read_parquet_footers,
+    shortened,
+    with_rows,
 )
 from sid_assets.core.schema import EMBEDDING_DIM, PID_TYPES, PidType
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP
@@ -60,26 +63,48 @@ class VectorFiles:
         return self._checked[0]
 
     @property
+    def rows(self) -> int:
+        """Number of rows of all files."""
+        return sum(part.rows for part in self._parts)
+
+    @cached_property
     def stored_pid_type(self) -> pa.DataType:
-        """The type of the ids in the last file."""
+        """The type of the ids: that of all files, or the one that holds the ids of each of them.
+
+        Raises:
+            InputError: Some files store ids as text and others as numbers.
+        """
+        first: dict[pa.DataType, str] = {}
+        for part in self._parts:
+            first.setdefault(part.pid_type, part.name)
+        kinds = [kind for kind in first if not pa.types.is_null(kind)] or list(first)
+        if len(kinds) == 1:
+            return kinds[0]
+        texts = [kind for kind in kinds if is_text(kind)]
+        if numbers := [kind for kind in kinds if kind not in texts]:
+            if texts:
+                raise InputError(
+                    f"{first[texts[0]]}: column 'pid' holds {texts[0]}, but in "
+                    f"{first[numbers[0]]} it holds {numbers[0]}. Write the ids of all files as "
+                    "one type."
+                )
+            return pa.int64()
+        return pa.string()
+
+    @property
+    def _parts(self) -> list["_Part"]:
         return self._checked[1]
 
     @cached_property
-    def _checked(self) -> tuple[TableFiles, pa.DataType]:
+    def _checked(self) -> tuple[TableFiles, list["_Part"]]:
         files = find_parquet_files(self.setting, "Vectors")
-        schemas = read_parquet_schemas(files)
-        for name, columns in zip(files.names, schemas, strict=True):
-            _require_columns(name, columns, self.width)
-        return files, schemas[-1].field("pid").type
-
-    @cached_property
-    def rows(self) -> int:
-        """Number of rows of all files."""
-        count = 0
-        for position in range(len(self.files.names)):
-            with opened_parquet(self.files, position, READ_BUFFER) as file:
-                count += file.metadata.num_rows
-        return count
+        footers = read_parquet_footers(files)
+        parts = []
+        for position in with_rows(footers):
+            name, footer = files.names[position], footers[position]
+            _require_columns(name, footer.schema, self.width)
+            parts.append(_Part(position, name, footer.rows, footer.schema.field("pid").type))
+        return files, parts
 
     def batches(self, rows_at_once: int) -> Iterator[tuple[pa.Array, np.ndarray]]:
         """The ids and vectors of all rows, in order and unchanged.
@@ -111,7 +136,7 @@ class VectorFiles:
             kind = PID_TYPES[pid_type] if pid_type else self.stored_pid_type
             database.register("batch", pa.schema([("pid", kind)]).empty_table())
             database.execute("CREATE TABLE pids AS FROM batch")
-            for _, pids in self._pids(pid_type):
+            for _, _, pids in self._pids(pid_type):
                 database.register("batch", pa.table({"pid": pids}))
                 database.execute("INSERT INTO pids FROM batch")
             found = database.execute(
@@ -123,13 +148,22 @@ class VectorFiles:
         if found:
             raise offending_rows(
                 "rows without an id, or with the id of an earlier row",
-                source=self.setting,
+                source=self._with_ids([pid for pid, _ in found], pid_type),
                 column="pid",
                 rows=int(found[0][1]),
                 ids=(pid for pid, _ in found),
                 remedy="Each item has one vector: give every row an id, and remove rows with "
                 "repeated ids.",
             )
+
+    def _with_ids(self, ids: list[int | str | None], pid_type: PidType | None) -> str:
+        """The names of the files that contain one of the ids."""
+        wanted = pa.array(ids, PID_TYPES[pid_type] if pid_type else self.stored_pid_type)
+        names: dict[str, None] = {}
+        for _, name, pids in self._pids(pid_type):
+            if pc.is_in(pids, wanted).true_count:
+                names[name] = None
+        return shortened(list(names))
 
     def sorted_rows(self, pid_type: PidType) -> Iterator[pa.RecordBatch]:
         """The `pid` and `adopted_row` of every row, sorted by pid. Vectors are not read.
@@ -164,28 +198,26 @@ class VectorFiles:
 
     def _numbered(self, pid_type: PidType) -> Iterator[pa.RecordBatch]:
         columns = pa.schema([("pid", PID_TYPES[pid_type]), *ROW])
-        for row, pids in self._pids(pid_type):
+        for row, _, pids in self._pids(pid_type):
             if pids.null_count:
                 self.require_unique_ids(pid_type)
             rows = pa.array(np.arange(row, row + len(pids)))
             yield pa.record_batch([pids, rows], schema=columns)
 
-    def _pids(self, pid_type: PidType | None) -> Iterator[tuple[int, pa.Array]]:
-        """Batches of ids, typed as in `require_unique_ids`, with the number of their first row."""
+    def _pids(self, pid_type: PidType | None) -> Iterator[tuple[int, str, pa.Array]]:
+        """Batches of ids, typed as in `require_unique_ids`: their first row, file, and ids."""
         for row, name, batch in self._batches(["pid"], PID_ROWS):
-            pids = batch["pid"]
-            yield (
-                row,
-                self._cast(pids, pid_type, name) if pid_type else self._as_stored(pids, name),
-            )
+            stored = batch["pid"]
+            pids = self._cast(stored, pid_type, name) if pid_type else self._as_stored(stored, name)
+            yield row, name, pids
 
     def _batches(
         self, columns: list[str], rows_at_once: int, wanted: "WantedRows | None" = None
     ) -> Iterator[tuple[int, str, pa.RecordBatch]]:
         """Batches, each with the number of its first row and its file; skips unwanted groups."""
         first = 0
-        for position, name in enumerate(self.files.names):
-            with opened_parquet(self.files, position, READ_BUFFER) as file:
+        for part in self._parts:
+            with opened_parquet(self.files, part.position, READ_BUFFER) as file:
                 groups = list(range(file.num_row_groups))
                 for stretch in [groups] if wanted is None else [[group] for group in groups]:
                     rows = sum(file.metadata.row_group(group).num_rows for group in stretch)
@@ -194,7 +226,7 @@ class VectorFiles:
                         for batch in file.iter_batches(
                             rows_at_once, row_groups=stretch, columns=columns, use_threads=False
                         ):
-                            yield row, name, batch
+                            yield row, part.name, batch
                             row += batch.num_rows
 
     def _as_stored(self, pids: pa.Array, name: str) -> pa.Array:
@@ -202,8 +234,9 @@ class VectorFiles:
             return pids.cast(self.stored_pid_type)
         except pa.ArrowException as error:
             raise InputError(
-                f"{name}: column 'pid' holds {pids.type}, but that of {self.files.names[-1]} holds "
-                f"{self.stored_pid_type} ({error}). Write the ids of all files as one type."
+                f"{name}: column 'pid' holds {pids.type}, which does not fit into "
+                f"{self.stored_pid_type}, the type of the ids of all files ({error}). Write the ids "
+                "of all files as one type."
             ) from error
 
     def _cast(self, values: pa.Array, pid_type: PidType, name: str) -> pa.Array:
@@ -217,6 +250,15 @@ class VectorFiles:
             )
         forced = self.pid_setting != "auto"
         return cast_pids(values, pid_type, source=name, column="pid", forced=forced)
+
+
+class _Part(NamedTuple):
+    """A file with rows."""
+
+    position: int
+    name: str
+    rows: int
+    pid_type: pa.DataType
 
 
 class WantedRows:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import pyarrow as pa
 
@@ -16,7 +16,7 @@ from sid_assets.core.training.block import Block, Samples
 from sid_assets.core.training.counts import RowCounts
 from sid_assets.core.training.identity import Identifier
 from sid_assets.core.training.inputs import TrainingInputs
-from sid_assets.core.training_sets import DATA_SETS, TRAINING, DataSet
+from sid_assets.core.training_sets import DATA_SETS, TRAINING, DataSet, InputName
 
 WORKERS = 2
 """Threads that make rows while earlier rows are written; numpy and Arrow release the GIL."""
@@ -54,6 +54,15 @@ def lacking(data_set: DataSet, inputs: TrainingInputs) -> list[str]:
     return lacks
 
 
+def column_warnings(data_sets: Iterable[DataSet], inputs: TrainingInputs) -> Iterator[str]:
+    """A warning for each column of these data sets that only some files of an input have."""
+    chosen = list(data_sets)
+    for name in get_args(InputName):
+        reads = [column for made in chosen if made.made_of == name for column in made.reads()]
+        if source := inputs.of(name):
+            yield from source.warnings(dict.fromkeys(reads))
+
+
 @dataclass
 class _Tally:
     """Counts that are updated while rows are read."""
@@ -87,16 +96,19 @@ def training_rows(name: str, inputs: TrainingInputs) -> TrainingRows:
             few blocks of rows.
 
     Raises:
-        InputError: Input is missing (see `lacking`), a column has a wrong type, or ids are not
-            stored as in the catalog. While the rows are read: a file is damaged, or an id is not of
-            the type that SID_PID_TYPE sets.
+        InputError: Input is missing (see `lacking`), a file lacks a column that all must have, a
+            column has a wrong type, or ids are not stored as in the catalog. While the rows are
+            read: a file is damaged, or an id is not of the type that SID_PID_TYPE sets.
     """
     data_set = DATA_SETS[name]
     source = inputs.of(data_set.made_of)
     lacks = lacking(data_set, inputs)
     if source is None or lacks:
         raise InputError(f"{name} cannot be made: {'; '.join(lacks)}.")
+    if data_set.required or data_set.made_of == "captions":
+        source.require_in_all(data_set.columns)
     check_types(source, data_set.reads())
+    source.require_one_kind({*data_set.reads()} - {*data_set.items, *data_set.goods})
     inputs.items.check(source, data_set.items)
     if inputs.goods:
         inputs.goods.check(source, data_set.goods)
