@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core import schema
-from sid_assets.core.arrow.columns import as_bool, is_list, is_text
+from sid_assets.core.arrow.columns import as_bool, is_list
 from sid_assets.core.arrow.duck import spilling_database
 from sid_assets.core.arrow.external_sort import sort_batches
 from sid_assets.core.arrow.vectors import not_unit_vectors, vector_array
@@ -80,7 +80,9 @@ class VectorFiles:
         kinds = [kind for kind in first if not pa.types.is_null(kind)] or list(first)
         if len(kinds) == 1:
             return kinds[0]
-        texts = [kind for kind in kinds if is_text(kind)]
+        texts = [
+            kind for kind in kinds if stored_as(kind, source=first[kind], column="pid") == "text"
+        ]
         if numbers := [kind for kind in kinds if kind not in texts]:
             if texts:
                 raise InputError(
@@ -230,14 +232,10 @@ class VectorFiles:
                             row += batch.num_rows
 
     def _as_stored(self, pids: pa.Array, name: str) -> pa.Array:
-        try:
-            return pids.cast(self.stored_pid_type)
-        except pa.ArrowException as error:
-            raise InputError(
-                f"{name}: column 'pid' holds {pids.type}, which does not fit into "
-                f"{self.stored_pid_type}, the type of the ids of all files ({error}). Write the ids "
-                "of all files as one type."
-            ) from error
+        kind = self.stored_pid_type
+        if pids.type == kind or pa.types.is_null(pids.type):
+            return pids.cast(kind)
+        return cast_pids(pids, "int" if kind == pa.int64() else "string", source=name, column="pid")
 
     def _cast(self, values: pa.Array, pid_type: PidType, name: str) -> pa.Array:
         """Ids as the catalog's type; null stays null."""
