@@ -16,6 +16,7 @@ from sid_assets.core.catalog.columns import connect, reading, scan
 from sid_assets.core.catalog.rows import CatalogCounts, CatalogRows
 from sid_assets.core.catalog.template import TextTemplate, parse_template
 from sid_assets.core.errors import InputError
+from sid_assets.core.inputs.content import require_named_format
 from sid_assets.core.inputs.files import find_table_files
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
 from sid_assets.core.schema import PidType
@@ -84,6 +85,7 @@ def read_item_texts(
     """
     template = parse_template(source.template)
     files = find_table_files(source.catalog)
+    require_named_format(files)
     place = str(files.root)
     connection = connect(scratch_dir, memory_mb // 2)
     rows = CatalogRows(connection)

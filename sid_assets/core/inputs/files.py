@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import fsspec
 from upath import UPath
 
 from sid_assets.core.errors import InputError
+from sid_assets.core.inputs.lakes import refuse_lakes
 from sid_assets.core.inputs.listing import Partition, list_files, partition_of
 from sid_assets.core.store.places import is_local, place
 
@@ -29,6 +31,14 @@ ENDINGS: dict[str, TableFormat] = {
     ".ndjson": "json",
     ".ndjson.gz": "json",
 }
+
+_KNOWN = ", ".join(ENDINGS)
+
+_COMPRESSED = re.compile(
+    r".*\.(?:parquet|csv|tsv|json|jsonl|ndjson)\.(?:gz|zst|bz2|xz|lz4|snappy|br|zip|7z)",
+    re.IGNORECASE | re.DOTALL,
+)
+"""Names of tables in a compression that is not read; `.parquet.gz` among them."""
 
 _ETAGS = ("ETag", "etag", "md5Hash", "content_md5")
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
@@ -108,14 +118,17 @@ def find_table_files(setting: str, otherwise: TableFormat | None = None) -> Tabl
 
     Raises:
         InputError: There is no such file, the folder has none, an ending is unknown, there are
-            several formats, a link is broken, or files have different partition folders.
+            several formats, a link is broken, files have different partition folders, or they
+            belong to a Delta table or the like.
     """
     root = place(setting)
     root.fs.invalidate_cache()
     try:
         listing = list_files(root)
+        refuse_lakes(root, listing)
         found = listing.files
         tables = _tables(found)
+        _refuse_compressed(root, found.keys() - tables.keys())
         if otherwise and not tables and root.path in found:
             tables[root.path] = otherwise
         stamps = tuple(_stamp(root, path, found[path]) for path in tables)
@@ -181,8 +194,17 @@ def _nothing_there(root: UPath, found: Iterable[str]) -> InputError:
     seen = ", ".join(_name(root, path) for path in sorted(found)[:3])
     what = f"found {seen}" if seen else "found no files"
     return InputError(
-        f"{root}: no parquet, CSV or JSON lines here; {what}. Known endings: {', '.join(ENDINGS)}."
+        f"{root}: no parquet, CSV or JSON lines here; {what}. Known endings: {_KNOWN}."
     )
+
+
+def _refuse_compressed(root: UPath, others: Iterable[str]) -> None:
+    """Raise InputError if there is a table among the files that are not read."""
+    if compressed := sorted(path for path in others if _COMPRESSED.fullmatch(path)):
+        raise InputError(
+            f"{_name(root, compressed[0])}: this compression is not read ({len(compressed):,} "
+            f"such files). Decompress them, or write them with a known ending: {_KNOWN}."
+        )
 
 
 def _mixed(root: UPath, tables: dict[str, TableFormat]) -> InputError:

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from sid_assets.core.arrow.columns import is_text
 from sid_assets.core.errors import IDS_SHOWN, InputError
+from sid_assets.core.inputs.content import FIRST_BYTES, why_no_parquet
 from sid_assets.core.inputs.files import TableFiles, find_table_files
 from sid_assets.core.inputs.ids import PidColumn, convert_pids, stored_as
 from sid_assets.core.store.places import arrow_filesystem
@@ -62,6 +63,10 @@ def read_parquet_footers(files: TableFiles) -> list[Footer]:
             found = pq.read_metadata(path, filesystem=filesystem)
             return Footer(found.schema.to_arrow_schema().remove_metadata(), found.num_rows)
         except (pa.ArrowException, OSError) as error:
+            with suppress(OSError):
+                first = files.filesystem.cat_file(path, 0, FIRST_BYTES)
+                if reason := why_no_parquet(first):
+                    raise InputError(f"{name}: not a readable parquet file; {reason}") from error
             raise InputError(
                 f"{name}: not a readable parquet file; it is truncated or damaged, or still being "
                 f"copied ({str(error).strip()})."

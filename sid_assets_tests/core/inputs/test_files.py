@@ -73,6 +73,30 @@ def test_nothing_there(tmp_path: Path, setting: str) -> None:
     assert str(tmp_path / setting) in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    "name", ["a.csv.zst", "a.jsonl.bz2", "a.parquet.gz", "A.CSV.ZIP", "a.tsv.xz"]
+)
+def test_tables_in_other_compressions_are_not_passed_over(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, "b.csv", name)
+    message = rf"{name}: this compression is not read .* known ending: \.parquet, \.csv, \.csv\.gz"
+    for setting in (tmp_path, tmp_path / name):
+        with pytest.raises(InputError, match=message):
+            find_table_files(str(setting))
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.dat", "a.zst", "a.xlsx", "a"])
+def test_an_unknown_ending_is_told_with_the_known_ones(tmp_path: Path, name: str) -> None:
+    touch(tmp_path, name)
+    with pytest.raises(InputError, match=rf"found {tmp_path}/{name}\. Known endings: \.parquet, "):
+        find_table_files(str(tmp_path / name))
+
+
+def test_a_folder_named_with_brackets_is_no_pattern(tmp_path: Path) -> None:
+    touch(tmp_path, "a[1]/x.csv", "a1/y.csv")
+    for setting in ("a[1]", "a[1]/*.csv", "a[1]/**"):
+        assert names(tmp_path, str(tmp_path / setting)) == ["a[1]/x.csv"]
+
+
 def test_several_formats_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, "a.csv", "b.parquet", "c.parquet")
     with pytest.raises(InputError, match=r"several formats: csv \(.*a\.csv\), parquet \(.*b\.parq"):
@@ -119,6 +143,9 @@ def test_the_fingerprint_uses_an_etag_if_there_is_one(monkeypatch: pytest.Monkey
     seen = set()
     for etag, created in [("x", 1.0), ("x", 2.0), ("y", 2.0)]:
         found = info | {"ETag": etag, "created": created}
-        monkeypatch.setattr(type(store), "info", lambda self, path, found=found, **_: found)
-        seen.add(fingerprint("memory://etag/a.csv"))
+        with monkeypatch.context() as patch:
+            patch.setattr(type(store), "isfile", lambda self, path: True)
+            patch.setattr(type(store), "exists", lambda self, path, **_: False)
+            patch.setattr(type(store), "info", lambda self, path, found=found, **_: found)
+            seen.add(fingerprint("memory://etag/a.csv"))
     assert len(seen) == 2
