@@ -2,7 +2,8 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.files import ENDINGS, TableFiles
@@ -54,15 +55,9 @@ def require_named_format(files: TableFiles) -> None:
     So does a file whose name ends with `.gz` and that is not gzip. Parquet files are judged when
     their footers are read.
     """
-
-    def look(path: str) -> bytes:
-        try:
-            return files.filesystem.cat_file(path, 0, FIRST_BYTES)
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read ({error}).") from error
-
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        for name, first in zip(files.names, pool.map(look, files.paths), strict=True):
+        begins = pool.map(partial(first_bytes, files), range(len(files.names)))
+        for name, first in zip(files.names, begins, strict=True):
             content, is_gz = content_of(first), name.lower().endswith(".gz")
             if is_gz and content is None and first:
                 raise InputError(
@@ -71,6 +66,19 @@ def require_named_format(files: TableFiles) -> None:
                 )
             if content and not (is_gz and content is _GZIP):
                 raise InputError(f"{name}: holds {content.name}. {_remedy(content, name)}")
+
+
+def first_bytes(files: TableFiles, position: int) -> bytes:
+    """The bytes by which a file is judged.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    filesystem: Any = files.filesystem
+    try:
+        return filesystem.cat_file(files.paths[position], 0, FIRST_BYTES)
+    except OSError as error:
+        raise InputError(f"{files.names[position]}: cannot be read ({error}).") from error
 
 
 def why_no_parquet(first: bytes) -> str | None:

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,12 +78,12 @@ class TableFiles:
     stamps: tuple[FileStamp, ...]
     partitions: tuple[Partition, ...]
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Absolute paths or URLs."""
         return tuple(stamp.name for stamp in self.stamps)
 
-    @property
+    @cached_property
     def paths(self) -> tuple[str, ...]:
         """The names as the file system spells them: without the protocol of a URL."""
         return tuple(str(self.root.fs._strip_protocol(name)) for name in self.names)

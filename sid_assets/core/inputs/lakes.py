@@ -23,8 +23,7 @@ _EXPORTS = {
     + _TO_PARQUET.format(rows="DeltaTable({folder!r}).to_pyarrow_dataset()"),
     "an Iceberg table": "from pyiceberg.table import StaticTable; "
     + _TO_PARQUET.format(
-        rows="StaticTable.from_metadata({folder!r} + '/metadata/NEWEST.metadata.json')"
-        ".scan().to_arrow_batch_reader()"
+        rows="StaticTable.from_metadata({metadata!r}).scan().to_arrow_batch_reader()"
     ),
     "a Hudi table": "spark.read.format('hudi').load({folder!r}).write.parquet('items')",
     "a dataset that Hugging Face's save_to_disk wrote": "from datasets import load_from_disk; "
@@ -103,8 +102,9 @@ def _store_marks(root: UPath, listing: Listing) -> Iterator[tuple[str, str]]:
 
 
 def _refusal(folder: str, kind: str) -> InputError:
+    metadata = f"{folder}/metadata/NEWEST.metadata.json"
     return InputError(
         f"{folder}: {kind}. Which of its files count is written beside them, so they are not read "
         f"on their own. Export its rows to parquet, and name the copy instead:\n"
-        f"  {_EXPORTS[kind].format(folder=folder)}"
+        f"  {_EXPORTS[kind].format(folder=folder, metadata=metadata)}"
     )

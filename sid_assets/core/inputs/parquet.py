@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from sid_assets.core.arrow.columns import is_text
 from sid_assets.core.errors import IDS_SHOWN, InputError
-from sid_assets.core.inputs.content import FIRST_BYTES, why_no_parquet
+from sid_assets.core.inputs.content import first_bytes, why_no_parquet
 from sid_assets.core.inputs.files import TableFiles, find_table_files
 from sid_assets.core.inputs.ids import PidColumn, convert_pids, stored_as
 from sid_assets.core.store.places import arrow_filesystem
@@ -58,22 +58,19 @@ def read_parquet_footers(files: TableFiles) -> list[Footer]:
     """
     filesystem = arrow_filesystem(files.root)
 
-    def read(name: str, path: str) -> Footer:
+    def read(position: int) -> Footer:
+        name = files.names[position]
         try:
-            found = pq.read_metadata(path, filesystem=filesystem)
+            found = pq.read_metadata(files.paths[position], filesystem=filesystem)
             return Footer(found.schema.to_arrow_schema().remove_metadata(), found.num_rows)
         except (pa.ArrowException, OSError) as error:
-            with suppress(OSError):
-                first = files.filesystem.cat_file(path, 0, FIRST_BYTES)
-                if reason := why_no_parquet(first):
-                    raise InputError(f"{name}: not a readable parquet file; {reason}") from error
-            raise InputError(
-                f"{name}: not a readable parquet file; it is truncated or damaged, or still being "
-                f"copied ({str(error).strip()})."
-            ) from error
+            reason = why_no_parquet(first_bytes(files, position)) or (
+                f"it is truncated or damaged, or still being copied ({str(error).strip()})."
+            )
+            raise InputError(f"{name}: not a readable parquet file; {reason}") from error
 
     with ThreadPoolExecutor(FOOTERS_AT_ONCE) as pool:
-        return list(pool.map(read, files.names, files.paths))
+        return list(pool.map(read, range(len(files.names))))
 
 
 def read_parquet_schemas(files: TableFiles) -> list[pa.Schema]:
@@ -193,6 +190,10 @@ class ParquetInput:
             if lacking
         ]
 
+    def file_with(self, column: str) -> str:
+        """The name of the first file that has a column; of the input, if none has."""
+        return next((name for name, _ in self.types(column)), self.path)
+
     def types(self, column: str) -> Iterator[tuple[str, pa.DataType]]:
         """The type of a column in each file that has it, with the file's name."""
         for part in self._parts:
@@ -221,10 +222,10 @@ class ParquetInput:
         Raises:
             InputError: A file is damaged, or a column contradicts the name of its folder.
         """
-        for _, batch in self.batches_by_file(columns):
+        for _, batch in self.batches_of_files(columns):
             yield batch
 
-    def batches_by_file(self, columns: Iterable[str]) -> Iterator[tuple[str, pa.RecordBatch]]:
+    def batches_of_files(self, columns: Iterable[str]) -> Iterator[tuple[str, pa.RecordBatch]]:
         """The same, each batch with the name of its file."""
         wanted = [name for name in dict.fromkeys(columns) if name in self.columns]
         for part in self._parts:

@@ -16,7 +16,7 @@ from sid_assets.core.inputs.ids import (
     convert_pids,
     stored_as,
 )
-from sid_assets.core.inputs.parquet import ParquetInput, flat
+from sid_assets.core.inputs.parquet import ParquetInput, flat, shortened
 from sid_assets.core.sids.index import FoundSids, SidIndex
 from sid_assets.core.training.prompts import Prompts, load_prompts
 from sid_assets.core.training_sets import InputName
@@ -59,12 +59,13 @@ class IdSpace:
         given = ids.drop_null()
         converted = convert_pids(ids, self.index.pid_type, forced=self.setting != "auto")
         if len(given):
-            stored = stored_as(ids.type, source=source.path, column=column)
+            file = source.file_with(column)  # In all files, no id of the column can be read.
+            stored = stored_as(ids.type, source=file, column=column)
             first = tuple(given.slice(0, IDS_SHOWN).to_pylist())
-            other = PidColumn(source.path, column, stored, len(given), first)
+            other = PidColumn(file, column, stored, len(given), first)
             agree(self.catalog, other, self.setting)
             if self.setting != "auto" and converted.null_count == len(converted):
-                raise self._unreadable(source, column, len(given), first)
+                raise self._unreadable(file, column, len(given), first)
         return converted
 
     def find(self, ids: pa.Array, source: ParquetInput, column: str) -> FoundSids:
@@ -84,22 +85,22 @@ class IdSpace:
         return converted
 
     def _refuse(self, source: ParquetInput, column: str) -> None:
-        rows, first = 0, []
-        for batch in source.batches([column]):
+        rows, first, files = 0, [], dict[str, None]()
+        for file, batch in source.batches_of_files([column]):
             ids = flat(batch[column])
             lost = convert_pids(ids, self.index.pid_type, forced=True).is_null()
             wrong = ids.filter(pc.and_not(lost, ids.is_null(nan_is_null=True)))
-            rows += len(wrong)
-            first += wrong.slice(0, IDS_SHOWN).to_pylist()
+            if len(wrong):
+                rows += len(wrong)
+                first += wrong.slice(0, IDS_SHOWN).to_pylist()
+                files[file] = None
         if rows:
-            raise self._unreadable(source, column, rows, first)
+            raise self._unreadable(shortened(list(files)), column, rows, first)
 
-    def _unreadable(
-        self, source: ParquetInput, column: str, rows: int, ids: Iterable[Any]
-    ) -> InputError:
+    def _unreadable(self, source: str, column: str, rows: int, ids: Iterable[Any]) -> InputError:
         return offending_rows(
             f"ids that SID_PID_TYPE={self.setting} cannot read",
-            source=source.path,
+            source=source,
             column=column,
             rows=rows,
             ids=ids,

@@ -13,7 +13,7 @@ from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.training.inputs import TrainingInputs
 from sid_assets.core.training.rows import column_warnings, training_rows
 from sid_assets.core.training_sets import DATA_SETS
-from sid_assets_tests.core.training.one_file import inputs_of, sid, video_rows
+from sid_assets_tests.core.training.one_file import inputs_of, keyword_rows, sid, video_rows
 
 PIDS = [0, 1, 2, 3]
 
@@ -104,3 +104,18 @@ def test_a_split_in_folders_that_is_no_number_is_refused(tmp_path: Path) -> None
     inputs = dataclasses.replace(inputs, interactions=ParquetInput(str(tmp_path / "t")))
     with pytest.raises(InputError, match=r"0\.parquet: column 'split' holds string, not numbers"):
         rows_of("video_rec", inputs)
+
+
+def test_ids_that_cannot_be_read_are_found_in_their_file(tmp_path: Path) -> None:
+    right, wrong = video_rows([["0"]], [["1"]]), video_rows([["x"]], [["1"]])
+    inputs = parts(tmp_path / "parts", right, wrong, right)
+    forced = dataclasses.replace(inputs.items, setting="int")
+    inputs = dataclasses.replace(inputs, items=forced)
+    with pytest.raises(InputError, match=rf"^{tmp_path}/parts/1\.parquet: column 'hist_video_pid'"):
+        rows_of("video_rec", inputs)
+
+
+def test_keywords_of_another_type_of_ids_are_found_in_their_file(tmp_path: Path) -> None:
+    inputs = parts(tmp_path / "parts", video_rows([[0]], [[1]]), keyword_rows({"k": ["x", "y"]}))
+    with pytest.raises(InputError, match=rf"{tmp_path}/parts/1\.parquet: column 'inter_keyword"):
+        rows_of("sft_interactive_rec", inputs)
