@@ -196,6 +196,28 @@ def test_the_log_gives_the_reason_why_a_data_set_is_skipped(folder):
     assert stale == set()
 
 
+def test_interactions_in_several_files_that_differ(folder):
+    """A column that one file lacks is told; a file that does not belong there is named."""
+    frame = pd.read_parquet(folder / "interactions.parquet")
+    parts = folder / "parts"
+    for split, rows in frame[:40].groupby("split"):
+        (parts / f"split={split}").mkdir(parents=True)
+        write_frame(parts / f"split={split}" / "0.parquet", rows.drop(columns="split"))
+    lacking = frame[:40].query("split == 0").drop(columns=["split", "inter_user_profile_with_sid"])
+    write_frame(parts / "split=0" / "1.parquet", lacking)
+    settings = _settings(folder, interactions=str(parts))
+    result, _, log = _run(settings, *PRETRAIN)
+    assert result.success, failure_message(result)
+    assert f"{parts}/split=0/1.parquet: no column 'inter_user_profile_with_sid', which" in log
+    assert len(table(settings, "video_rec_dataset")) == 2 * len(lacking)
+    assert len(table(settings, "user_profile_dataset")) == len(lacking)
+
+    stray = parts / "split=0" / "catalog.parquet"
+    shutil.copy(folder / "catalog.parquet", stray)
+    message = failure_message(materialize(settings, "video_rec_dataset"))
+    assert f"{stray}: there is no column 'uid', 'hist_video_pid', 'target_video_pid'. " in message
+
+
 def test_the_users_own_wordings(folder):
     prompts = folder / "prompts.yaml"
     prompts.write_text("item_understand:\n  text: ['{sid} shows {caption}']\n")

@@ -90,6 +90,11 @@ def test_what_could_be_text_is_left_to_its_reader(tmp_path: Path, content: bytes
     require_named_format(find_table_files(str(tmp_path)))
 
 
+def test_parquet_is_parquet(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(PARQUET)
+    require_named_format(find_table_files(str(tmp_path)))
+
+
 def test_the_file_of_a_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(CSV)
     (tmp_path / "b.csv").write_bytes(gzip.compress(CSV))
