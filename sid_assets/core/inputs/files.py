@@ -36,8 +36,8 @@ ENDINGS: dict[str, TableFormat] = {
 _KNOWN = ", ".join(ENDINGS)
 
 _COMPRESSED = re.compile(
-    r".*\.(?:parquet|csv|tsv|json|jsonl|ndjson)\.(?:gz|zst|bz2|xz|lz4|snappy|br|zip|7z)",
-    re.IGNORECASE | re.DOTALL,
+    r".*(\.(?:parquet|csv|tsv|json|jsonl|ndjson))\.(?:gz|zst|bz2|xz|lz4|snappy|br|zip|7z)",
+    re.DOTALL,
 )
 """Names of tables in a compression that is not read; `.parquet.gz` among them."""
 
@@ -129,7 +129,7 @@ def find_table_files(setting: str, otherwise: TableFormat | None = None) -> Tabl
         refuse_lakes(root, listing)
         found = listing.files
         tables = _tables(found)
-        _refuse_compressed(root, found.keys() - tables.keys())
+        _refuse_compressed(root, found.keys() - tables.keys(), set(tables.values()))
         if otherwise and not tables and root.path in found:
             tables[root.path] = otherwise
         stamps = tuple(_stamp(root, path, found[path]) for path in tables)
@@ -199,12 +199,20 @@ def _nothing_there(root: UPath, found: Iterable[str]) -> InputError:
     )
 
 
-def _refuse_compressed(root: UPath, others: Iterable[str]) -> None:
-    """Raise InputError if there is a table among the files that are not read."""
-    if compressed := sorted(path for path in others if _COMPRESSED.fullmatch(path)):
+def _refuse_compressed(root: UPath, others: Iterable[str], kinds: set[TableFormat]) -> None:
+    """Raise InputError if a file that is not read is a part of the table in another compression.
+
+    A download that lies beside its unpacked copy in another format is none.
+    """
+    compressed = [
+        path
+        for path in sorted(others)
+        if (named := _COMPRESSED.fullmatch(path.lower())) and kinds <= {ENDINGS[named[1]]}
+    ]
+    if compressed:
         raise InputError(
-            f"{_name(root, compressed[0])}: this compression is not read ({len(compressed):,} "
-            f"such files). Decompress them, or write them with a known ending: {_KNOWN}."
+            f"{_name(root, compressed[0])}: this compression is not read ({len(compressed):,} such "
+            f"files). Decompress them, or write them with a known ending: {_KNOWN}."
         )
 
 

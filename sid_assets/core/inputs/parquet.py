@@ -277,7 +277,8 @@ class ParquetInput:
     def _require_value_of_folder(self, part: int, column: str, stored: pa.Array) -> None:
         value = self._folders[column][part]
         if pa.types.is_integer(value.type):
-            given = convert_pids(stored, "int")
+            numbers = stored.cast(pa.int8()) if pa.types.is_boolean(stored.type) else stored
+            given = convert_pids(numbers, "int")
         else:
             given = stored.cast(pa.string())
         same = pc.equal(given, value) if value.is_valid else given.is_null()

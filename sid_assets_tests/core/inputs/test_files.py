@@ -77,11 +77,17 @@ def test_nothing_there(tmp_path: Path, setting: str) -> None:
     "name", ["a.csv.zst", "a.jsonl.bz2", "a.parquet.gz", "A.CSV.ZIP", "a.tsv.xz"]
 )
 def test_tables_in_other_compressions_are_not_passed_over(tmp_path: Path, name: str) -> None:
-    touch(tmp_path, "b.csv", name)
+    beside = Path(name.lower()).stem.replace("a.", "b.")
+    touch(tmp_path, beside, name)
     message = rf"{name}: this compression is not read .* known ending: \.parquet, \.csv, \.csv\.gz"
     for setting in (tmp_path, tmp_path / name):
         with pytest.raises(InputError, match=message):
             find_table_files(str(setting))
+
+
+def test_a_download_beside_its_unpacked_copy_is_left_alone(tmp_path: Path) -> None:
+    touch(tmp_path, "items.csv.zip", "items.parquet")
+    assert names(tmp_path, str(tmp_path)) == ["items.parquet"]
 
 
 @pytest.mark.parametrize("name", ["a.txt", "a.dat", "a.zst", "a.xlsx", "a"])

@@ -37,7 +37,9 @@ def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
     assert names(tmp_path / "also", tmp_path / "also") == found
 
 
-@pytest.mark.parametrize("glob", ["t/*/c.csv", "t/mo*", "t/**/c.csv", "t/**/[m]ore", "t/more/*.csv"])
+@pytest.mark.parametrize(
+    "glob", ["t/*/c.csv", "t/mo*", "t/**/c.csv", "t/**/[m]ore", "t/more/*.csv"]
+)
 def test_globs_follow_links(tmp_path: Path, glob: str) -> None:
     touch(tmp_path, "t/a.csv", "disk2/c.csv")
     link(tmp_path / "t/more", "../disk2")

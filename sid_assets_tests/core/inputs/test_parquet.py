@@ -178,7 +178,15 @@ def test_columns_in_the_names_of_folders_are_read(tmp_path: Path) -> None:
     source.require_in_all(["split", "uid"])
 
 
-@pytest.mark.parametrize("values", [[0, 1, 1, None], ["0", "1", "1", None], [0.0, 1.0, 1.0, None]])
+@pytest.mark.parametrize(
+    "values",
+    [
+        [0, 1, 1, None],
+        ["0", "1", "1", None],
+        [0.0, 1.0, 1.0, None],
+        [False, True, True, None],
+    ],
+)
 def test_a_column_in_files_and_folders_must_agree(tmp_path: Path, values: list) -> None:
     source = partitioned(tmp_path / "agree", split=values)
     assert sorted(uid for uid, _ in rows(source, "uid", "split")) == [0, 1, 2, 3]
