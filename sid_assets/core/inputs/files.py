@@ -133,7 +133,7 @@ def find_table_files(setting: str, otherwise: TableFormat | None = None) -> Tabl
         if otherwise and not tables and root.path in found:
             tables[root.path] = otherwise
         stamps = tuple(_stamp(root, path, found[path]) for path in tables)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a pattern such as a**
         raise InputError(f"{setting}: cannot be accessed ({error}).") from error
     if not tables:
         raise _nothing_there(root, found)

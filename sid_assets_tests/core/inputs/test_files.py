@@ -1,6 +1,7 @@
 """A setting names a file, a folder or a glob; errors name what is missing or unreadable."""
 
 import os
+import re
 from pathlib import Path
 
 import fsspec
@@ -95,6 +96,14 @@ def test_an_unknown_ending_is_told_with_the_known_ones(tmp_path: Path, name: str
     touch(tmp_path, name)
     with pytest.raises(InputError, match=rf"found {tmp_path}/{name}\. Known endings: \.parquet, "):
         find_table_files(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("pattern", ["a**", "**b/*.csv"])
+def test_a_pattern_that_is_none(tmp_path: Path, pattern: str) -> None:
+    touch(tmp_path, "a.csv")
+    for setting in (f"{tmp_path}/{pattern}", f"memory://patterns/{pattern}"):
+        with pytest.raises(InputError, match=re.escape(setting)):
+            find_table_files(setting)
 
 
 def test_a_folder_named_with_brackets_is_no_pattern(tmp_path: Path) -> None:

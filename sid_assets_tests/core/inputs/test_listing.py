@@ -38,7 +38,7 @@ def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "glob", ["t/*/c.csv", "t/mo*", "t/**/c.csv", "t/**/mor[a-f]", "t/more/*.csv"]
+    "glob", ["t/*/c.csv", "t/mo*", "t/**/c.csv", "t/**/m[a-p]*", "t/more/*.csv"]
 )
 def test_globs_follow_links(tmp_path: Path, glob: str) -> None:
     touch(tmp_path, "t/a.csv", "disk2/c.csv")
