@@ -34,7 +34,7 @@ class Listing:
     Attributes:
         base: The folder that is read; of a glob, the folder below which its wildcards begin.
         files: Paths, each with what an object store reports about it.
-        hidden: Paths that were skipped for their names, as far as they were seen.
+        hidden: Files of an object store that were skipped for their names.
     """
 
     base: str
@@ -77,7 +77,7 @@ def list_files(root: UPath) -> Listing:
         walk.files = [
             file for file in walk.files if any(map(matches, _with_folders(_below(file, base))))
         ]
-    return Listing(base, {file: {} for file in walk.files}, tuple(walk.hidden))
+    return Listing(base, {file: {} for file in walk.files})
 
 
 def partition_of(path: str, base: str) -> Partition:
@@ -114,9 +114,8 @@ class _LocalWalk:
     def __init__(self, base: str) -> None:
         self.base = base
         self.files: list[str] = []
-        self.hidden: list[str] = []
         real = Path(os.path.realpath(base))
-        self._folders = {str(folder) for folder in real.parents}  # a link to them is a cycle
+        self._folders = {str(folder) for folder in (real, *real.parents)}  # cycles lead there
         self._known: set[tuple[Any, ...]] = set()
         self._links: deque[str] = deque()
 
@@ -124,8 +123,8 @@ class _LocalWalk:
         """List files and folders, and then what their links point to."""
         for path in paths:
             if _in_hidden(path, self.base):
-                self.hidden.append(path)
-            elif path != self.base and Path(path).is_symlink():
+                continue
+            if path != self.base and Path(path).is_symlink():
                 self._links.append(path)
             else:
                 self._add(path)
@@ -143,14 +142,14 @@ class _LocalWalk:
         folders = [(path, os.path.realpath(path))]
         while folders:
             folder, real = folders.pop()
-            if real in self._folders:
+            if real in self._folders and folder != self.base:
                 continue
             self._folders.add(real)
             with os.scandir(folder) as entries:
                 for entry in sorted(entries, key=lambda entry: entry.name):
                     if is_hidden(entry.name):
-                        self.hidden.append(entry.path)
-                    elif entry.is_symlink():
+                        continue
+                    if entry.is_symlink():
                         self._links.append(entry.path)
                     elif entry.is_dir():
                         folders.append((entry.path, f"{real}/{entry.name}"))

@@ -60,6 +60,12 @@ def test_links_in_a_circle_end_and_no_file_is_listed_twice(tmp_path: Path, setti
     assert found == ["b/b.csv", "c.csv"]
 
 
+def test_a_link_out_of_a_glob_adds_nothing_that_the_glob_leaves_out(tmp_path: Path) -> None:
+    touch(tmp_path, "t/2025/a.csv", "t/other/b.csv")
+    link(tmp_path / "t/2025/up", "..")
+    assert names(tmp_path, f"{tmp_path}/t/20*") == ["t/2025/a.csv"]
+
+
 def test_folders_that_link_to_each_other_end(tmp_path: Path) -> None:
     touch(tmp_path, "t/a.csv", "x/x.csv", "y/y.csv")
     link(tmp_path / "t/x", "../x")
