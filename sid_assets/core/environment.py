@@ -11,7 +11,6 @@ from dotenv.variables import Variable, parse_variables
 
 from sid_assets.core.errors import InputError
 
-
 SHELL_QUOTES = ("$'", '$"')
 """Quotation marks of bash; other readers of a setting take them for a part of its value."""
 

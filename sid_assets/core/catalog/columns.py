@@ -30,7 +30,7 @@ from duckdb import (
 
 from sid_assets.core.arrow.columns import is_list
 from sid_assets.core.arrow.duck import open_database
-from sid_assets.core.errors import InputError
+from sid_assets.core.errors import InputError, did_you_mean
 from sid_assets.core.inputs.csv_rows import read_columns, read_header
 from sid_assets.core.inputs.files import TableFiles
 from sid_assets.core.inputs.ids import stored_as
@@ -150,9 +150,9 @@ def _scan_parquet(
         yield _select(
             rows,
             ColumnExpression(_FILE),
-            _pid_text(pid_kind, ColumnExpression(pid_column)),
+            _pid_text(pid_kind, _named(pid_column)),
             ConstantExpression(stored),
-            map(_text_of, field_kinds, map(ColumnExpression, fields)),
+            map(_text_of, field_kinds, map(_named, fields)),
         )
 
 
@@ -191,9 +191,9 @@ def _scan_json(
     yield _select(
         rows,
         ColumnExpression(_FILE),
-        FunctionExpression("json_text", ColumnExpression(pid_column)),
-        FunctionExpression("json_stored", ColumnExpression(pid_column)),
-        (FunctionExpression("json_text", ColumnExpression(name)) for name in fields),
+        FunctionExpression("json_text", _named(pid_column)),
+        FunctionExpression("json_stored", _named(pid_column)),
+        (FunctionExpression("json_text", _named(name)) for name in fields),
     )
 
 
@@ -213,6 +213,7 @@ def _require(source: str, there: Sequence[str], wanted: Sequence[str]) -> None:
     if missing := [name for name in wanted if name not in there]:
         raise InputError(
             f"{source}: no column {', '.join(map(repr, missing))}. Its columns: {shown}. "
+            f"{did_you_mean(missing, there)}"
             "SID_PID_COLUMN names the column of ids, SID_TEXT_TEMPLATE the columns of the text."
         )
     for name in wanted:
@@ -227,6 +228,11 @@ def _require(source: str, there: Sequence[str], wanted: Sequence[str]) -> None:
 def _literal(names: Sequence[str]) -> list[str]:
     """File names, escaped for DuckDB, which would take `a[1].csv` for a pattern."""
     return [re.sub(r"([*?\[])", r"[\1]", name) for name in names]
+
+
+def _named(column: str) -> Expression:
+    """A column of any name; a ColumnExpression of `*` would be all of them."""
+    return SQLExpression('"' + column.replace('"', '""') + '"')
 
 
 def _select(
