@@ -6,6 +6,7 @@ as integers, as text, or untyped (CSV, where 7 may be either).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pyarrow.compute as pc
 
 from sid_assets.core.arrow.columns import is_list, is_text, without_dictionary
 from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
+from sid_assets.core.inputs.encodings import plain_type
 from sid_assets.core.schema import PidType
 
 PidTypeSetting = Literal["auto", "int", "string"]
@@ -30,6 +32,8 @@ column with gaps to CSV."""
 
 MAX_EXACT_FLOAT = 2**53
 """Above it, a float64 cannot distinguish neighbouring integers."""
+
+DECIMAL128_DIGITS = 38
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
@@ -77,10 +81,12 @@ def stored_as(kind: pa.DataType, *, source: Any, column: str) -> Stored:
 
     Floats count as `int`: pandas turns an integer column with gaps into floats. They must be whole.
 
+    UUIDs and bytes count as text, since `plain_batch` makes text of them.
+
     Raises:
         InputError: The type is neither a number nor text.
     """
-    kind = without_dictionary(kind)
+    kind = plain_type(kind)
     if is_list(kind):
         return stored_as(kind.value_type, source=source, column=column)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
@@ -113,9 +119,7 @@ def convert_pids(
     if pa.types.is_floating(values.type):
         values = _whole_floats(values)
     elif pa.types.is_decimal(values.type):
-        values = _else_null(pc.equal(values, pc.round(values)), values).cast(
-            pa.decimal128(38, 0), safe=False
-        )
+        values = _whole_decimals(values)
     if pid_type == "string":
         return values.cast(pa.string())
     return _fitting(values)
@@ -182,6 +186,16 @@ def _whole_floats(values: Any) -> Any:
     whole = pc.equal(values, pc.floor(values))
     exact = pc.less_equal(pc.abs(values), pa.scalar(float(MAX_EXACT_FLOAT)))
     return _else_null(pc.and_(whole, exact), values).cast(pa.int64())
+
+
+def _whole_decimals(values: Any) -> Any:
+    """Decimals of at most 38 digits and without a fraction as decimal128(38, 0), others as null."""
+    whole = pc.equal(values, pc.round(values))
+    if pa.types.is_decimal256(values.type):
+        most = pa.scalar(Decimal(10**DECIMAL128_DIGITS - 1)).cast(pa.decimal256(76, 0))
+        short = pc.less_equal(pc.abs(values), most)
+        whole = pc.and_(whole, short)
+    return _else_null(whole, values).cast(pa.decimal128(DECIMAL128_DIGITS, 0), safe=False)
 
 
 def _fitting(values: Any) -> Any:

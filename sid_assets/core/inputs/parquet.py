@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from sid_assets.core.errors import IDS_SHOWN, InputError
+from sid_assets.core.inputs.encodings import plain_batch, plain_type
 from sid_assets.core.inputs.files import TableFiles, find_table_files
 from sid_assets.core.inputs.ids import PidColumn, convert_pids, stored_as
 from sid_assets.core.store.places import arrow_filesystem
@@ -111,10 +112,10 @@ class ParquetInput:
         return [name for name in columns if name not in self.columns]
 
     def types(self, column: str) -> Iterator[tuple[str, pa.DataType]]:
-        """The type of a column in each file that has it, with the file's name."""
+        """The type of a column in each file that has it, as `batches` gives it, and the file."""
         for name, schema in zip(self._files.names, self._schemas, strict=True):
             if column in schema.names:
-                yield name, schema.field(column).type
+                yield name, plain_type(schema.field(column).type)
 
     def pid_columns(self, column: str) -> Iterator[PidColumn]:
         """How each file stores the ids of a column."""
@@ -123,7 +124,9 @@ class ParquetInput:
                 kind = file.schema_arrow.field(column).type
                 first = next(file.iter_batches(64, columns=[column]), None)
                 rows = file.metadata.num_rows
-            ids = flat(first[column]).drop_null().slice(0, IDS_SHOWN) if first else ()
+            ids = ()
+            if first:
+                ids = flat(plain_batch(first, name)[column]).drop_null().slice(0, IDS_SHOWN)
             yield PidColumn(
                 source=name,
                 column=column,
@@ -133,15 +136,21 @@ class ParquetInput:
             )
 
     def batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
-        """The rows, batch by batch, with those of the given columns that exist.
+        """The rows, batch by batch, with those of the given columns that exist, in plain types.
 
         Raises:
-            InputError: A file is damaged.
+            InputError: A file is damaged, or a column holds bytes that are not text.
         """
+        for _, batch in self.batches_of_files(columns):
+            yield batch
+
+    def batches_of_files(self, columns: Iterable[str]) -> Iterator[tuple[str, pa.RecordBatch]]:
+        """The same as `batches`, each with the name of its file."""
         wanted = [name for name in columns if name in self.columns]
-        for position in range(len(self._files.names)):
+        for position, name in enumerate(self._files.names):
             with opened_parquet(self._files, position) as file:
-                yield from file.iter_batches(ROWS_AT_A_TIME, columns=wanted)
+                for batch in file.iter_batches(ROWS_AT_A_TIME, columns=wanted):
+                    yield name, plain_batch(batch, name)
 
     def train_batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
         """The rows of split 0, or all rows if there is no column `split`."""
@@ -149,7 +158,10 @@ class ParquetInput:
             if "split" not in batch.schema.names:
                 yield batch
                 continue
-            train = pc.equal(convert_pids(batch["split"], "int"), 0).fill_null(False)
+            split = batch["split"]
+            if pa.types.is_boolean(split.type):
+                split = split.cast(pa.int8())
+            train = pc.equal(convert_pids(split, "int"), 0).fill_null(False)
             yield batch if train.false_count == 0 else batch.filter(train)
 
 

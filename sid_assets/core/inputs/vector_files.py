@@ -16,6 +16,7 @@ from sid_assets.core.arrow.duck import spilling_database
 from sid_assets.core.arrow.external_sort import sort_batches
 from sid_assets.core.arrow.vectors import not_unit_vectors, vector_array
 from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
+from sid_assets.core.inputs.encodings import plain_batch, plain_type
 from sid_assets.core.inputs.files import TableFiles
 from sid_assets.core.inputs.ids import PidTypeSetting, cast_pids, stored_as
 from sid_assets.core.inputs.parquet import (
@@ -70,7 +71,7 @@ class VectorFiles:
         schemas = read_parquet_schemas(files)
         for name, columns in zip(files.names, schemas, strict=True):
             _require_columns(name, columns, self.width)
-        return files, schemas[-1].field("pid").type
+        return files, plain_type(schemas[-1].field("pid").type)
 
     @cached_property
     def rows(self) -> int:
@@ -194,7 +195,7 @@ class VectorFiles:
                         for batch in file.iter_batches(
                             rows_at_once, row_groups=stretch, columns=columns, use_threads=False
                         ):
-                            yield row, name, batch
+                            yield row, name, _with_plain_ids(batch, name)
                             row += batch.num_rows
 
     def _as_stored(self, pids: pa.Array, name: str) -> pa.Array:
@@ -250,6 +251,12 @@ class WantedRows:
     def count(self) -> int:
         """Number of wanted rows."""
         return int(self.mask.sum())
+
+
+def _with_plain_ids(batch: pa.RecordBatch, name: str) -> pa.RecordBatch:
+    """The batch with the ids in a plain type; vectors stay a view of what was read."""
+    (pids,) = plain_batch(batch.select(["pid"]), name).columns
+    return batch.set_column(batch.schema.get_field_index("pid"), "pid", pids)
 
 
 def _require_columns(name: str, columns: pa.Schema, width: int) -> None:
