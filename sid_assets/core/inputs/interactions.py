@@ -36,13 +36,14 @@ def _remedy(column: str, type_: pa.DataType) -> str:
     """How to write lists that are text, or lists of text, as lists of numbers; else ""."""
     if "lists" not in EXPECTED[column][0] or column == KEYWORDS:
         return ""
-    of_text = is_list(type_) and is_text(type_.value_type)
-    if not is_text(type_) and not of_text:
-        return ""
-    return (
-        " Text is not read as a list, even if it is JSON. In DuckDB, "
-        f"CAST({column} AS BIGINT[]) makes lists of numbers of it, and VARCHAR[] lists of text."
-    )
+    if is_list(type_) and is_text(type_.value_type):
+        return f" In DuckDB, CAST({column} AS TINYINT[]) makes numbers of them."
+    if is_text(type_):
+        return (
+            " Text is not read as a list, even if it is JSON. In DuckDB, "
+            f"CAST({column} AS BIGINT[]) makes lists of numbers of it, and VARCHAR[] lists of text."
+        )
+    return ""
 
 
 def _is_text(type_: pa.DataType) -> bool:
@@ -88,7 +89,7 @@ _TEXTS = (
 _ID_LISTS = (*ITEM_COLUMNS, *GOODS_COLUMNS, "hist_longview_video_list")
 
 EXPECTED: dict[str, tuple[str, Holds]] = {
-    "split": ("numbers, 0 for training", _is_number_or_bool),
+    "split": ("numbers (0 for training)", _is_number_or_bool),
     **dict.fromkeys(("uid", "pid", "target_pid"), ("ids", _is_id)),
     **dict.fromkeys(_ID_LISTS, ("lists of ids", _list_of(_is_id))),
     **dict.fromkeys(
