@@ -32,6 +32,7 @@ from sid_assets.core.arrow.columns import is_list
 from sid_assets.core.arrow.duck import open_database
 from sid_assets.core.errors import InputError, did_you_mean
 from sid_assets.core.inputs.csv_rows import read_columns, read_header
+from sid_assets.core.inputs.encodings import UUID_BYTES, is_bytes
 from sid_assets.core.inputs.files import TableFiles
 from sid_assets.core.inputs.ids import stored_as
 from sid_assets.core.inputs.parquet import read_parquet_schemas
@@ -54,6 +55,8 @@ CREATE MACRO list_text(texts) AS
     array_to_string(list_filter(texts, lambda t: blank_to_null(t) IS NOT NULL), ', ');
 CREATE MACRO nested_list_text(nested) AS
     list_text(list_transform(nested, lambda x: CAST(to_json(x) AS VARCHAR)));
+
+CREATE MACRO decode_list(list) AS list_transform(list, lambda b: decode(b));
 
 CREATE MACRO float_text(x) AS
     CASE WHEN NOT isnan(x) THEN regexp_replace(CAST(x AS VARCHAR), '\.0$', '') END;
@@ -142,17 +145,22 @@ def _scan_parquet(
         groups[tuple(schema.field(column).type for column in wanted)].append(name)
     for (pid_kind, *field_kinds), names in groups.items():
         stored = stored_as(pid_kind, source=names[0], column=pid_column)
+        # As strings, ids of 16 bytes would not be text.
+        as_bytes = pid_kind == pa.binary(UUID_BYTES)
         rows = connection.sql(
-            "FROM read_parquet($files, filename = $file, binary_as_string = true, "
+            "FROM read_parquet($files, filename = $file, binary_as_string = $text, "
             "hive_partitioning = false)",
-            params={"files": _literal(names), "file": _FILE},
+            params={"files": _literal(names), "file": _FILE, "text": not as_bytes},
         )
         yield _select(
             rows,
             ColumnExpression(_FILE),
             _pid_text(pid_kind, _named(pid_column)),
             ConstantExpression(stored),
-            map(_text_of, field_kinds, map(_named, fields)),
+            (
+                _text_of(kind, _decoded(field, kind) if as_bytes else _named(field))
+                for field, kind in zip(fields, field_kinds, strict=True)
+            ),
         )
 
 
@@ -235,6 +243,15 @@ def _named(column: str) -> Expression:
     return SQLExpression('"' + column.replace('"', '""') + '"')
 
 
+def _decoded(column: str, kind: pa.DataType) -> Expression:
+    """A column that DuckDB reads as bytes if the file does not say that they are text."""
+    if is_bytes(kind):
+        return FunctionExpression("decode", _named(column))
+    if is_list(kind) and is_bytes(kind.value_type):
+        return FunctionExpression("decode_list", _named(column))
+    return _named(column)
+
+
 def _select(
     rows: DuckDBPyRelation,
     file: Expression,
@@ -251,6 +268,8 @@ def _select(
 
 
 def _pid_text(kind: pa.DataType, pid: Expression) -> Expression:
+    if kind == pa.binary(UUID_BYTES):
+        return pid.cast("UUID").cast("VARCHAR")
     if pa.types.is_floating(kind):
         return FunctionExpression("float_id_text", pid)
     if pa.types.is_decimal(kind):

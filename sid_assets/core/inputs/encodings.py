@@ -30,7 +30,7 @@ def plain_type(kind: pa.DataType) -> pa.DataType:
     decimal128, dictionaries and extension types what they hold. The types within lists, structs and
     maps change likewise, and any other type stays.
     """
-    if is_uuid(kind) or _is_bytes(kind) or pa.types.is_large_string(kind):
+    if is_uuid(kind) or is_bytes(kind) or pa.types.is_large_string(kind):
         return pa.string()
     if pa.types.is_string_view(kind):
         return pa.string()
@@ -142,7 +142,8 @@ def _not_text(column: pa.Array) -> list[bytes]:
     return wrong
 
 
-def _is_bytes(kind: pa.DataType) -> bool:
+def is_bytes(kind: pa.DataType) -> bool:
+    """Whether values of this type are bytes, of which nothing says that they are text."""
     return (
         pa.types.is_binary(kind)
         or pa.types.is_large_binary(kind)
