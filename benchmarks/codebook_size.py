@@ -46,8 +46,7 @@ def main() -> None:
     parser.add_argument("--template", default=DEFAULT_TEMPLATE)
     parser.add_argument("--items", type=int, default=2000)
     arguments = parser.parse_args()
-    template = arguments.template.replace("\\n", "\n")
-    texts = read_texts(arguments.catalog, template, arguments.items)
+    texts = read_texts(arguments.catalog, arguments.template, arguments.items)
     vectors = HashedWordsEmbedder().embed(texts).vectors
     print(f"{len(vectors):,} items of {arguments.catalog}, hashed words, three layers")
     print("| centroids per layer | items that share their SID | codes in use | error, held out |")

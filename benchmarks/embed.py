@@ -98,8 +98,7 @@ def main() -> None:
     parser.add_argument("--refreshed-items", type=int, default=20_000)
     arguments = parser.parse_args()
 
-    template = arguments.template.replace("\\n", "\n")
-    texts = read_texts(arguments.catalog, template, arguments.items)
+    texts = read_texts(arguments.catalog, arguments.template, arguments.items)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "small-qwen3"
         save_small_model(folder, texts)
@@ -111,7 +110,7 @@ def main() -> None:
         seconds, references = measure(embedder, model, texts)
         memory = in_own_process(embed_alone, str(folder), texts)
         share = refresh_share(
-            embedder, read_texts(arguments.catalog, template, arguments.refreshed_items)
+            embedder, read_texts(arguments.catalog, arguments.template, arguments.refreshed_items)
         )
         embedder.close()
 

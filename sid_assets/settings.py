@@ -15,7 +15,7 @@ from pydantic import ConfigDict, Field, ValidationError, create_model, field_val
 from pydantic.fields import FieldInfo
 
 from sid_assets import sample
-from sid_assets.core.environment import merged_environment
+from sid_assets.core.environment import merged_environment, refuse_shell_quotes
 from sid_assets.core.errors import InputError
 from sid_assets.core.store.store import Store
 
@@ -266,6 +266,7 @@ class Settings(dg.ConfigurableResource):
         values: dict[str, Any] = {}
         for name in cls.model_fields:
             value = environment.get(variable(name))
+            refuse_shell_quotes(variable(name), value or "")
             if value or (value == "" and name in SAMPLE_COMPANIONS):
                 values[name] = value
         try:

@@ -102,11 +102,13 @@ def catalog_source(
     Raises:
         InputError: No catalog is set, or SID_PID_TYPE is not one of its values.
     """
+    vectors = settings.store().current(domain.table("item_embeddings"))
     return CatalogSource(
         catalog=domain.catalog(settings),
         template=settings.text_template,
         pid_column=settings.pid_column,
         pid_type=settings.choice("pid_type", get_args(PidTypeSetting)),
+        published=vectors.pid_type if vectors else None,
         on_bad_rows=on_bad_rows,
     )
 

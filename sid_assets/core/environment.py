@@ -1,13 +1,18 @@
 """Environment variables, including those in a file `.env` in the working folder."""
 
 import os
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
 from dotenv import dotenv_values
 from dotenv.parser import parse_stream
+from dotenv.variables import Variable, parse_variables
 
 from sid_assets.core.errors import InputError
+
+SHELL_QUOTES = ("$'", '$"')
+"""Quotation marks of bash; other readers of a setting take them for a part of its value."""
 
 
 def merged_environment() -> dict[str, str]:
@@ -17,8 +22,39 @@ def merged_environment() -> dict[str, str]:
         InputError: `.env` is not a text file, or a line in it cannot be parsed.
     """
     text = _env_file(Path(".env"))
-    lines = dotenv_values(stream=StringIO(text)).items()
-    return {**os.environ, **{name: value for name, value in lines if value is not None}}
+    merged = dict(os.environ)
+    for name, value in dotenv_values(stream=StringIO(text), interpolate=False).items():
+        if value is not None:
+            merged[name] = _resolved(value, merged)
+    return merged
+
+
+def _resolved(value: str, environment: Mapping[str, str]) -> str:
+    """A value of `.env` with `${NAME}` replaced.
+
+    A reference to a variable that is not set stays as it is: it is a misspelt name, or `Price:
+    ${price}` in a text template. dotenv would make it empty.
+    """
+    return "".join(
+        f"${{{part.name}}}"
+        if isinstance(part, Variable) and part.default is None and part.name not in environment
+        else part.resolve(environment)
+        for part in parse_variables(value)
+    )
+
+
+def refuse_shell_quotes(variable: str, value: str) -> None:
+    """Refuse a value that still has the quotation marks of a shell; the message does not show it.
+
+    Raises:
+        InputError: The value begins with `$'` or `$"`.
+    """
+    if value.startswith(SHELL_QUOTES):
+        raise InputError(
+            f"{variable} begins with {value[:2]}, which only a shell reads as a quotation mark; in "
+            'a file .env and in the launchpad it is part of the value. Write NAME="..." in .env, '
+            r"without the $; \n in a text template is a new line."
+        )
 
 
 def _env_file(path: Path) -> str:

@@ -1,6 +1,7 @@
 """Errors for the person who reads them: what is wrong, where, how many rows, what to do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
@@ -44,3 +45,18 @@ def offending_rows(
     return InputError(
         f"{source}: column {column!r}: {problem} ({rows:,} {plural}).{first} {remedy}"
     )
+
+
+def did_you_mean(names: Iterable[str], known: Sequence[str]) -> str:
+    """A question with the most similar known name for each unknown one, and a space; else ""."""
+    found = [
+        alike[0]
+        for name in names
+        if (alike := get_close_matches(name, known, n=1) or _beginnings(name, known))
+    ]
+    return f"Did you mean {', '.join(map(repr, dict.fromkeys(found)))}? " if found else ""
+
+
+def _beginnings(name: str, known: Sequence[str]) -> list[str]:
+    """The known names that a name begins with, the longest first."""
+    return sorted((other for other in known if other and name.startswith(other)), key=len)[::-1]

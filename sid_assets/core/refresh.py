@@ -109,7 +109,10 @@ def why_afresh(before: Version, space: EmbeddingSpace, pid_type: PidType) -> str
             f"vectors of two spaces are never mixed{stay and '. ' + stay}"
         )
     if before.pid_type != pid_type:
-        return f"the pids in {before.folder} are of type {before.pid_type}, these are {pid_type}"
+        return (
+            f"the pids in {before.folder} are of type {before.pid_type}, these are {pid_type}; "
+            f"SID_PID_TYPE={before.pid_type} reads them as before"
+        )
     return ""
 
 

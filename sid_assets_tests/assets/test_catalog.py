@@ -3,17 +3,21 @@
 from pathlib import Path
 
 import dagster as dg
+import pandas as pd
 import pytest
 
 from sid_assets.assets import catalog
 from sid_assets.assets.catalog import ItemTextsConfig
 from sid_assets.core.errors import InputError
+from sid_assets.plan import plan_domains
 from sid_assets_tests.graph import (
     failure_message,
     materialize,
     metadata_of,
     settings_for,
+    table,
     write_catalog,
+    write_frame,
 )
 
 
@@ -47,3 +51,27 @@ def test_bad_rows_fail_the_run_or_are_dropped(word: str) -> None:
 def test_another_word_for_bad_rows_is_refused() -> None:
     with pytest.raises(InputError, match="on_bad_rows: 'skip' is neither fail nor drop"):
         ItemTextsConfig(on_bad_rows="skip").checked()
+
+
+def test_a_text_id_among_published_integers_stops_before_a_new_generation(tmp_path: Path) -> None:
+    """The items keep their vectors and SIDs, and the table of texts stays as it was."""
+    path = tmp_path / "items.csv"
+    frame = write_catalog(path)
+    settings = settings_for(tmp_path, catalog=str(path))
+    first = materialize(settings, "item_texts", "item_embeddings")
+    assert first.success, failure_message(first)
+    before = table(settings, "item_texts")
+    write_frame(path, pd.concat([frame, frame[:1].assign(pid="SKU-1")]))
+    stopped = materialize(settings, "item_texts", "item_embeddings")
+    assert "(1 row). First ids: 'SKU-1'. " in failure_message(stopped)
+    assert "SID_PID_TYPE" in failure_message(stopped)
+    pd.testing.assert_frame_equal(table(settings, "item_texts"), before)
+    (planned,) = plan_domains(settings)
+    assert "First ids: 'SKU-1'. " in planned.problems[0]
+
+    again = settings_for(tmp_path, catalog=str(path), pid_type="int")
+    kept = materialize(
+        again, "item_texts", "item_embeddings", ops={"item_texts": {"on_bad_rows": "drop"}}
+    )
+    assert kept.success, failure_message(kept)
+    assert metadata_of(kept, "item_embeddings")["items_embedded"] == 0

@@ -1,6 +1,12 @@
 """What an error about invalid rows says."""
 
-from sid_assets.core.errors import InputError, SidAssetsError, StoreError, offending_rows
+from sid_assets.core.errors import (
+    InputError,
+    SidAssetsError,
+    StoreError,
+    did_you_mean,
+    offending_rows,
+)
 
 
 def test_it_names_the_file_the_column_the_rows_and_the_remedy():
@@ -35,3 +41,10 @@ def test_only_the_first_ids_are_taken():
 def test_every_error_is_one_of_this_package():
     assert issubclass(InputError, SidAssetsError)
     assert issubclass(StoreError, SidAssetsError)
+
+
+def test_the_most_similar_names_are_asked_for():
+    known = ["title", "brand", "b", ""]
+    assert did_you_mean(["titel", "brandname"], known) == "Did you mean 'title', 'brand'? "
+    assert did_you_mean(["title.x.y.z.u.v"], known) == "Did you mean 'title'? "
+    assert did_you_mean(["xyz"], known) == did_you_mean(["titel"], []) == ""

@@ -126,4 +126,5 @@ def test_a_version_with_an_unknown_space_is_not_reused():
 
 def test_pids_of_another_type_start_afresh():
     reason = why_afresh(version("v"), SPACE, "string")
-    assert reason.endswith("are of type int, these are string")
+    assert "are of type int, these are string" in reason
+    assert reason.endswith("SID_PID_TYPE=int reads them as before")

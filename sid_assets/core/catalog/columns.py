@@ -30,8 +30,9 @@ from duckdb import (
 
 from sid_assets.core.arrow.columns import is_list
 from sid_assets.core.arrow.duck import open_database
-from sid_assets.core.errors import InputError
+from sid_assets.core.errors import InputError, did_you_mean
 from sid_assets.core.inputs.csv_rows import read_columns, read_header
+from sid_assets.core.inputs.encodings import UUID_BYTES, is_bytes
 from sid_assets.core.inputs.files import TableFiles
 from sid_assets.core.inputs.ids import stored_as
 from sid_assets.core.inputs.parquet import read_parquet_schemas
@@ -54,6 +55,8 @@ CREATE MACRO list_text(texts) AS
     array_to_string(list_filter(texts, lambda t: blank_to_null(t) IS NOT NULL), ', ');
 CREATE MACRO nested_list_text(nested) AS
     list_text(list_transform(nested, lambda x: CAST(to_json(x) AS VARCHAR)));
+
+CREATE MACRO decode_list(list) AS list_transform(list, lambda b: decode(b));
 
 CREATE MACRO float_text(x) AS
     CASE WHEN NOT isnan(x) THEN regexp_replace(CAST(x AS VARCHAR), '\.0$', '') END;
@@ -142,17 +145,22 @@ def _scan_parquet(
         groups[tuple(schema.field(column).type for column in wanted)].append(name)
     for (pid_kind, *field_kinds), names in groups.items():
         stored = stored_as(pid_kind, source=names[0], column=pid_column)
+        # As strings, ids of 16 bytes would not be text.
+        as_bytes = pid_kind == pa.binary(UUID_BYTES)
         rows = connection.sql(
-            "FROM read_parquet($files, filename = $file, binary_as_string = true, "
+            "FROM read_parquet($files, filename = $file, binary_as_string = $text, "
             "hive_partitioning = false)",
-            params={"files": _literal(names), "file": _FILE},
+            params={"files": _literal(names), "file": _FILE, "text": not as_bytes},
         )
         yield _select(
             rows,
             ColumnExpression(_FILE),
-            _pid_text(pid_kind, ColumnExpression(pid_column)),
+            _pid_text(pid_kind, _named(pid_column)),
             ConstantExpression(stored),
-            map(_text_of, field_kinds, map(ColumnExpression, fields)),
+            (
+                _text_of(kind, _decoded(field, kind) if as_bytes else _named(field))
+                for field, kind in zip(fields, field_kinds, strict=True)
+            ),
         )
 
 
@@ -191,9 +199,9 @@ def _scan_json(
     yield _select(
         rows,
         ColumnExpression(_FILE),
-        FunctionExpression("json_text", ColumnExpression(pid_column)),
-        FunctionExpression("json_stored", ColumnExpression(pid_column)),
-        (FunctionExpression("json_text", ColumnExpression(name)) for name in fields),
+        FunctionExpression("json_text", _named(pid_column)),
+        FunctionExpression("json_stored", _named(pid_column)),
+        (FunctionExpression("json_text", _named(name)) for name in fields),
     )
 
 
@@ -213,6 +221,7 @@ def _require(source: str, there: Sequence[str], wanted: Sequence[str]) -> None:
     if missing := [name for name in wanted if name not in there]:
         raise InputError(
             f"{source}: no column {', '.join(map(repr, missing))}. Its columns: {shown}. "
+            f"{did_you_mean(missing, there)}"
             "SID_PID_COLUMN names the column of ids, SID_TEXT_TEMPLATE the columns of the text."
         )
     for name in wanted:
@@ -227,6 +236,20 @@ def _require(source: str, there: Sequence[str], wanted: Sequence[str]) -> None:
 def _literal(names: Sequence[str]) -> list[str]:
     """File names, escaped for DuckDB, which would take `a[1].csv` for a pattern."""
     return [re.sub(r"([*?\[])", r"[\1]", name) for name in names]
+
+
+def _named(column: str) -> Expression:
+    """A column of any name; a ColumnExpression of `*` would be all of them."""
+    return SQLExpression('"' + column.replace('"', '""') + '"')
+
+
+def _decoded(column: str, kind: pa.DataType) -> Expression:
+    """A column that DuckDB reads as bytes if the file does not say that they are text."""
+    if is_bytes(kind):
+        return FunctionExpression("decode", _named(column))
+    if is_list(kind) and is_bytes(kind.value_type):
+        return FunctionExpression("decode_list", _named(column))
+    return _named(column)
 
 
 def _select(
@@ -245,6 +268,8 @@ def _select(
 
 
 def _pid_text(kind: pa.DataType, pid: Expression) -> Expression:
+    if kind == pa.binary(UUID_BYTES):
+        return pid.cast("UUID").cast("VARCHAR")
     if pa.types.is_floating(kind):
         return FunctionExpression("float_id_text", pid)
     if pa.types.is_decimal(kind):

@@ -34,6 +34,7 @@ class CatalogSource:
         template: Template of an item's text; see `template`.
         pid_column: The column of ids.
         pid_type: The type of the ids; see `inputs.ids`.
+        published: The type of the ids of the items that have vectors; None if there are none.
         on_bad_rows: Whether rows without an id or a text, and ids with several texts, are an error
             or are rejected.
     """
@@ -42,6 +43,7 @@ class CatalogSource:
     template: str
     pid_column: str = "pid"
     pid_type: PidTypeSetting = "auto"
+    published: PidType | None = None
     on_bad_rows: Literal["fail", "drop"] = "fail"
 
 
@@ -81,7 +83,8 @@ def read_item_texts(
 
     Raises:
         InputError: There is no such catalog, a file or the template is malformed, a column is
-            missing, there are no rows, or rows are bad and `on_bad_rows` is `fail`.
+            missing, there are no rows, the ids would become of another type than the published
+            ones, or rows are bad and `on_bad_rows` is `fail`.
     """
     template = parse_template(source.template)
     files = find_table_files(source.catalog)
@@ -97,6 +100,8 @@ def read_item_texts(
 
     pid_column = rows.pid_column(place, source.pid_column, source.pid_type)
     pid_type = rows.judge(source.pid_type)
+    if source.pid_type == "auto" and source.published not in (None, pid_type):
+        raise rows.other_pid_type(pid_type, pid_column)
     counts = rows.counts()
     rejections = [
         str(rows.rejection(reason, pid_column, template.fields)) for reason in counts.rejected
@@ -108,7 +113,7 @@ def read_item_texts(
         pid_type=pid_type,
         pid_column=pid_column,
         counts=counts,
-        warnings=(*rejections, *_warnings(place, rows, counts, pid_type)),
+        warnings=(*rejections, *_warnings(rows, counts, pid_type, pid_column, source.pid_type)),
         fingerprint=files.fingerprint,
     )
 
@@ -138,8 +143,9 @@ def _require_items(place: str, counts: CatalogCounts, rejections: list[str], dro
 
 
 def _warnings(
-    place: str, rows: CatalogRows, counts: CatalogCounts, pid_type: PidType
+    rows: CatalogRows, counts: CatalogCounts, pid_type: PidType, pids: PidColumn, setting: str
 ) -> Iterator[str]:
+    place = pids.source
     if counts.collapsed:
         yield (
             f"{place}: identical rows collapsed ({counts.collapsed:,} skipped): another row has "
@@ -150,3 +156,5 @@ def _warnings(
             f"{place}: an item has the id 0, which OneRec's evaluation reads as 'not found'. Give "
             "it another id."
         )
+    if pid_type == "string" and setting == "auto" and (stray := rows.stray_ids(pids)):
+        yield stray

@@ -57,7 +57,12 @@ CREATE MACRO fault_of_id(pid, stored) AS
     CASE WHEN blank_to_null(pid) IS NULL THEN '{NO_PID}'
          WHEN stored = 'other' THEN '{NO_ID_VALUE}'
          WHEN stored = 'int' AND NOT regexp_matches(pid, '^-?[0-9]+$') THEN '{NOT_WHOLE}' END;
+CREATE MACRO is_canonical(pid) AS
+    regexp_matches(pid, '{CANONICAL_INTEGER}') AND TRY_CAST(pid AS BIGINT) IS NOT NULL;
 """
+
+STRAY_SHARE = 0.01
+"""Up to this share of ids that are not integers, among ids that are, may be mistakes."""
 
 _TEXT_HASH = "unhex(left(sha256(text), 32)) AS text_hash"
 """The same hash as `hashes.text_hash`."""
@@ -174,13 +179,58 @@ class CatalogRows:
 
     def _pid_type(self) -> PidType:
         """`int` if every id is a 64-bit integer as a program prints it."""
-        [(integers,)] = self._fetch(
-            "SELECT bool_and(regexp_matches(pid, $canonical) "
-            "AND TRY_CAST(pid AS BIGINT) IS NOT NULL) "
-            "FROM rows WHERE fault_of_id(pid, stored) IS NULL",
-            canonical=CANONICAL_INTEGER,
+        ids, others, _ = self._not_integers()
+        return "int" if ids and not others else "string"
+
+    def other_pid_type(self, pid_type: PidType, pids: PidColumn) -> InputError:
+        """The error for ids that `auto` reads as another type than those of the published SIDs.
+
+        Args:
+            pid_type: The type that `auto` gives.
+            pids: How the catalog stores its ids.
+        """
+        if pid_type == "int":
+            return InputError(
+                f"{pids.source}: column {pids.column!r}: all ids are integers, so "
+                "SID_PID_TYPE=auto reads them as integers, but the published ids are text. To "
+                "keep vectors and SIDs, set SID_PID_TYPE=string. To make all ids integers, set "
+                "SID_PID_TYPE=int, which needs a new generation and moves every SID."
+            )
+        _, rows, first = self._not_integers()
+        return offending_rows(
+            "these ids are not 64-bit integers without leading zeros, so SID_PID_TYPE=auto reads "
+            "all ids as text, but the published ids are integers",
+            source=pids.source,
+            column=pids.column,
+            rows=rows,
+            ids=first,
+            remedy="To keep vectors and SIDs, correct these ids, or set SID_PID_TYPE=int with "
+            "on_bad_rows: drop (config of item_texts), which rejects what is not an integer. To "
+            "make all ids text, set SID_PID_TYPE=string, which needs a new generation and moves "
+            "every SID.",
         )
-        return "int" if integers else "string"
+
+    def stray_ids(self, pids: PidColumn) -> str:
+        """The warning about a few ids that are the reason why all are text; "" if they are many."""
+        ids, others, first = self._not_integers()
+        if not 0 < others <= STRAY_SHARE * ids:
+            return ""
+        return (
+            f"{pids.source}: column {pids.column!r}: all ids are read as text, because {others:,} "
+            f"of {ids:,} are not 64-bit integers without leading zeros. First ids: "
+            f"{', '.join(map(repr, first))}. If these are mistakes, correct them; else set "
+            "SID_PID_TYPE=string, so that the type does not depend on a few rows."
+        )
+
+    def _not_integers(self) -> tuple[int, int, list[str]]:
+        """How many ids there are, how many are not integers as a program prints them, the first."""
+        [(ids, others, first)] = self._fetch(
+            "SELECT count(*), count(*) FILTER (NOT is_canonical(pid)), "
+            "arg_min(pid, rowid, $shown) FILTER (NOT is_canonical(pid)) "
+            "FROM rows WHERE fault_of_id(pid, stored) IS NULL",
+            shown=IDS_SHOWN,
+        )
+        return ids, others, first or []
 
     def counts(self) -> CatalogCounts:
         """What became of the rows."""

@@ -1,11 +1,16 @@
 r"""The template of an item's text, such as `"Title: {title}\nBrand: {brand}"`.
 
 A template names columns and nothing else: DuckDB fills it in, never `str.format`, and a value is
-never read as a template. `{{` and `}}` stand for braces, as in `str.format`.
+never read as a template.
+
+- `{name}`: the value of a column. What stands between the braces is the name as it is; only `\{`,
+  `\}` and `\\` stand for a brace or a backslash in it.
+- `{{` and `}}`: braces, as in `str.format`.
+- `\n`: a new line, as in many quotation marks; `\\`: a backslash. Any other backslash is itself.
 """
 
 import functools
-import string
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -18,6 +23,7 @@ from duckdb import (
     FunctionExpression,
 )
 
+from sid_assets.core.environment import refuse_shell_quotes
 from sid_assets.core.errors import InputError
 
 
@@ -29,6 +35,18 @@ class Field:
 
 
 Line = tuple[str | Field, ...]
+
+_PIECE = re.compile(
+    r"""
+    (?P<newline> \n | \\n )
+    | (?P<twice> \\\\ | \{\{ | \}\} )
+    | \{ (?P<name> (?: \\[{}\\] | [^{}\n] )++ ) \}
+    | (?P<wrong> \{\} | [{}] )
+    | (?P<text> [^{}\\\n]+ | \\ )
+    """,
+    re.VERBOSE,
+)
+_ESCAPED = re.compile(r"\\([{}\\])")
 
 
 @dataclass(frozen=True)
@@ -73,14 +91,24 @@ def _line(line: Line, values: Mapping[str, Expression]) -> Expression:
 
 
 def parse_template(template: str) -> TextTemplate:
-    """Parse a template; newlines around it are removed.
+    r"""Parse a template; newlines around it are removed.
 
     Raises:
-        InputError: It names no column, or contains more than column names: attributes (`{a.b}`),
-            indices (`{a[0]}`), conversions (`{a!r}`), formats (`{a:>10}`), single braces.
+        InputError: It names no column, has a single brace, or begins with a shell's `$'`.
     """
-    lines = template.replace("\r\n", "\n").strip("\n").split("\n")
-    parsed = TextTemplate(tuple(_parse_line(line) for line in lines))
+    refuse_shell_quotes("SID_TEXT_TEMPLATE", template)
+    template = template.replace("\r\n", "\n")
+    lines: list[list[str | Field]] = [[]]
+    for piece in _PIECE.finditer(template):
+        if piece["newline"]:
+            lines.append([])
+        elif piece["name"] is not None:
+            lines[-1].append(Field(_ESCAPED.sub(r"\1", piece["name"])))
+        elif piece["wrong"]:
+            raise _refused(template, piece)
+        else:
+            lines[-1].append(piece["text"] or piece["twice"][0])
+    parsed = TextTemplate(tuple(map(_joined, _without_empty_ends(lines))))
     if not parsed.fields:
         raise InputError(
             f"The text template {template!r} names no column, so every item would have the same "
@@ -89,26 +117,29 @@ def parse_template(template: str) -> TextTemplate:
     return parsed
 
 
-def _parse_line(line: str) -> Line:
+def _without_empty_ends(lines: list[list[str | Field]]) -> list[list[str | Field]]:
+    filled = [position for position, line in enumerate(lines) if line]
+    return lines[filled[0] : filled[-1] + 1] if filled else []
+
+
+def _joined(line: list[str | Field]) -> Line:
+    """A line in which no literal text follows another."""
     parts: list[str | Field] = []
-    try:
-        pieces = list(string.Formatter().parse(line))
-    except ValueError as error:
-        raise _refused(line, f"{error} (write {{{{ and }}}} for braces)") from None
-    for literal, name, format_spec, conversion in pieces:
-        if literal:
-            parts.append(literal)
-        if name is None:
-            continue
-        if format_spec or conversion:
-            raise _refused(line, "conversions (!r) and formats (:>10) are not supported")
-        if "." in name or "[" in name or "]" in name:
-            raise _refused(line, f"{{{name}}} reaches into a value; name a plain column")
-        if not name:
-            raise _refused(line, "{} names no column")
-        parts.append(Field(name))
+    for part in line:
+        if isinstance(part, str) and parts and isinstance(parts[-1], str):
+            parts[-1] += part
+        else:
+            parts.append(part)
     return tuple(parts)
 
 
-def _refused(line: str, reason: str) -> InputError:
+def _refused(template: str, piece: re.Match[str]) -> InputError:
+    start = template.rfind("\n", 0, piece.start()) + 1
+    line = template[start:].split("\n", 1)[0]
+    reason = (
+        "{} names no column"
+        if piece["wrong"] == "{}"
+        else f"a single {piece['wrong']}; a column is named as in {{title}}, and {{{{ and }}}} "
+        "stand for braces"
+    )
     return InputError(f"Text template, line {line!r}: {reason}.")

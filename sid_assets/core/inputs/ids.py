@@ -4,8 +4,10 @@ An id is an int64 or a string, and its value never changes: `007` stays `007`. A
 as integers, as text, or untyped (CSV, where 7 may be either).
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -13,6 +15,7 @@ import pyarrow.compute as pc
 
 from sid_assets.core.arrow.columns import is_list, is_text, without_dictionary
 from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
+from sid_assets.core.inputs.encodings import plain_type
 from sid_assets.core.schema import PidType
 
 PidTypeSetting = Literal["auto", "int", "string"]
@@ -30,6 +33,10 @@ column with gaps to CSV."""
 
 MAX_EXACT_FLOAT = 2**53
 """Above it, a float64 cannot distinguish neighbouring integers."""
+
+DECIMAL128_DIGITS = 38
+
+_ZEROS = re.compile(r"0+[0-9]+\Z")
 
 _INT64_MIN, _INT64_MAX = -(2**63), 2**63 - 1
 
@@ -68,7 +75,7 @@ def agree(catalog: PidColumn, other: PidColumn, setting: PidTypeSetting = "auto"
         f"Ids stored as {catalog.stored} never match ids stored as {other.stored}.\n"
         f"  {_describe(catalog)}\n  {_describe(other)}\n"
         "Set SID_PID_TYPE=int or SID_PID_TYPE=string to read both as one type, or write both as "
-        "one type."
+        f"one type.{_about_zeros((*catalog.first_ids, *other.first_ids))}"
     )
 
 
@@ -77,10 +84,12 @@ def stored_as(kind: pa.DataType, *, source: Any, column: str) -> Stored:
 
     Floats count as `int`: pandas turns an integer column with gaps into floats. They must be whole.
 
+    UUIDs and bytes count as text, since `plain_batch` makes text of them.
+
     Raises:
         InputError: The type is neither a number nor text.
     """
-    kind = without_dictionary(kind)
+    kind = plain_type(kind)
     if is_list(kind):
         return stored_as(kind.value_type, source=source, column=column)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
@@ -113,9 +122,7 @@ def convert_pids(
     if pa.types.is_floating(values.type):
         values = _whole_floats(values)
     elif pa.types.is_decimal(values.type):
-        values = _else_null(pc.equal(values, pc.round(values)), values).cast(
-            pa.decimal128(38, 0), safe=False
-        )
+        values = _whole_decimals(values)
     if pid_type == "string":
         return values.cast(pa.string())
     return _fitting(values)
@@ -145,7 +152,44 @@ def cast_pids(
         column=column,
         rows=len(offending),
         ids=offending[:IDS_SHOWN].to_pylist(),
-        remedy=_remedy(pid_type, forced),
+        remedy=_remedy(pid_type, forced) + _about_zeros(offending[:IDS_SHOWN].to_pylist()),
+    )
+
+
+def without_zeros(texts: pa.Array) -> pa.Array:
+    """Text ids without leading zeros, if they have digits only: `007` and `7` both give `7`."""
+    return pc.replace_substring_regex(texts, r"^0+([0-9]+)$", r"\1")
+
+
+def zeros_lost(ids: pa.Array, of_catalog: pa.Array) -> str:
+    """A sentence about ids that match those of the catalog except for leading zeros; "" if none.
+
+    Args:
+        ids: Ids that the catalog does not have: integers or text, shape (n,).
+        of_catalog: Ids of the catalog, shape (m,).
+    """
+    given, there = ids.cast(pa.string()), of_catalog.cast(pa.string())
+    place = pc.index_in(without_zeros(given), without_zeros(there))
+    alike = pc.and_(place.is_valid(), pc.not_equal(given, there.take(place)).fill_null(False))
+    if not (found := pc.sum(alike, min_count=0).as_py()):
+        return ""
+    first = given.filter(alike)[0].as_py()
+    item = there[place.filter(alike)[0].as_py()].as_py()
+    return (
+        f"One side has lost leading zeros: {found:,} of {len(given):,} ids without an item differ "
+        f"from one in them only, such as {first} here and {item} in the catalog. Write both "
+        "alike, or set SID_PID_TYPE=int, which reads 007 as 7, if all ids are integers."
+    )
+
+
+def _about_zeros(ids: Sequence[Any]) -> str:
+    """A hint if there are text ids with leading zeros, which integers do not have."""
+    with_zeros = [pid for pid in ids if isinstance(pid, str) and _ZEROS.match(pid)]
+    if not with_zeros:
+        return ""
+    return (
+        f" Ids such as {with_zeros[0]!r} begin with zeros, which integers lose: SID_PID_TYPE=int "
+        "reads 007 as 7 on both sides."
     )
 
 
@@ -182,6 +226,16 @@ def _whole_floats(values: Any) -> Any:
     whole = pc.equal(values, pc.floor(values))
     exact = pc.less_equal(pc.abs(values), pa.scalar(float(MAX_EXACT_FLOAT)))
     return _else_null(pc.and_(whole, exact), values).cast(pa.int64())
+
+
+def _whole_decimals(values: Any) -> Any:
+    """Decimals of at most 38 digits and without a fraction as decimal128(38, 0), others as null."""
+    whole = pc.equal(values, pc.round(values))
+    if pa.types.is_decimal256(values.type):
+        most = pa.scalar(Decimal(10**DECIMAL128_DIGITS - 1)).cast(pa.decimal256(76, 0))
+        short = pc.less_equal(pc.abs(values), most)
+        whole = pc.and_(whole, short)
+    return _else_null(whole, values).cast(pa.decimal128(DECIMAL128_DIGITS, 0), safe=False)
 
 
 def _fitting(values: Any) -> Any:

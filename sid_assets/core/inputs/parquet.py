@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from sid_assets.core.arrow.columns import is_text
 from sid_assets.core.errors import IDS_SHOWN, InputError
 from sid_assets.core.inputs.content import first_bytes, why_no_parquet
+from sid_assets.core.inputs.encodings import plain_batch, plain_type
 from sid_assets.core.inputs.files import TableFiles, find_table_files
 from sid_assets.core.inputs.ids import PidColumn, convert_pids, stored_as
 from sid_assets.core.store.places import arrow_filesystem
@@ -195,7 +196,7 @@ class ParquetInput:
         return next((name for name, _ in self.types(column)), self.path)
 
     def types(self, column: str) -> Iterator[tuple[str, pa.DataType]]:
-        """The type of a column in each file that has it, with the file's name."""
+        """The type of a column in each file that has it, as `batches` gives it, and the file."""
         for part in self._parts:
             if not self._lacking(part, [column]):
                 yield self._files.names[part], self._type(part, column)
@@ -217,10 +218,11 @@ class ParquetInput:
             )
 
     def batches(self, columns: Iterable[str]) -> Iterator[pa.RecordBatch]:
-        """The rows, batch by batch, with those of the given columns that exist.
+        """The rows, batch by batch, with those of the given columns that exist, in plain types.
 
         Raises:
-            InputError: A file is damaged, or a column contradicts the name of its folder.
+            InputError: A file is damaged, a column holds bytes that are not text, or it
+                contradicts the name of its folder.
         """
         for _, batch in self.batches_of_files(columns):
             yield batch
@@ -244,7 +246,10 @@ class ParquetInput:
             if SPLIT not in batch.schema.names:
                 yield batch
                 continue
-            train = pc.equal(convert_pids(batch[SPLIT], "int"), 0).fill_null(False)
+            split = batch[SPLIT]
+            if pa.types.is_boolean(split.type):
+                split = split.cast(pa.int8())
+            train = pc.equal(convert_pids(split, "int"), 0).fill_null(False)
             yield batch if train.false_count == 0 else batch.filter(train)
 
     def _lacking(self, part: int, columns: Iterable[str]) -> list[str]:
@@ -253,7 +258,9 @@ class ParquetInput:
 
     def _type(self, part: int, column: str) -> pa.DataType:
         schema = self._footers[part].schema
-        return schema.field(column).type if column in schema.names else self._folders[column].type
+        if column in schema.names:
+            return plain_type(schema.field(column).type)
+        return self._folders[column].type
 
     def _folder_column(self, column: str) -> pa.Array:
         """The values of a column in the names of folders, one for each file."""
@@ -272,7 +279,7 @@ class ParquetInput:
                         batch = batch.append_column(name, pa.repeat(value, len(batch)))
                     elif name in self._folders:
                         self._require_value_of_folder(part, name, batch[name])
-                yield batch
+                yield plain_batch(batch, self._files.names[part])
 
     def _require_value_of_folder(self, part: int, column: str, stored: pa.Array) -> None:
         value = self._folders[column][part]

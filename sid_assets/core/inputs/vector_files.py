@@ -17,6 +17,7 @@ from sid_assets.core.arrow.duck import spilling_database
 from sid_assets.core.arrow.external_sort import sort_batches
 from sid_assets.core.arrow.vectors import not_unit_vectors, vector_array
 from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
+from sid_assets.core.inputs.encodings import plain_batch, plain_type
 from sid_assets.core.inputs.files import TableFiles
 from sid_assets.core.inputs.ids import PidTypeSetting, cast_pids, stored_as
 from sid_assets.core.inputs.parquet import (
@@ -105,7 +106,8 @@ class VectorFiles:
         for position in with_rows(footers):
             name, footer = files.names[position], footers[position]
             _require_columns(name, footer.schema, self.width)
-            parts.append(_Part(position, name, footer.rows, footer.schema.field("pid").type))
+            kind = plain_type(footer.schema.field("pid").type)
+            parts.append(_Part(position, name, footer.rows, kind))
         return files, parts
 
     def batches(self, rows_at_once: int) -> Iterator[tuple[pa.Array, np.ndarray]]:
@@ -228,7 +230,7 @@ class VectorFiles:
                         for batch in file.iter_batches(
                             rows_at_once, row_groups=stretch, columns=columns, use_threads=False
                         ):
-                            yield row, part.name, batch
+                            yield row, part.name, _with_plain_ids(batch, part.name)
                             row += batch.num_rows
 
     def _as_stored(self, pids: pa.Array, name: str) -> pa.Array:
@@ -290,6 +292,12 @@ class WantedRows:
     def count(self) -> int:
         """Number of wanted rows."""
         return int(self.mask.sum())
+
+
+def _with_plain_ids(batch: pa.RecordBatch, name: str) -> pa.RecordBatch:
+    """The batch with the ids in a plain type; vectors stay a view of what was read."""
+    (pids,) = plain_batch(batch.select(["pid"]), name).columns
+    return batch.set_column(batch.schema.get_field_index("pid"), "pid", pids)
 
 
 def _require_columns(name: str, columns: pa.Schema, width: int) -> None:

@@ -19,6 +19,7 @@ from sid_assets.core.schema import CODE_LAYERS, PidType
 from sid_assets.core.sids.spelling import fragment_numbers
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio: multiplying by it is one to one
+_INVERSE = np.uint64(pow(int(_ODD), -1, 2**64))
 _BLOCK = 65_536  # Pids looked up at a time: the intermediate arrays stay in the processor's cache.
 
 
@@ -71,6 +72,13 @@ class SidIndex:
             codes.append(codes_array(batch["sid"]).astype(np.uint16))
         kind = pid2sid.schema.field("pid").type
         return cls(pa.chunked_array(pids, kind).combine_chunks(), np.concatenate(codes))
+
+    @property
+    def pids(self) -> pa.Array:
+        """All pids, in no particular order."""
+        if self._pids is not None:
+            return self._pids
+        return pa.array((self._sorted_keys * _INVERSE).view(np.int64))
 
     def __len__(self) -> int:
         """Pids in the index."""

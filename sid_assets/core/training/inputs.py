@@ -15,11 +15,15 @@ from sid_assets.core.inputs.ids import (
     agree,
     convert_pids,
     stored_as,
+    zeros_lost,
 )
 from sid_assets.core.inputs.parquet import ParquetInput, flat, shortened
 from sid_assets.core.sids.index import FoundSids, SidIndex
 from sid_assets.core.training.prompts import Prompts, load_prompts
 from sid_assets.core.training_sets import InputName
+
+IDS_LOOKED_AT = 100_000
+"""Ids of a column among which ids without an item are searched for lost zeros."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,22 @@ class IdSpace:
         if forced and converted.null_count > ids.null_count:
             self._refuse(source, column)
         return converted
+
+    def zeros_lost(self, source: ParquetInput, column: str) -> str:
+        """A sentence if ids of a column lack an item because of leading zeros; else "".
+
+        Only the first ids are looked at.
+        """
+        missing, looked_at = [pa.array([], pa.string())], 0
+        for batch in source.batches([column]):
+            ids = flat(batch[column])
+            found = self.index.find(self.converted(ids, source, column)).found
+            without_item = ids.filter(pa.array(~found)).drop_null()
+            missing.append(convert_pids(without_item, "string").drop_null())
+            looked_at += len(ids)
+            if looked_at >= IDS_LOOKED_AT:
+                break
+        return zeros_lost(pc.unique(pa.concat_arrays(missing)), self.index.pids)
 
     def _refuse(self, source: ParquetInput, column: str) -> None:
         rows, first, files = 0, [], dict[str, None]()

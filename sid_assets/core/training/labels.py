@@ -1,4 +1,8 @@
-"""Label masks: lists of 0 and 1 beside lists of pids, one for each kind of interaction."""
+"""Label masks: lists of 0 and 1 beside lists of pids, one for each kind of interaction.
+
+OneRec's program takes only 1 for a label. So a mask with other values, such as counts, is refused:
+whether 2 is a label or not is for the user to say.
+"""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,7 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sid_assets.core.arrow.columns import as_bool, is_valid, list_bounds, spans
+from sid_assets.core.arrow.columns import as_bool, is_list, is_valid, list_bounds, spans
+from sid_assets.core.errors import IDS_SHOWN, InputError
+from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.training.block import Block
 from sid_assets.core.training.counts import RowCounts
 from sid_assets.core.training.inputs import IdSpace
@@ -41,6 +47,9 @@ def labelled(
 
     A mask that is not as long as its list selects no items and is counted. A missing mask selects
     no items.
+
+    Raises:
+        InputError: A mask has other values than 0 and 1.
     """
     column = f"{side}_video_pid"
     pids = rows.lists(column)
@@ -71,7 +80,7 @@ def _ones(
     none = np.zeros(len(rows), np.int64)
     if not rows.has(column):
         return none[:0], none, none
-    mask = rows.lists(column)
+    mask = read_mask(rows, column)
     fits = aligned(pids, mask)
     other_length = int((~fits & is_valid(pids) & is_valid(mask)).sum())
     rows.counts += RowCounts(mask_lines=Counter({column: other_length}))
@@ -83,6 +92,51 @@ def _ones(
     of_rows, _ = spans(low, high)
     shift[of_rows] = np.repeat(list_bounds(pids)[0] - starts, high - low)
     return ones + shift, low, high
+
+
+def read_mask(rows: Block, column: str) -> pa.ListArray:
+    """A mask of a block: numbers or booleans; null and NaN count as unknown.
+
+    Raises:
+        InputError: The mask has other values than 0 and 1.
+    """
+    mask = rows.lists(column)
+    if pc.any(_other_values(mask.values), min_count=0).as_py():
+        raise _other_values_of(rows.source, column)
+    return mask
+
+
+def _other_values(values: pa.Array) -> pa.BooleanArray:
+    """Which values of a mask are neither 0 nor 1 nor unknown: shape (n,)."""
+    if pa.types.is_null(values.type) or pa.types.is_boolean(values.type):
+        return pa.repeat(False, len(values))
+    other = pc.and_(pc.not_equal(values, 0), pc.not_equal(values, 1))
+    if pa.types.is_floating(values.type):
+        other = pc.and_not(other, pc.is_nan(values))
+    return other.fill_null(False)
+
+
+def _other_values_of(source: ParquetInput, column: str) -> InputError:
+    """The error for a mask with other values, about the first file that has some."""
+    file, rows, shown = "", 0, []
+    for name, batch in source.batches_of_files([column]):
+        if file and name != file:
+            break
+        lists = batch[column]
+        if not is_list(lists.type):
+            continue
+        other = _other_values(lists.flatten())
+        rows += len(pc.unique(pc.list_parent_indices(lists).filter(other)))
+        if len(shown) < IDS_SHOWN:
+            shown = list(dict.fromkeys([*shown, *lists.flatten().filter(other).to_pylist()]))
+        file = name if rows else ""
+    values = ", ".join(str(value) for value in shown[:IDS_SHOWN])
+    return InputError(
+        f"{file}: column {column!r}: values other than 0 and 1 ({rows:,} "
+        f"{'row' if rows == 1 else 'rows'}). The first: {values}. A label mask has 1 where its "
+        "item has the label, else 0. Convert counts, e.g. with DuckDB: "
+        f"list_transform({column}, lambda n: CAST(n > 0 AS TINYINT))."
+    )
 
 
 def aligned(pids: pa.ListArray, mask: pa.ListArray) -> np.ndarray:

@@ -16,6 +16,9 @@ from sid_assets.core.training.inputs import TrainingInputs
 from sid_assets.core.training.rows import lacking, training_rows
 from sid_assets.core.training_sets import DataSet
 
+LITTLE = 0.5
+"""If a smaller share of a column's ids has a SID, it is looked for the reason."""
+
 
 @dataclass(frozen=True)
 class Sids:
@@ -48,8 +51,11 @@ def make_data_set(
     rows = training_rows(data_set.name, inputs)
     provenance = derive(data_set.table, *sids.behind(data_set))
     with draft_rows(store, data_set.table, rows.reader, provenance) as draft:
+        zeros = _zeros_lost(data_set, inputs, rows.counts)
+        if zeros:
+            log.warning(zeros)
         if not rows.counts.written:
-            message = _no_rows(data_set, inputs, rows.counts)
+            message = "\n".join(filter(None, [_no_rows(data_set, inputs, rows.counts), zeros]))
             if data_set.required:
                 raise InputError(message)
             log.warning(message)
@@ -75,6 +81,18 @@ def _require_columns(interactions: ParquetInput, data_set: DataSet) -> None:
             f"are {', '.join(interactions.columns)}. Add or rename columns, or unset "
             "SID_INTERACTIONS."
         )
+
+
+def _zeros_lost(data_set: DataSet, inputs: TrainingInputs, counts: RowCounts) -> str:
+    """Which columns of ids match little because of leading zeros, a line each; "" if none."""
+    source, lines = inputs.of(data_set.made_of), []
+    for column, count in counts.pids.items():
+        space = inputs.goods if column in data_set.goods else inputs.items
+        of_ids = column in (*data_set.items, *data_set.goods)
+        if source and space and of_ids and count.share < LITTLE:
+            sentence = space.zeros_lost(source, column)
+            lines += [f"{source.path}: column {column!r}: {sentence}"] if sentence else []
+    return "\n".join(lines)
 
 
 def _no_rows(data_set: DataSet, inputs: TrainingInputs, counts: RowCounts) -> str:

@@ -14,7 +14,7 @@ from sid_assets.core.training.block import Block, Samples, not_blank
 from sid_assets.core.training.captions import Captions
 from sid_assets.core.training.identity import Identifier, draw
 from sid_assets.core.training.inputs import TrainingInputs
-from sid_assets.core.training.labels import aligned, as_numbers, labelled
+from sid_assets.core.training.labels import aligned, as_numbers, labelled, read_mask
 from sid_assets.core.training.pretrain import HISTORY_LENGTH, TARGET_LENGTH
 from sid_assets.core.training.prompts import Prompts
 from sid_assets.core.training.sid_lists import SidLists
@@ -127,7 +127,7 @@ def label_cond_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) 
 
 def label_pred(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
     """Histories by label and one target; the answer says whether the user watched it for long."""
-    targets, mask = rows.lists("target_video_pid"), rows.lists("target_video_longview")
+    targets, mask = rows.lists("target_video_pid"), read_mask(rows, "target_video_longview")
     histories = labelled(rows, "hist", inputs.items, last=LABELLED_LENGTH).sids
     starts, ends = list_bounds(targets)
     passed = rows.keep_rows(

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.inputs.ids import PidColumn, agree, cast_pids, convert_pids, stored_as
+from sid_assets.core.inputs.ids import (
+    PidColumn,
+    agree,
+    cast_pids,
+    convert_pids,
+    stored_as,
+    without_zeros,
+    zeros_lost,
+)
 
 INT64_MAX = 2**63 - 1
 
@@ -70,6 +78,38 @@ def test_what_is_an_integer(values: pa.Array, expected: list[int | None]) -> Non
     assert converted.to_pylist() == expected
 
 
+@pytest.mark.parametrize("width", [pa.decimal128(38, 0), pa.decimal256(60, 0)])
+def test_decimals_up_to_38_digits_are_exact_and_longer_ones_are_no_ids(width: pa.DataType) -> None:
+    long = decimal.Decimal("7" * 38)
+    assert convert_pids(pa.array([long, None], width), "string").to_pylist() == [str(long), None]
+    assert convert_pids(pa.array([long, None], width), "int").to_pylist() == [None, None]
+    longer = pa.array([decimal.Decimal("7" * 60), 1], pa.decimal256(60, 0))
+    assert convert_pids(longer, "string").to_pylist() == [None, "1"]
+
+
+def test_zeros_that_one_side_has_lost() -> None:
+    texts = pa.array(["007", "0", "000", "a7", "07a", "-07", "", None])
+    assert without_zeros(texts).to_pylist() == ["7", "0", "0", "a7", "07a", "-07", "", None]
+    catalog = pa.array(["007", "0012", "x", "5"])
+    sentence = zeros_lost(pa.array([9, 7, 12]), catalog)
+    assert "2 of 3 ids without an item" in sentence
+    assert "such as 7 here and 007 in the catalog" in sentence
+    assert "SID_PID_TYPE=int" in sentence
+    of_text = zeros_lost(pa.array(["x1", "0005"]), pa.array([5, 6]))
+    assert "1 of 2 ids" in of_text
+    assert "such as 0005 here and 5 in the catalog" in of_text
+    assert zeros_lost(pa.array([5, 9]), catalog) == ""
+    assert zeros_lost(pa.array([], pa.string()), catalog) == ""
+
+
+def test_errors_about_types_tell_of_zeros() -> None:
+    hint = "Ids such as '007' begin with zeros, which integers lose: SID_PID_TYPE=int reads 007 as"
+    with pytest.raises(InputError, match=hint):
+        agree(column("text", ("x", "007")), column("int"))
+    with pytest.raises(InputError, match=hint):
+        cast_pids(pa.array(["007"]), "int", source="f", column="pid")
+
+
 def test_a_forced_integer_may_have_leading_zeros_or_a_zero_fraction() -> None:
     text = pa.array(["007", "7.0", "-0", "7.5", "x"])
     assert convert_pids(text, "int", forced=True).to_pylist() == [7, 7, 0, None, None]
@@ -109,6 +149,12 @@ def test_nulls_and_nans_stay_null() -> None:
         (pa.large_string(), "text"),
         (pa.list_(pa.int64()), "int"),
         (pa.list_(pa.string()), "text"),
+        (pa.list_view(pa.uint64()), "int"),
+        (pa.list_(pa.uuid()), "text"),
+        (pa.uuid(), "text"),
+        (pa.binary(), "text"),
+        (pa.decimal128(38, 0), "int"),
+        (pa.decimal64(9, 0), "int"),
         (pa.dictionary(pa.int32(), pa.string()), "text"),
         (pa.null(), "untyped"),
     ],

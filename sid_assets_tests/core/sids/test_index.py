@@ -85,3 +85,9 @@ def test_of_a_table_of_batches() -> None:
 def test_a_duplicate_pid_is_refused(pids: list[Any]) -> None:
     with pytest.raises(InputError, match="the same pid twice"):
         SidIndex(pa.array(pids), codes_for(3))
+
+
+@pytest.mark.parametrize("pids", [[5, -(2**63), 2**63 - 1, 0], ["b", "007", ""]])
+def test_all_pids_can_be_listed(pids: list[Any]) -> None:
+    listed = SidIndex(pa.array(pids), codes_for(len(pids))).pids.to_pylist()
+    assert sorted(listed) == sorted(pids)

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -81,3 +82,52 @@ def test_video_rec_must_have_its_columns_and_a_row(tmp_path: Path) -> None:
     other = dataclasses.replace(inputs, interactions=ParquetInput(str(tmp_path / "other.parquet")))
     with pytest.raises(InputError, match="there is no column 'split', 'hist_video_pid'"):
         make_data_set(VIDEO_REC, other, sids, store, LOG)
+
+
+@pytest.mark.parametrize(
+    ("catalog", "history", "said"),
+    [
+        (["0007", "0012", "x"], [7, 12, 9], "2 of 3 ids without an item"),
+        (["0007", "0012", "x"], ["7", "12", "x"], "2 of 2 ids without an item"),
+        ([7, 12, 13], ["0007", "0012", "13"], "2 of 2 ids without an item"),
+    ],
+)
+def test_ids_that_lost_their_leading_zeros_are_told(
+    catalog: list[Any], history: list[Any], said: str, tmp_path: Path, caplog
+) -> None:
+    """No row is left, so it is an error here; it is a warning where some rows are left."""
+    store = Store(tmp_path / "data")
+    codes = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 9]])
+    items = IdSpace(
+        SidIndex(pa.array(catalog), codes), PidColumn("catalog.csv", "pid", "untyped", 3)
+    )
+    path = tmp_path / "rows.parquet"
+    rows = {
+        "uid": [1],
+        "split": [0],
+        "hist_video_pid": [history],
+        "target_video_pid": [history[:1]],
+    }
+    pq.write_table(pa.table(rows), path)
+    inputs = TrainingInputs(items, interactions=ParquetInput(str(path)))
+    with pytest.raises(InputError, match=r"such as 0*7 here and 0*7 in the catalog"):
+        make_data_set(VIDEO_REC, inputs, Sids(published(store, codes.tolist())), store, LOG)
+    assert (
+        f"{path}: column 'hist_video_pid': One side has lost leading zeros: {said}" in caplog.text
+    )
+
+
+def test_captions_that_lost_their_leading_zeros_are_told(tmp_path: Path, caplog) -> None:
+    store = Store(tmp_path / "data")
+    index = SidIndex(pa.array(["007", "008"]), np.array([[1, 2, 3], [4, 5, 6]]))
+    items = IdSpace(index, PidColumn("catalog.csv", "pid", "untyped", 2))
+    path = tmp_path / "captions.parquet"
+    pq.write_table(pa.table({"pid": [7, 8], "dense_caption": ["a", "b"]}), path)
+    inputs = TrainingInputs(items, captions=ParquetInput(str(path)))
+    made = make_data_set(
+        DATA_SETS["item_understand"], inputs, Sids(published(store, [[1, 2, 3]])), store, LOG
+    )
+    assert made
+    assert made[1].written == 0
+    assert "column 'pid': One side has lost leading zeros: 2 of 2 ids" in caplog.text
+    assert "such as 7 here and 007 in the catalog" in caplog.text
