@@ -63,7 +63,10 @@ def infer(
             be an input or lie among them.
         StoreError: The output cannot be written, e.g. because the disk is full.
     """
-    target = _checked_output(output_path, model_path, emb_path)
+    try:
+        target = _checked_output(output_path, model_path, emb_path)
+    except OSError as error:
+        raise InputError(f"--output_path {output_path}: {error.strerror}.") from error
     checkpoint = load_checkpoint(model_path)
     for note in checkpoint.notes:
         print(f"{model_path}: {note}", file=sys.stderr)

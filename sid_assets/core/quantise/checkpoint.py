@@ -134,10 +134,14 @@ def _opened(path: Path) -> Iterator["_Archive"]:
     `torch.save` stores its entries uncompressed, so their total size is below that of the file. Any
     other archive is a zip bomb, or was not written by torch.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file. Give the path of a tokenizer checkpoint (.pt).")
     try:
+        if not path.is_file():
+            raise InputError(
+                f"{path}: no such file. Give the path of a tokenizer checkpoint (.pt)."
+            )
         opened = zipfile.ZipFile(path)
+    except OSError as error:  # no permission, or the name is too long
+        raise InputError(f"{path}: cannot be read: {error.strerror or error}.") from error
     except _DAMAGED as error:
         raise InputError(
             f"{path}: not a checkpoint, or cut off ({error}). Copy or download it again. If a "

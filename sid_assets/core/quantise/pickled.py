@@ -183,7 +183,7 @@ class _Reader:
                 (identity,) = self._popped(1)
                 self.stack.append(_storage(identity))
             case _:
-                raise UnreadablePickleError(f"it holds more than tensors: opcode {opcode}")
+                raise UnreadablePickleError(f"its pickle has the opcode {opcode}")
 
     def _set_items(self, items: list[Any]) -> None:
         target = self.stack[-1]
@@ -194,7 +194,7 @@ class _Reader:
             # Other keys can be made so that their hashes take for ever, or are all the same.
             if not (isinstance(key, str) or (isinstance(key, int) and key.bit_length() < 32)):
                 raise UnreadablePickleError(
-                    "it holds a dictionary with keys that are neither text nor small numbers"
+                    "a dictionary has keys that are neither text nor small numbers"
                 )
             mapping[key] = value
 
@@ -215,7 +215,7 @@ def _allowed(argument: str) -> str:
     name = argument.replace(" ", ".", 1)
     if name == _MAPPING or name in _MODULES or _OTHERS.fullmatch(name):
         return name
-    raise UnreadablePickleError(f"it holds more than tensors: {name[:80]!r}")
+    raise UnreadablePickleError(f"its pickle names {name[:80]!r}")
 
 
 def _made(name: str, arguments: tuple[Any, ...]) -> Any:
@@ -225,7 +225,7 @@ def _made(name: str, arguments: tuple[Any, ...]) -> Any:
         name, arguments = _require(function, Other).name, _require(inner, tuple)
     if name == _MAPPING:
         if arguments:
-            raise UnreadablePickleError(f"it calls {_MAPPING} with arguments")
+            raise UnreadablePickleError(f"its pickle calls {_MAPPING} with arguments")
         return {}
     if name in _MODULES:
         return Module()
@@ -239,7 +239,7 @@ def _made(name: str, arguments: tuple[Any, ...]) -> Any:
 
 def _storage(identity: Any) -> Storage:
     if not (isinstance(identity, tuple) and len(identity) == 5 and identity[0] == "storage"):
-        raise UnreadablePickleError("it refers to something other than the values of a tensor")
+        raise UnreadablePickleError("its pickle refers to other things than a tensor's values")
     _, kind, key, _, _ = identity
     return Storage(_require(kind, Other).name, _require(key, str))
 

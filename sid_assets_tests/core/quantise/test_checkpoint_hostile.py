@@ -249,6 +249,17 @@ def test_other_archives(tmp_path, centroids):
     refused(path, "a zip archive, but not one that torch.save writes")
 
 
+def test_paths_that_cannot_be_read(tmp_path, path, monkeypatch):
+    refused(tmp_path, "no such file")
+    refused(tmp_path / ("n" * 300), "cannot be read: File name too long")
+
+    def forbidden(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(zipfile, "ZipFile", forbidden)
+    refused(path, "cannot be read: Permission denied")
+
+
 def test_an_archive_with_two_entries_of_one_name(path):
     with zipfile.ZipFile(path) as opened:
         entries = [(entry.filename, opened.read(entry)) for entry in opened.infolist()]
