@@ -105,6 +105,21 @@ def test_a_folder_of_files_string_ids_any_order_any_batch_size(tmp_path, model, 
     assert codes.equals(pq.read_table(tmp_path / "b.parquet"))
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())],
+    ids=str,
+)
+def test_types_of_text_ids(tmp_path, model, vectors, kind):
+    pids = [f"item-{number}" for number in range(ROWS)]
+    write(tmp_path / "emb.parquet", vectors, pa.array(pids).cast(kind))
+    infer(model, tmp_path / "emb.parquet", tmp_path / "codes.parquet")
+    assert pq.read_table(tmp_path / "codes.parquet")["pid"].to_pylist() == pids
+    vectors[7, 0] = np.nan
+    write(tmp_path / "emb.parquet", vectors, pa.array(pids).cast(kind))
+    refuse(tmp_path, model, "ids: 'item-7'")
+
+
 def test_fewer_layers(tmp_path, model, vectors, centroids):
     write(tmp_path / "emb.parquet", vectors)
     infer(model, tmp_path / "emb.parquet", tmp_path / "codes.parquet", n_layers=2)

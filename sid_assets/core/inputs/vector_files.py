@@ -302,6 +302,8 @@ def _normalise(vectors: np.ndarray, pids: pa.Array, name: str) -> int:
 
 
 def _refuse(wrong: pa.Array, pids: pa.Array, name: str, problem: str) -> None:
+    if pa.types.is_string_view(pids.type):  # Arrow cannot filter these
+        pids = pids.cast(pa.string())
     bad = pids.filter(wrong)
     if len(bad):
         raise offending_rows(
