@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from upath import UPath
 
 from sid_assets.core.arrow.same_kind import Given, given
 from sid_assets.core.embedders.canary import check_canary, probe
@@ -22,6 +23,7 @@ from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.sids.items import ItemIndex
 from sid_assets.core.sids.prefixes import SidPrefixes, logits_processor
 from sid_assets.core.sids.spelling import codes_of_fragments
+from sid_assets.core.store.parts import file_digest
 from sid_assets.core.store.places import is_local, local_copy
 from sid_assets.core.store.provenance import Provenance, require_space
 from sid_assets.core.store.store import Store
@@ -297,7 +299,7 @@ class DataFolder:
         """The content of the file of a table without rows.
 
         Raises:
-            StoreError: There is no such file.
+            StoreError: There is no such file, or it is not the committed one.
         """
         key = self._key(name) if name != "tokenizer_checkpoint" else name
         path = self._store.path(key)
@@ -309,6 +311,11 @@ class DataFolder:
         if not path.exists():
             raise StoreError(f"{path}: does not exist yet. Materialise {key} first.")
         with local_copy(path) as local:
+            if version and file_digest(UPath(local)) != version.parts[0].digest:
+                raise StoreError(
+                    f"{path}: is not the file that was committed; it is damaged, or was replaced. "
+                    f"Put it back from a copy, or materialise {key} again."
+                )
             return load(local)
 
     @cached_property

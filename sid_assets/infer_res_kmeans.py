@@ -7,23 +7,33 @@ Reads `pid` and `embedding`, writes `pid` and `codes`, in the order of the input
 grow with the rows, and the codes depend neither on the batch size nor on the device.
 """
 
+import os
 import sys
-from collections.abc import Sequence
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
+from upath import UPath
 
 from sid_assets import cli
 from sid_assets.core.arrow.columns import codes_column
-from sid_assets.core.errors import InputError
+from sid_assets.core.errors import InputError, StoreError
+from sid_assets.core.inputs.parquet import find_parquet_files
 from sid_assets.core.inputs.vector_files import VectorFiles
 from sid_assets.core.quantise.checkpoint import load_checkpoint
 from sid_assets.core.quantise.residual_kmeans import BATCH, Encoder, NotFiniteError
 from sid_assets.core.quantise.stream import prefetched
 from sid_assets.core.schema import CODES
+from sid_assets.core.store.places import free_bytes, is_local, place
+
+MOST_ROWS = 1 << 20
+"""The most rows read at a time; the codes do not depend on it."""
 
 
 def infer(
@@ -49,8 +59,14 @@ def infer(
         progress: Show a progress bar.
 
     Raises:
-        InputError: The tokenizer, the vectors or the device cannot be used.
+        InputError: The tokenizer, the vectors or the device cannot be used, or the output would
+            be an input or lie among them.
+        StoreError: The output cannot be written, e.g. because the disk is full.
     """
+    try:
+        target = _checked_output(output_path, model_path, emb_path)
+    except OSError as error:
+        raise InputError(f"--output_path {output_path}: {error.strerror}.") from error
     checkpoint = load_checkpoint(model_path)
     for note in checkpoint.notes:
         print(f"{model_path}: {note}", file=sys.stderr)
@@ -59,27 +75,97 @@ def infer(
     if not files.rows:
         raise InputError(f"{emb_path}: no rows. Embed the catalog first.")
     files.require_unique_ids()
-    target, temporary = Path(output_path), Path(f"{output_path}.tmp")
-    target.parent.mkdir(parents=True, exist_ok=True)
     schema = pa.schema([("pid", files.stored_pid_type), ("codes", CODES)])
-    try:
-        with (
-            pq.ParquetWriter(temporary, schema) as writer,
-            tqdm(total=files.rows, unit=" items", disable=not progress) as bar,
-        ):
-            for pids, vectors in prefetched(files.batches(batch_size)):
-                codes = codes_column(_encode(vectors, encoder, pids, emb_path))
-                writer.write_batch(pa.record_batch([pids, codes], schema=schema))
-                bar.update(len(pids))
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with (
+        _written_whole(target, schema) as writer,
+        tqdm(total=files.rows, unit=" items", disable=not progress) as bar,
+    ):
+        for pids, vectors in prefetched(files.batches(min(batch_size, MOST_ROWS))):
+            codes = codes_column(_encode(vectors, encoder, pids, emb_path))
+            writer.write_batch(pa.record_batch([pids, codes], schema=schema))
+            bar.update(len(pids))
     return files.rows
 
 
 def main(arguments: Sequence[str] = ()) -> int:
     """`python -m sid_assets.infer_res_kmeans`, which is `sid-assets quantise`; the exit code."""
     return cli.run("quantise", arguments, "python -m sid_assets.infer_res_kmeans")
+
+
+def _checked_output(output_path: str | Path, model_path: str | Path, emb_path: str | Path) -> Path:
+    """The local path to write, if nothing there is an input, and a file can be written there.
+
+    Raises:
+        InputError: See above.
+    """
+    place_of = place(output_path)
+    if not is_local(place_of):
+        raise InputError(
+            f"--output_path {output_path}: not a local path. Write the codes to a local file, and "
+            "copy it."
+        )
+    target = Path(place_of.path)
+    if target.is_dir():
+        raise InputError(
+            f"--output_path {output_path}: is a folder. Name the file to write, e.g. "
+            f"{target / 'codes.parquet'}."
+        )
+    vectors = find_parquet_files(str(emb_path), "Vectors")
+    for path in (model_path, *(vectors.paths if is_local(vectors.root) else ())):
+        if target.exists() and Path(path).exists() and target.samefile(path):
+            raise InputError(
+                f"--output_path {output_path}: is the input {path}, which is not overwritten. Name "
+                "another file."
+            )
+    if is_local(vectors.root) and _is_among(target, Path(vectors.root.path)):
+        raise InputError(
+            f"--output_path {output_path}: lies among the vectors of {emb_path}, and would be "
+            "read as one of their files by the next run. Name a file in another folder."
+        )
+    if target.exists() and not target.is_file():
+        raise InputError(f"--output_path {output_path}: is no ordinary file. Name another one.")
+    folder = next(folder for folder in target.parents if folder.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(
+            f"--output_path {output_path}: {folder} is "
+            f"{'a folder without write permission' if folder.is_dir() else 'not a folder'}. Name "
+            "a file in another folder."
+        )
+    return target
+
+
+def _is_among(target: Path, vectors: Path) -> bool:
+    """Whether a file lies in the folder of the vectors, or is matched by their glob."""
+    if vectors.is_file():
+        return False
+    if vectors.is_dir():
+        return target.resolve().is_relative_to(vectors.resolve())
+    return fnmatchcase(str(target), str(vectors))
+
+
+@contextmanager
+def _written_whole(target: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """A writer of a parquet file, which appears under its name when it is complete.
+
+    Raises:
+        StoreError: It cannot be written.
+    """
+    temporary = target.with_name(f".{uuid.uuid4().hex}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with pq.ParquetWriter(temporary, schema) as writer:
+            yield writer
+        temporary.replace(target)
+    except OSError as error:
+        free = free_bytes(UPath(target)) or 0
+        raise StoreError(
+            f"{target}: cannot be written: {error.strerror or error} ({free / 1e9:,.2f} GB free "
+            "there). A file of this name is as it was. Free disk space, or name another file in "
+            "--output_path."
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _first_layers(centroids: np.ndarray, n_layers: int | None, source: str | Path) -> np.ndarray:

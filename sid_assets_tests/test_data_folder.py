@@ -194,6 +194,20 @@ def test_a_tokenizer_other_than_that_of_the_codes_is_refused(films: Path, tmp_pa
         sid_assets.load(copy).encode_texts(["a"])
 
 
+@pytest.mark.parametrize("name", ["sid_prefixes.safetensors", "tokenizer_checkpoint.pt"])
+def test_a_flipped_bit_in_a_file_without_rows_is_found(films: Path, tmp_path: Path, name: str):
+    copy = shutil.copytree(films, tmp_path / "copy", symlinks=True)
+    path = (copy / name).resolve()
+    assert path.is_relative_to(copy)
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.chmod(0o644)
+    path.write_bytes(content)
+    data = sid_assets.load(copy)
+    with pytest.raises(StoreError, match=rf"{name}: is not the file that was committed"):
+        data.logits_processor() if name.startswith("sid") else data.encode_texts(["a"])
+
+
 def test_copies_of_some_tables_are_enough(films: Path, data: Any, tmp_path: Path):
     names = ("pid2sid.parquet", "sid2pid.parquet", "sid_prefixes.safetensors")
     for name in (*names, "tokenizer_checkpoint.pt"):

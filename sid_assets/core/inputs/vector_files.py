@@ -307,6 +307,10 @@ def _require_columns(name: str, columns: pa.Schema, width: int) -> None:
             f"{name}: no column {', '.join(map(repr, missing))}. Its columns: "
             f"{', '.join(columns.names)}. Files of vectors need `pid` and `embedding`."
         )
+    if repeated := [column for column in COLUMNS if columns.names.count(column) > 1]:
+        raise InputError(
+            f"{name}: has more than one column {repeated[0]!r}. Give the others another name."
+        )
     kind = columns.field("embedding").type
     if not is_list(kind) or not pa.types.is_floating(kind.value_type):
         raise InputError(
@@ -346,6 +350,8 @@ def _normalise(vectors: np.ndarray, pids: pa.Array, name: str) -> int:
 
 
 def _refuse(wrong: pa.Array, pids: pa.Array, name: str, problem: str) -> None:
+    if pa.types.is_string_view(pids.type):  # Arrow cannot filter these
+        pids = pids.cast(pa.string())
     bad = pids.filter(wrong)
     if len(bad):
         raise offending_rows(

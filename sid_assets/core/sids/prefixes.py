@@ -90,15 +90,28 @@ class SidPrefixes:
 
         try:
             arrays = load_file(path)
-            return cls(
+            prefixes = cls(
                 (arrays["codes_0"], arrays["codes_1"], arrays["codes_2"]),
                 (arrays["offsets_0"], arrays["offsets_1"]),
             )
-        except (SafetensorError, KeyError) as error:
+            prefixes._require_levels()
+        except (SafetensorError, KeyError, ValueError) as error:
             raise StoreError(
                 f"{path}: not the prefixes of SIDs, or damaged ({error}). Copy the file again, or "
                 "materialise sid_prefixes."
             ) from error
+        return prefixes
+
+    def _require_levels(self) -> None:
+        """Raise ValueError if the arrays are no trie: lookups would leave them."""
+        for codes in self.codes:
+            if codes.dtype != np.int16 or codes.ndim != 1 or (codes < 0).any():
+                raise ValueError("the codes are not small integers")
+        for offsets, above, below in zip(self.offsets, self.codes, self.codes[1:], strict=False):
+            if offsets.dtype != np.int64 or offsets.shape != (len(above) + 1,):
+                raise ValueError("the offsets do not fit the codes")
+            if offsets[0] or offsets[-1] != len(below) or (np.diff(offsets) <= 0).any():
+                raise ValueError("the offsets do not lead to the codes of the next level")
 
     def __len__(self) -> int:
         """The number of distinct SIDs."""

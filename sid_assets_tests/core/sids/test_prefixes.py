@@ -138,6 +138,33 @@ def test_a_file_that_holds_no_prefixes_is_named(tmp_path: Path, content: bytes) 
         SidPrefixes.load(path)
 
 
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("offsets_0", np.array([0, 1, 2])),
+        ("offsets_0", np.array([0, -1])),
+        ("offsets_1", np.array([0, 2, 9])),
+        ("offsets_1", np.array([0, 3, 3])),
+        ("offsets_1", np.array([0, 2, 3], np.float64)),
+        ("codes_2", np.array([-1, 2, 3], np.int16)),
+        ("codes_2", np.array([[1, 2, 3]], np.int16)),
+        ("codes_0", np.array([0.5])),
+    ],
+)
+def test_arrays_that_are_no_trie_are_refused(tmp_path: Path, name: str, values: np.ndarray) -> None:
+    path = tmp_path / "sid_prefixes.safetensors"
+    prefixes_of({(0, 0, 0), (0, 0, 1), (0, 1, 2)}).save(path)
+    arrays = safetensors.numpy.load_file(path)
+    safetensors.numpy.save_file(arrays | {name: values}, path)
+    with pytest.raises(StoreError, match=r"sid_prefixes\.safetensors: not the prefixes of SIDs"):
+        SidPrefixes.load(path)
+
+
+def test_prefixes_of_no_sids_can_be_loaded(tmp_path: Path) -> None:
+    prefixes_of(set()).save(tmp_path / "none.safetensors")
+    assert len(SidPrefixes.load(tmp_path / "none.safetensors")) == 0
+
+
 def test_the_repr_of_a_processor_counts_its_sids() -> None:
     processor = logits_processor(prefixes_of({(0, 0, 0), (0, 0, 1)}))
     assert repr(processor) == "SidLogitsProcessor(2 SIDs)"
