@@ -16,9 +16,8 @@ from sid_assets.core.quantise.tokenizer import TokenizerSource, tokenizer_source
 from sid_assets.core.quantise.train import TrainingSettings
 from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.store.provenance import EmbeddingSpace
-from sid_assets.settings import Refresh, Settings
+from sid_assets.settings import EMBEDDERS, Refresh, Settings
 
-EMBEDDERS = ("hashing", "qwen3", "openai")
 SERVER_TOKENISES = "server"
 """The value of `SID_EMBEDDING_TOKENIZER` that sends texts as they are."""
 
