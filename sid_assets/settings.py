@@ -312,7 +312,7 @@ class Settings(dg.ConfigurableResource):
         try:
             checked = _with_defaults(cls, **_defaults(cls, deployment))(**values)
         except ValidationError as error:
-            raise InputError(" ".join(found["msg"] for found in error.errors())) from None
+            raise InputError(messages_of(error)) from None
         return super().__new__(_with_defaults(cls, **dict(checked)))
 
     @classmethod
@@ -456,6 +456,11 @@ def _with_defaults(settings: type[Settings], /, **defaults: Any) -> Any:
     made = create_model(settings.__name__, __base__=settings, **fields)
     made.has_values_as_defaults = True
     return made
+
+
+def messages_of(error: ValidationError) -> str:
+    """What is wrong with settings, one sentence for each."""
+    return " ".join(found["msg"] for found in error.errors())
 
 
 def defaults_of(field: FieldInfo) -> dict[str, Any]:
