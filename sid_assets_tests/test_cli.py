@@ -270,6 +270,9 @@ def test_a_demo_that_fails_says_so_and_leaves_other_sids_alone(tmp_path):
     before = (tmp_path / "data" / "pid2sid.parquet").read_bytes()
     result = program("-m", "sid_assets", "demo", str(tmp_path))
     assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith("Error: The demo did not finish")
-    assert "is not the one that this run requests" in result.stdout + result.stderr
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("Error: The demo did not finish: The tokenizer in")
+    assert "is not the one that this run requests" in last
+    assert "Traceback" not in result.stderr + result.stdout
+    assert "Stack Trace" not in result.stderr + result.stdout
     assert (tmp_path / "data" / "pid2sid.parquet").read_bytes() == before
