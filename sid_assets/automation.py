@@ -1,8 +1,10 @@
 """Automatic refreshes: a job, and a schedule and a sensor that are off until switched on."""
 
 import json
+import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from http.client import HTTPException
 from itertools import pairwise
 
 import dagster as dg
@@ -13,6 +15,7 @@ from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.inputs.files import fingerprint
 from sid_assets.core.store.store import Store
 from sid_assets.settings import Settings
+from sid_assets.variables import WEBHOOK_VARIABLE, failure_webhook
 
 JOB_NAME = "refresh_semantic_ids"
 SENSOR_SECONDS = 60
@@ -33,8 +36,8 @@ ACTIVE = [
 @dg.failure_hook
 def post_failure(context: dg.HookContext) -> None:
     """Post to the webhook, if one is set, which step failed and why."""
-    settings = Settings.from_environment()
-    if not settings.failure_webhook:
+    address = failure_webhook()
+    if not address:
         return
     error = context.op_exception
     message = {
@@ -43,15 +46,24 @@ def post_failure(context: dg.HookContext) -> None:
         "step": context.op.name,
         "error": getattr(error, "description", None) or str(error),
     }
-    request = urllib.request.Request(  # noqa: S310 - the address is the user's own setting
-        settings.failure_webhook,
+    request = urllib.request.Request(  # noqa: S310 - the address is the user's own choice
+        address,
         data=json.dumps(message).encode(),
         headers={"Content-Type": "application/json"},
     )
     try:
         urllib.request.urlopen(request, timeout=WEBHOOK_TIMEOUT_SECONDS).close()  # noqa: S310
-    except (OSError, ValueError) as failure:  # the address is not logged: it may hold a secret
-        context.log.warning(f"SID_FAILURE_WEBHOOK: the failure could not be posted: {failure}")
+    except (OSError, ValueError, HTTPException) as failure:
+        context.log.warning(f"{WEBHOOK_VARIABLE}: the failure could not be posted: {_why(failure)}")
+
+
+def _why(failure: Exception) -> str:
+    """Why a request failed, without its address, which may hold a secret."""
+    if isinstance(failure, urllib.error.HTTPError):
+        return f"the server answers with status {failure.code}."
+    reason = getattr(failure, "reason", failure)
+    system = isinstance(reason, OSError) and reason.strerror
+    return f"{system or type(reason).__name__}."
 
 
 refresh_semantic_ids = dg.define_asset_job(

@@ -14,6 +14,8 @@ from typing import Any
 
 import dagster as dg
 
+from sid_assets.failures import clear_refusals_to_start
+
 SENSOR_SECONDS = 30
 
 IN_PROGRESS = [
@@ -107,7 +109,8 @@ class _WatchedExecutor(dg.Executor):
         with alive(plan_context.instance, plan_context.run_id):
             for run_id in end_dead_runs(plan_context.instance):
                 plan_context.log.warning(f"Run {run_id} was killed; it is marked as failed.")
-            yield from self._executor.execute(plan_context, execution_plan)
+            with clear_refusals_to_start():
+                yield from self._executor.execute(plan_context, execution_plan)
 
 
 def _lock_file(instance: dg.DagsterInstance, run_id: str) -> Path:

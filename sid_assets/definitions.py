@@ -30,6 +30,7 @@ from sid_assets.checks import (
     vocabulary_checks,
 )
 from sid_assets.dead_runs import end_runs_that_were_killed, watched
+from sid_assets.failures import clear_refusals_to_start
 from sid_assets.io_managers import ParquetIOManager
 from sid_assets.settings import Refresh, Settings
 
@@ -86,4 +87,5 @@ def resources(settings: Settings) -> dict[str, Any]:
     }
 
 
-defs = definitions(Settings.from_environment())
+with clear_refusals_to_start():
+    defs = definitions(Settings.from_environment())

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from sid_assets.settings import Settings, defaults_of, shown_default, variable
+from sid_assets.settings import Settings, defaults_of, shown_default
+from sid_assets.variables import SECRETS, variable
 
 DAGSTER_FILES = ("dagster.yaml", "workspace.yaml")
 """Dagster's files: where it keeps its history, and which module has the graph."""
@@ -21,9 +22,8 @@ ENV_HEADER = """\
 # folder they are started in; it takes precedence over environment variables.
 """
 
-API_KEY = """\
-# The API key for SID_EMBEDDER=openai. It is not a setting: it is never shown or stored with a run.
-#OPENAI_API_KEY=
+SECRETS_HEADER = """\
+# Secrets. They are not settings: they are never shown, logged or stored with a run.
 """
 
 NEXT = """\
@@ -87,13 +87,18 @@ def after_cd(folder: Path) -> str:
 def env_text() -> str:
     """A `.env` with every setting commented out."""
     settings = (_env_lines(name, field) for name, field in Settings.model_fields.items())
-    return "\n".join([ENV_HEADER, *settings, API_KEY])
+    secrets = (_commented(f"#{name}=", what) for name, what in SECRETS.items())
+    return "\n".join([ENV_HEADER, *settings, SECRETS_HEADER, *secrets])
 
 
 def _env_lines(name: str, field: FieldInfo) -> str:
     comment = f"{field.description} Default: {shown_default(field) or 'empty'}."
+    return _commented(f"#{variable(name)}={_env_value(field)}", comment)
+
+
+def _commented(line: str, comment: str) -> str:
     lines = textwrap.wrap(comment, WIDTH, initial_indent="# ", subsequent_indent="# ")
-    return "\n".join([*lines, f"#{variable(name)}={_env_value(field)}", ""])
+    return "\n".join([*lines, line, ""])
 
 
 def _env_value(field: FieldInfo) -> str:

@@ -17,6 +17,7 @@ from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 from sid_assets.core.store.write import draft_rows
+from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
 
 PREVIEW_ROWS = 5
@@ -62,6 +63,7 @@ class ParquetIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
         """`goods/codes` is at `goods/codes.parquet`."""
         return UPath(f"{context.asset_key.to_user_string()}.parquet")
 
+    @clear_failures
     def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:
         """Write and commit a new version of the table."""
         table = context.asset_key.to_user_string()
@@ -70,6 +72,7 @@ class ParquetIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
         version = store.commit(obj if isinstance(obj, Draft) else _drafted(store, table, obj))
         context.add_output_metadata(_metadata(version, path, time.perf_counter() - started))
 
+    @clear_failures
     def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
         """Open the current version as the type of the input's annotation."""
         table = context.asset_key.to_user_string()

@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 from typing import Any, get_args
 
+from sid_assets.core.devices import usable_device
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets.core.embedders.model_files import MAIN
@@ -16,9 +17,8 @@ from sid_assets.core.quantise.tokenizer import TokenizerSource, tokenizer_source
 from sid_assets.core.quantise.train import TrainingSettings
 from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.store.provenance import EmbeddingSpace
-from sid_assets.settings import Refresh, Settings
+from sid_assets.settings import EMBEDDERS, Refresh, Settings
 
-EMBEDDERS = ("hashing", "qwen3", "openai")
 SERVER_TOKENISES = "server"
 """The value of `SID_EMBEDDING_TOKENIZER` that sends texts as they are."""
 
@@ -35,9 +35,11 @@ def make_embedder(settings: Settings) -> Embedder:
     """The embedder that `SID_EMBEDDER` names.
 
     Raises:
-        InputError: There is no such embedder, or a setting that it needs is missing or contradicts
-            another.
+        InputError: There is no such embedder, a setting that it needs is missing or contradicts
+            another, or the device cannot be used. Codes need the device after hours of embedding.
     """
+    if settings.device not in ("", "cpu"):
+        usable_device(settings.device)
     kind = settings.choice("embedder", EMBEDDERS)
     if kind == "hashing":
         return HashedWordsEmbedder()

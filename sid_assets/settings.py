@@ -5,42 +5,91 @@ in the launchpad. The table in `docs/settings.md` and the `.env` of `sid-assets 
 from this file.
 """
 
-from collections.abc import Mapping
-from difflib import get_close_matches
+from collections.abc import Iterable, Mapping
 from functools import cache
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, get_args
 
 import dagster as dg
-from pydantic import ConfigDict, Field, ValidationError, create_model, field_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    create_model,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
 
 from sid_assets import sample
+from sid_assets.core.embedders.qwen3 import Dtype
 from sid_assets.core.environment import merged_environment, refuse_shell_quotes
 from sid_assets.core.errors import InputError
+from sid_assets.core.inputs.ids import PidTypeSetting
+from sid_assets.core.schema import CODE_LAYERS, MAX_CODEBOOK_SIZE
 from sid_assets.core.store.store import Store
+from sid_assets.setting_types import Cron, Device, ServerUrl, TimeZone
+from sid_assets.variables import SECRETS, WEBHOOK_VARIABLE, require_known, variable
 
-PREFIX = "SID_"
 DEPLOYMENTS = ("demo", "onerec")
-NO_SETTINGS = {"SID_TEST_DATA"}
-"""Variables with our prefix that are not settings: the folder of the tests' catalogs."""
-
 SAMPLE_COMPANIONS = ("interactions", "captions")
 """Settings whose default applies to the sample's catalog only."""
+
+EMBEDDERS = ("hashing", "qwen3", "openai")
+
+LARGEST_SEED = 2**31 - CODE_LAYERS
+"""Layer l is trained with the seed plus l, and faiss takes seeds up to 2**31 - 1."""
+
+ENV_VARS = (dg.EnvVar, type(dg.EnvVar.int("")))
+"""Dagster's variables: they get their values in a run, which are then checked."""
 
 DEFAULT_TEMPLATE = "Title: {title}\nDescription: {description}\nCategory: {category}"
 
 
-def _setting(description: str, demo: Any, onerec: Any = ..., shown: str = "") -> Any:
-    """A field with a default for each deployment.
+def _setting(
+    description: str,
+    demo: Any,
+    onerec: Any = ...,
+    shown: str = "",
+    *,
+    at_least: float | None = None,
+    at_most: float | None = None,
+    words: tuple[str, ...] = (),
+) -> Any:
+    """A field with a default for each deployment, and with the values that it may have.
 
     Args:
-        description: One or two sentences for the docs and the launchpad.
+        description: One or two sentences for the docs and the launchpad. The range of a number is
+            added.
         demo: Default in the deployment `demo`.
         onerec: Default in the deployment `onerec`, if it differs.
         shown: The default as shown in the docs, if its value would not be informative.
+        at_least: The smallest number; every number has one.
+        at_most: The largest number, if there is one.
+        words: All values, if there are only a few; "" stands for an empty value.
     """
     defaults = {"demo": demo, "onerec": demo if onerec is ... else onerec, "shown": shown}
-    return Field(default=demo, description=description, json_schema_extra={"defaults": defaults})
+    extra: dict[str, Any] = {"defaults": defaults, "words": list(words)}
+    if at_least is None:
+        return Field(default=demo, description=description, json_schema_extra=extra)
+    reach = _range(at_least, at_most, whole=isinstance(demo, int))
+    return Field(
+        default=demo,
+        description=f"{description} {reach.capitalize()}.",
+        json_schema_extra={**extra, "range": reach},
+        ge=at_least,
+        le=at_most,
+        allow_inf_nan=False,
+    )
+
+
+def _range(at_least: float, at_most: float | None, *, whole: bool) -> str:
+    low, high = (
+        "" if limit is None else f"{int(limit):,}" if whole else f"{limit:g}"
+        for limit in (at_least, at_most)
+    )
+    return f"from {low} to {high}" if high else f"{low} or more"
 
 
 class Settings(dg.ConfigurableResource):
@@ -51,7 +100,7 @@ class Settings(dg.ConfigurableResource):
     A setting that is not given has the default of its deployment.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     has_values_as_defaults: ClassVar[bool] = False
     """Whether this is the class of one instance; see `__new__`."""
@@ -100,12 +149,14 @@ class Settings(dg.ConfigurableResource):
         "`int`, `string`, or `auto`: int64 if every id is an integer without leading zeros, else "
         "string. Catalog, interactions and captions must agree.",
         "auto",
+        words=get_args(PidTypeSetting),
     )
     embedder: str = _setting(
         "`hashing`: hashed words, no model. `qwen3`: a Qwen3-Embedding model in this process. "
         "`openai`: a server with the OpenAI API.",
         "hashing",
         "qwen3",
+        words=EMBEDDERS,
     )
     embedding_model: str = _setting(
         "The embedding model: a name on the Hugging Face hub or a folder; for a server, the name "
@@ -113,7 +164,7 @@ class Settings(dg.ConfigurableResource):
         "Qwen/Qwen3-Embedding-8B",
     )
     embedding_revision: str = _setting("Branch, tag or commit of the embedding model.", "main")
-    embedding_url: str = _setting(
+    embedding_url: ServerUrl = _setting(
         "Base URL of the server for `SID_EMBEDDER=openai`. The API key is read from "
         "OPENAI_API_KEY, in the environment or `.env`.",
         "",
@@ -133,13 +184,18 @@ class Settings(dg.ConfigurableResource):
         "`bfloat16`, `float16` or `float32`; empty: bfloat16 on GPUs that support it, else "
         "float32.",
         "",
+        words=("", *get_args(Dtype)),
     )
     batch_tokens: int = _setting(
         "Tokens in a batch, or in one request to a server; 0: 768 on a CPU, else 16384. A longer "
         "text is embedded alone.",
         0,
+        at_least=0,
+        at_most=2**24,
     )
-    embedding_requests: int = _setting("Number of concurrent requests to the server.", 8)
+    embedding_requests: int = _setting(
+        "Number of concurrent requests to the server.", 8, at_least=1, at_most=1024
+    )
     embeddings: str = _setting(
         "Existing vectors: a parquet file, folder or glob (`pid`, `embedding`: lists of 4096 "
         "floats). Items without a vector take theirs from here by id, whatever their text. Items "
@@ -154,16 +210,22 @@ class Settings(dg.ConfigurableResource):
         "if all eight differ.",
         "",
     )
-    device: str = _setting(
+    device: Device = _setting(
         "The device for quantising and for models in this process: `cuda`, `cpu`, ...; empty: "
         "cuda if available.",
         "",
     )
     max_length: int = _setting(
-        "Maximum length of a text in tokens; longer texts are truncated.", 8192
+        "Maximum length of a text in tokens; longer texts are truncated.",
+        8192,
+        at_least=2,
+        at_most=2**20,
     )
     max_changed_share: float = _setting(
-        "Stop a refresh that would change or remove more than this share of the items.", 0.3
+        "Stop a refresh that would change or remove more than this share of the items.",
+        0.3,
+        at_least=0,
+        at_most=1,
     )
     tokenizer: str = _setting(
         "The residual k-means tokenizer: a repository on the Hugging Face hub, a `.pt` file, or "
@@ -173,32 +235,52 @@ class Settings(dg.ConfigurableResource):
     )
     tokenizer_revision: str = _setting("Branch, tag or commit of a tokenizer on the hub.", "main")
     codebook_size: int = _setting(
-        "Centroids per layer, when the tokenizer is trained; at most 8192.", 256, 8192
+        "Centroids per layer, when the tokenizer is trained.",
+        256,
+        8192,
+        at_least=1,
+        at_most=MAX_CODEBOOK_SIZE,
     )
     max_collision_share: float = _setting(
-        "Warn if more than this share of the items share their SID with another item.", 0.3
+        "Warn if more than this share of the items share their SID with another item.",
+        0.3,
+        at_least=0,
+        at_most=1,
     )
     min_utilisation: float = _setting(
-        "Warn if a layer uses less than this share of the codes it could use.", 0.5
+        "Warn if a layer uses less than this share of the codes it could use.",
+        0.5,
+        at_least=0,
+        at_most=1,
     )
     max_error_ratio: float = _setting(
         "Warn if the reconstruction error is more than this many times the error in the "
         "tokenizer's training.",
         1.2,
+        at_least=0,
     )
     training_iterations: int = _setting(
-        "Iterations of k-means per layer, when the tokenizer is trained.", 10, 20
+        "Iterations of k-means per layer, when the tokenizer is trained.",
+        10,
+        20,
+        at_least=1,
+        at_most=1000,
     )
     training_restarts: int = _setting(
-        "Restarts of k-means per layer; the best result is kept.", 3, 1
+        "Restarts of k-means per layer; the best result is kept.", 3, 1, at_least=1, at_most=1000
     )
     points_per_centroid: int = _setting(
-        "Training vectors per centroid. With 8192 centroids, 64 take 9.5 GB of memory.", 64
+        "Training vectors per centroid. With 8192 centroids, 64 take 9.5 GB of memory.",
+        64,
+        at_least=1,
+        at_most=10**6,
     )
     seed: int = _setting(
         "Seed of all random choices: training samples, prompts. A different seed trains a "
         "different tokenizer.",
         0,
+        at_least=0,
+        at_most=LARGEST_SEED,
     )
     prompts: str = _setting(
         "A YAML file of prompts. Each list in it replaces this package's list of that name.", ""
@@ -208,11 +290,11 @@ class Settings(dg.ConfigurableResource):
         "files of that table for the loader instead.",
         False,
     )
-    schedule: str = _setting("When the scheduled refresh runs (cron).", "0 3 * * *")
-    timezone: str = _setting("Time zone of the schedule.", "UTC")
-    failure_webhook: str = _setting(
-        "A URL that receives a JSON POST when a run of the refresh job fails; empty: none.", ""
+    schedule: Cron = _setting(
+        "When the scheduled refresh runs (cron).",
+        "0 3 * * *",
     )
+    timezone: TimeZone = _setting("Time zone of the schedule.", "UTC")
 
     def __new__(cls, **values: Any) -> Self:
         """Create an instance of a class whose defaults are the instance's values.
@@ -221,12 +303,16 @@ class Settings(dg.ConfigurableResource):
         class. So the class of an instance must have the instance's own values as defaults.
 
         Raises:
-            InputError: There is no such deployment.
+            InputError: There is no such deployment or setting, or a value is wrong.
         """
         if cls.has_values_as_defaults:  # Dagster is copying an instance
             return super().__new__(cls)
         deployment = values.get("deployment", cls.model_fields["deployment"].default)
-        checked = _with_defaults(cls, **_defaults(cls, deployment))(**values)
+        _require_fields(values, cls)
+        try:
+            checked = _with_defaults(cls, **_defaults(cls, deployment))(**values)
+        except ValidationError as error:
+            raise InputError(messages_of(error)) from None
         return super().__new__(_with_defaults(cls, **dict(checked)))
 
     @classmethod
@@ -236,12 +322,31 @@ class Settings(dg.ConfigurableResource):
             return super().configure_at_launch(**values)
         return type(cls(**values)).configure_at_launch()
 
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _has_its_form(
+        cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> Any:
+        """Require a value that its field allows. Dagster shows the error, without our frames."""
+        if isinstance(value, ENV_VARS):
+            return value
+        name = str(info.field_name)
+        field = cls.model_fields[name]
+        try:
+            checked = handler(value)
+        except ValidationError as error:
+            raise _wrong(name, value, _must_be(field, error)) from None
+        words = _extra(field).get("words")
+        if words and checked not in words:
+            raise _refused(_not_one_of(name, value, words))
+        return checked
+
     @field_validator("deployment")
     @classmethod
     def _same_deployment(cls, value: str) -> str:
         made_for = cls.model_fields["deployment"].default
         if value != made_for:
-            raise InputError(
+            raise _refused(
                 f"{variable('deployment')}={value}: a run cannot change the deployment, and the "
                 f"graph was loaded for {made_for}. Set {variable('deployment')} in the environment "
                 "or .env, and restart Dagster."
@@ -262,17 +367,14 @@ class Settings(dg.ConfigurableResource):
             InputError: A variable with our prefix is not a setting, or its value is wrong.
         """
         environment = merged_environment() if environment is None else environment
-        _require_known(environment, cls)
+        require_known(environment, map(variable, cls.model_fields))
         values: dict[str, Any] = {}
         for name in cls.model_fields:
             value = environment.get(variable(name))
             refuse_shell_quotes(variable(name), value or "")
             if value or (value == "" and name in SAMPLE_COMPANIONS):
                 values[name] = value
-        try:
-            return cls(**values)
-        except ValidationError as error:
-            raise InputError(_wrong_values(error)) from error
+        return cls(**values)
 
     def store(self) -> Store:
         """Where the tables are."""
@@ -307,7 +409,7 @@ class Settings(dg.ConfigurableResource):
         """
         value = getattr(self, name)
         if value not in words:
-            raise _not_one_of(name, value, words)
+            raise InputError(_not_one_of(name, value, words))
         return value
 
 
@@ -335,7 +437,7 @@ def _defaults(settings: type[Settings], deployment: Any) -> dict[str, Any]:
             f"{variable('deployment')}."
         )
     if deployment not in DEPLOYMENTS:
-        raise _not_one_of("deployment", deployment, DEPLOYMENTS)
+        raise InputError(_not_one_of("deployment", deployment, DEPLOYMENTS))
     defaults = {
         name: defaults_of(field)[deployment]
         for name, field in settings.model_fields.items()
@@ -357,17 +459,14 @@ def _with_defaults(settings: type[Settings], /, **defaults: Any) -> Any:
     return made
 
 
-def variable(name: str) -> str:
-    """The environment variable of a field: `data_dir` -> `SID_DATA_DIR`."""
-    return PREFIX + name.upper()
+def messages_of(error: ValidationError) -> str:
+    """What is wrong with settings, one sentence for each."""
+    return " ".join(found["msg"] for found in error.errors())
 
 
 def defaults_of(field: FieldInfo) -> dict[str, Any]:
     """A field's default for each deployment, and the default as shown in the docs."""
-    extra = field.json_schema_extra
-    if not isinstance(extra, dict):
-        raise TypeError(f"{field} was not made by _setting")
-    return extra["defaults"]  # pyright: ignore[reportReturnType] - pydantic types it as any JSON
+    return _extra(field)["defaults"]
 
 
 def shown_default(field: FieldInfo) -> str:
@@ -384,31 +483,48 @@ def table() -> str:
     lines = ["| setting | default | what it is |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         lines.append(f"| `{variable(name)}` | {shown_default(field)} | {field.description} |")
+    for name, description in SECRETS.items():
+        lines.append(f"| `{name}` |  | A secret, not a setting. {description} |")
     return "\n".join(lines)
 
 
-def _require_known(environment: Mapping[str, str], settings: type[Settings]) -> None:
-    known = {variable(name) for name in settings.model_fields} | NO_SETTINGS
-    unknown = sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
-    if not unknown:
-        return
-    alike = {name: get_close_matches(name, known - NO_SETTINGS, n=1) for name in unknown}
-    meant = sorted({found for names in alike.values() for found in names})
-    suggestion = f"Did you mean {', '.join(meant)}? " if meant else ""
-    raise InputError(
-        f"{', '.join(unknown)}: no such setting. {suggestion}Check the environment and .env; "
-        "`sid-assets init` writes a .env that lists all settings."
-    )
+def _extra(field: FieldInfo) -> dict[str, Any]:
+    """What `_setting` stored in a field; empty for a field of a subclass."""
+    extra = field.json_schema_extra
+    return dict(extra) if isinstance(extra, dict) else {}
 
 
-def _not_one_of(name: str, value: Any, words: tuple[str, ...]) -> InputError:
+def _require_fields(names: Iterable[str], settings: type[Settings]) -> None:
+    """Require that these are settings; the webhook was one in earlier versions."""
+    unknown = [name for name in names if name not in settings.model_fields]
+    if any(variable(name) == WEBHOOK_VARIABLE for name in unknown):
+        raise InputError(
+            f"failure_webhook is a secret and no setting: settings are stored with every run. "
+            f"Set {WEBHOOK_VARIABLE} in the environment or .env."
+        )
+    if unknown:
+        raise InputError(f"{', '.join(unknown)}: no such setting.")
+
+
+def _must_be(field: FieldInfo, error: ValidationError) -> str:
+    """What a value of a field must be; types with a form of their own say it themselves."""
+    if reach := _extra(field).get("range"):
+        return f"a {'whole ' if field.annotation is int else ''}number {reach}"
+    if field.annotation is bool:
+        return "true or false"
+    found = error.errors()[0]
+    return str(found.get("ctx", {}).get("error", "a text"))
+
+
+def _wrong(name: str, value: Any, must_be: str) -> PydanticCustomError:
+    shown = "..." if "@" in str(value) else value  # it may be the password in a URL
+    return _refused(f"{variable(name)}={shown}: must be {must_be}.")
+
+
+def _refused(message: str) -> PydanticCustomError:
+    return PydanticCustomError("setting", "{message}", {"message": message})
+
+
+def _not_one_of(name: str, value: Any, words: Iterable[str]) -> str:
     known = ", ".join(word or "(empty)" for word in words)
-    return InputError(f"{variable(name)}={value}: not one of {known}.")
-
-
-def _wrong_values(error: ValidationError) -> str:
-    """Pydantic's errors, one sentence for each variable."""
-    return " ".join(
-        f"{variable(str(found['loc'][0]))}={found['input']}: {found['msg'].lower()}."
-        for found in error.errors()
-    )
+    return f"{variable(name)}={value}: not one of {known}."

@@ -242,3 +242,37 @@ def test_a_failure_is_posted_to_the_webhook(monkeypatch):
     assert received[0]["job"] == "job"
     assert received[0]["step"] == "fails"
     assert "the catalog has no rows" in received[0]["error"]
+
+
+@pytest.mark.parametrize("answer", [404, 302, None], ids=["refused", "redirected", "no server"])
+def test_a_webhook_that_does_not_answer_is_a_warning_without_its_address(answer, monkeypatch):
+    class Refusing(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_response(answer or 500)
+            self.send_header("Location", "gopher://hush-elsewhere")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+    monkeypatch.setenv("SID_FAILURE_WEBHOOK", f"http://127.0.0.1:{server.server_port}/hush")
+    if answer:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    else:
+        server.server_close()
+
+    @dg.op
+    def fails() -> None:
+        raise dg.Failure("the catalog has no rows")
+
+    @dg.job(hooks={post_failure})
+    def job() -> None:
+        fails()
+
+    with dg.instance_for_test() as instance:
+        result = job.execute_in_process(instance=instance, raise_on_error=False)
+        log = "\n".join(str(entry) for entry in instance.all_logs(result.run_id))
+    if answer:
+        server.shutdown()
+    assert "SID_FAILURE_WEBHOOK: the failure could not be posted: " in log
+    assert "hush" not in log

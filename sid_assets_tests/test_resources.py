@@ -86,3 +86,9 @@ def test_a_plan_waits_for_a_server_only_briefly(tmp_path: Path) -> None:
 def test_an_unknown_embedder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="SID_EMBEDDER=word2vec"):
         make_embedder(settings_for(tmp_path, embedder="word2vec"))
+
+
+def test_a_device_that_does_not_exist_is_refused_before_anything_is_embedded(tmp_path: Path):
+    """Vectors of hashed words need no device, but codes do."""
+    with pytest.raises(InputError, match=r"Device 'gpu' cannot be used: .*SID_DEVICE"):
+        make_embedder(settings_for(tmp_path, device="gpu"))

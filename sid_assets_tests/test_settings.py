@@ -1,6 +1,8 @@
 """Settings: what the environment says reaches the assets, and the docs say the same."""
 
+import json
 import os
+import re
 from typing import Any
 
 import dagster as dg
@@ -16,6 +18,17 @@ from sid_assets_tests.graph import assets_and_checks
 
 ANOTHER: dict[Any, Any] = {str: "another", int: 7, float: 0.25, bool: True}
 """A value of each type that is not the default of any setting."""
+
+ANOTHER_OF_ITS_FORM = {
+    "deployment": "demo",
+    "pid_type": "string",
+    "embedder": "openai",
+    "embedding_dtype": "float16",
+    "embedding_url": "http://localhost:8000/v1",
+    "schedule": "30 4 * * *",
+    "timezone": "Asia/Shanghai",
+}
+"""The same for settings whose values have a form of their own."""
 
 
 def test_the_defaults_are_those_of_the_deployment():
@@ -36,7 +49,7 @@ def test_the_environment_wins_over_the_default():
 @pytest.mark.parametrize("deployment", DEPLOYMENTS)
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_settings_made_in_code_are_those_of_the_environment(deployment, name):
-    value = ANOTHER[Settings.model_fields[name].annotation] if name != "deployment" else "demo"
+    value = ANOTHER_OF_ITS_FORM.get(name, ANOTHER[Settings.model_fields[name].annotation])
     values: dict[str, Any] = {"deployment": deployment, name: value}
     environment = {variable(field): str(given) for field, given in values.items()}
     settings = Settings(**values)
@@ -53,7 +66,7 @@ def test_onerec_in_code_needs_a_catalog_too():
 
 
 def test_in_code_an_unknown_setting_or_deployment_is_refused():
-    with pytest.raises(ValidationError, match="catalogue"):
+    with pytest.raises(InputError, match="catalogue: no such setting"):
         Settings(catalogue="x")  # pyright: ignore[reportCallIssue]
     with pytest.raises(InputError, match="SID_DEPLOYMENT=prod: not one of demo, onerec"):
         Settings(deployment="prod")
@@ -122,7 +135,7 @@ def test_a_run_cannot_change_the_deployment(resource):
             resources={"settings": resource()},
             run_config={"resources": {"settings": {"config": config}}},
         )
-    assert isinstance(refused.value.__cause__, InputError)
+    assert isinstance(refused.value.__cause__, ValidationError)
     assert "SID_DEPLOYMENT=onerec: a run cannot change" in str(refused.value.__cause__)
 
 
@@ -224,17 +237,111 @@ def test_the_launchpad_moves_all_tables_together(tmp_path):
     assert not (tmp_path / "from-environment").exists()
 
 
+WRONG_VALUES = [
+    ("max_changed_share", "30", "must be a number from 0 to 1"),
+    ("max_changed_share", "nan", "must be a number from 0 to 1"),
+    ("max_collision_share", "-0.1", "must be a number from 0 to 1"),
+    ("min_utilisation", "inf", "must be a number from 0 to 1"),
+    ("max_error_ratio", "-1", "must be a number 0 or more"),
+    ("max_error_ratio", "inf", "must be a number 0 or more"),
+    ("codebook_size", "0", "must be a whole number from 1 to 8,192"),
+    ("codebook_size", "8193", "must be a whole number from 1 to 8,192"),
+    ("seed", "-1", "must be a whole number from 0 to 2,147,483,645"),
+    ("seed", "4294967296", "must be a whole number from 0 to 2,147,483,645"),
+    ("seed", "many", "must be a whole number from 0 to 2,147,483,645"),
+    ("seed", "1.5", "must be a whole number from 0 to 2,147,483,645"),
+    ("training_iterations", "0", "must be a whole number from 1 to 1,000"),
+    ("training_restarts", "-1", "must be a whole number from 1 to 1,000"),
+    ("points_per_centroid", "0", "must be a whole number from 1 to 1,000,000"),
+    ("max_length", "1", "must be a whole number from 2 to 1,048,576"),
+    ("batch_tokens", "-1", "must be a whole number from 0 to 16,777,216"),
+    ("embedding_requests", "0", "must be a whole number from 1 to 1,024"),
+    ("shuffle", "maybe", "must be true or false"),
+    ("pid_type", "text", "not one of auto, int, string"),
+    ("embedder", "bert", "not one of hashing, qwen3, openai"),
+    ("embedding_dtype", "int8", r"not one of \(empty\), float32, bfloat16, float16"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "words"), WRONG_VALUES)
+def test_a_value_that_is_not_allowed_is_refused_with_what_is(name, value, words):
+    """The error names the variable, from the environment and in code."""
+    with pytest.raises(InputError, match=rf"^{variable(name)}={re.escape(value)}: {words}"):
+        Settings.from_environment({variable(name): value})
+    with pytest.raises(InputError, match=rf"^{variable(name)}={re.escape(value)}: {words}"):
+        Settings(**{name: value})
+
+
+def test_all_wrong_values_are_reported_at_once():
+    with pytest.raises(InputError, match=r"SID_SEED=-1: .*SID_SHUFFLE=maybe: "):
+        Settings.from_environment({"SID_SEED": "-1", "SID_SHUFFLE": "maybe"})
+
+
+def test_every_number_has_a_range_that_the_launchpad_and_the_docs_show():
+    for name, field in Settings.model_fields.items():
+        if field.annotation in (int, float):
+            assert field.description, name
+            assert re.search(r"(From .* to .*|or more)\.$", field.description), name
+
+
 @pytest.mark.parametrize(
-    ("environment", "words"),
+    ("name", "value", "words"),
     [
-        ({"SID_DEPLOYMENT": "prod"}, "not one of demo, onerec"),
-        ({"SID_CATALOGUE": "x"}, "SID_CATALOGUE: no such setting. Did you mean SID_CATALOG?"),
-        ({"SID_SEED": "many"}, "SID_SEED=many: input should be a valid integer"),
+        ("max_changed_share", 30.0, "SID_MAX_CHANGED_SHARE=30.0: must be a number from 0 to 1."),
+        ("max_changed_share", float("nan"), "SID_MAX_CHANGED_SHARE=nan: must be a number from"),
+        ("codebook_size", 9000, "SID_CODEBOOK_SIZE=9000: must be a whole number from 1 to 8,192."),
+        ("embedder", "bert", "SID_EMBEDDER=bert: not one of hashing, qwen3, openai."),
     ],
 )
-def test_a_wrong_setting_is_refused(environment, words):
-    with pytest.raises(InputError, match=words):
-        Settings.from_environment(environment)
+def test_run_config_with_a_wrong_value_is_refused_before_any_step(name, value, words):
+    """Dagster's error has the message, and none of our frames."""
+
+    @dg.asset
+    def look(settings: Settings) -> None:
+        """Never reached."""
+
+    with dg.instance_for_test() as instance:
+        result = dg.materialize(
+            [look],
+            resources=resources(Settings()),
+            run_config={"resources": {"settings": {"config": {name: value}}}},
+            instance=instance,
+            raise_on_error=False,
+        )
+        error = json.dumps([str(event) for event in instance.all_logs(result.run_id)])
+    assert words in error
+    assert "sid_assets/" not in error
+
+
+@pytest.mark.parametrize(
+    "values", [{"seed": dg.EnvVar.int("NUMBER")}, {"embedder": dg.EnvVar("WORD")}]
+)
+def test_a_variable_of_dagster_is_checked_when_it_has_its_value(values, monkeypatch):
+    settings = Settings(**values)
+
+    @dg.asset
+    def look(settings: Settings) -> None:
+        """Reached only with good values."""
+
+    monkeypatch.setenv("NUMBER", "7")
+    monkeypatch.setenv("WORD", "qwen3")
+    assert dg.materialize([look], resources={"settings": settings}).success
+    monkeypatch.setenv("NUMBER", "-7")
+    monkeypatch.setenv("WORD", "bert")
+    with pytest.raises(dg.DagsterError) as refused:
+        dg.materialize([look], resources={"settings": settings})
+    assert re.search(r"SID_SEED=-7|SID_EMBEDDER=bert", str(refused.value.__cause__))
+
+
+def test_the_smallest_and_the_largest_values_are_allowed():
+    lowest = Settings(max_changed_share=0, seed=0, codebook_size=1, batch_tokens=0)
+    highest = Settings(max_changed_share=1, seed=2**31 - 3, codebook_size=8192, device="cuda:1")
+    assert (lowest.codebook_size, highest.seed, highest.device) == (1, 2**31 - 3, "cuda:1")
+
+
+def test_an_unknown_deployment_is_refused():
+    with pytest.raises(InputError, match="SID_DEPLOYMENT=prod: not one of demo, onerec"):
+        Settings.from_environment({"SID_DEPLOYMENT": "prod"})
 
 
 def test_a_missing_catalog_is_named():

@@ -20,7 +20,8 @@ from sid_assets.core.embeddings.adopt import declared_space
 from sid_assets.core.store.provenance import EmbeddingSpace
 from sid_assets.core.training.prompts import load_prompts
 from sid_assets.definitions import definitions
-from sid_assets.settings import NO_SETTINGS, Settings, variable
+from sid_assets.settings import Settings, variable
+from sid_assets.variables import NO_SETTINGS, SECRETS
 from tools.file_map import FOLDERS, PAGE, file_map, with_file_map
 
 ROOT = Path(__file__).parents[2]
@@ -75,7 +76,7 @@ def test_every_page_is_in_the_readmes_map_and_in_the_sites_navigation():
 
 
 def test_settings_that_are_named_exist():
-    known = {variable(name) for name in Settings.model_fields} | NO_SETTINGS
+    known = {variable(name) for name in Settings.model_fields} | NO_SETTINGS | {*SECRETS}
     assert set(re.findall(r"\bSID_[A-Z_]*[A-Z]\b", ALL)) <= known
 
 

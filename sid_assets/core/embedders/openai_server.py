@@ -1,14 +1,17 @@
 """Embeddings from a server with the OpenAI API: `vllm serve`, SGLang, TEI and others."""
 
 import logging
+import math
 import random
 import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +33,9 @@ KEY_VARIABLE = "OPENAI_API_KEY"
 """The variable in the environment or `.env` that holds the server's key. The key is read when the
 client is created and stored nowhere else. Self-hosted servers often need none."""
 
+NO_KEY = "none"
+"""Sent if there is no key: the client insists on one."""
+
 BYTES_PER_TOKEN = 3
 """UTF-8 bytes per token, for estimates. Counted with Qwen's vocabulary: 2.8 in product titles, 3.1
 in short texts on films, 4.2 in long product descriptions."""
@@ -40,6 +46,13 @@ REQUEST_TOKENS = 16384
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 60.0
 """Seconds before a request is retried: doubled each time, with jitter."""
+
+SHORTEST_WAIT = 1 / 64
+"""A server may ask for a shorter wait, but not for less than this share of the usual one."""
+
+BYTES_PER_NUMBER = 64
+BYTES_BESIDE_NUMBERS = 2**20
+"""What an answer may take. A number takes about 22 bytes of JSON, and at most 40 if indented."""
 
 TRIES_BEFORE_SAYING_SO = 4
 """After this many retries, about four seconds, the log says that a request is being retried."""
@@ -79,10 +92,11 @@ class OpenAIServerEmbedder:
         batch_tokens: Tokens per request.
         batch_texts: Texts per request; servers have limits (TEI: 32).
         requests: Number of in-flight requests.
-        timeout: Seconds to wait for an answer.
+        timeout: Seconds until the whole answer must be there.
         patience: About how many seconds a request is retried after a temporary error (429, 5xx, no
             connection, timeout). The waits are 0.5 s, 1 s, ... 60 s, or as long as the server
-            says. Loading a model of 8 billion parameters takes minutes.
+            says if that is within the patience. Loading a model of 8 billion parameters takes
+            minutes.
     """
 
     url: str
@@ -98,9 +112,7 @@ class OpenAIServerEmbedder:
     patience: float = 600.0
 
     def __post_init__(self) -> None:
-        """Reject an invalid URL and fewer than one request."""
-        if self.requests < 1:
-            raise InputError(f"SID_EMBEDDING_REQUESTS={self.requests}: must be 1 or more.")
+        """Reject an invalid URL."""
         if not self.url.startswith(("http://", "https://")):
             raise InputError(
                 f"SID_EMBEDDING_URL={self.url}: must start with http:// or https://, e.g. "
@@ -195,10 +207,12 @@ class OpenAIServerEmbedder:
             rows = sorted(answer.data, key=lambda row: row.index)
             self._require_shape(len(batch), [(row.index, len(row.embedding)) for row in rows])
             vectors = np.array([row.embedding for row in rows], np.float32)
-        except OpenAIError as error:
-            raise InputError(self._failure(error)) from error
-        except (AttributeError, TypeError, ValueError) as error:  # JSON of another shape
-            raise InputError(f"{self.url}: the answer contains no vectors: {error}") from error
+        except (OpenAIError, TimeoutError) as error:
+            raise InputError(self._failure(error)) from None  # its text may contain the key
+        # JSON of another shape, with numbers that are too large, or nested too deeply
+        except (AttributeError, TypeError, ValueError, OverflowError, RecursionError) as error:
+            said = self._without_key(str(error))
+            raise InputError(f"{self.url}: the answer contains no vectors: {said}") from None
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not (np.isfinite(norms) & (norms > 0)).all():
             raise InputError(
@@ -217,18 +231,76 @@ class OpenAIServerEmbedder:
         tries = 0
         while True:
             try:
-                return self._client.embeddings.create(model=self.model, input=batch)
-            except OpenAIError as error:
+                return self._answer(batch)
+            except (OpenAIError, TimeoutError) as error:
                 backoff = min(FIRST_WAIT * 2**tries, LONGEST_WAIT) * random.uniform(0.75, 1)  # noqa: S311 - no secret
-                wait = _retry_after(error) or backoff
+                wait = max(_retry_after(error) or backoff, backoff * SHORTEST_WAIT)
                 if not _may_pass(error) or time.monotonic() + wait > give_up or stop.wait(wait):
                     raise
                 tries += 1
                 if tries == TRIES_BEFORE_SAYING_SO:
                     _log.warning(
                         "%s: %s Retrying for %.0f s.",
-                        *(self.url, str(error)[:MESSAGE_SHOWN], give_up - time.monotonic()),
+                        *(self.url, self._said(error), give_up - time.monotonic()),
                     )
+
+    def _answer(self, batch: list[list[int]] | list[str]) -> "CreateEmbeddingResponse":
+        """The answer to one request, within the timeout.
+
+        The client's own timeout is for each read from the connection, and starts again with every
+        byte. So the request has a thread of its own, which is abandoned when the time is over.
+        """
+        answer: Future[CreateEmbeddingResponse] = Future()
+
+        def ask() -> None:
+            try:
+                answer.set_result(self._client.embeddings.create(model=self.model, input=batch))
+            except BaseException as error:  # for the thread that waits
+                answer.set_exception(error)
+
+        threading.Thread(target=ask, name="request", daemon=True).start()
+        try:
+            return answer.result(self.timeout)
+        except TimeoutError:
+            raise TimeoutError(
+                f"Request timed out: no complete answer within {self.timeout:g} s."
+            ) from None
+
+    def _bound(self, response: Any) -> None:
+        """Limit the bytes and the time of a response whose body is about to be read.
+
+        Args:
+            response: The client's response, of httpx or httpx2, which have the same methods.
+
+        Raises:
+            InputError: The body is compressed, which was not asked for: a short body may become
+                a very long one.
+        """
+        encoding = response.headers.get("content-encoding", "identity")
+        if encoding != "identity":
+            raise InputError(
+                f"{self.url}: the answer has the encoding {encoding[:20]!r}, which was not asked "
+                "for. Turn compression off in the server or in the proxy before it."
+            )
+        most = self.batch_texts * EMBEDDING_DIM * BYTES_PER_NUMBER + BYTES_BESIDE_NUMBERS
+        end = time.monotonic() + self.timeout
+        read = response.iter_raw
+
+        def read_within_limits(chunk_size: int | None = None) -> Iterator[bytes]:
+            size = 0
+            for chunk in read(chunk_size):
+                size += len(chunk)
+                if size > most:
+                    raise InputError(
+                        f"{self.url}: the answer is longer than {most:,} bytes, more than "
+                        f"{self.batch_texts} vectors can take. The server does not follow the "
+                        "OpenAI API; use another."
+                    )
+                if time.monotonic() > end:  # the request was abandoned
+                    raise TimeoutError
+                yield chunk
+
+        response.iter_raw = read_within_limits
 
     def _require_shape(self, texts: int, rows: list[tuple[int, int]]) -> None:
         """Require one vector of the right width per text; rows are (index, width) pairs."""
@@ -245,21 +317,32 @@ class OpenAIServerEmbedder:
                 "at its full width."
             )
 
-    def _failure(self, error: "OpenAIError") -> str:
+    def _failure(self, error: "OpenAIError | TimeoutError") -> str:
         """What went wrong, and what to do about it."""
+        if isinstance(error.__cause__, InputError):  # of `_bound`
+            return str(error.__cause__)
         status = getattr(error, "status_code", None)
-        said = str(error)[:MESSAGE_SHOWN]
-        return f"{self.url}: {said} {REMEDIES.get(status, REMEDY)}"
+        return f"{self.url}: {self._said(error)} {REMEDIES.get(status, REMEDY)}"
+
+    def _said(self, error: Exception) -> str:
+        return self._without_key(str(error))[:MESSAGE_SHOWN]
+
+    def _without_key(self, text: str) -> str:
+        """The same without the key: some servers repeat a wrong key in their message."""
+        key = self._client.api_key
+        return text if key == NO_KEY else text.replace(key, "[the key]")
 
     @cached_property
     def _client(self) -> "OpenAI":
-        from openai import OpenAI
+        from openai import DefaultHttpxClient, OpenAI
 
         return OpenAI(
             base_url=self.url,
-            api_key=merged_environment().get(KEY_VARIABLE) or "none",
+            api_key=merged_environment().get(KEY_VARIABLE) or NO_KEY,
             timeout=self.timeout,
             max_retries=0,  # `_patiently` retries; the client limits tries, and waits to 8 s
+            default_headers={"Accept-Encoding": "identity"},
+            http_client=DefaultHttpxClient(event_hooks={"response": [self._bound]}),
         )
 
     @cached_property
@@ -273,23 +356,37 @@ class OpenAIServerEmbedder:
         return DocumentTokenizer(self._tokenizer_files.path("tokenizer.json"), self.max_length)
 
 
-def _may_pass(error: "OpenAIError") -> bool:
+def _may_pass(error: "OpenAIError | TimeoutError") -> bool:
     """Whether a retry may succeed: there was no answer, or the server was unable to give one."""
     from openai import APIConnectionError, APIStatusError
 
     if isinstance(error, APIStatusError):
         return error.status_code in (408, 409, 429) or error.status_code >= 500
-    return isinstance(error, APIConnectionError)  # includes timeouts
+    if isinstance(error.__cause__, InputError):  # of `_bound`
+        return False
+    return isinstance(error, (APIConnectionError, TimeoutError))
 
 
-def _retry_after(error: "OpenAIError") -> float:
-    """Seconds that the server asks to wait; 0 if it does not say."""
+def _retry_after(error: "OpenAIError | TimeoutError") -> float:
+    """Seconds that the server asks to wait, finite; 0 if it does not say."""
     from openai import APIStatusError
 
     headers = error.response.headers if isinstance(error, APIStatusError) else {}
     for name, unit in (("retry-after-ms", 1000), ("retry-after", 1)):
-        try:
-            return max(float(headers[name]) / unit, 0.0)
-        except (KeyError, ValueError):  # missing, or a date, which no embedding server sends
-            continue
+        seconds = _seconds(headers.get(name, "")) / unit
+        if math.isfinite(seconds) and seconds > 0:
+            return seconds
     return 0.0
+
+
+def _seconds(value: str) -> float:
+    """A number of seconds, or the time until a date; nan if it is neither."""
+    try:
+        return float(value)
+    except ValueError:
+        pass
+    try:
+        date = parsedate_to_datetime(value)
+        return (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    except (ValueError, OverflowError):
+        return math.nan

@@ -337,8 +337,6 @@ def test_a_wrong_url_is_an_error(
         embedder.close()
     with pytest.raises(InputError, match="must start with http"):
         OpenAIServerEmbedder("localhost:8000/v1", "small")
-    with pytest.raises(InputError, match="SID_EMBEDDING_REQUESTS=0: must be 1 or more"):
-        OpenAIServerEmbedder(server.url, "small", requests=0)
 
 
 def test_the_space_contains_what_is_known_of_a_server(small_model: Path) -> None:
