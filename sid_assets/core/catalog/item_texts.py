@@ -22,9 +22,6 @@ from sid_assets.core.inputs.files import find_table_files
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
 from sid_assets.core.schema import PidType
 
-NULL_WORDS = ("NULL", "null", "NaN", "nan", "None", "<NA>")
-"""What programs write for null where a file has no null. A film may be called so, too."""
-
 MEMORY_MB = 2048
 """Default memory limit for reading a catalog (MB); enough for any number of rows."""
 
@@ -144,7 +141,7 @@ def _with_text(columns: DuckDBPyRelation, template: TextTemplate) -> DuckDBPyRel
         for label, value in zip(labels, values.values(), strict=True)
     )
     found = ", ".join(
-        f"CASE WHEN {label} IN {NULL_WORDS} THEN '{position}=' || {label} END"
+        f"'{position}=' || null_word({label})"
         for position, label in enumerate(["pid", *labels])
     )
     words = SQLExpression(f"nullif(concat_ws(',', {found}), '')").alias("null_words")
@@ -183,8 +180,8 @@ def _warnings(
 def _null_words(place: str, rows: CatalogRows, columns: tuple[str, ...]) -> Iterator[str]:
     """Warnings of values that stand for null in the output of some programs."""
     for position, words in rows.null_words().items():
-        shown = ", ".join(f"{count:,} times {word!r}" for word, count in words.items())
+        shown = ", ".join(f"{word!r} ({count:,} rows)" for word, count in words.items())
         yield (
-            f"{place}: column {columns[position]!r}: {shown}. It is taken for text. If it means "
-            "null, write null or an empty value instead."
+            f"{place}: column {columns[position]!r} holds {shown}, read as text. If it means null, "
+            "write null or an empty value instead."
         )

@@ -29,6 +29,10 @@ _MACROS = r"""
 -- White space is what Python's str.isspace calls so.
 CREATE MACRO blank_to_null(t) AS
     CASE WHEN regexp_matches(t, '[^\s\x0b\x1c-\x1f\x{85}\p{Z}]') THEN t END;
+-- What programs write for null where a file has no null. A film may be called so, too. (DuckDB would
+-- make a join of `IN`, and lose the order of the rows.)
+CREATE MACRO null_word(t) AS
+    CASE WHEN regexp_full_match(t, 'NULL|null|NaN|nan|None|<NA>') THEN t END;
 CREATE MACRO list_text(texts) AS
     array_to_string(list_filter(texts, lambda t: blank_to_null(t) IS NOT NULL), ', ');
 
@@ -43,11 +47,9 @@ CREATE MACRO float_id_text(x) AS
     CASE WHEN abs(x) <= 9007199254740992 OR isnan(x) THEN float_text(x)
          ELSE CAST(x AS VARCHAR) END;
 CREATE MACRO decimal_id_text(x) AS regexp_replace(CAST(x AS VARCHAR), '\.0+$', '');
--- Floats as a text file writes them: 1.0 or 1.2e+18.
+-- A float in a text file, such as 1.0 or 1.2e+18. 2**53 may have been written as 2**53 + 1.
 CREATE MACRO is_inexact_float(t) AS
-    CASE WHEN regexp_matches(t, '^-?[0-9]+\.0*$')
-         THEN coalesce(abs(TRY_CAST(split_part(t, '.', 1) AS HUGEINT)) > 9007199254740992, true)
-         ELSE coalesce(abs(TRY_CAST(t AS DOUBLE)) >= 9007199254740992, false) END;
+    coalesce(abs(TRY_CAST(t AS DOUBLE)) >= 9007199254740992, false);
 CREATE MACRO is_json_float(j) AS
     json_type(j) = 'DOUBLE' AND NOT regexp_matches(CAST(j AS VARCHAR), '^-?[0-9]+$');
 CREATE MACRO json_id_text(j) AS
