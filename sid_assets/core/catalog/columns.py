@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import duckdb
 import pyarrow as pa
@@ -187,7 +188,9 @@ class CatalogScan:
 
     def _csv(self) -> Iterator[Part]:
         """One part for each batch of rows. All headers are checked before the first row is read."""
-        found = [self._quoting_of(position) for position in range(len(self._files.names))]
+        found: list[Quoting] = [
+            self._quoting_of(position) for position in range(len(self._files.names))
+        ]
         headers = [
             read_header(self._files, position, quoting) for position, quoting in enumerate(found)
         ]
@@ -377,12 +380,14 @@ def _unzipped(files: TableFiles, position: int, scratch: Path) -> Iterator[str]:
     try:
         with (
             files.filesystem.open(path, "rb") as zipped,
-            gzip.open(zipped) as content,
+            gzip.open(cast(BinaryIO, zipped)) as content,
             copy.open("wb") as target,
         ):
             shutil.copyfileobj(content, target)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise InputError(f"{name}: cannot be unzipped ({error}). Copy or write it again.") from error
+        raise InputError(
+            f"{name}: cannot be unzipped ({error}). Copy or write it again."
+        ) from error
     yield str(copy)
     copy.unlink()
 

@@ -141,8 +141,7 @@ def _with_text(columns: DuckDBPyRelation, template: TextTemplate) -> DuckDBPyRel
         for label, value in zip(labels, values.values(), strict=True)
     )
     found = ", ".join(
-        f"'{position}=' || null_word({label})"
-        for position, label in enumerate(["pid", *labels])
+        f"'{position}=' || null_word({label})" for position, label in enumerate(["pid", *labels])
     )
     words = SQLExpression(f"nullif(concat_ws(',', {found}), '')").alias("null_words")
     columns = columns.select("*", words)
@@ -180,8 +179,8 @@ def _warnings(
 def _null_words(place: str, rows: CatalogRows, columns: tuple[str, ...]) -> Iterator[str]:
     """Warnings of values that stand for null in the output of some programs."""
     for position, words in rows.null_words().items():
-        shown = ", ".join(f"{word!r} ({count:,} rows)" for word, count in words.items())
+        shown = ", ".join(f"{word!r} ({count:,})" for word, count in words.items())
         yield (
-            f"{place}: column {columns[position]!r} holds {shown}, read as text. If it means null, "
-            "write null or an empty value instead."
+            f"{place}: column {columns[position]!r}: values that are read as text, but may stand "
+            f"for null: {shown}. If so, write null or an empty value instead."
         )

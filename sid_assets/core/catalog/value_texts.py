@@ -19,6 +19,8 @@ from typing import Any, Literal
 
 import pyarrow as pa
 from duckdb import DuckDBPyConnection
+from duckdb.func import ARROW, SPECIAL
+from duckdb.sqltypes import VARCHAR
 
 TextRules = Literal[1, 2]
 """SID_TEXT_RULES."""
@@ -29,8 +31,8 @@ _MACROS = r"""
 -- White space is what Python's str.isspace calls so.
 CREATE MACRO blank_to_null(t) AS
     CASE WHEN regexp_matches(t, '[^\s\x0b\x1c-\x1f\x{85}\p{Z}]') THEN t END;
--- What programs write for null where a file has no null. A film may be called so, too. (DuckDB would
--- make a join of `IN`, and lose the order of the rows.)
+-- What programs write for null where a file has no null. A film may be called so, too.
+-- DuckDB would make a join of `IN`, and lose the order of the rows.
 CREATE MACRO null_word(t) AS
     CASE WHEN regexp_full_match(t, 'NULL|null|NaN|nan|None|<NA>') THEN t END;
 CREATE MACRO list_text(texts) AS
@@ -41,8 +43,8 @@ CREATE MACRO float_text(x) AS
 CREATE MACRO float_list_text(floats) AS
     list_text(list_transform(floats, lambda x: float_text(x)));
 
--- Above 2**53 neighbouring integers share a float, so such an id keeps the '.0' or the exponent that
--- gives it away.
+-- Above 2**53 neighbouring integers share a float, so such an id keeps the '.0' or the exponent
+-- that gives it away.
 CREATE MACRO float_id_text(x) AS
     CASE WHEN abs(x) <= 9007199254740992 OR isnan(x) THEN float_text(x)
          ELSE CAST(x AS VARCHAR) END;
@@ -96,10 +98,10 @@ def create_macros(connection: DuckDBPyConnection, rules: TextRules) -> None:
     connection.create_function(
         "text_of_json",
         _texts_of_json,
-        ["VARCHAR"],  # pyright: ignore[reportArgumentType] - the stub wants DuckDB's type objects
-        "VARCHAR",  # pyright: ignore[reportArgumentType]
-        type="arrow",  # pyright: ignore[reportArgumentType]
-        null_handling="special",  # pyright: ignore[reportArgumentType]
+        [VARCHAR],
+        VARCHAR,
+        type=ARROW,
+        null_handling=SPECIAL,
     )
     connection.execute(_MACROS + _OF_RULES[rules])
 

@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, TextIO, cast
 
 import pyarrow as pa
 
@@ -138,7 +138,7 @@ def opened_lines(files: TableFiles, position: int) -> Iterator[Iterator[str]]:
         with files.filesystem.open(
             path, "rt", encoding="utf-8-sig", newline="", compression="infer"
         ) as lines:
-            yield counted(lines)
+            yield counted(cast(TextIO, lines))
     except UnicodeDecodeError as error:
         place = f"after line {number}" if number else "near its beginning"
         raise InputError(

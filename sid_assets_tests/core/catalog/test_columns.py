@@ -223,7 +223,9 @@ FILES: dict[str, Callable[[list[dict[str, Any]]], str | bytes]] = {
 
 
 def pa_csv(rows: list[dict[str, Any]]) -> str:
-    return "".join(",".join(map(str, line)) + "\n" for line in [rows[0], *(r.values() for r in rows)])
+    return "".join(
+        ",".join(map(str, line)) + "\n" for line in [rows[0], *(r.values() for r in rows)]
+    )
 
 
 def pa_parquet(rows: list[dict[str, Any]]) -> bytes:

@@ -147,11 +147,12 @@ def test_words_that_may_stand_for_null_are_counted(parquet: Write) -> None:
     path = parquet(pid=["1", "2", "nan"], title=["NULL", "Null", "NULL"], b=["nan", "None", "x"])
     read = Read(path, "{title}\n{b}")
     assert read.text_of == {"1": "NULL\nnan", "2": "Null\nNone", "nan": "NULL\nx"}
-    remedy = "read as text. If it means null, write null or an empty value instead."
+    said = "values that are read as text, but may stand for null:"
+    remedy = "If so, write null or an empty value instead."
     assert read.read.warnings == (
-        f"{path}: column 'pid' holds 'nan' (1 rows), {remedy}",
-        f"{path}: column 'title' holds 'NULL' (2 rows), {remedy}",
-        f"{path}: column 'b' holds 'None' (1 rows), 'nan' (1 rows), {remedy}",
+        f"{path}: column 'pid': {said} 'nan' (1). {remedy}",
+        f"{path}: column 'title': {said} 'NULL' (2). {remedy}",
+        f"{path}: column 'b': {said} 'None' (1), 'nan' (1). {remedy}",
     )
 
 

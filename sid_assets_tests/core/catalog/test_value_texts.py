@@ -86,9 +86,7 @@ def test_maps_have_sorted_keys(parquet: Write) -> None:
 
 
 @pytest.mark.parametrize("value", ["{}", '{"a": null}', '{"a": {"b": null}}', "[{}]", "[[], null]"])
-def test_an_empty_object_drops_its_line_as_an_empty_list_does(
-    text_file: Write, value: str
-) -> None:
+def test_an_empty_object_drops_its_line_as_an_empty_list_does(text_file: Write, value: str) -> None:
     path = text_file("a.jsonl", f'{{"pid": 1, "title": "t", "details": {value}}}\n')
     assert Read(path, "{title}\n{details}").texts == ["t"]
 
@@ -156,9 +154,7 @@ def test_rules_1_make_the_json_of_version_01(text_file: Write, value: str, text:
 def test_rules_1_read_text_files_as_version_01_did(text_file: Write) -> None:
     tsv = text_file("a.tsv", 'pid\ttitle\n1\t"Hello"\n2\t\\N\n3\t"two\nlines"\n4\t"a\tb"\n')
     assert Read(tsv, text_rules=1).texts == ["Hello", "\\N", "two\nlines", "a\tb"]
-    tsv = text_file(
-        "b.tsv", 'pid\ttitle\n1\tplain\n2\t"Odd Al\n3\tlost\n4\tMonitor 24"\n5\tlast\n'
-    )
+    tsv = text_file("b.tsv", 'pid\ttitle\n1\tplain\n2\t"Odd Al\n3\tlost\n4\tMonitor 24"\n5\tlast\n')
     swallowed = ["plain", "Odd Al\n3\tlost\n4\tMonitor 24", "last"]
     assert Read(tsv, text_rules=1).texts == swallowed
     assert Read(tsv).texts == ["plain", '"Odd Al', "lost", 'Monitor 24"', "last"]

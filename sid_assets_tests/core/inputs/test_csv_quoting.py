@@ -1,8 +1,8 @@
 """Files with and without quoting are told apart, and what is uncertain is said."""
 
 import csv
-import io
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -116,13 +116,11 @@ def test_unquoted_tsv_never_loses_a_line(
 
 
 def read_back(
-    folders: pytest.TempPathFactory, rows: list[tuple[str, str]], how: int
+    folders: pytest.TempPathFactory, rows: list[tuple[str, str]], how: Any
 ) -> list[tuple[str, str]]:
     path = folders.mktemp("tsv") / "a.tsv"
-    text = io.StringIO()
     frame = pd.DataFrame(rows, columns=["pid", "title"])
-    frame.to_csv(text, sep="\t", index=False, quoting=how)
-    path.write_bytes(text.getvalue().encode())
+    path.write_bytes(frame.to_csv(sep="\t", index=False, quoting=how).encode())
     return read(path)
 
 
@@ -130,4 +128,6 @@ def read(path: Path) -> list[tuple[str, str]]:
     files = find_table_files(str(path))
     found, _ = find_quoting(files, 0)
     batches = read_columns(files, 0, (0, 1), found, certain=False)
-    return [row for one, two in batches for row in zip(one.to_pylist(), two.to_pylist())]
+    return [
+        row for one, two in batches for row in zip(one.to_pylist(), two.to_pylist(), strict=True)
+    ]

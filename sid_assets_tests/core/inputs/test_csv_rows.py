@@ -71,8 +71,10 @@ def test_rows_in_quotes_in_a_tsv_file_are_an_error_unless_the_user_is_certain(
     path = tmp_path / "a.tsv"
     path.write_text('a\tb\n0\tx\n1\t"y\n2\tz"\n3\tc\td\n')
     files = find_table_files(str(path))
-    message = r"a\.tsv: line 3 is malformed: .* set SID_CSV_QUOTING=none.* set SID_CSV_QUOTING=quoted"
+    message = (
+        r"a\.tsv: line 3 is malformed: .* set SID_CSV_QUOTING=none.* set SID_CSV_QUOTING=quoted"
+    )
     with pytest.raises(InputError, match=message):
         list(read_columns(files, 0, (0, 1), certain=False))
     path.write_text(path.read_text().replace("\td\n", "\n"))
-    assert list(read_columns(files, 0, (0, 1)))[0][1].to_pylist() == ["x", "y\n2\tz", "c"]
+    assert next(iter(read_columns(files, 0, (0, 1))))[1].to_pylist() == ["x", "y\n2\tz", "c"]
