@@ -82,10 +82,15 @@ CREATE MACRO json_text(j) AS
 CREATE MACRO csv_text(t) AS nullif(t, '\N');
 CREATE MACRO nested_text(x) AS text_of_json(CAST(to_json(x) AS VARCHAR));
 CREATE MACRO nested_list_text(nested) AS nested_text(nested);
+CREATE MACRO json_value_text(j) AS
+    CASE WHEN is_json_float(j) THEN float_text(TRY_CAST(j AS DOUBLE)) ELSE j ->> '$' END;
+-- DuckDB is quicker than Python with lists that have no lists and objects in them.
+CREATE MACRO is_flat(j) AS NOT regexp_matches(CAST(j AS VARCHAR), '^.+[\[{]');
 CREATE MACRO json_text(j) AS
-    CASE WHEN json_type(j) IN ('ARRAY', 'OBJECT') THEN text_of_json(CAST(j AS VARCHAR))
-         WHEN is_json_float(j) THEN float_text(TRY_CAST(j AS DOUBLE))
-         ELSE j ->> '$' END;
+    CASE WHEN json_type(j) = 'ARRAY' AND is_flat(j)
+         THEN list_text(list_transform(CAST(j AS JSON[]), lambda e: json_value_text(e)))
+         WHEN json_type(j) IN ('ARRAY', 'OBJECT') THEN text_of_json(CAST(j AS VARCHAR))
+         ELSE json_value_text(j) END;
 """,
 }
 
