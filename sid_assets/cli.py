@@ -140,7 +140,7 @@ def plan(as_json: bool) -> None:
         if not as_json and len(plans) > 1:
             click.echo(f"{one.domain.capitalize()}:")
         if not as_json and one.plan:
-            click.echo(one.plan.describe())
+            click.echo(one.describe())
         for problem in one.problems:
             click.echo(f"\n{problem}", err=True)
     if any(one.problems for one in plans):

@@ -16,6 +16,7 @@ from sid_assets import cli
 from sid_assets.assets.catalog import catalog_source, texts_provenance
 from sid_assets.assets.domains import Domain, domains_of
 from sid_assets.core.catalog.item_texts import read_item_texts
+from sid_assets.core.catalog.rules_change import RulesChange, count_rules_change
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.embeddings.plan import Plan, make_plan
@@ -42,18 +43,26 @@ class DomainPlan:
         domain: `items` or `goods`.
         plan: What its refresh would do; None if that is unknown.
         problems: Why there is no plan, or why the refresh would stop.
+        rules: What other rules of texts than before change; None if the rules are the same.
     """
 
     domain: str
     plan: Plan | None
     problems: tuple[str, ...]
+    rules: RulesChange | None = None
+
+    def describe(self) -> str:
+        """The plan as text, one line per subject; "" if there is none."""
+        rules = self.rules.describe() if self.rules else ""
+        return "\n".join(filter(None, (self.plan and self.plan.describe(), rules)))
 
     def as_json(self) -> dict[str, Any]:
         """Its part of the object of `sid-assets plan --json`; `Plan` explains the fields."""
         plan = asdict(self.plan) if self.plan else None
         if plan:
             del plan["sample"]
-        return {"domain": self.domain, "plan": plan, "problems": list(self.problems)}
+        rules = self.rules.metadata() if self.rules else {}
+        return {"domain": self.domain, "plan": plan, "problems": list(self.problems), **rules}
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -75,9 +84,9 @@ def plan_domains(settings: Settings) -> list[DomainPlan]:
 
 
 def _plan_domain(settings: Settings, domain: Domain, embedder: Embedder) -> DomainPlan:
-    plan, problems = None, []
+    plan, rules, problems = None, None, []
     try:
-        plan, complete = plan_refresh(settings, domain, embedder)
+        plan, rules, complete = plan_refresh(settings, domain, embedder)
         if not complete:
             problems.append(REFUSED)
         policy = RefreshPolicy(max_changed_share=settings.max_changed_share)
@@ -85,11 +94,13 @@ def _plan_domain(settings: Settings, domain: Domain, embedder: Embedder) -> Doma
         require_small_change(plan.changes, policy)
     except SidAssetsError as error:
         problems.append(str(error))
-    return DomainPlan(domain.items, plan, tuple(problems))
+    return DomainPlan(domain.items, plan, tuple(problems), rules)
 
 
-def plan_refresh(settings: Settings, domain: Domain, embedder: Embedder) -> tuple[Plan, bool]:
-    """The plan for the catalog of a domain, and whether all its rows are good.
+def plan_refresh(
+    settings: Settings, domain: Domain, embedder: Embedder
+) -> tuple[Plan, RulesChange | None, bool]:
+    """The plan for the catalog of a domain, what other rules change, and whether all rows are good.
 
     Raises:
         SidAssetsError: The catalog cannot be read, or the embedder cannot be used.
@@ -97,15 +108,17 @@ def plan_refresh(settings: Settings, domain: Domain, embedder: Embedder) -> tupl
     # The run decides whether bad rows may be dropped.
     source = catalog_source(settings, domain, on_bad_rows="drop")
     store = settings.store()
-    with scratch_folder(store.root) as scratch:
+    with scratch_folder(store.root) as scratch, scratch_folder(store.root) as second:
         texts = read_item_texts(source, scratch_dir=scratch)
         for warning in texts.warnings:
             logging.warning(warning)
+        before = store.current(domain.table("item_texts"))
+        reader, rules = count_rules_change(source, texts, before, scratch_dir=second)
         missing = isinstance(embedder, Qwen3Embedder) and not embedder.has_weights()
         plan = make_plan(
             store,
             domain.table("item_embeddings"),
-            _with_version(texts.reader, store, texts_provenance(settings, domain, texts)),
+            _with_version(reader, store, texts_provenance(settings, domain, texts)),
             embedder,
             files=vector_files(settings, domain.embeddings(settings), embedder.space),
             calibrate=not missing,
@@ -113,7 +126,7 @@ def plan_refresh(settings: Settings, domain: Domain, embedder: Embedder) -> tupl
         )
     if missing and plan.texts:
         plan = replace(plan, unmeasured=NO_WEIGHTS)
-    return plan, texts.rejected is None
+    return plan, rules, texts.rejected is None
 
 
 def _with_version(

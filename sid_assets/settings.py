@@ -144,6 +144,16 @@ class Settings(dg.ConfigurableResource):
         DEFAULT_TEMPLATE,
         shown="Title / Description / Category",
     )
+    csv_quoting: str = _setting(
+        "How CSV and TSV catalogs are written. `quoted`: quotes enclose values where needed. "
+        "`none`: a quote is part of the value. `auto`: found out for each file.",
+        "auto",
+    )
+    text_rules: str = _setting(
+        "The rules by which values become text: `2`, or `1` to make the texts of version 0.1 "
+        "again. They differ in structs, in TSV without quoting, and in `\\N`.",
+        "2",
+    )
     pid_column: str = _setting("The column of item ids in the catalog.", "pid")
     pid_type: str = _setting(
         "`int`, `string`, or `auto`: int64 if every id is an integer without leading zeros, else "

@@ -1,5 +1,6 @@
 """`python -m sid_assets.plan` on a catalog, as a user calls it."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -49,6 +50,22 @@ def test_rows_that_the_run_refuses_are_reported_and_not_in_the_plan(catalog, cap
     assert "To embed: 2 texts" in said.out
     assert "the text is empty (1 row)" in caplog.text
     assert "The run stops at the bad rows above unless on_bad_rows: drop is set" in said.err
+
+
+def test_texts_that_other_rules_change_are_counted(catalog, monkeypatch, capsys):
+    lines = catalog.with_suffix(".jsonl")
+    lines.write_text('{"pid": 1, "title": "a"}\n{"pid": 2, "title": {"x": null, "y": 1}}\n')
+    monkeypatch.setenv("SID_CATALOG", str(lines))
+    monkeypatch.setenv("SID_TEXT_RULES", "1")
+    settings = Settings.from_environment()
+    assert dg.materialize([item_texts_asset(ITEMS)], resources=resources(settings)).success
+    assert plan.main(["--json"]) == 0
+    assert "texts_changed_by_rules" not in json.loads(capsys.readouterr().out)["domains"][0]
+    monkeypatch.delenv("SID_TEXT_RULES")
+    assert plan.main(["--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["domains"][0]["texts_changed_by_rules"] == 1
+    assert plan.main() == 0
+    assert "1 texts change because values become text by rules 2" in capsys.readouterr().out
 
 
 def test_errors_are_reported(catalog, monkeypatch, capsys):

@@ -10,8 +10,11 @@ from pydantic import Field
 from sid_assets.assets.domains import Domain
 from sid_assets.core.catalog.item_texts import CatalogSource, ItemTexts, read_item_texts
 from sid_assets.core.catalog.making import TextsMaking
+from sid_assets.core.catalog.rules_change import count_rules_change
+from sid_assets.core.catalog.value_texts import TextRules
 from sid_assets.core.embeddings.plan import Plan, make_plan
 from sid_assets.core.errors import InputError, SidAssetsError
+from sid_assets.core.inputs.csv_quoting import QuotingSetting
 from sid_assets.core.inputs.ids import PidTypeSetting
 from sid_assets.core.schema import ITEM_TEXTS_REJECTED
 from sid_assets.core.store.draft import Draft
@@ -75,20 +78,24 @@ def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:
         store = settings.store()
         with explained(store.root):
             store.root.mkdir(parents=True, exist_ok=True)
-        with scratch_folder(store.root) as scratch:
+        with scratch_folder(store.root) as scratch, scratch_folder(store.root) as second:
             source = catalog_source(settings, domain, config.checked())
             texts = read_item_texts(source, scratch_dir=scratch)
             for warning in texts.warnings:
                 context.log.warning(f"{table}: {warning}")
             _store_rejected(store, table, texts)
-            draft = draft_rows(
-                store, table, texts.reader, texts_provenance(settings, domain, texts)
+            reader, change = count_rules_change(
+                source, texts, store.current(table), scratch_dir=second
             )
+            draft = draft_rows(store, table, reader, texts_provenance(settings, domain, texts))
         with draft:
             context.log.info(f"{table}: {texts.counts.items:,} items.")
-            context.add_output_metadata(
-                texts.counts.metadata() | _plan(context, settings, domain, draft)
-            )
+            metadata = texts.counts.metadata()
+            if change:
+                metadata |= change.metadata()
+                if said := change.describe():
+                    context.log.warning(f"{table}: {said}")
+            context.add_output_metadata(metadata | _plan(context, settings, domain, draft))
         return draft
 
     return item_texts
@@ -100,7 +107,7 @@ def catalog_source(
     """The catalog of a domain, as the settings name it.
 
     Raises:
-        InputError: No catalog is set, or SID_PID_TYPE is not one of its values.
+        InputError: No catalog is set, or a setting is not one of its values.
     """
     vectors = settings.store().current(domain.table("item_embeddings"))
     return CatalogSource(
@@ -110,7 +117,14 @@ def catalog_source(
         pid_type=settings.choice("pid_type", get_args(PidTypeSetting)),
         published=vectors.pid_type if vectors else None,
         on_bad_rows=on_bad_rows,
+        csv_quoting=settings.choice("csv_quoting", get_args(QuotingSetting)),
+        text_rules=_text_rules(settings),
     )
+
+
+def _text_rules(settings: Settings) -> TextRules:
+    words = {str(rules): rules for rules in get_args(TextRules)}
+    return words[settings.choice("text_rules", tuple(words))]
 
 
 def _plan(
@@ -152,7 +166,9 @@ def _timed_by_the_last_run(context: dg.AssetExecutionContext, domain: Domain, pl
 
 def texts_provenance(settings: Settings, domain: Domain, texts: ItemTexts) -> Provenance:
     """The provenance of a domain's `item_texts`; the same texts have the same provenance."""
-    making = TextsMaking(settings.text_template, texts.fingerprint, texts.pid_column)
+    making = TextsMaking(
+        settings.text_template, texts.fingerprint, texts.pid_column, _text_rules(settings)
+    )
     return Provenance(domain.table("item_texts"), details=making.details())
 
 

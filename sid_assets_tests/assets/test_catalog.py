@@ -43,6 +43,36 @@ def test_item_texts_estimates_the_time_from_the_last_run_instead_of_loading_weig
     assert planned["plan_seconds"] == pytest.approx(planned["plan_tokens"] / speed)
 
 
+def test_a_refresh_says_how_many_texts_other_rules_change(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lines = tmp_path / "catalog.jsonl"
+    values = {"catalog": str(lines), "text_template": "{title}"}
+    lines.write_text('{"pid": 1, "title": {"a": 1.0}}\n{"pid": 2, "title": "b"}\n')
+    first = materialize(settings_for(tmp_path, **values, text_rules="1"), "item_texts")
+    assert first.success, failure_message(first)
+    kept = settings_for(tmp_path, **values, text_rules="1")
+    details = kept.store().require("item_texts").provenance.details
+    assert "rules" not in details  # as version 0.1 wrote it
+    assert "texts_changed_by_rules" not in metadata_of(
+        materialize(kept, "item_texts"), "item_texts"
+    )
+    second = materialize(settings_for(tmp_path, **values), "item_texts")
+    assert metadata_of(second, "item_texts")["texts_changed_by_rules"] == 1
+    assert (
+        "item_texts: 1 texts change because values become text by rules 2" in capfd.readouterr().err
+    )
+    assert kept.store().require("item_texts").provenance.details["rules"] == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("text_rules", "1, 2"), ("csv_quoting", "auto, quoted, none")]
+)
+def test_other_words_are_refused(tmp_path: Path, name: str, words: str) -> None:
+    result = materialize(settings_for(tmp_path, **{name: "3"}), "item_texts")
+    assert f"SID_{name.upper()}=3: not one of {words}." in failure_message(result)
+
+
 @pytest.mark.parametrize("word", ["fail", "drop"])
 def test_bad_rows_fail_the_run_or_are_dropped(word: str) -> None:
     assert ItemTextsConfig(on_bad_rows=word).checked() == word

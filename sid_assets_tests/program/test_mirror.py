@@ -13,7 +13,6 @@ WHOLE_PROGRAM = TESTS / "program"
 
 WITHOUT_A_TEST = {
     "__main__": "calls the command",
-    "core/catalog/making": "only the fields of a provenance",
     "core/embeddings/making": "only the fields of a provenance",
 }
 """Modules without behaviour of their own."""

@@ -1,20 +1,21 @@
-r"""Columns of parquet, CSV or JSON lines of any type, converted to text with DuckDB.
+"""The columns of parquet, CSV or JSON lines that a text needs, read with DuckDB as text.
 
-How values become text:
-
-- Text stays as it is. CSV is text throughout, so `007` stays `007`.
-- Integers, decimals, booleans (`true`), dates and times appear as DuckDB prints them, times in UTC.
-- Floats appear as the shortest number that reads back the same. Whole floats have no `.0`, since
-  pandas turns an integer column with gaps into floats. NaN is null, as in pandas.
-- Lists: their elements, joined with `, `; null and blank elements are skipped.
-- Structs, maps and nested lists appear as JSON.
+A column is in a file, or in the names of its folders (`category=books`). `value_texts` says how
+values become text.
 """
 
+import gzip
+import itertools
+import json
 import re
+import shutil
+import zlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, cast
 
 import duckdb
 import pyarrow as pa
@@ -30,11 +31,14 @@ from duckdb import (
 
 from sid_assets.core.arrow.columns import is_list
 from sid_assets.core.arrow.duck import open_database
+from sid_assets.core.catalog.value_texts import NEWEST_RULES, TextRules, create_macros
 from sid_assets.core.errors import InputError, did_you_mean
-from sid_assets.core.inputs.csv_rows import read_columns, read_header
+from sid_assets.core.inputs.csv_quoting import QuotingSetting, find_quoting
+from sid_assets.core.inputs.csv_rows import Quoting, opened_lines, read_columns, read_header
 from sid_assets.core.inputs.encodings import UUID_BYTES, is_bytes
 from sid_assets.core.inputs.files import TableFiles
 from sid_assets.core.inputs.ids import stored_as
+from sid_assets.core.inputs.listing import Partition
 from sid_assets.core.inputs.parquet import read_parquet_schemas
 from sid_assets.core.store.places import is_local
 
@@ -47,75 +51,278 @@ JSON_ROWS_LOOKED_AT = 10_000
 MESSAGE_LENGTH = 400
 """Characters shown of DuckDB's own message, which may quote a whole line of the file."""
 
-_MACROS = r"""
--- White space is what Python's str.isspace calls so.
-CREATE MACRO blank_to_null(t) AS
-    CASE WHEN regexp_matches(t, '[^\s\x0b\x1c-\x1f\x{85}\p{Z}]') THEN t END;
-CREATE MACRO list_text(texts) AS
-    array_to_string(list_filter(texts, lambda t: blank_to_null(t) IS NOT NULL), ', ');
-CREATE MACRO nested_list_text(nested) AS
-    list_text(list_transform(nested, lambda x: CAST(to_json(x) AS VARCHAR)));
-
-CREATE MACRO decode_list(list) AS list_transform(list, lambda b: decode(b));
-
-CREATE MACRO float_text(x) AS
-    CASE WHEN NOT isnan(x) THEN regexp_replace(CAST(x AS VARCHAR), '\.0$', '') END;
-CREATE MACRO float_list_text(floats) AS
-    list_text(list_transform(floats, lambda x: float_text(x)));
--- Above 2**53 neighbouring integers share a float, so such an id keeps the '.0' that gives it away.
-CREATE MACRO float_id_text(x) AS
-    CASE WHEN abs(x) <= 9007199254740992 OR isnan(x) THEN float_text(x)
-         ELSE CAST(x AS VARCHAR) END;
-CREATE MACRO decimal_id_text(x) AS regexp_replace(CAST(x AS VARCHAR), '\.0+$', '');
-
-CREATE MACRO json_value_text(j) AS
-    CASE json_type(j) WHEN 'DOUBLE' THEN nullif(regexp_replace(j ->> '$', '\.0$', ''), 'NaN')
-                      ELSE j ->> '$' END;
-CREATE MACRO json_text(j) AS
-    CASE json_type(j)
-        WHEN 'ARRAY' THEN list_text(list_transform(CAST(j AS JSON[]), lambda e: json_value_text(e)))
-        ELSE json_value_text(j) END;
-CREATE MACRO json_stored(j) AS
-    CASE json_type(j) WHEN 'VARCHAR' THEN 'text'
-                      WHEN 'BIGINT' THEN 'int' WHEN 'UBIGINT' THEN 'int' WHEN 'DOUBLE' THEN 'int'
-                      ELSE 'other' END;
-"""
+FILES_SHOWN = 3
 
 
-def connect(scratch_dir: str | Path, memory_mb: int) -> DuckDBPyConnection:
-    """A new DuckDB database in a file of a scratch folder, with the macros of this module.
+@dataclass(frozen=True)
+class Part:
+    """Rows of a catalog that are read together.
+
+    Attributes:
+        names: Their files.
+        rows: The columns are `file`; `pid`, the id as text; `stored`, how the file stores it
+            (`int`, `text`, `untyped`, or `other` for a JSON value that is neither a number nor
+            text); and the fields as `f0`, `f1`, ...
+    """
+
+    names: tuple[str, ...]
+    rows: DuckDBPyRelation
+
+
+def connect(
+    scratch_dir: str | Path, memory_mb: int, rules: TextRules = NEWEST_RULES
+) -> DuckDBPyConnection:
+    """A new DuckDB database in a file of a scratch folder, with the macros of `value_texts`.
 
     Args:
         scratch_dir: Holds the database and what does not fit in memory; the caller removes it.
         memory_mb: Memory limit of DuckDB (MB).
+        rules: The rules by which values become text.
     """
     scratch = Path(scratch_dir)
     connection = open_database(scratch, memory_mb, scratch / "rows.duckdb")
     connection.execute("SET TimeZone = 'UTC'")
-    return connection.execute(_MACROS)
+    create_macros(connection, rules)
+    return connection
 
 
-def scan(
-    connection: DuckDBPyConnection, files: TableFiles, pid_column: str, fields: Sequence[str]
-) -> Iterator[DuckDBPyRelation]:
-    """The rows of all files as text, in one or several relations, one after the other.
+class CatalogScan:
+    """A scan of the files of a catalog, which notes what its user should know.
 
-    The columns are `file`; `pid`, the id as text; `stored`, how the file stores it (`int`, `text`,
-    `untyped`, or `other` for a JSON value that is neither a number nor text); and the fields as
-    `f0`, `f1`, ... Use the relations within `reading(files)`, whose error names a damaged file.
+    A field that only some files have is null in the others. Files without rows have no say.
 
-    Raises:
-        InputError: A file cannot be read, or lacks a column.
+    Attributes:
+        warnings: Warnings, complete once all parts are read.
     """
-    if not is_local(files.root):
-        connection.register_filesystem(files.filesystem)
-    scan_format = {"parquet": _scan_parquet, "json": _scan_json}.get(files.format, _scan_csv)
-    return scan_format(connection, files, pid_column, fields)
+
+    def __init__(
+        self,
+        connection: DuckDBPyConnection,
+        files: TableFiles,
+        pid_column: str,
+        fields: Sequence[str],
+        *,
+        scratch_dir: str | Path,
+        quoting: QuotingSetting = "auto",
+        rules: TextRules = NEWEST_RULES,
+    ) -> None:
+        """Prepare to read the files.
+
+        Args:
+            connection: A database of `connect`.
+            files: The files.
+            pid_column: The column of ids.
+            fields: The columns of the text.
+            scratch_dir: Has room for the largest of the files, unzipped.
+            quoting: How CSV and TSV files are quoted.
+            rules: The rules by which values become text; 1 takes all files for quoted.
+        """
+        self.warnings: list[str] = []
+        self._connection = connection
+        self._files = files
+        self._pid_column = pid_column
+        self._fields = fields
+        self._scratch = Path(scratch_dir)
+        self._quoting: QuotingSetting = "quoted" if rules == 1 and quoting == "auto" else quoting
+        self._lacking: dict[str, list[str]] = defaultdict(list)
+        if not is_local(files.root):
+            connection.register_filesystem(files.filesystem)
+
+    def parts(self) -> Iterator[Part]:
+        """All rows, part by part. Use each within `reading`, whose error names a damaged file.
+
+        Raises:
+            InputError: A file cannot be read or has no ids, or no file has a column.
+        """
+        scan = {"parquet": self._parquet, "json": self._json}.get(self._files.format, self._csv)
+        yield from scan()
+        self.warnings += [
+            f"{_several(names)}: no column {column!r}. It is null there, since other files have it."
+            for column, names in self._lacking.items()
+        ]
+
+    @property
+    def _wanted(self) -> tuple[str, ...]:
+        return (self._pid_column, *self._fields)
+
+    def _parquet(self) -> Iterator[Part]:
+        """One part for each group of files with the same columns, types and partition."""
+        names = self._files.names
+        schemas = dict(enumerate(read_parquet_schemas(self._files)))
+        if len({tuple(schema) for schema in schemas.values()}) > 1:
+            filled = self._filled()
+            schemas = {n: schema for n, schema in schemas.items() if names[n] in filled}
+        self._require({names[n]: schema.names for n, schema in schemas.items()})
+        groups: dict[tuple[object, ...], list[int]] = defaultdict(list)
+        for position, schema in schemas.items():
+            self._note_lacking(position, schema.names)
+            types = (schema.field(c).type if c in schema.names else None for c in self._wanted)
+            partition = self._files.partitions[position].values()
+            groups[(*types, *partition)].append(position)
+        for group in groups.values():
+            schema, partition = schemas[group[0]], self._files.partitions[group[0]]
+            of_group = [names[position] for position in group]
+
+            pid, stored, as_bytes = _constant(partition.get(self._pid_column)), "untyped", False
+            if self._pid_column in schema.names:
+                kind = schema.field(self._pid_column).type
+                stored = stored_as(kind, source=of_group[0], column=self._pid_column)
+                pid = _pid_text(kind, _named(self._pid_column))
+                # As strings, ids of 16 bytes would not be text.
+                as_bytes = kind == pa.binary(UUID_BYTES)
+
+            def text(
+                column: str, schema: pa.Schema = schema, as_bytes: bool = as_bytes
+            ) -> Expression:
+                kind = schema.field(column).type
+                return _text_of(kind, _decoded(column, kind) if as_bytes else _named(column))
+
+            rows = self._connection.sql(
+                "FROM read_parquet($files, filename = $file, binary_as_string = $text, "
+                "hive_partitioning = false)",
+                params={"files": _literal(of_group), "file": _FILE, "text": not as_bytes},
+            )
+            fields = self._texts(schema.names, partition, text)
+            yield _part(of_group, rows, ColumnExpression(_FILE), pid, _constant(stored), fields)
+
+    def _filled(self) -> set[str]:
+        """The parquet files that have rows; all, if none has."""
+        found = self._connection.execute(
+            "SELECT file_name FROM parquet_file_metadata($files) WHERE num_rows > 0",
+            {"files": _literal(self._files.names)},
+        ).fetchall()
+        return {name for (name,) in found} or set(self._files.names)
+
+    def _csv(self) -> Iterator[Part]:
+        """One part for each batch of rows. All headers are checked before the first row is read."""
+        found: list[Quoting] = [
+            self._quoting_of(position) for position in range(len(self._files.names))
+        ]
+        headers = [
+            read_header(self._files, position, quoting) for position, quoting in enumerate(found)
+        ]
+        names = self._files.names
+        self._require({n: h for n, h in zip(names, headers, strict=True) if h})
+        for position, (name, header) in enumerate(zip(names, headers, strict=True)):
+            partition = self._files.partitions[position]
+            there = [column for column in self._wanted if column in header]
+            labels = {column: f"c{number}" for number, column in enumerate(there)}
+            labels = labels or {"": "c0"}  # all columns are in the names of folders
+
+            def text(column: str, labels: dict[str, str] = labels) -> Expression:
+                return FunctionExpression("csv_text", ColumnExpression(labels[column]))
+
+            batches = read_columns(
+                self._files,
+                position,
+                [header.index(column) if column else 0 for column in labels],
+                found[position],
+                certain=self._quoting != "auto",
+            )
+            for number, columns in enumerate(batches):
+                if not number:
+                    self._note_lacking(position, header)
+                pid = _constant(partition.get(self._pid_column))
+                if self._pid_column in header:
+                    pid = text(self._pid_column)
+                rows = self._connection.from_arrow(pa.table(columns, [*labels.values()]))
+                fields = self._texts(header, partition, text)
+                yield _part([name], rows, _constant(name), pid, _constant("untyped"), fields)
+
+    def _quoting_of(self, position: int) -> Quoting:
+        if self._quoting != "auto":
+            return self._quoting
+        quoting, warning = find_quoting(self._files, position)
+        if warning:
+            self.warnings.append(warning)
+        return quoting
+
+    def _json(self) -> Iterator[Part]:
+        """One part for each file. Values are read as JSON and typed one by one, so that no guess
+        from the first rows fails.
+        """
+        keys_of: dict[str, list[str]] = {}
+        for position, name in enumerate(self._files.names):
+            partition = self._files.partitions[position]
+            with _unzipped(self._files, position, self._scratch) as file:
+                with reading(self._files, [name]):
+                    keys = self._json_keys(file, partition)
+                if not keys:
+                    continue
+                keys_of[name] = keys
+                self._note_lacking(position, keys)
+                there = [column for column in self._wanted if column in keys]
+                rows = self._connection.sql(
+                    "FROM read_json($file, columns = $columns, format = 'auto', records = true, "
+                    "hive_partitioning = false)",
+                    params={
+                        "file": _literal([file]),
+                        "columns": dict.fromkeys(there or keys[:1], "JSON"),
+                    },
+                )
+                pid, stored = _constant(partition.get(self._pid_column)), _constant("untyped")
+                if self._pid_column in keys:
+                    column = _named(self._pid_column)
+                    pid = FunctionExpression("json_id_text", column)
+                    stored = FunctionExpression("json_stored", column)
+                fields = self._texts(keys, partition, _json_text)
+                yield _part([name], rows, _constant(name), pid, stored, fields)
+        self._require(keys_of)
+
+    def _json_keys(self, file: str, partition: Partition) -> list[str]:
+        """The keys of the objects in a file; none if it has no objects."""
+        params = {"file": _literal([file])}
+        objects = "SELECT json FROM read_json_objects($file, format = 'auto')"
+        keys = _keys(self._connection.sql(objects, params=params).limit(JSON_ROWS_LOOKED_AT))
+        if keys and not set(self._wanted) <= {*keys, *partition}:
+            keys = _keys(self._connection.sql(objects, params=params))
+        return keys
+
+    def _texts(
+        self, there: Sequence[str], partition: Partition, text: Callable[[str], Expression]
+    ) -> list[Expression]:
+        """The fields, from the columns of a file or the names of its folders."""
+        return [
+            text(field) if field in there else _constant(partition.get(field))
+            for field in self._fields
+        ]
+
+    def _require(self, columns: dict[str, list[str]]) -> None:
+        """Raise InputError unless a file has each wanted column, and none has it twice.
+
+        Args:
+            columns: The columns of each file that may have rows.
+        """
+        if not columns:
+            raise InputError(f"{_several(self._files.names)}: no rows and no columns.")
+        partition = self._files.partition_columns
+        for name, there in columns.items():
+            _require_once(name, there, self._wanted)
+        there = dict.fromkeys([*itertools.chain(*columns.values()), *partition])
+        if missing := [column for column in self._wanted if column not in there]:
+            raise _no_column(_several([*columns]), missing, there)
+
+    def _note_lacking(self, position: int, there: Sequence[str]) -> None:
+        """Note which fields a file with rows lacks.
+
+        Raises:
+            InputError: It lacks the ids.
+        """
+        name, partition = self._files.names[position], self._files.partitions[position]
+        lacking = [c for c in self._wanted if c not in there and c not in partition]
+        if self._pid_column in lacking:
+            raise _no_column(name, lacking, [*there, *partition])
+        for column in lacking:
+            self._lacking[column].append(name)
 
 
 @contextmanager
-def reading(files: TableFiles) -> Iterator[None]:
-    """Turn DuckDB's errors about the content of a file into one that names the file and line.
+def reading(files: TableFiles, names: Sequence[str]) -> Iterator[None]:
+    """Turn DuckDB's errors about the content of files into one that names the file and line.
+
+    Args:
+        files: The files of the catalog.
+        names: Those that are read.
 
     Raises:
         InputError: A file is damaged, or a line of it is malformed.
@@ -124,8 +331,10 @@ def reading(files: TableFiles) -> Iterator[None]:
         yield
     except (duckdb.InvalidInputException, duckdb.ConversionException, duckdb.IOException) as error:
         message = str(error)
-        named = [name for name in files.names if name in message]
-        if isinstance(error, duckdb.IOException) and not named:
+        named = [name for name in names if name in message] or (names if len(names) == 1 else [])
+        if files.format == "json" and (found := _malformed_line(files, names[0])):
+            raise InputError(f"{names[0]}: line {found[0]} is malformed: {found[1]}.") from error
+        if isinstance(error, duckdb.IOException) and not any(name in message for name in names):
             raise
         what = re.split(r"\n\s*(?:Possible|Try setting|file = )", message)[0]
         what = " ".join(what.split()).removeprefix("Invalid Input Error: ")[:MESSAGE_LENGTH]
@@ -134,108 +343,92 @@ def reading(files: TableFiles) -> Iterator[None]:
         ) from error
 
 
-def _scan_parquet(
-    connection: DuckDBPyConnection, files: TableFiles, pid_column: str, fields: Sequence[str]
-) -> Iterator[DuckDBPyRelation]:
-    """One relation for each group of files that store the columns as the same types."""
-    wanted = (pid_column, *fields)
-    groups: dict[tuple[pa.DataType, ...], list[str]] = defaultdict(list)
-    for name, schema in zip(files.names, read_parquet_schemas(files), strict=True):
-        _require(name, schema.names, wanted)
-        groups[tuple(schema.field(column).type for column in wanted)].append(name)
-    for (pid_kind, *field_kinds), names in groups.items():
-        stored = stored_as(pid_kind, source=names[0], column=pid_column)
-        # As strings, ids of 16 bytes would not be text.
-        as_bytes = pid_kind == pa.binary(UUID_BYTES)
-        rows = connection.sql(
-            "FROM read_parquet($files, filename = $file, binary_as_string = $text, "
-            "hive_partitioning = false)",
-            params={"files": _literal(names), "file": _FILE, "text": not as_bytes},
-        )
-        yield _select(
-            rows,
-            ColumnExpression(_FILE),
-            _pid_text(pid_kind, _named(pid_column)),
-            ConstantExpression(stored),
-            (
-                _text_of(kind, _decoded(field, kind) if as_bytes else _named(field))
-                for field, kind in zip(fields, field_kinds, strict=True)
-            ),
-        )
+def _malformed_line(files: TableFiles, name: str) -> tuple[int, str] | None:
+    """The first line that is not an object, and why; None if this is not a file of JSON lines.
+
+    DuckDB counts lines differently where some are blank, and numbers a line that ends too early
+    one too high.
+
+    Raises:
+        InputError: The file is not UTF-8.
+    """
+    with opened_lines(files, files.names.index(name)) as lines:
+        good = 0
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line)
+            except ValueError as error:
+                reason = getattr(error, "msg", "") or str(error)
+                return (number, reason[0].lower() + reason[1:]) if good else None
+            except RecursionError:
+                continue
+            if not isinstance(value, dict):
+                return (number, "not a JSON object") if good else None
+            good += 1
+    return None
 
 
-def _scan_csv(
-    connection: DuckDBPyConnection, files: TableFiles, pid_column: str, fields: Sequence[str]
-) -> Iterator[DuckDBPyRelation]:
-    """All headers are checked before the first row is read."""
-    wanted = (pid_column, *fields)
-    headers = [read_header(files, position) for position in range(len(files.names))]
-    for name, header in zip(files.names, headers, strict=True):
-        _require(name, header, wanted)
-    labels = [f"c{position}" for position in range(len(wanted))]
-    for position, header in enumerate(headers):
-        file = ConstantExpression(files.names[position])
-        for columns in read_columns(files, position, [header.index(name) for name in wanted]):
-            rows = connection.from_arrow(pa.table(columns, labels))
-            pid, *texts = map(ColumnExpression, labels)
-            yield _select(rows, file, pid, ConstantExpression("untyped"), texts)
+@contextmanager
+def _unzipped(files: TableFiles, position: int, scratch: Path) -> Iterator[str]:
+    """The name of a file that DuckDB can read; of an unzipped copy if its name ends in `.gz`.
 
+    DuckDB 2.0 refuses the zeros that block writers leave behind the last byte.
 
-def _scan_json(
-    connection: DuckDBPyConnection, files: TableFiles, pid_column: str, fields: Sequence[str]
-) -> Iterator[DuckDBPyRelation]:
-    """Values are read as JSON and typed one by one, so that no guess from the first rows fails."""
-    wanted = (pid_column, *fields)
-    params = {"files": _literal(files.names)}
-    keys = _json_keys(connection.sql(_JSON_OBJECTS, params=params).limit(JSON_ROWS_LOOKED_AT))
-    if not set(wanted) <= set(keys):
-        keys = _json_keys(connection.sql(_JSON_OBJECTS, params=params))
-    _require(str(files.root), keys, wanted)
-    rows = connection.sql(
-        "FROM read_json($files, filename = $file, columns = $columns, format = 'auto', "
-        "records = true, hive_partitioning = false)",
-        params=params | {"file": _FILE, "columns": dict.fromkeys(wanted, "JSON")},
-    )
-    yield _select(
-        rows,
-        ColumnExpression(_FILE),
-        FunctionExpression("json_text", _named(pid_column)),
-        FunctionExpression("json_stored", _named(pid_column)),
-        (FunctionExpression("json_text", _named(name)) for name in fields),
-    )
-
-
-_JSON_OBJECTS = "SELECT json FROM read_json_objects($files, format = 'auto')"
-
-
-def _json_keys(objects: DuckDBPyRelation) -> list[str]:
-    keys = objects.select(SQLExpression("unnest(json_keys(json))")).distinct().fetchall()
-    return sorted(key for (key,) in keys)
-
-
-def _require(source: str, there: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raise InputError unless each wanted column exists exactly once."""
-    if not there:
-        raise InputError(f"{source}: no rows and no columns.")
-    shown = ", ".join(there)
-    if missing := [name for name in wanted if name not in there]:
+    Raises:
+        InputError: The file is damaged or truncated.
+    """
+    name, path = files.names[position], files.paths[position]
+    if not name.lower().endswith(".gz"):
+        yield name
+        return
+    copy = scratch / "unzipped.json"
+    try:
+        with (
+            files.filesystem.open(path, "rb") as zipped,
+            gzip.open(cast(BinaryIO, zipped)) as content,
+            copy.open("wb") as target,
+        ):
+            shutil.copyfileobj(content, target)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise InputError(
-            f"{source}: no column {', '.join(map(repr, missing))}. Its columns: {shown}. "
-            f"{did_you_mean(missing, there)}"
-            "SID_PID_COLUMN names the column of ids, SID_TEXT_TEMPLATE the columns of the text."
-        )
+            f"{name}: cannot be unzipped ({error}). Copy or write it again."
+        ) from error
+    yield str(copy)
+    copy.unlink()
+
+
+def _several(names: Sequence[str]) -> str:
+    more = f" and {len(names) - FILES_SHOWN:,} more files" if len(names) > FILES_SHOWN else ""
+    return ", ".join(names[:FILES_SHOWN]) + more
+
+
+def _no_column(source: str, missing: Sequence[str], there: Iterable[str]) -> InputError:
+    return InputError(
+        f"{source}: no column {', '.join(map(repr, missing))}. Its columns: {', '.join(there)}. "
+        f"{did_you_mean(missing, there)}"
+        "SID_PID_COLUMN names the column of ids, SID_TEXT_TEMPLATE the columns of the text."
+    )
+
+
+def _require_once(source: str, there: Sequence[str], wanted: Sequence[str]) -> None:
+    """Raise InputError if a wanted column exists twice: DuckDB does not distinguish case."""
     for name in wanted:
-        # DuckDB does not distinguish names that differ only in case.
         if sum(other.casefold() == name.casefold() for other in there) > 1:
             raise InputError(
                 f"{source}: several columns are called {name!r} if case is ignored. Its columns: "
-                f"{shown}. Rename one."
+                f"{', '.join(there)}. Rename one."
             )
 
 
 def _literal(names: Sequence[str]) -> list[str]:
     """File names, escaped for DuckDB, which would take `a[1].csv` for a pattern."""
     return [re.sub(r"([*?\[])", r"[\1]", name) for name in names]
+
+
+def _constant(value: str | None) -> Expression:
+    return ConstantExpression(value).cast("VARCHAR")
 
 
 def _named(column: str) -> Expression:
@@ -252,19 +445,26 @@ def _decoded(column: str, kind: pa.DataType) -> Expression:
     return _named(column)
 
 
-def _select(
+def _json_text(column: str) -> Expression:
+    return FunctionExpression("json_text", _named(column))
+
+
+def _keys(objects: DuckDBPyRelation) -> list[str]:
+    keys = objects.select(SQLExpression("unnest(json_keys(json))")).distinct().fetchall()
+    return sorted(key for (key,) in keys)
+
+
+def _part(
+    names: Sequence[str],
     rows: DuckDBPyRelation,
     file: Expression,
     pid: Expression,
     stored: Expression,
     texts: Iterable[Expression],
-) -> DuckDBPyRelation:
-    return rows.select(
-        file.alias("file"),
-        pid.alias("pid"),
-        stored.alias("stored"),
-        *(text.alias(f"f{position}") for position, text in enumerate(texts)),
-    )
+) -> Part:
+    labelled = [text.alias(f"f{position}") for position, text in enumerate(texts)]
+    columns = (file.alias("file"), pid.alias("pid"), stored.alias("stored"), *labelled)
+    return Part(tuple(names), rows.select(*columns))
 
 
 def _pid_text(kind: pa.DataType, pid: Expression) -> Expression:
@@ -288,5 +488,5 @@ def _text_of(kind: pa.DataType, column: Expression) -> Expression:
             return FunctionExpression("nested_list_text", column)
         return FunctionExpression("list_text", column.cast("VARCHAR[]"))
     if pa.types.is_nested(kind):
-        return FunctionExpression("to_json", column).cast("VARCHAR")
+        return FunctionExpression("nested_text", column)
     return column.cast("VARCHAR")

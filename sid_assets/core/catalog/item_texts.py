@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
-from duckdb import ColumnExpression, DuckDBPyRelation, FunctionExpression
+from duckdb import ColumnExpression, DuckDBPyRelation, FunctionExpression, SQLExpression
 
-from sid_assets.core.catalog.columns import connect, reading, scan
+from sid_assets.core.catalog.columns import CatalogScan, connect, reading
 from sid_assets.core.catalog.rows import CatalogCounts, CatalogRows
 from sid_assets.core.catalog.template import TextTemplate, parse_template
+from sid_assets.core.catalog.value_texts import NEWEST_RULES, TextRules
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.content import require_named_format
+from sid_assets.core.inputs.csv_quoting import QuotingSetting
 from sid_assets.core.inputs.files import find_table_files
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
 from sid_assets.core.schema import PidType
@@ -37,6 +39,8 @@ class CatalogSource:
         published: The type of the ids of the items that have vectors; None if there are none.
         on_bad_rows: Whether rows without an id or a text, and ids with several texts, are an error
             or are rejected.
+        csv_quoting: How CSV and TSV files are quoted; see `inputs.csv_quoting`.
+        text_rules: The rules by which values become text; see `value_texts`.
     """
 
     catalog: str
@@ -45,6 +49,8 @@ class CatalogSource:
     pid_type: PidTypeSetting = "auto"
     published: PidType | None = None
     on_bad_rows: Literal["fail", "drop"] = "fail"
+    csv_quoting: QuotingSetting = "auto"
+    text_rules: TextRules = NEWEST_RULES
 
 
 @dataclass(frozen=True)
@@ -90,11 +96,21 @@ def read_item_texts(
     files = find_table_files(source.catalog)
     require_named_format(files)
     place = str(files.root)
-    connection = connect(scratch_dir, memory_mb // 2)
+    connection = connect(scratch_dir, memory_mb // 2, source.text_rules)
+    scan = CatalogScan(
+        connection,
+        files,
+        source.pid_column,
+        template.fields,
+        scratch_dir=scratch_dir,
+        quoting=source.csv_quoting,
+        rules=source.text_rules,
+    )
     rows = CatalogRows(connection)
-    with reading(files):
-        scanned = scan(connection, files, source.pid_column, template.fields)
-        rows.add(_with_text(columns, template) for columns in scanned)
+    with rows.adding():
+        for part in scan.parts():
+            with reading(files, part.names):
+                rows.add(_with_text(part.rows, template))
     if find_table_files(source.catalog) != files:
         raise InputError(f"{place}: changed while it was read. Run again when it is complete.")
 
@@ -113,7 +129,12 @@ def read_item_texts(
         pid_type=pid_type,
         pid_column=pid_column,
         counts=counts,
-        warnings=(*rejections, *_warnings(rows, counts, pid_type, pid_column, source.pid_type)),
+        warnings=(
+            *scan.warnings,
+            *rejections,
+            *_warnings(rows, counts, pid_type, pid_column, source.pid_type),
+            *_null_words(place, rows, (source.pid_column, *template.fields)),
+        ),
         fingerprint=files.fingerprint,
     )
 
@@ -126,7 +147,12 @@ def _with_text(columns: DuckDBPyRelation, template: TextTemplate) -> DuckDBPyRel
         FunctionExpression("blank_to_null", value).alias(label)
         for label, value in zip(labels, values.values(), strict=True)
     )
-    as_they_are = ("file", "pid", "stored")
+    found = ", ".join(
+        f"'{position}=' || null_word({label})" for position, label in enumerate(["pid", *labels])
+    )
+    words = SQLExpression(f"nullif(concat_ws(',', {found}), '')").alias("null_words")
+    columns = columns.select("*", words)
+    as_they_are = ("file", "pid", "stored", "null_words")
     return columns.select(*as_they_are, *filled).select(
         *as_they_are, template.fill(values).alias("text")
     )
@@ -158,3 +184,13 @@ def _warnings(
         )
     if pid_type == "string" and setting == "auto" and (stray := rows.stray_ids(pids)):
         yield stray
+
+
+def _null_words(place: str, rows: CatalogRows, columns: tuple[str, ...]) -> Iterator[str]:
+    """Warnings of values that stand for null in the output of some programs."""
+    for position, words in rows.null_words().items():
+        shown = ", ".join(f"{word!r} ({count:,})" for word, count in words.items())
+        yield (
+            f"{place}: column {columns[position]!r}: values that are read as text, but may stand "
+            f"for null: {shown}. If so, write null or an empty value instead."
+        )

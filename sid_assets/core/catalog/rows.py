@@ -8,6 +8,7 @@ import dataclasses
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,6 +35,7 @@ FILES_SHOWN = 3
 NO_PID = "the id is null or blank"
 NO_ID_VALUE = "the id is neither a number nor text"
 NOT_WHOLE = "the id is not a whole number"
+FLOAT = "the id is written as a float, which may have lost digits"
 NOT_INTEGER = "the id is not an integer of 64 bits"
 NO_TEXT = "the text is empty"
 TWO_TEXTS = "the same id has different texts"
@@ -42,6 +44,7 @@ _REMEDIES = {
     NO_PID: "Give each item an id.",
     NO_ID_VALUE: "Write ids as integers or text.",
     NOT_WHOLE: "Write ids as integers or text; floats are exact only up to 2**53.",
+    FLOAT: "Write ids as integers, or set SID_PID_TYPE=string if they are meant so.",
     NOT_INTEGER: "Set SID_PID_TYPE=string, or correct them.",
     NO_TEXT: "Fill one of these columns, or name others in SID_TEXT_TEMPLATE.",
     TWO_TEXTS: "Keep one row for each item.",
@@ -49,14 +52,23 @@ _REMEDIES = {
 
 _WHOLE = re.compile(r"-?[0-9]+\Z")
 
-_TABLE = f"""
+_TABLE = """
 CREATE TABLE rows (
-    file VARCHAR, pid VARCHAR, stored VARCHAR, text VARCHAR USING COMPRESSION zstd, text_hash BLOB
+    file VARCHAR, pid VARCHAR, stored VARCHAR, null_words VARCHAR,
+    text VARCHAR USING COMPRESSION zstd, text_hash BLOB
 );
+"""
+
+_FAULT_OF_ID = rf"""
+CREATE MACRO written_float(pid) AS
+    regexp_matches(pid, '^-?[0-9](?:\.[0-9]+)?[eE]\+[0-9]+$')
+    OR regexp_matches(pid, '^-?[0-9]+\.0+$') AND is_inexact_float(pid);
 CREATE MACRO fault_of_id(pid, stored) AS
     CASE WHEN blank_to_null(pid) IS NULL THEN '{NO_PID}'
          WHEN stored = 'other' THEN '{NO_ID_VALUE}'
-         WHEN stored = 'int' AND NOT regexp_matches(pid, '^-?[0-9]+$') THEN '{NOT_WHOLE}' END;
+         WHEN stored = 'int' AND NOT regexp_matches(pid, '^-?[0-9]+$') THEN '{NOT_WHOLE}'
+         WHEN stored = 'untyped' AND NOT taken_for_text() AND written_float(pid)
+             THEN '{FLOAT}' END;
 CREATE MACRO is_canonical(pid) AS
     regexp_matches(pid, '{CANONICAL_INTEGER}') AND TRY_CAST(pid AS BIGINT) IS NOT NULL;
 """
@@ -140,13 +152,21 @@ class CatalogRows:
         self._database = connection
         connection.execute(_TABLE)
 
-    def add(self, relations: Iterable[DuckDBPyRelation]) -> None:
-        """Add rows with the columns `file`, `pid`, `stored` (see `columns.scan`) and `text`."""
+    @contextmanager
+    def adding(self) -> Iterator[None]:
+        """One transaction for all calls of `add`, which makes them quick."""
         self._database.begin()
-        for rows in relations:
-            columns = ("file", "pid", "stored", "text")
-            rows.select(*columns, SQLExpression(_TEXT_HASH)).insert_into("rows")
+        yield
         self._database.commit()
+
+    def add(self, rows: DuckDBPyRelation) -> None:
+        """Add rows with the columns of `columns.Part`, `null_words` and `text`.
+
+        `null_words` is null for nearly all rows. It has the values that may stand for null, as
+        `position=word`, joined with commas.
+        """
+        columns = ("file", "pid", "stored", "null_words", "text")
+        rows.select(*columns, SQLExpression(_TEXT_HASH)).insert_into("rows")
 
     def pid_column(self, source: str, column: str, setting: PidTypeSetting) -> PidColumn:
         """How the catalog stores its ids.
@@ -172,6 +192,9 @@ class CatalogRows:
 
     def judge(self, setting: PidTypeSetting) -> PidType:
         """Decide the type of the ids, and so which rows are good; return the type."""
+        self._database.execute(
+            f"CREATE MACRO taken_for_text() AS {str(setting == 'string').lower()};" + _FAULT_OF_ID
+        )
         pid_type: PidType = setting if setting != "auto" else self._pid_type()
         self._database.execute(_ITEM_ID[pid_type])
         self._database.execute(_JUDGED)
@@ -272,6 +295,18 @@ class CatalogRows:
             ids=_as_stored((pid for (pid,) in ids), pids.stored),
             remedy=_REMEDIES[reason],
         )
+
+    def null_words(self) -> dict[int, dict[str, int]]:
+        """How often each word that may stand for null occurs, by position of the column."""
+        found = self._fetch(
+            "SELECT split_part(word, '=', 1)::INT, split_part(word, '=', 2), count(*) FROM ("
+            "SELECT unnest(string_split(null_words, ',')) AS word FROM rows "
+            "WHERE null_words IS NOT NULL) GROUP BY ALL ORDER BY ALL"
+        )
+        words: dict[int, dict[str, int]] = {}
+        for position, word, count in found:
+            words.setdefault(position, {})[word] = count
+        return words
 
     def has_item(self, pid: int) -> bool:
         """Whether an item has this id; ids must be integers."""

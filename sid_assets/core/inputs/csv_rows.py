@@ -6,10 +6,11 @@ closed.
 """
 
 import csv
+import re
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TextIO, cast
+from typing import Literal, TextIO, cast
 
 import pyarrow as pa
 
@@ -18,24 +19,32 @@ from sid_assets.core.inputs.files import TableFiles
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
 
+Quoting = Literal["quoted", "none"]
+"""Whether quotes enclose values (`quoted`) or are part of them (`none`)."""
+
 BATCH_ROWS = 16_384
 
 FIELD_LIMIT = 2**24
 """Maximum characters of a value. Otherwise an unclosed quote would swallow the rest of the file."""
 
 
-def read_header(files: TableFiles, position: int) -> list[str]:
+def read_header(files: TableFiles, position: int, quoting: Quoting = "quoted") -> list[str]:
     """The names in the first line of one of the files.
 
     Raises:
         InputError: The file cannot be read.
     """
-    with _rows(files, position) as rows:
-        return next(rows, [])
+    with opened_lines(files, position) as lines:
+        return next(_rows(files, position, lines, quoting), [])
 
 
 def read_columns(
-    files: TableFiles, position: int, columns: Sequence[int]
+    files: TableFiles,
+    position: int,
+    columns: Sequence[int],
+    quoting: Quoting = "quoted",
+    *,
+    certain: bool = True,
 ) -> Iterator[list[pa.Array]]:
     """Some columns of one of the files, batch by batch; blank lines are skipped.
 
@@ -43,12 +52,17 @@ def read_columns(
         files: The files.
         position: Which of them.
         columns: Which columns, by position in the header.
+        quoting: Whether quotes enclose values.
+        certain: Whether the user says so. If not, rows of a TSV file that read like several rows
+            are an error.
 
     Raises:
         InputError: A line is malformed, or the file is truncated or not UTF-8.
     """
-    with _rows(files, position) as rows:
-        next(rows)
+    doubted = not certain and files.format == "tsv"
+    with opened_lines(files, position) as lines:
+        rows = _rows(files, position, lines, quoting, doubted)
+        next(rows, None)
         batch = []
         for row in rows:
             batch.append(row)
@@ -64,37 +78,72 @@ def _transposed(rows: list[list[str]], columns: Sequence[int]) -> list[pa.Array]
     return [pa.array(values[column], pa.string()) for column in columns]
 
 
-@contextmanager
-def _rows(files: TableFiles, position: int) -> Iterator[Iterator[list[str]]]:
-    """The rows, the header first; errors name the file and the line."""
+def _rows(
+    files: TableFiles,
+    position: int,
+    lines: Iterable[str],
+    quoting: Quoting,
+    doubted: bool = False,
+) -> Iterator[list[str]]:
+    """The rows, the header first."""
+    delimiter = DELIMITERS[files.format]
     csv.field_size_limit(FIELD_LIMIT)
-    name, path = files.names[position], files.paths[position]
-    line = 0
-
-    def checked(reader) -> Iterator[list[str]]:
-        nonlocal line
-        width = 0
+    quotes = csv.QUOTE_MINIMAL if quoting == "quoted" else csv.QUOTE_NONE
+    reader = csv.reader(lines, delimiter=delimiter, quoting=quotes, strict=True)
+    line, width = 0, 0
+    try:
         for row in reader:
             width = width or len(row)
             if row and len(row) != width:
                 raise csv.Error(f"{len(row)} values, but the header has {width}")
+            if doubted and reader.line_num > line + 1 and _reads_like_rows(row, delimiter):
+                raise csv.Error("a value in quotes spans lines that read like rows")
             line = reader.line_num
             if row:
                 yield row
+    except csv.Error as error:
+        remedy = ""
+        if quoting == "quoted":
+            remedy = " If quotes do not enclose values in this file, set SID_CSV_QUOTING=none."
+        if doubted:
+            remedy += " If they do, set SID_CSV_QUOTING=quoted."
+        raise InputError(
+            f"{files.names[position]}: line {line + 1} is malformed: {error}.{remedy}"
+        ) from error
+
+
+def _reads_like_rows(row: list[str], delimiter: str) -> bool:
+    """Whether each line of a row has as many delimiters as a row needs."""
+    lines = re.split(r"\r\n|\r|\n", delimiter.join(row))
+    return len(lines) > 1 and all(line.count(delimiter) == len(row) - 1 for line in lines)
+
+
+@contextmanager
+def opened_lines(files: TableFiles, position: int) -> Iterator[Iterator[str]]:
+    """The lines of one of the files, unzipped if its name ends in `.gz`.
+
+    Raises:
+        InputError: The file is truncated, or not UTF-8.
+    """
+    name, path = files.names[position], files.paths[position]
+    number = 0
+
+    def counted(lines: Iterable[str]) -> Iterator[str]:
+        nonlocal number
+        for line in lines:
+            number += 1
+            yield line
 
     try:
         with files.filesystem.open(
             path, "rt", encoding="utf-8-sig", newline="", compression="infer"
         ) as lines:
-            delimiter = DELIMITERS[files.format]
-            yield checked(csv.reader(cast(TextIO, lines), delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        raise InputError(f"{name}: line {line + 1} is malformed: {error}.") from error
+            yield counted(cast(TextIO, lines))
     except UnicodeDecodeError as error:
-        place = f"after line {line}" if line else "near its beginning"
+        place = f"after line {number}" if number else "near its beginning"
         raise InputError(
             f"{name}: not UTF-8, {place} ({error.reason}). Convert it, e.g. with "
             "`iconv -f <its encoding> -t UTF-8`."
         ) from error
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{name}: cannot be read beyond line {line} ({error}).") from error
+        raise InputError(f"{name}: cannot be read beyond line {number} ({error}).") from error

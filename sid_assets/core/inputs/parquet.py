@@ -62,8 +62,9 @@ def read_parquet_footers(files: TableFiles) -> list[Footer]:
     def read(position: int) -> Footer:
         name = files.names[position]
         try:
-            found = pq.read_metadata(files.paths[position], filesystem=filesystem)
-            return Footer(found.schema.to_arrow_schema().remove_metadata(), found.num_rows)
+            with pq.ParquetFile(files.paths[position], filesystem=filesystem) as file:
+                # `metadata.schema` would not know logical types such as UUID.
+                return Footer(file.schema_arrow.remove_metadata(), file.metadata.num_rows)
         except (pa.ArrowException, OSError) as error:
             reason = why_no_parquet(first_bytes(files, position)) or (
                 f"it is truncated or damaged, or still being copied ({str(error).strip()})."

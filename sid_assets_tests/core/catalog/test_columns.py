@@ -7,11 +7,13 @@ import gzip
 import json
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import fsspec
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,7 +83,7 @@ CUT_GZIP = gzip.compress(b"pid,title\n1,a\n", mtime=0)[:-9]
         (pa.array([[1.0, 2.5, float("nan")]]), "1, 2.5"),
         (pa.array([[1, 2]], pa.list_(pa.int32(), 2)), "1, 2"),
         (pa.array([[["a"], ["b"]]]), '["a"], ["b"]'),
-        (pa.array([{"name": 'é"', "n": None}]), '{"name":"é\\"","n":null}'),
+        (pa.array([{"name": 'é"', "n": None}]), '{"name":"é\\""}'),
         (pa.array([[("k", 1)]], pa.map_(pa.string(), pa.int64())), '{"k":1}'),
         (pa.array(["a"]).dictionary_encode(), "a"),
         (pa.array(["a"], pa.large_string()), "a"),
@@ -212,10 +214,117 @@ def test_a_missing_column(
         assert set(re.split(r"\W+", message.split("Its columns: ")[1])) >= {"pid", "title", "brand"}
 
 
-def test_the_file_that_lacks_a_column_is_named(parquet: Write, tmp_path: Path) -> None:
-    parquet("a.parquet", pid=[1], title=["a"])
-    path = parquet("b.parquet", pid=[1], name=["a"])
-    assert f"{path}: no column 'title'. Its columns: pid, name." in refused(tmp_path)
+FILES: dict[str, Callable[[list[dict[str, Any]]], str | bytes]] = {
+    "csv": lambda rows: pa_csv(rows),
+    "jsonl": lambda rows: "".join(json.dumps(row) + "\n" for row in rows),
+    "jsonl.gz": lambda rows: gzip.compress("".join(json.dumps(r) + "\n" for r in rows).encode()),
+    "parquet": lambda rows: pa_parquet(rows),
+}
+
+
+def pa_csv(rows: list[dict[str, Any]]) -> str:
+    return "".join(
+        ",".join(map(str, line)) + "\n" for line in [rows[0], *(r.values() for r in rows)]
+    )
+
+
+def pa_parquet(rows: list[dict[str, Any]]) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(rows), sink)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize("ending", FILES)
+def test_a_column_that_one_file_lacks_is_null_there_with_a_warning(
+    text_file: Write, tmp_path: Path, ending: str
+) -> None:
+    write = FILES[ending]
+    text_file(f"a.{ending}", write([{"pid": 1, "title": "a", "brand": "x"}]))
+    path = text_file(f"b.{ending}", write([{"pid": 2, "title": "b"}]))
+    read = Read(tmp_path, "{title}\n{brand}")
+    assert read.text_of == {1: "a\nx", 2: "b"}
+    assert read.read.warnings == (
+        f"{path}: no column 'brand'. It is null there, since other files have it.",
+    )
+
+
+@pytest.mark.parametrize("ending", FILES)
+def test_a_file_without_ids_is_an_error_that_names_it(
+    text_file: Write, tmp_path: Path, ending: str
+) -> None:
+    write = FILES[ending]
+    text_file(f"a.{ending}", write([{"pid": 1, "title": "a"}]))
+    path = text_file(f"b.{ending}", write([{"id": 2, "title": "b"}]))
+    assert f"{path}: no column 'pid'. Its columns: " in refused(tmp_path)
+
+
+def test_files_without_rows_decide_nothing(parquet: Write, tmp_path: Path) -> None:
+    parquet("a.parquet", pid=[1], title=["a"], brand=["x"])
+    parquet("b.parquet", pid=pa.nulls(0), other=pa.array([], pa.bool_()))
+    parquet("c.parquet", pid=pa.array([], pa.bool_()), title=pa.nulls(0))
+    read = Read(tmp_path, "{title}\n{brand}")
+    assert (read.text_of, read.read.warnings) == ({1: "a\nx"}, ())
+    assert read.read.pid_column.stored == "int"
+
+
+def test_text_files_without_rows_decide_nothing(text_file: Write, tmp_path: Path) -> None:
+    for folder, ending in (("c", "csv"), ("j", "jsonl")):
+        (tmp_path / folder).mkdir()
+        text_file(f"{folder}/a.{ending}", FILES[ending]([{"pid": 1, "title": "a"}]))
+        text_file(f"{folder}/b.{ending}", "")
+        assert Read(tmp_path / folder).text_of == {1: "a"}
+    text_file("c/d.csv", "id,name\n")
+    read = Read(tmp_path / "c")
+    assert (read.text_of, read.read.warnings) == ({1: "a"}, ())
+
+
+def test_harmless_types_are_unified(parquet: Write, tmp_path: Path) -> None:
+    parquet("a.parquet", pid=pa.array([1], pa.int32()), title=pa.array(["a"], pa.large_string()))
+    parquet("b.parquet", pid=[2.0], title=pa.array(["b"]).dictionary_encode(), n=[1])
+    parquet("c.parquet", pid=pa.array([3], pa.uint64()), title=pa.nulls(1), n=[1.5])
+    assert Read(tmp_path, "{title}\n{n}").text_of == {1: "a", 2: "b\n1", 3: "1.5"}
+
+
+@pytest.mark.parametrize("ending", FILES)
+def test_columns_in_the_names_of_folders(text_file: Write, tmp_path: Path, ending: str) -> None:
+    for pid, folder in enumerate(["category=my%20books", "category=__HIVE_DEFAULT_PARTITION__"]):
+        (tmp_path / folder).mkdir()
+        rows = [{"pid": pid + 1, "title": f"t{pid}"}]
+        text_file(f"{folder}/a.{ending}", FILES[ending](rows))
+    read = Read(tmp_path, "{title}\n{category}")
+    assert (read.text_of, read.read.warnings) == ({1: "t0\nmy books", 2: "t1"}, ())
+
+
+@pytest.mark.parametrize("ending", FILES)
+def test_ids_in_the_names_of_folders(text_file: Write, tmp_path: Path, ending: str) -> None:
+    for pid in (7, 8):
+        (tmp_path / f"pid={pid}").mkdir()
+        text_file(f"pid={pid}/a.{ending}", FILES[ending]([{"title": f"t{pid}"}]))
+    read = Read(tmp_path, "{title} {pid}")
+    assert (read.text_of, read.read.pid_column.stored) == ({7: "t7 7", 8: "t8 8"}, "untyped")
+
+
+def test_the_damaged_file_of_a_folder_is_named(parquet: Write, tmp_path: Path) -> None:
+    for name in ("a.parquet", "b.parquet", "c.parquet"):
+        path = Path(parquet(name, pid=range(9999), title=[f"{i * 7919}" for i in range(9999)]))
+    path = tmp_path / "b.parquet"
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 2 : len(damaged) // 2 + 500] = bytes(range(250)) * 2
+    path.write_bytes(bytes(damaged))
+    assert f"{path}: cannot be read as parquet" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["json", "csv"])
+@pytest.mark.parametrize("behind", [b"", b"\0" * 600, gzip.compress(b"")])
+def test_gzip_with_padding_and_in_several_pieces(
+    text_file: Write, content: str, behind: bytes
+) -> None:
+    lines = {
+        "json": [b'{"pid":1,"title":"a"}\n', b'{"pid":2,"title":"b"}\n'],
+        "csv": [b"pid,title\n1,a\n", b"2,b\n"],
+    }[content]
+    path = text_file(f"a.{content}.gz", b"".join(map(gzip.compress, lines)) + behind)
+    assert Read(path).text_of == {1: "a", 2: "b"}
 
 
 def test_columns_that_differ_only_in_case(parquet: Write) -> None:
@@ -228,15 +337,20 @@ def test_columns_that_differ_only_in_case(parquet: Write) -> None:
     [
         ("a.csv", "pid,title\n1,a\n2\n", "line 3 is malformed: 1 values, but the header has 2"),
         ("a.csv", 'pid,title\n1,"a\n"\n2,b,c\n', "line 4 is malformed: 3 values"),
-        ("a.csv", 'pid,title\n1,a\n2,"b\n3,c\n', "line 3 is malformed: unexpected end of data"),
+        ("a.csv", 'pid,title\n1,a\n2,"b\n3,c,\n', "line 3 is malformed: unexpected end of data"),
         ("a.csv", 'pid,title\n1,"a" b\n', "line 2 is malformed"),
         ("a.csv", b"pid,title\n1,caf\xe9\n", "not UTF-8"),
         ("a.csv.gz", CUT_GZIP, "cannot be read beyond line"),
         ("a.csv.gz", b"pid,title\n1,a\n", "is not gzip"),
-        ("a.jsonl", '{"pid": 1, "title": "a"}\n{"pid": 2\n{"pid": 3}\n', "line 3"),
+        ("a.jsonl", '{"pid": 1, "title": "a"}\n{"pid": 2\n{"pid": 3}\n', "line 2 is malformed"),
+        ("a.jsonl", '{"pid": 1}\n\n\n{"pid": 2\n', "line 4 is malformed"),
+        ("a.jsonl", '{"pid": 1}\r\n{"pid": 2,\r\n', "line 2 is malformed"),
+        ("a.json", '[{"pid": 1, "title": "a"},\n{"pid": 2]\n', "cannot be read as json"),
         ("a.jsonl", b'{"pid": 1, "title": "caf\xe9"}\n', "UTF-8"),
         ("a.jsonl", '{"pid": 1, "title": "a"}\n["x"]\n', "line 2"),
-        ("a.jsonl.gz", gzip.compress(b'{"pid": 1, "title": "a"}\n', mtime=0)[:-9], "GZIP"),
+        ("a.jsonl.gz", gzip.compress(b'{"pid": 1, "title": "a"}\n', mtime=0)[:-9], "unzipped"),
+        ("a.jsonl.gz", gzip.compress(b'{"pid": 1}\n') + b"junk", "cannot be unzipped"),
+        ("a.jsonl.gz", gzip.compress(b'{"pid": 1}\n{"pid": 2\n'), "line 2 is malformed"),
     ],
 )
 def test_malformed_text_files(

@@ -107,6 +107,55 @@ def test_float_ids_that_are_not_whole(parquet: Write) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "pid", ["9007199254740993.0", "123456789012345678.0", "1.2345678901234568e+18", "-1e16"]
+)
+def test_float_ids_beyond_2_to_the_53rd_are_refused_in_json_as_in_parquet(
+    parquet: Write, text_file: Write, pid: str
+) -> None:
+    path = text_file("a.jsonl", f'{{"pid": 1, "title": "a"}}\n{{"pid": {pid}, "title": "b"}}\n')
+    assert "the id is not a whole number (1 row)" in refused(path)
+    if float(pid) > 2**53:
+        assert "the id is not a whole number (1 row)" in refused(
+            parquet(pid=[1.0, float(pid)], title=["a", "b"])
+        )
+
+
+def test_json_ids_that_are_exact_are_kept(text_file: Write) -> None:
+    ids = ["9007199254740993", "-9007199254740993", "123456789012345678", "7.0", "1e2"]
+    content = "".join(f'{{"pid": {pid}, "title": "a"}}\n' for pid in ids)
+    expected = [-9007199254740993, 7, 100, 9007199254740993, 123456789012345678]
+    assert Read(text_file("a.jsonl", content)).pids == expected
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv"])
+@pytest.mark.parametrize("pid", ["9007199254740993.0", "1.2345678901234568e+18", "1.2E+12"])
+def test_float_ids_in_text_files_are_refused_unless_ids_are_strings(
+    text_file: Write, name: str, pid: str
+) -> None:
+    content = f"pid,title\n1,a\n{pid},b\n".replace(",", "\t" if name == "a.tsv" else ",")
+    path = text_file(name, content)
+    for pid_type in ("auto", "int"):
+        message = refused(path, pid_type=pid_type)
+        assert "the id is written as a float, which may have lost digits (1 row)" in message
+        assert f"First ids: '{pid}'." in message
+        assert "SID_PID_TYPE=string" in message
+    assert sorted(Read(path, pid_type="string").pids) == sorted(["1", pid])
+
+
+def test_words_that_may_stand_for_null_are_counted(parquet: Write) -> None:
+    path = parquet(pid=["1", "2", "nan"], title=["NULL", "Null", "NULL"], b=["nan", "None", "x"])
+    read = Read(path, "{title}\n{b}")
+    assert read.text_of == {"1": "NULL\nnan", "2": "Null\nNone", "nan": "NULL\nx"}
+    said = "values that are read as text, but may stand for null:"
+    remedy = "If so, write null or an empty value instead."
+    assert read.read.warnings == (
+        f"{path}: column 'pid': {said} 'nan' (1). {remedy}",
+        f"{path}: column 'title': {said} 'NULL' (2). {remedy}",
+        f"{path}: column 'b': {said} 'None' (1), 'nan' (1). {remedy}",
+    )
+
+
 def test_ids_of_other_types(parquet: Write, text_file: Write) -> None:
     path = parquet(pid=[True], title=["a"])
     assert f"{path}: column 'pid' holds bool; ids are integers or text" in refused(path)

@@ -54,3 +54,27 @@ def test_an_unclosed_quote_does_not_swallow_the_file(
             rows(tmp_path / "a.csv", content)
     finally:
         csv.field_size_limit(limit)
+
+
+def test_without_quoting_a_quote_is_part_of_the_value(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('a,b\n1,"x\n2,y"\n"3","z"\n')
+    batches = read_columns(find_table_files(str(path)), 0, (0, 1), "none")
+    [[a, b]] = list(batches)
+    assert a.to_pylist() == ["1", "2", '"3"']
+    assert b.to_pylist() == ['"x', 'y"', '"z"']
+
+
+def test_rows_in_quotes_in_a_tsv_file_are_an_error_unless_the_user_is_certain(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.tsv"
+    path.write_text('a\tb\n0\tx\n1\t"y\n2\tz"\n3\tc\td\n')
+    files = find_table_files(str(path))
+    message = (
+        r"a\.tsv: line 3 is malformed: .* set SID_CSV_QUOTING=none.* set SID_CSV_QUOTING=quoted"
+    )
+    with pytest.raises(InputError, match=message):
+        list(read_columns(files, 0, (0, 1), certain=False))
+    path.write_text(path.read_text().replace("\td\n", "\n"))
+    assert next(iter(read_columns(files, 0, (0, 1))))[1].to_pylist() == ["x", "y\n2\tz", "c"]
