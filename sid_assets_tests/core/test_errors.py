@@ -45,6 +45,6 @@ def test_every_error_is_one_of_this_package():
 
 def test_the_most_similar_names_are_asked_for():
     known = ["title", "brand", "b", ""]
-    assert did_you_mean(["titel", "brandname"], known) == "Did you mean 'title', 'brand'? "
+    assert did_you_mean(["tilte", "brandname"], known) == "Did you mean 'title', 'brand'? "
     assert did_you_mean(["title.x.y.z.u.v"], known) == "Did you mean 'title'? "
-    assert did_you_mean(["xyz"], known) == did_you_mean(["titel"], []) == ""
+    assert did_you_mean(["xyz"], known) == did_you_mean(["tilte"], []) == ""

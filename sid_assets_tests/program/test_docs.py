@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sid_assets.core.catalog.template import parse_template
 from sid_assets.core.embedders.qwen3 import MAX_LENGTH, MODEL
 from sid_assets.core.embeddings.adopt import declared_space
 from sid_assets.core.store.provenance import EmbeddingSpace
@@ -168,9 +169,13 @@ def test_settings_are_shown_with_values_they_can_have(page):
 
 
 def test_a_template_of_three_lines_is_shown_for_a_shell_and_for_dotenv():
-    (dotenv_values,), (exported,) = shown_settings("README.md"), shown_settings("docs/catalog.md")
-    template = "Title: {title}\nBrand: {brand}\nDescription: {description}"
-    assert dotenv_values["SID_TEXT_TEMPLATE"] == exported["SID_TEXT_TEMPLATE"] == template
+    (dotenv_values,), (exported, *_) = (
+        shown_settings("README.md"),
+        shown_settings("docs/catalog.md"),
+    )
+    template = parse_template("Title: {title}\nBrand: {brand}\nDescription: {description}")
+    for values in (dotenv_values, exported):
+        assert parse_template(values["SID_TEXT_TEMPLATE"]) == template
 
 
 def test_the_embedding_space_that_is_shown_can_be_declared():

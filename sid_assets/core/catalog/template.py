@@ -6,7 +6,8 @@ never read as a template.
 - `{name}`: the value of a column. What stands between the braces is the name as it is; only `\{`,
   `\}` and `\\` stand for a brace or a backslash in it.
 - `{{` and `}}`: braces, as in `str.format`.
-- `\n`: a new line, as in many quotation marks; `\\`: a backslash. Any other backslash is itself.
+- `\n`: a new line, so that a template in one line of `.env` has several; `\\`: a backslash. Any
+  other backslash is itself.
 """
 
 import functools

@@ -16,6 +16,7 @@ from sid_assets.core import schema
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.embeddings.adopt import Adopted
 from sid_assets.core.embeddings.sources import EMBED, Source, beside, first_of_same_text
+from sid_assets.core.inputs.ids import zeros_lost
 from sid_assets.core.inputs.vector_files import ROW, VectorFiles, WantedRows
 from sid_assets.core.refresh import Changes, why_afresh
 from sid_assets.core.schema import Pid, PidType
@@ -126,7 +127,12 @@ def survey_items(
     for batch in rows:
         surveyor.add(batch)
     provenance = Provenance.of(texts.schema)
-    return surveyor.survey(afresh, provenance.version if provenance else "", unfinished)
+    survey = surveyor.survey(afresh, provenance.version if provenance else "", unfinished)
+    known = survey.changes.unchanged + survey.changes.changed
+    if files and files.rows and not survey.adopted + known:
+        zeros = zeros_lost(files.first_ids(pid_type), surveyor.first_pids)
+        log(f"{files.setting}: none of the {files.rows:,} ids is that of an item. {zeros}".rstrip())
+    return survey
 
 
 def decide(
@@ -194,6 +200,7 @@ class _Surveyor:
         self._known = self._lost = self._texts = self._characters = 0
         self._lost_pids: list[tuple[Pid, Pid]] = []
         self._sample = SpreadSample(SAMPLE_TEXTS)
+        self.first_pids = pa.array([], pa.string())
 
     def lose(self, damage: DamageError) -> None:
         """Note rows of a source that cannot be read."""
@@ -205,6 +212,8 @@ class _Surveyor:
 
     def add(self, rows: pa.RecordBatch) -> None:
         """Decide for the rows of a batch."""
+        if not len(self.first_pids):
+            self.first_pids = rows["pid"]
         known = np.zeros(rows.num_rows, bool)
         passed_over = np.full(rows.num_rows, EMBED, np.int16)
         if self._before:

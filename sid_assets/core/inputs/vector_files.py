@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.core import schema
-from sid_assets.core.arrow.columns import as_bool, is_list
+from sid_assets.core.arrow.columns import as_bool, is_list, is_text
 from sid_assets.core.arrow.duck import spilling_database
 from sid_assets.core.arrow.external_sort import sort_batches
 from sid_assets.core.arrow.vectors import not_unit_vectors, vector_array
@@ -106,7 +106,8 @@ class VectorFiles:
         for position in with_rows(footers):
             name, footer = files.names[position], footers[position]
             _require_columns(name, footer.schema, self.width)
-            kind = plain_type(footer.schema.field("pid").type)
+            pid = footer.schema.field("pid").type
+            kind = pid if is_text(pid) else plain_type(pid)
             parts.append(_Part(position, name, footer.rows, kind))
         return files, parts
 
@@ -184,6 +185,10 @@ class VectorFiles:
                     self.require_unique_ids(pid_type)  # its error names all of them
                 previous = pids[-1].as_py()
                 yield batch
+
+    def first_ids(self, pid_type: PidType) -> pa.Array:
+        """The ids of the first rows, at most 65,536, as the catalog's type."""
+        return next((pids for _, pids in self._pids(pid_type)), pa.array([], PID_TYPES[pid_type]))
 
     def vectors(self, pid_type: PidType, wanted: "WantedRows") -> Iterator[pa.RecordBatch]:
         """The `pid` and `embedding` (schema.VECTOR, unit norm) of wanted rows, in file order.
@@ -296,6 +301,8 @@ class WantedRows:
 
 def _with_plain_ids(batch: pa.RecordBatch, name: str) -> pa.RecordBatch:
     """The batch with the ids in a plain type; vectors stay a view of what was read."""
+    if is_text(batch["pid"].type):
+        return batch
     (pids,) = plain_batch(batch.select(["pid"]), name).columns
     return batch.set_column(batch.schema.get_field_index("pid"), "pid", pids)
 

@@ -45,7 +45,7 @@ def test_every_name_finds_its_own_column(kind: str, tmp_path: Path) -> None:
         ("title!r", "title"),
         ("title:>10", "title"),
         ("title.__class__", "title"),
-        ("Titel", "title"),
+        ("Title", "title"),
         ("meta.brnd", "meta.brand"),
         ("meta.brand.name", "meta.brand"),
     ],

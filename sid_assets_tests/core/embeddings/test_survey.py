@@ -131,3 +131,25 @@ def test_damage_found_when_vectors_are_read_falls_back_to_the_next_source(tmp_pa
     assert vectors_by_pid(run.version) == expected_vectors(texts, embedder)
     assert (run.progress.embedded, run.progress.reused) == (0, 1500)
     assert any("row group 1 is damaged" in warning for warning in run.warnings)
+
+
+def test_vectors_of_which_no_item_has_the_id_are_told(tmp_path: Path) -> None:
+    """Also if only leading zeros are lost; a refresh without new items says nothing."""
+    store = Store(f"memory://survey-{next(NUMBERS)}")
+    path = tmp_path / "vectors.parquet"
+    vectors = [FakeEmbedder().vector("any")] * 2
+
+    def warnings(pids: list, texts: dict) -> list[str]:
+        pq.write_table(pa.table({"pid": pids, "embedding": vectors}), path)
+        told: list[str] = []
+        reader = text_table(texts).to_reader()
+        survey_items(store, "item_embeddings", reader, SPACE, VectorFiles(str(path)), told.append)
+        return told
+
+    assert warnings(["x", "y"], {"a": "a"}) == [f"{path}: none of the 2 ids is that of an item."]
+    (told,) = warnings(["7", "8"], {"007": "a", "x": "b"})
+    assert told.startswith(f"{path}: none of the 2 ids is that of an item. One side has lost")
+    assert "such as 7 here and 007 in the catalog" in told
+    assert warnings(["7", "x"], {"007": "a", "x": "b"}) == []
+    embed(store, {"a": "a"}, FakeEmbedder())
+    assert warnings(["x", "y"], {"a": "a"}) == []

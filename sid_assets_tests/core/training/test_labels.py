@@ -137,9 +137,8 @@ def test_nulls_floats_booleans_and_decimals_are_zeros_and_ones(
 
 def test_the_remedy_for_counts_is_right() -> None:
     counts = pa.table({"mask": [[2, 0, 1], None]})
-    found = duckdb.sql("SELECT list_transform(mask, lambda n: CAST(n > 0 AS TINYINT)) FROM counts")
-    assert found.fetchall() == [([1, 0, 1],), (None,)]
-    assert counts.num_rows == 2
+    remedy = duckdb.SQLExpression("list_transform(mask, lambda n: CAST(n > 0 AS TINYINT))")
+    assert duckdb.from_arrow(counts).select(remedy).fetchall() == [([1, 0, 1],), (None,)]
 
 
 def test_a_mask_is_as_long_as_its_list() -> None:
