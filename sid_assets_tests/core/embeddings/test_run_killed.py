@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from sid_assets.core.embeddings import run as embedding
+from sid_assets.core.embeddings import cuts
 from sid_assets.core.errors import StoreError
 from sid_assets.core.store.store import Store
 from sid_assets_tests.core.drawn_vectors import (
@@ -107,7 +107,7 @@ def test_a_run_killed_at_any_moment_loses_nothing(prepared, tmp_path, number, wh
     done = embedded_pids(log.read_text().splitlines() if log.exists() else [])
     again = FakeEmbedder()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embedding, "CHUNK_ROWS", killed_run.ROWS)
+        patch.setattr(cuts, "CHUNK_ROWS", killed_run.ROWS)
         draft, *_ = draft_embeddings(store, store.require("item_texts"), again)
         version = store.commit(draft)
     twice = set(done) & set(embedded_pids(again.embedded))

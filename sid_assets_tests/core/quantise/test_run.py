@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sid_assets.core.arrow.vectors import vectors_of
-from sid_assets.core.embeddings import run as embedding
+from sid_assets.core.embeddings import cuts
 from sid_assets.core.errors import InputError
 from sid_assets.core.quantise import run as codes
 from sid_assets.core.quantise.residual_kmeans import Encoder
@@ -34,7 +34,7 @@ def store(request, tmp_path) -> Store:
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch) -> None:
     """Parts of ten vectors."""
-    monkeypatch.setattr(embedding, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(cuts, "CHUNK_ROWS", 10)
 
 
 def tokenizer(store: Store, embeddings: Version, seed: int = 0) -> Version:
@@ -137,7 +137,7 @@ def test_finished_parts_are_not_quantised_again(store, monkeypatch):
         with pytest.raises(ZeroDivisionError):
             encode(store, embeddings, made)
     draft, progress = encode(store, embeddings, made)
-    assert (progress.resumed, progress.computed) == (20, 15)
+    assert (progress.resumed, progress.computed) == (18, 17)
     assert codes_by_pid(draft.as_version()) == expected_codes(embeddings, made)
 
 
@@ -154,9 +154,10 @@ def test_damaged_codes_are_made_again(tmp_path):
     warnings: list[str] = []
     draft, progress = encode(store, embeddings, made, warnings)
     assert codes_by_pid(draft.as_version()) == expected_codes(embeddings, made)
-    assert progress.computed == 10
-    assert path.name in warnings[0]
-    assert "quantised again" in warnings[0]
+    assert progress.computed == 9
+    assert [path.name in said for said in warnings] == [True, True]
+    assert "is damaged or missing" in warnings[0]
+    assert "quantised again" in warnings[1]
 
 
 def test_vectors_of_a_part_without_changes_are_not_read(tmp_path, monkeypatch):
