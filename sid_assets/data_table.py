@@ -15,7 +15,7 @@ from sid_assets.core.store.parts import VECTOR_ROW_GROUP, readable
 from sid_assets.core.store.places import arrow_filesystem, is_local
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.store import Store
-from sid_assets.core.store.versions import Version
+from sid_assets.core.store.versions import MANIFEST, Version, read_version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,6 +111,8 @@ def open_table(store: Store, name: str) -> DataTable | None:
     if not path.exists():
         return None
     with readable(path):
+        if (path / MANIFEST).exists():  # a copy of a whole version, whose manifest says what it is
+            return _with_lookup_columns(DataTable(name, read_version(path)))
         found = Path(path.path).resolve().as_posix() if is_local(path) else path.path
         rows = pads.dataset(found, filesystem=arrow_filesystem(path), format="parquet")
         return _with_lookup_columns(DataTable(name, rows))

@@ -140,6 +140,16 @@ def freed_bytes(folder: UPath, kept: Iterable[Version]) -> int:
     return size
 
 
+def bytes_only_of(version: Version, kept: Iterable[Version]) -> int:
+    """Bytes of the files that a version has in the folders of others, and that none else needs."""
+    needed = referred_files(kept)
+    return sum(
+        part.bytes
+        for part in version.parts
+        if part.folder and (part.folder, part.name) not in needed
+    )
+
+
 def _inode(path: Path) -> tuple[int, int]:
     stat = path.stat()
     return stat.st_dev, stat.st_ino

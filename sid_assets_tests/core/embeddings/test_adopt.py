@@ -15,6 +15,7 @@ from sid_assets.core.arrow.hashes import text_hash
 from sid_assets.core.embedders import Embedded
 from sid_assets.core.embeddings import adopt as adoption
 from sid_assets.core.embeddings import cuts, worker
+from sid_assets.core.embeddings import run as embedding
 from sid_assets.core.embeddings.adopt import declared_space
 from sid_assets.core.embeddings.plan import make_plan
 from sid_assets.core.embeddings.run import embed_items
