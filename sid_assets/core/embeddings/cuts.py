@@ -28,8 +28,9 @@ texts of a chunk at once, to sort them by length."""
 CHUNK_CHARACTERS = 50_000_000
 """The most characters of a chunk, whose texts are in memory at once."""
 
-FEW = 0.25
-"""Rows to write are joined with a part beside them if they are less than this share of a chunk."""
+FEW = 1 / 3
+"""Rows to write and a part beside them are written as one chunk, if they fit into it and one of the
+two has less than this share of `CHUNK_ROWS`."""
 
 READ_ROWS = 16_384
 """Texts that are read at once."""
@@ -125,7 +126,8 @@ def _belong_together(left: Stretch, right: Stretch) -> bool:
     to_write = [stretch.rows for stretch in (left, right) if stretch.part is None]
     if len(to_write) != 1:
         return len(to_write) == 2
-    return to_write[0] < FEW * CHUNK_ROWS and left.rows + right.rows <= CHUNK_ROWS
+    is_small = min(left.rows, right.rows) < FEW * CHUNK_ROWS
+    return is_small and left.rows + right.rows <= CHUNK_ROWS
 
 
 def rows_to_write(rows: int, unchanged: Sequence[Stretch]) -> int:
