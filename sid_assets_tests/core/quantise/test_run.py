@@ -182,6 +182,44 @@ def test_vectors_of_a_part_without_changes_are_not_read(tmp_path, monkeypatch):
     assert codes_by_pid(store.require("codes")) == expected_codes(second, made)
 
 
+def test_a_refresh_without_a_change_writes_no_codes(store):
+    texts = item_texts(range(35))
+    embeddings = embed(store, texts, FakeEmbedder()).version
+    made = tokenizer(store, embeddings)
+    encode_and_commit(store, embeddings, made)
+    before = store.require("codes")
+    progress = encode_and_commit(store, embed(store, texts, FakeEmbedder()).version, made)
+    after = store.require("codes")
+    assert (progress.rows, progress.reused) == (35, 35)
+    assert after.folder != before.folder
+    assert after.provenance.version == before.provenance.version
+    for mine, theirs in zip(after.paths, before.paths, strict=True):
+        assert (
+            mine == theirs if mine.protocol == "memory" else Path(mine.path).samefile(theirs.path)
+        )
+    assert codes_by_pid(after) == expected_codes(embeddings, made)
+
+
+def test_codes_of_other_vectors_are_not_shared(store):
+    """The items and their ranges are the same, but one vector is another one."""
+    first = embed(store, item_texts(range(35)), FakeEmbedder()).version
+    made = tokenizer(store, first)
+    encode_and_commit(store, first, made)
+    before = store.require("codes")
+    second = embed(store, item_texts(range(35)) | {4: "changed"}, FakeEmbedder()).version
+    progress = encode_and_commit(store, second, made)
+    after = store.require("codes")
+    assert (progress.computed, progress.reused) == (1, 34)
+    assert [part.digest in {p.digest for p in before.parts} for part in after.parts] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert after.provenance.inputs["item_embeddings"] == second.provenance.version
+    assert codes_by_pid(after) == expected_codes(second, made)
+
+
 def test_damaged_vectors_are_an_error_that_names_the_file(tmp_path):
     store = Store(tmp_path)
     embeddings = embed(store, item_texts(range(35)), FakeEmbedder()).version
