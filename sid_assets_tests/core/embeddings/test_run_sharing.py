@@ -51,7 +51,7 @@ def test_a_refresh_without_a_change_writes_no_vectors(store):
         assert run.progress.reused == run.progress.rows == 35
         assert run.warnings == []
         assert vectors_by_pid(run.version) == expected_vectors(texts, FakeEmbedder())
-    assert run.version.provenance.version == first.provenance.version
+        assert run.version.provenance.version == first.provenance.version
 
 
 def test_a_change_writes_only_its_part(store):
