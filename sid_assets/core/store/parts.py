@@ -52,6 +52,16 @@ class Part:
     last_pid: Pid = None
     folder: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse names that lead elsewhere: they are read from files that others may have changed.
+
+        Raises:
+            ValueError: A name is not that of a file or folder.
+        """
+        for name in (self.name, self.folder):
+            if not isinstance(name, str) or "/" in name or name in (".", ".."):
+                raise ValueError(f"{name!r} is not the name of a file or folder")
+
     def path(self, folder: UPath) -> UPath:
         """The file, given the folder of a version or draft that has this part."""
         return (folder.parent / self.folder if self.folder else folder) / self.name
