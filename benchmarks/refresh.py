@@ -1,10 +1,12 @@
-"""Whether the memory of an embedding run grows with the items, and how fast vectors are copied.
+"""What a refresh costs: the bytes it writes, its time, and whether its memory grows with the items.
 
     python -m benchmarks.refresh
 
-Measures a full run, and a refresh in which 1 % of the items are changed, added or removed. The
-embedder draws random vectors, so that only the run itself counts, not a model. `benchmarks.embed`
-measures the cost of a refresh with a model, as a share of the full run.
+Measures a full run, and a refresh in which 1 % of the items are changed, added or removed: one
+after the other (clustered), or anywhere in the catalog (spread). The bytes written are the sizes of
+the files with new inodes, in the whole data folder. The embedder draws random vectors, so that only
+the run itself counts, not a model. `benchmarks.embed` measures the cost of a refresh with a model,
+as a share of the full run.
 """
 
 import json
@@ -14,6 +16,8 @@ import tempfile
 import time
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +26,7 @@ from benchmarks.measure import in_own_process
 from sid_assets.core import schema
 from sid_assets.core.arrow.hashes import text_hash
 from sid_assets.core.embedders import Embedded, Embedder, Memory, TokenCounts
+from sid_assets.core.embeddings import cuts
 from sid_assets.core.embeddings.run import EmbeddingProgress, embed_items
 from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
@@ -30,6 +35,8 @@ from sid_assets.core.store.versions import Version
 from sid_assets.core.store.write import draft_rows
 
 FEW, MANY = 2_000, 20_000
+PARTS, ROWS_PER_PART = 64, 64
+"""Of the runs whose written bytes are measured."""
 
 
 class DrawnVectors:
@@ -83,16 +90,25 @@ def run(
     return time.perf_counter() - started, progress
 
 
-def one_percent_changed(texts: Mapping[int, str]) -> dict[int, str]:
-    """The next catalog: of 1 % of the items, half have another text, the rest came or went."""
+def one_percent_changed(texts: Mapping[int, str], clustered: bool = False) -> dict[int, str]:
+    """The next catalog: of 1 % of the items, half have another text, the rest came or went.
+
+    Args:
+        texts: The text of each pid; the pids are even.
+        clustered: Whether these items follow each other, or are anywhere in the catalog.
+    """
     draw = random.Random(0)  # noqa: S311 - nothing secret is drawn
-    later = dict(texts)
-    pids = draw.sample(sorted(texts), max(4, len(texts) // 100))
+    later, count = dict(texts), max(4, len(texts) // 100)
+    if clustered:
+        start = draw.randrange(len(texts) - count)
+        pids = sorted(texts)[start : start + count]
+    else:
+        pids = draw.sample(sorted(texts), count)
     for number, pid in enumerate(pids):
         if number % 4 == 0:
             del later[pid]
         elif number % 4 == 1:
-            later[pid + 1] = f"New: {texts[pid]}"  # pids are even
+            later[pid + 1] = f"New: {texts[pid]}"
         else:
             later[pid] = f"Changed: {texts[pid]}"
     return later
@@ -131,6 +147,54 @@ def full_then_refresh(items: int) -> tuple[float, float]:
     return full, refresh
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a run wrote.
+
+    Attributes:
+        size: Bytes of the files that did not exist before.
+        seconds: Time of the run.
+        parts: Parts of the table.
+    """
+
+    size: int
+    seconds: float
+    parts: int
+
+
+def full_and_refreshes() -> dict[str, Written]:
+    """What a full run writes, and refreshes without a change, with clustered and spread changes.
+
+    Call it in a separate process: chunks have few rows there.
+    """
+    cuts.CHUNK_ROWS = ROWS_PER_PART
+    full = {2 * number: f"Title: film {number}" for number in range(PARTS * ROWS_PER_PART)}
+    later = {
+        "nothing": full,
+        "clustered": one_percent_changed(full, clustered=True),
+        "spread": one_percent_changed(full),
+    }
+    with tempfile.TemporaryDirectory() as data:
+        written = {"full": _written(data, full)}
+        for name, texts in later.items():
+            written[name] = _written(data, texts)
+            run(Store(data), full, DrawnVectors())  # back to the full catalog
+    return written
+
+
+def _written(data: str, texts: Mapping[int, str]) -> Written:
+    before = _files(data)
+    seconds, _ = run(Store(data), texts, DrawnVectors())
+    size = sum(size for file, size in _files(data).items() if file not in before)
+    return Written(size, seconds, len(Store(data).require("item_embeddings").parts))
+
+
+def _files(data: str) -> dict[tuple[int, int], int]:
+    """The size of each file, by inode and time of its last change of content."""
+    files = [path.stat() for path in Path(data).rglob("*") if path.is_file()]
+    return {(file.st_ino, file.st_mtime_ns): file.st_size for file in files}
+
+
 def main() -> None:
     """Measure, print the results as text, and print one JSON object."""
     few = in_own_process(full_then_refresh, FEW)
@@ -142,11 +206,33 @@ def main() -> None:
         f"{many.peak_rss_mb:,.0f} MB with {MANY:,}: {growth:,.0f} MB more. The refresh of "
         f"{MANY:,} items took {seconds:.1f} s: {MANY / seconds:,.0f} items/s."
     )
+    written = in_own_process(full_and_refreshes).result
+    full = written["full"]
+    print(
+        f"The full run of {PARTS * ROWS_PER_PART:,} items in {full.parts} parts wrote "
+        f"{full.size / 1e6:,.1f} MB in {full.seconds:.2f} s."
+    )
+    for name, changed in (
+        ("nothing", "nothing"),
+        ("clustered", "1 % of the items, one after the other,"),
+        ("spread", "1 % of the items, anywhere in the catalog,"),
+    ):
+        refresh = written[name]
+        print(
+            f"A refresh in which {changed} changed wrote {refresh.size / 1e6:,.1f} MB "
+            f"({refresh.size / full.size:.1%}) in {refresh.seconds:.2f} s "
+            f"({refresh.seconds / full.seconds:.0%})."
+        )
     figures = {
         "peak_rss_mb_few": few.peak_rss_mb,
         "peak_rss_mb_many": many.peak_rss_mb,
         "peak_rss_growth_mb": growth,
         "refreshed_items_per_s": MANY / seconds,
+        "bytes_share": written["clustered"].size / full.size,
+        "bytes_share_spread": written["spread"].size / full.size,
+        "bytes_share_unchanged": written["nothing"].size / full.size,
+        "seconds_share": written["clustered"].seconds / full.seconds,
+        "seconds_share_spread": written["spread"].seconds / full.seconds,
     }
     print(json.dumps(figures))
 

@@ -15,7 +15,7 @@ from sid_assets.core.store.parts import VECTOR_ROW_GROUP, readable
 from sid_assets.core.store.places import arrow_filesystem, is_local
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.store import Store
-from sid_assets.core.store.versions import Version
+from sid_assets.core.store.versions import MANIFEST, Version, read_version
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,9 +111,23 @@ def open_table(store: Store, name: str) -> DataTable | None:
     if not path.exists():
         return None
     with readable(path):
+        if (path / MANIFEST).exists():
+            return _with_lookup_columns(DataTable(name, _copied_version(path)))
         found = Path(path.path).resolve().as_posix() if is_local(path) else path.path
         rows = pads.dataset(found, filesystem=arrow_filesystem(path), format="parquet")
         return _with_lookup_columns(DataTable(name, rows))
+
+
+def _copied_version(folder: UPath) -> Version:
+    """A copy of a version's folder. The footers of its parts may be those of an earlier version.
+
+    Raises:
+        StoreError: Its manifest is damaged.
+    """
+    try:
+        return read_version(folder)
+    except StoreError as error:
+        raise StoreError(f"{folder / MANIFEST}: is damaged. Copy the folder again.") from error
 
 
 def has_table(store: Store, name: str) -> bool:

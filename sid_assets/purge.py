@@ -14,6 +14,7 @@ from sid_assets import cli
 from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.store.places import folder_bytes, is_local, remove_folder
 from sid_assets.core.store.scratch import abandoned_folders
+from sid_assets.core.store.sharing import bytes_only_of, freed_bytes, has_only_shared_parts
 from sid_assets.core.store.store import Store
 
 REJECTED = "item_texts_rejected"
@@ -27,7 +28,8 @@ class Removable:
         table: Asset key of the table it belongs to; "" if unknown.
         what: What it is, in words.
         folder: Its path.
-        bytes: Size of all files in it and below.
+        bytes: What its removal frees: the size of all files in it and below, without parts that
+            the remaining versions share.
     """
 
     table: str
@@ -82,7 +84,10 @@ def purge(store: Store, remove: bool) -> tuple[list[Removable], list[str]]:
 
 def _purge_scratch(store: Store, remove: bool) -> list[Removable]:
     folders = abandoned_folders(store.root)
-    found = [_described("", "scratch of an unfinished run", folder) for folder in folders]
+    found = [
+        Removable("", "scratch of an unfinished run", folder, folder_bytes(folder))
+        for folder in folders
+    ]
     for folder in folders if remove else ():
         remove_folder(folder)
     return found
@@ -91,31 +96,31 @@ def _purge_scratch(store: Store, remove: bool) -> list[Removable]:
 def _removable(store: Store, table: str) -> Iterator[Removable]:
     current = store.current(table)
     leftovers = store.leftovers(table)
+    kept = [current] if current else []
     # An object store has no locks: a run may be writing to these folders.
     if is_local(store.root):
         for folder in leftovers:
-            yield _described(table, "unfinished draft, which the next run resumes", folder)
+            what = "unfinished draft, which the next run resumes"
+            yield Removable(table, what, folder, freed_bytes(folder, store.kept(table)))
     if current and current.before:
         before = store.history(table) / current.before
-        if before.exists():
-            yield _described(table, "the previous version", before)
+        if before.exists() and not has_only_shared_parts(before, kept):
+            size = freed_bytes(before, kept)
+            size += sum(bytes_only_of(version, kept) for version in store.kept(table)[1:])
+            yield Removable(table, "the previous version", before, size)
     if current and current.rows and _is_rejected(table):
-        yield _described(table, f"{current.rows:,} rejected rows of the catalog", current.folder)
+        what = f"{current.rows:,} rejected rows of the catalog"
+        yield Removable(table, what, current.folder, freed_bytes(current.folder, []))
 
 
 def _remove(store: Store, table: str, removable: Sequence[Removable]) -> None:
     if _is_rejected(table):
         store.forget(table)
-    for one in removable:
-        remove_folder(one.folder)
+    store.remove(table, [one.folder for one in removable])
 
 
 def _is_rejected(table: str) -> bool:
     return table.rsplit("/", 1)[-1] == REJECTED
-
-
-def _described(table: str, what: str, folder: UPath) -> Removable:
-    return Removable(table, what, folder, folder_bytes(folder))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """A table as it is opened: what it shows of itself, its rows, and the columns that it must have."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 import sid_assets
+from sid_assets.core.embeddings import cuts
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.schema import pid2sid, sid2pid
 from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
 from sid_assets.data_table import DataTable, has_table, open_table
+from sid_assets_tests.core.drawn_vectors import FakeEmbedder, embed, item_texts
 
 ROWS = {
     "pid2sid": pa.table({"pid": [1], "sid": [[1, 2, 3]]}, schema=pid2sid("int")),
@@ -96,3 +100,29 @@ def test_columns_that_lookups_need_are_checked(
 
 def test_other_tables_may_have_any_columns(tmp_path: Path):
     assert opened(Store(tmp_path), "item_texts", pa.table({"a": [1]})).schema.names == ["a"]
+
+
+@pytest.fixture
+def copied(tmp_path, monkeypatch) -> tuple[Version, Store]:
+    """A version that shares parts with the one before it, and a store with a copy of its folder."""
+    monkeypatch.setattr(cuts, "CHUNK_ROWS", 7)
+    store = Store(tmp_path / "data")
+    embed(store, item_texts(range(20)), FakeEmbedder())
+    version = embed(store, item_texts(range(25)), FakeEmbedder()).version
+    shutil.copytree(store.path("item_embeddings").path, tmp_path / "copy/item_embeddings.parquet")
+    return version, Store(tmp_path / "copy")
+
+
+def test_the_copy_of_a_folder_has_the_provenance_of_its_version_not_of_its_oldest_part(copied):
+    version, store = copied
+    table = open_table(store, "item_embeddings")
+    assert table
+    assert table.provenance == version.provenance
+    assert table.to_table().equals(version.stream().read_all())
+
+
+def test_the_copy_of_a_folder_with_a_damaged_manifest_is_to_be_copied_again(copied):
+    _, store = copied
+    (store.path("item_embeddings") / "_manifest.json").write_text("{")
+    with pytest.raises(StoreError, match=r"_manifest\.json: is damaged\. Copy the folder again\."):
+        open_table(store, "item_embeddings")

@@ -11,10 +11,20 @@ import pytest
 from upath import UPath
 
 from sid_assets import purge
+from sid_assets.core.embeddings import cuts
 from sid_assets.core.store.provenance import Provenance
+from sid_assets.core.store.sharing import PartSharer
 from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
 from sid_assets.core.store.write import draft_rows
-from sid_assets_tests.core.drawn_vectors import commit_texts, item_texts
+from sid_assets_tests.core.drawn_vectors import (
+    FakeEmbedder,
+    commit_texts,
+    embed,
+    expected_vectors,
+    item_texts,
+    vectors_by_pid,
+)
 
 REJECTED = pa.table({"pid": ["a", "b"], "text": [None, None], "reason": ["x", "x"]})
 
@@ -85,6 +95,52 @@ def test_sizes_include_folders_below(store):
     listed, _ = purge.purge(store, remove=True)
     assert next(one.bytes for one in listed if one.folder == left) > 75_000
     assert not left.exists()
+
+
+def embedded_twice(store: Store) -> tuple[Version, Version]:
+    """Two versions of vectors in seven parts each, of which they share all but one."""
+    texts = item_texts(range(49))
+    first = embed(store, texts, FakeEmbedder()).version
+    return first, embed(store, texts | {8: "changed"}, FakeEmbedder()).version
+
+
+@pytest.mark.parametrize("where", ["local", "memory"])
+def test_parts_that_versions_share_are_neither_counted_nor_removed(tmp_path, monkeypatch, where):
+    monkeypatch.setattr(cuts, "CHUNK_ROWS", 7)
+    store = Store(tmp_path / "data" if where == "local" else f"memory://{tmp_path.name}")
+    first, second = embedded_twice(store)
+    if where == "local":
+        with store.draft("item_embeddings") as left:
+            left.begin("left")
+            sharer = PartSharer(second, left.folder, lambda text: None)
+            sharer.share(second.parts[0], "part-0.parquet")
+    listed, _ = purge.purge(store, remove=False)
+    sizes = {one.what: one.bytes for one in listed if one.table == "item_embeddings"}
+    part = first.parts[1].bytes
+    assert part <= sizes["the previous version"] < part + 10_000
+    assert sizes.get("unfinished draft, which the next run resumes", 0) < 1000
+    purge.purge(store, remove=True)
+    assert vectors_by_pid(store.require("item_embeddings")) == expected_vectors(
+        item_texts(range(49)) | {8: "changed"}, FakeEmbedder()
+    )
+    assert len(list(store.history("item_embeddings").rglob("part-*.parquet"))) == 7
+    listed, _ = purge.purge(store, remove=False)
+    assert [one for one in listed if one.table == "item_embeddings"] == []
+
+
+def test_what_only_the_previous_version_refers_to_is_counted_and_removed(tmp_path, monkeypatch):
+    monkeypatch.setattr(cuts, "CHUNK_ROWS", 7)
+    store = Store(f"memory://{tmp_path.name}")
+    embedded_twice(store)
+    later = item_texts(range(49)) | {8: "changed", 16: "changed", 24: "changed"}
+    version = embed(store, later, FakeEmbedder()).version
+    # Two parts of the first version are needed by the second one only.
+    listed, _ = purge.purge(store, remove=True)
+    size = next(one.bytes for one in listed if one.table == "item_embeddings")
+    part = version.parts[0].bytes
+    assert 2 * part <= size < 2 * part + 10_000
+    assert len(list(store.history("item_embeddings").rglob("part-*.parquet"))) == 7
+    assert vectors_by_pid(version) == expected_vectors(later, FakeEmbedder())
 
 
 SCRATCH_OF_A_RUN = """

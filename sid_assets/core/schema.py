@@ -17,7 +17,7 @@ CODE_LAYERS = 3
 MAX_CODEBOOK_SIZE = 8192
 """Centroids per layer of OneRec's tokenizer; its models have tokens for no more codes."""
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the files that this package writes; files of a newer version are refused."""
 
 HASH_BYTES = 16

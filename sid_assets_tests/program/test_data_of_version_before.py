@@ -1,5 +1,6 @@
 """A data folder of the previous version is read and refreshed, and its unfinished work resumed."""
 
+import json
 import tarfile
 from pathlib import Path
 
@@ -9,8 +10,10 @@ import pytest
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.embeddings.making import EmbeddingsMaking
 from sid_assets.core.quantise.tokenizer import TokenizerMaking, load_tokenizer
-from sid_assets.core.schema import table_named
+from sid_assets.core.schema import FORMAT_VERSION, table_named
 from sid_assets.core.sids.prefixes import SidPrefixes
+from sid_assets.core.store.parts import file_digest
+from sid_assets.core.store.provenance import Provenance
 from sid_assets.settings import Settings
 from sid_assets_tests.graph import failed_checks, failure_message, materialize, settings_for, table
 
@@ -81,6 +84,25 @@ def test_a_refresh_of_the_same_catalog_embeds_nothing_and_publishes_the_same_sid
     assert metadata(result, "tokenizer_checkpoint")["kept"]
     for name, rows in before.items():
         pd.testing.assert_frame_equal(table(settings, name), rows)
+
+
+def test_a_refresh_shares_the_parts_that_the_previous_release_wrote(tmp_path):
+    settings = unpacked(tmp_path, "int")
+    store = settings.store()
+    tables = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes")
+    written = {name: store.require(name) for name in ("item_embeddings", "codes")}
+    for _ in range(2):
+        assert materialize(settings, *tables).success
+        for name, before in written.items():
+            version = store.require(name)
+            assert version.folder != before.folder
+            manifest = json.loads((version.folder / "_manifest.json").read_text())
+            assert manifest["provenance"]["format_version"] == FORMAT_VERSION
+            for mine, digest in zip(version.paths, before.parts, strict=True):
+                assert file_digest(mine) == digest.digest
+                assert Path(mine.path).stat().st_nlink > 1
+            assert Provenance.of(version.schema()) == version.provenance
+            written[name] = version
 
 
 @pytest.mark.parametrize(

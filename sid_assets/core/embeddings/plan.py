@@ -9,12 +9,14 @@ import pyarrow as pa
 
 from sid_assets.core.embedders import Embedded, Embedder, Memory
 from sid_assets.core.embeddings.adopt import adopted_already
+from sid_assets.core.embeddings.cuts import rows_to_write
 from sid_assets.core.embeddings.survey import Survey, survey_items
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.vector_files import VectorFiles
 from sid_assets.core.refresh import Changes
 from sid_assets.core.schema import EMBEDDING_DIM
-from sid_assets.core.store.places import folder_bytes, free_bytes
+from sid_assets.core.store.chunks import finished_parts
+from sid_assets.core.store.places import free_bytes
 from sid_assets.core.store.store import Store
 
 CALIBRATION_SECONDS = 2.0
@@ -41,8 +43,9 @@ class Plan:
         tokens_counted: Whether tokens are counted; if not, they are estimated from a few texts.
         seconds: Seconds to embed on this device, from a calibration; None without one.
         memory: What the embedder needs and what its device has free; None if it does not matter.
-        disk_needed: Bytes of the new version of the vectors and of adopted vectors before the
-            commit, less what an unfinished draft for the same texts already contains.
+        disk_needed: Bytes of the parts of vectors that are not shared with the previous version,
+            and of adopted vectors before the commit, less what an unfinished draft for the same
+            texts already contains.
         disk_free: Bytes free at the destination; None on an object store.
         sample: Some of the texts to embed, spread over all of them.
         adopted: New items whose vectors are adopted from files; they are not among the texts to
@@ -72,7 +75,7 @@ class Plan:
 
     @property
     def fits_disk(self) -> bool:
-        """Whether the new version fits on the disk, beside the current one."""
+        """Whether what the new version adds fits on the disk, beside the current one."""
         return self.disk_free is None or self.disk_needed <= self.disk_free
 
     def describe(self) -> str:
@@ -193,13 +196,13 @@ def _of_all(truncated: int | None, sample: int, texts: int) -> int | None:
 def _disk_needed(store: Store, table: str, survey: Survey) -> int:
     """Bytes of the new version and of adopted vectors before the commit.
 
-    What already exists is excluded: a run over the same texts resumes the unfinished draft, and
-    vectors are adopted once.
+    What already exists is excluded: unchanged parts are shared, a run over the same texts resumes
+    the unfinished draft, and vectors are adopted once.
     """
-    version = len(survey.origins) * BYTES_PER_ROW
+    version = rows_to_write(len(survey.origins), survey.unchanged) * BYTES_PER_ROW
     for run in survey.unfinished:
         if survey.texts_version and run.state.get("texts") == survey.texts_version:
-            version -= folder_bytes(run.folder)
+            version -= sum(part.bytes for part in finished_parts(run.folder))
     adopted = 0
     if (
         survey.files

@@ -1,7 +1,8 @@
 """The embedding run: only new or changed items are embedded, and a crash costs one chunk.
 
 A survey of the texts decides where the vector of each item comes from. The items are cut into
-chunks of about equal work, and a worker makes the rows of one chunk after another.
+chunks. A chunk that the previous version has as a part shares that part; a worker makes the rows of
+the others, one chunk after another.
 """
 
 import time
@@ -10,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from sid_assets.core import schema
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embeddings.adopt import adopt
+from sid_assets.core.embeddings.cuts import CHUNK_CHARACTERS, cut_chunks
 from sid_assets.core.embeddings.making import EmbeddingsMaking
 from sid_assets.core.embeddings.plan import Plan, measure_speed, plan_of
 from sid_assets.core.embeddings.proof import ProvenEmbedder, check_adopted
@@ -33,18 +34,12 @@ from sid_assets.core.store.draft import Draft, UnfinishedRun
 from sid_assets.core.store.parts import Part
 from sid_assets.core.store.pid_ranges import SortedParts
 from sid_assets.core.store.provenance import Provenance, derive
+from sid_assets.core.store.sharing import PartSharer
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 
 CHUNK_SECONDS = 120.0
 """How long embedding a chunk should take. A crash loses about this much work."""
-
-CHUNK_ROWS = 8192
-"""The most rows of a chunk, however few are embedded: 128 MB of vectors. The embedder gets all
-texts of a chunk at once, to sort them by length."""
-
-CHUNK_CHARACTERS = 50_000_000
-"""The most characters of a chunk, whose texts are in memory at once."""
 
 SURVEYED_ROWS = 16_384
 """Texts that are read at once."""
@@ -174,7 +169,8 @@ def _prepare(
     _begin(draft, texts, survey, proven, adopted_key)
     making = EmbeddingsMaking(draft.state["canary"], survey.adopted)
     provenance = derive(table, texts.provenance, space=embedder.space, details=making.details())
-    return plan, _Run(draft, texts, survey, proven, provenance, log)
+    sharer = PartSharer(before, draft.folder, log) if before else None
+    return plan, _Run(draft, texts, survey, proven, provenance, sharer, log)
 
 
 @dataclass(frozen=True)
@@ -187,6 +183,7 @@ class _Run:
         survey: Where the vector of each item comes from.
         embedder: Embeds what no source has.
         provenance: Provenance of the new version.
+        sharer: Shares parts with the previous version; None if its vectors cannot be reused.
         log: Receives warnings.
     """
 
@@ -195,6 +192,7 @@ class _Run:
     survey: Survey
     embedder: ProvenEmbedder
     provenance: Provenance
+    sharer: PartSharer | None
     log: Callable[[str], None]
 
     def embed(
@@ -211,17 +209,37 @@ class _Run:
                 self.log(damage)
             on_progress(progress)
 
+        origins = self._origins(chunks)
         parts = run_chunks(
             self.draft,
             chunks,
             self.provenance.attach(schema.item_embeddings(self.texts.pid_type)),
-            self._worker(chunks),
+            self._worker(origins),
             on_done,
             ChunkSummary,
+            lambda chunk, name: self._share(chunk, origins[chunk.number], name),
         )
         return parts, progress
 
-    def _worker(self, chunks: Iterable[Chunk]) -> ChunkEmbedder:
+    def _origins(self, chunks: Iterable[Chunk]) -> tuple[np.ndarray, ...]:
+        """The source of each item, chunk by chunk."""
+        ends = np.cumsum([chunk.rows for chunk in chunks])
+        return tuple(np.split(self.survey.origins, ends[:-1]))
+
+    def _share(
+        self, chunk: Chunk, origins: np.ndarray, name: str
+    ) -> tuple[Part, ChunkSummary] | None:
+        """Share the part of the previous version with the rows of a chunk, if there is one.
+
+        All rows are reused from that version, and the part has as many in the same range of pids:
+        it has these rows and no others.
+        """
+        if self.sharer is None or not self.survey.is_unchanged(origins).all():
+            return None
+        part = self.sharer.part_of(chunk)
+        return (self.sharer.share(part, name), ChunkSummary()) if part else None
+
+    def _worker(self, origins: tuple[np.ndarray, ...]) -> ChunkEmbedder:
         """The worker that makes the rows of a chunk.
 
         A part in this run's own draft is either resumed as a whole or made again, so the draft is
@@ -231,8 +249,6 @@ class _Run:
             source.emptied() if source.folder == self.draft.folder else source
             for source in self.survey.sources
         )
-        ends = np.cumsum([chunk.rows for chunk in chunks])
-        origins = tuple(np.split(self.survey.origins, ends[:-1]))
         return ChunkEmbedder(SortedParts.of(self.texts), sources, origins, self.embedder)
 
 
@@ -270,7 +286,10 @@ def _begin(
             "chunks": [
                 [chunk.rows, chunk.first_pid, chunk.last_pid]
                 for chunk in cut_chunks(
-                    texts, survey.not_lasting(), _characters_per_chunk(survey, embedder)
+                    texts,
+                    survey.not_lasting(),
+                    _characters_per_chunk(survey, embedder),
+                    survey.unchanged,
                 )
             ],
             "canary": embedder.canary,
@@ -304,34 +323,3 @@ def _characters_per_chunk(survey: Survey, embedder: ProvenEmbedder) -> float:
         return CHUNK_CHARACTERS
     few = survey.sample[: max(1, survey.texts // 100)]  # these are embedded twice
     return measure_speed(embedder.embed, few) * CHUNK_SECONDS
-
-
-def cut_chunks(texts: Version, counts: np.ndarray, characters_per_chunk: float) -> list[Chunk]:
-    """Cut the texts into ranges of pids of about equal work.
-
-    Args:
-        texts: The version of `item_texts`.
-        counts: Whether each text counts as work: bool, shape (rows of the version,).
-        characters_per_chunk: The most characters of such texts in a chunk.
-    """
-    chunks: list[Chunk] = []
-    rows = characters = work = start = 0
-    first_pid = last_pid = None
-    for batch in texts.stream(["pid", "text"], SURVEYED_ROWS):
-        lengths = pc.utf8_length(batch["text"]).to_numpy()
-        to_embed = np.where(counts[start : start + batch.num_rows], lengths, 0)
-        start += batch.num_rows
-        for pid, length, new in zip(
-            batch["pid"].to_pylist(), lengths.tolist(), to_embed.tolist(), strict=True
-        ):
-            if rows and (
-                rows == CHUNK_ROWS
-                or work + new > characters_per_chunk
-                or characters + length > CHUNK_CHARACTERS
-            ):
-                chunks.append(Chunk(len(chunks), rows, first_pid, last_pid))
-                rows = characters = work = 0
-            first_pid = pid if rows == 0 else first_pid
-            last_pid, rows = pid, rows + 1
-            characters, work = characters + length, work + new
-    return [*chunks, Chunk(len(chunks), rows, first_pid, last_pid)]

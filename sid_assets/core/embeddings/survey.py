@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from sid_assets.core import schema
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.embeddings.adopt import Adopted
+from sid_assets.core.embeddings.cuts import Stretch, UnchangedParts
 from sid_assets.core.embeddings.sources import EMBED, Source, beside, first_of_same_text
 from sid_assets.core.inputs.ids import zeros_lost
 from sid_assets.core.inputs.vector_files import ROW, VectorFiles, WantedRows
@@ -50,6 +51,7 @@ class Survey:
         files: Existing vectors to adopt; None if there are none.
         wanted: Which rows of the files are adopted; None without files.
         unfinished: The unfinished runs that left vectors.
+        unchanged: The parts of the previous version that this one can share.
     """
 
     origins: np.ndarray = field(repr=False)
@@ -65,6 +67,17 @@ class Survey:
     files: VectorFiles | None
     wanted: WantedRows | None = field(repr=False)
     unfinished: tuple[UnfinishedRun, ...] = field(repr=False)
+    unchanged: tuple[Stretch, ...] = field(repr=False)
+
+    def is_unchanged(self, origins: np.ndarray) -> np.ndarray:
+        """Which items reuse the vector of the previous version: bool, shape (n,).
+
+        Args:
+            origins: Some of the origins: int16, shape (n,).
+        """
+        before = np.array([source.kind == "before" for source in self.sources], bool)
+        # `EMBED` is -1 and selects the last element.
+        return np.append(before, False)[origins]
 
     def with_adopted(self, adopted: Adopted) -> "Survey":
         """The same survey, now that the adopted vectors can be read."""
@@ -195,6 +208,7 @@ class _Surveyor:
         kinds = [source.kind for source in sources]
         self._adopted = kinds.index("adopted") if files else EMBED
         self._origins = bytearray()
+        self._unchanged = UnchangedParts(before.parts if before and not afresh else ())
         self._counts = np.zeros(len(sources) + 1, np.int64)
         """Items by origin: those to embed, then those of each source."""
         self._known = self._lost = self._texts = self._characters = 0
@@ -205,7 +219,7 @@ class _Surveyor:
     def lose(self, damage: DamageError) -> None:
         """Note rows of a source that cannot be read."""
         self._log(embedded_again(damage))
-        if self._before and damage.path.parent == self._before.folder:
+        if self._before and damage.folder == self._before.folder:
             self._lost += damage.rows
             if not self._afresh:
                 self._lost_pids.append(damage.pids)
@@ -225,6 +239,8 @@ class _Surveyor:
             adopted = self._adopt(rows, known & (not self._afresh), self._wanted)
             origins[adopted] = self._adopted
         self._origins += origins.tobytes()
+        # Without a previous version there are no parts, whatever the first source is.
+        self._unchanged.add(rows["pid"], origins == 0)
         self._counts += np.bincount(origins + 1, minlength=len(self._counts))
         to_embed = rows["text"].filter(pa.array(origins == EMBED))
         self._texts += len(to_embed)
@@ -287,6 +303,7 @@ class _Surveyor:
             files=self._files,
             wanted=self._wanted,
             unfinished=unfinished,
+            unchanged=self._unchanged.found(),
         )
 
 

@@ -27,6 +27,7 @@ from sid_assets.core.inputs.parquet import (
     shortened,
     with_rows,
 )
+from sid_assets.core.inputs.shared_parts import require_own_parts
 from sid_assets.core.schema import EMBEDDING_DIM, PID_TYPES, PidType
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP
 
@@ -101,6 +102,7 @@ class VectorFiles:
     @cached_property
     def _checked(self) -> tuple[TableFiles, list["_Part"]]:
         files = find_parquet_files(self.setting, "Vectors")
+        require_own_parts(files)
         footers = read_parquet_footers(files)
         parts = []
         for position in with_rows(footers):

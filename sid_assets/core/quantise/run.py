@@ -12,9 +12,10 @@ from sid_assets.core.quantise.tokenizer import load_tokenizer
 from sid_assets.core.schema import PidType
 from sid_assets.core.store.chunks import Chunk, chunks_of_parts, run_chunks
 from sid_assets.core.store.draft import Draft
-from sid_assets.core.store.parts import read_part
+from sid_assets.core.store.parts import Part, read_part
 from sid_assets.core.store.pid_ranges import OnDamage, SortedParts
 from sid_assets.core.store.provenance import Provenance, derive
+from sid_assets.core.store.sharing import PartSharer
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 
@@ -65,12 +66,24 @@ class ChunkEncoder:
         earlier: Earlier codes of the same tokenizer, to reuse.
         encoder: Quantises the other items.
         on_damage: Called for each part of the earlier codes that cannot be read.
+        sharer: Shares parts with the version of the earlier codes.
     """
 
     embeddings: Version
     earlier: SortedParts | None
     encoder: Encoder
     on_damage: OnDamage
+    sharer: PartSharer | None
+
+    def share(self, chunk: Chunk, name: str) -> tuple[Part, Quantised] | None:
+        """Share the part of the earlier codes for the same vectors, if there is one."""
+        part = self.sharer.part_of(chunk) if self.sharer else None
+        if not (self.sharer and part):
+            return None
+        codes = list(self.sharer.read(part, ["pid", "vector_hash"]))
+        if not self._are_of_these_vectors(codes, chunk):
+            return None
+        return self.sharer.share(part, name), Quantised(reused=chunk.rows)
 
     def __call__(self, chunk: Chunk) -> tuple[Iterable[pa.RecordBatch], Quantised]:
         """Reuse or compute the codes of a chunk."""
@@ -121,9 +134,8 @@ def encode_items(
     """
     provenance = derive(table, embeddings.provenance, tokenizer.provenance)
     before, pid_type = store.current(table), embeddings.pid_type
-    earlier = (
-        SortedParts.of(before) if before and _same_kind(before, provenance, pid_type) else None
-    )
+    if before and not _same_kind(before, provenance, pid_type):
+        before = None
     progress = CodesProgress(total_rows=embeddings.rows)
 
     def on_done(chunk: Chunk, counts: Quantised, resumed: bool) -> None:
@@ -133,18 +145,21 @@ def encode_items(
     key = f"{embeddings.provenance.version}-{provenance.tokenizer}"
     with store.draft(table) as draft:
         draft.begin(key)
+        worker = ChunkEncoder(
+            embeddings,
+            SortedParts.of(before) if before else None,
+            Encoder(load_tokenizer(tokenizer), device),
+            lambda damage: warn(f"{damage} Its items are quantised again."),
+            PartSharer(before, draft.folder, warn) if before else None,
+        )
         parts = run_chunks(
             draft,
             chunks_of_parts(embeddings),
             provenance.attach(schema.codes(pid_type)),
-            ChunkEncoder(
-                embeddings,
-                earlier,
-                Encoder(load_tokenizer(tokenizer), device),
-                lambda damage: warn(f"{damage} Its items are quantised again."),
-            ),
+            worker,
             on_done,
             Quantised,
+            worker.share,
         )
         draft.finish(parts, provenance)
     return draft, progress

@@ -3,7 +3,8 @@
 A chunk is a range of pids and one part file. Its worker receives the chunk, computes rows and
 yields them. The part is written under a temporary name and renamed, and a note beside it records
 its digest. The next run reuses each part whose digest matches its note, and does the other chunks.
-The note also keeps the worker's summary, so that the counts of the first run are not lost.
+The note also keeps the worker's summary, so that the counts of the first run are not lost. A chunk
+that the previous version has as a part, row by row, may share that part instead.
 """
 
 import dataclasses
@@ -55,6 +56,10 @@ Summary = TypeVar("Summary")
 Work = Callable[[Chunk], tuple[Iterable[pa.RecordBatch], Summary]]
 """Computes a chunk: its rows, and a summary that is complete once the rows are consumed."""
 
+Share = Callable[[Chunk, str], tuple[Part, Summary] | None]
+"""Makes a part of the previous version, which has the rows of the chunk, a part of the draft under
+a file name; None if there is no such part. Threads call it at the same time."""
+
 
 def run_chunks(
     draft: Draft,
@@ -63,6 +68,7 @@ def run_chunks(
     work: Work[Summary],
     on_done: Callable[[Chunk, Summary, bool], None],
     summary_type: type[Summary],
+    share: Share[Summary] = lambda chunk, name: None,
 ) -> tuple[Part, ...]:
     """Do the chunks that are not done yet, one after the other, each into its own part.
 
@@ -73,25 +79,41 @@ def run_chunks(
         work: Computes the rows of a chunk, block by block.
         on_done: Called with each chunk, its summary, and whether an earlier run had done it.
         summary_type: A dataclass whose fields can be stored as JSON.
+        share: Shares the part of a chunk with the previous version.
 
     Returns:
         The parts of all chunks, in order.
     """
-    paths = [draft.folder / part_name(chunk.number, len(chunks)) for chunk in chunks]
-    with ThreadPoolExecutor() as readers:
-        found = list(readers.map(lambda path: _finished(path, summary_type), paths))
+
+    def path_of(chunk: Chunk) -> UPath:
+        return draft.folder / part_name(chunk.number, len(chunks))
+
+    def found(chunk: Chunk) -> tuple[tuple[Part, Summary] | None, bool]:
+        """The part that needs no work and its summary, and whether an earlier run did the work."""
+        finished = _finished(path_of(chunk), summary_type)
+        if finished and chunk.is_in(finished[0]):
+            return finished, True
+        return share(chunk, path_of(chunk).name), False
+
     parts = []
-    for chunk, path, done in zip(chunks, paths, found, strict=True):
-        if done and chunk.is_in(done[0]):
-            part, summary = done
-        else:
-            done = None
-            blocks, summary = work(chunk)
-            part = write_chunk(path, schema, chunk, blocks)
-            _Note(part, vars(summary)).write(path)
-        on_done(chunk, summary, done is not None)
-        parts.append(part)
+    with ThreadPoolExecutor() as readers:
+        try:
+            # The readers are ahead: digests are computed while other chunks are done.
+            for chunk, (done, resumed) in zip(chunks, readers.map(found, chunks), strict=True):
+                part, summary = done or _do(chunk, path_of(chunk), schema, work)
+                on_done(chunk, summary, resumed)
+                parts.append(part)
+        finally:
+            readers.shutdown(cancel_futures=True)
     return tuple(parts)
+
+
+def _do(chunk: Chunk, path: UPath, schema: pa.Schema, work: Work[Summary]) -> tuple[Part, Summary]:
+    """Write the part of a chunk and its note."""
+    blocks, summary = work(chunk)
+    part = write_chunk(path, schema, chunk, blocks)
+    _Note(part, vars(summary)).write(path)
+    return part, summary
 
 
 def write_chunk(

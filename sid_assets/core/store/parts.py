@@ -38,6 +38,8 @@ class Part:
         footer_digest: SHA-256 of the footer. Parquet itself has checksums for pages only.
         first_pid: Smallest pid in it (None if the table has no pids).
         last_pid: Largest pid in it.
+        folder: Name of the version's folder that has the file, if it is another one: object stores
+            have no hard links, so a version refers to the parts that it shares.
     """
 
     name: str
@@ -48,6 +50,21 @@ class Part:
     footer_digest: str = ""
     first_pid: Pid = None
     last_pid: Pid = None
+    folder: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse names that lead elsewhere: they are read from files that others may have changed.
+
+        Raises:
+            ValueError: A name is not that of a file or folder.
+        """
+        for name in (self.name, self.folder):
+            if not isinstance(name, str) or "/" in name or name in (".", ".."):
+                raise ValueError(f"{name!r} is not the name of a file or folder")
+
+    def path(self, folder: UPath) -> UPath:
+        """The file, given the folder of a version or draft that has this part."""
+        return (folder.parent / self.folder if self.folder else folder) / self.name
 
 
 class PartWriter:
@@ -275,7 +292,7 @@ def read_part(
     Raises:
         StoreError: The part is missing, truncated or damaged.
     """
-    path = folder / part.name
+    path = part.path(folder)
     with readable(path), open_part(path, read_footer(path, part)) as file:
         yield from file.iter_batches(
             batch_size=batch_rows, columns=list(columns) if columns else None, use_threads=False

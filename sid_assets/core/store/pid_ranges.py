@@ -20,14 +20,14 @@ class DamageError(StoreError):
     """A part, or one of its row groups, that cannot be read.
 
     Attributes:
-        path: The part file.
+        folder: The folder of the version or draft that has the part.
         rows: Number of rows lost.
         pids: Smallest and largest pid that may be among them.
     """
 
-    def __init__(self, path: UPath, rows: int, pids: tuple[Pid, Pid], message: str) -> None:
+    def __init__(self, folder: UPath, rows: int, pids: tuple[Pid, Pid], message: str) -> None:
         super().__init__(message)
-        self.path = path
+        self.folder = folder
         self.rows = rows
         self.pids = pids
 
@@ -102,7 +102,7 @@ class SortedParts:
                 yield from self._rows_between(part, first_pid, last_pid, columns, on_damage)
             except StoreError as error:
                 pids = (part.first_pid, part.last_pid)
-                on_damage(DamageError(self._folder / part.name, part.rows, pids, str(error)))
+                on_damage(DamageError(self._folder, part.rows, pids, str(error)))
 
     def _rows_between(
         self,
@@ -112,7 +112,7 @@ class SortedParts:
         columns: Sequence[str],
         on_damage: OnDamage,
     ) -> Iterator[pa.RecordBatch]:
-        path = self._folder / part.name
+        path = part.path(self._folder)
         footer = self._footer_of(path, part)
         with readable(path):
             file = open_part(path, footer.metadata)
@@ -125,9 +125,8 @@ class SortedParts:
                 except (pa.ArrowException, OSError) as error:
                     lost = footer.metadata.row_group(group).num_rows
                     message = f"{path}: row group {group} is damaged ({error})."
-                    on_damage(
-                        DamageError(path, lost, pids or (part.first_pid, part.last_pid), message)
-                    )
+                    within = pids or (part.first_pid, part.last_pid)
+                    on_damage(DamageError(self._folder, lost, within, message))
                     continue
                 start, stop = _count_below(rows, first_pid), _count_up_to(rows, last_pid)
                 yield from rows.slice(start, stop - start).to_batches()

@@ -11,7 +11,7 @@ import datetime as dt
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -24,8 +24,10 @@ from sid_assets.core.errors import StoreError
 from sid_assets.core.schema import table_named
 from sid_assets.core.store.draft import STATE, Draft, UnfinishedRun
 from sid_assets.core.store.parts import Part
-from sid_assets.core.store.places import explained, is_local, place, remove_folder, sync_folder
+from sid_assets.core.store.places import explained, is_local, place, sync_folder
+from sid_assets.core.store.sharing import has_only_shared_parts, remove_unshared
 from sid_assets.core.store.versions import (
+    MANIFEST,
     Version,
     how_to_make_afresh,
     read_version,
@@ -152,13 +154,18 @@ class Store:
         return found
 
     def leftovers(self, table: str) -> list[UPath]:
-        """The folders that hold neither the current nor the previous version, oldest first."""
+        """The folders that hold neither the current nor the previous version, oldest first.
+
+        A folder with nothing but parts that these two refer to is left out.
+        """
         folders = _folders(self.history(table))
-        current = self._current_name(table)
-        if not folders or not current:
+        name = self._current_name(table)
+        if not folders or not name:
             return folders
-        before = read_version(self.history(table) / current).before
-        return [folder for folder in folders if folder.name not in (current, before)]
+        current = read_version(self.history(table) / name)
+        others = [folder for folder in folders if folder.name not in (name, current.before)]
+        kept = [current, *_readable_previous(current)]
+        return [folder for folder in others if not has_only_shared_parts(folder, kept)]
 
     def tables(self) -> list[str]:
         """The asset keys of all tables that have a version or a draft."""
@@ -172,8 +179,8 @@ class Store:
     def commit(self, draft: Draft) -> Version:
         """Make a finished draft the version that readers see, in one step, and close it.
 
-        Versions older than the previous one, and the drafts of unfinished runs, are removed. The
-        draft is closed in any case.
+        Versions older than the previous one, and the drafts of unfinished runs, are removed, except
+        for parts that the new or the previous version shares. The draft is closed in any case.
 
         Raises:
             StoreError: A part does not match its summary, the folder cannot be written, or the
@@ -197,7 +204,7 @@ class Store:
                 sync_folder(draft.folder)
                 self._show(version, draft.table)
             for other in self.leftovers(draft.table):
-                remove_folder(other)
+                remove_unshared(other, [version, *([before] if before else [])])
         finally:
             draft.close()
         return version
@@ -221,6 +228,22 @@ class Store:
         Path(self.path(table).path).unlink(missing_ok=True)
         Path(self.history(table).path, CURRENT).unlink(missing_ok=True)
 
+    def remove(self, table: str, folders: Iterable[UPath]) -> None:
+        """Remove folders of a table that readers do not see, and files that only these referred to.
+
+        Parts that a version outside these folders refers to are kept.
+        """
+        gone = {folder.name for folder in folders}
+        kept = [version for version in self.kept(table) if version.folder.name not in gone]
+        for folder in _folders(self.history(table)):
+            if folder.name in gone or (not is_local(folder) and _is_remnant(folder)):
+                remove_unshared(folder, kept)
+
+    def kept(self, table: str) -> list[Version]:
+        """The current version and, if it can be read, the previous one."""
+        current = self.current(table)
+        return [current, *_readable_previous(current)] if current else []
+
     def _pointer(self, table: str) -> UPath:
         return self.history(table) / "current.json"
 
@@ -233,6 +256,19 @@ def _folders(history: UPath) -> list[UPath]:
     return sorted(found, key=lambda path: path.name)
 
 
+def _readable_previous(version: Version) -> list[Version]:
+    """The previous version, if it is kept and undamaged."""
+    with suppress(StoreError):
+        previous = version.previous()
+        return [previous] if previous else []
+    return []
+
+
+def _is_remnant(folder: UPath) -> bool:
+    """Whether a folder is what was kept of a version: parts that later versions refer to."""
+    return not any((folder / name).exists() for name in (STATE, MANIFEST))
+
+
 def _require_whole(folder: UPath, parts: Sequence[Part]) -> None:
     """Refuse to commit parts that do not match their summaries or are not in order.
 
@@ -240,21 +276,21 @@ def _require_whole(folder: UPath, parts: Sequence[Part]) -> None:
         StoreError: The message names the part.
     """
     for part in parts:
-        path = folder / part.name
+        path = part.path(folder)
         if not path.exists() or path.stat().st_size != part.bytes:
             raise StoreError(f"{path}: has changed since it was written. Run again.")
     with_pids = [part for part in parts if part.first_pid is not None]
     for earlier, later in pairwise(with_pids):
         if not earlier.last_pid < later.first_pid:
             raise StoreError(
-                f"{folder / later.name}: starts at pid {later.first_pid!r}, but the previous part "
+                f"{later.path(folder)}: starts at pid {later.first_pid!r}, but the previous part "
                 f"ends at {earlier.last_pid!r}. Run again."
             )
 
 
 def _remove_strays(folder: UPath, parts: Sequence[Part]) -> None:
     """Remove files of a killed run, which readers of the folder would take for parts."""
-    names = {part.name for part in parts}
+    names = {part.name for part in parts if not part.folder}
     for path in list(folder.iterdir()):
         if path.name not in names and not path.name.startswith("_"):
             path.unlink()

@@ -59,12 +59,15 @@ class Version:
     @property
     def paths(self) -> list[UPath]:
         """The files, in row order."""
-        return [self.folder / part.name for part in self.parts]
+        return [part.path(self.folder) for part in self.parts]
 
     def previous(self) -> "Version | None":
-        """The previous version; None if there is none or it is no longer kept."""
+        """The previous version; None if there is none or it is no longer kept.
+
+        On an object store, its folder may still exist, with parts that this version refers to.
+        """
         folder = self.folder.parent / self.before
-        return read_version(folder) if self.before and folder.exists() else None
+        return read_version(folder) if self.before and (folder / MANIFEST).exists() else None
 
     def schema(self) -> pa.Schema:
         """The columns of the first part, with the provenance and version in the metadata.
@@ -96,7 +99,7 @@ class Version:
                     yield batch.cast(schema)
                 except (pa.ArrowException, ValueError) as error:
                     raise StoreError(
-                        f"{self.folder / part.name}: the columns differ from the table's "
+                        f"{part.path(self.folder)}: the columns differ from the table's "
                         f"({error}). Materialise its asset again."
                     ) from error
 

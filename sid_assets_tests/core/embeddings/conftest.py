@@ -2,7 +2,7 @@
 
 import pytest
 
-from sid_assets.core.embeddings import run as embedding
+from sid_assets.core.embeddings import cuts
 from sid_assets.core.embeddings import worker as chunk_worker
 from sid_assets.core.store.store import Store
 
@@ -20,5 +20,5 @@ def local(tmp_path) -> Store:
 @pytest.fixture
 def small_chunks(monkeypatch) -> None:
     """Several chunks and row groups with few rows."""
-    monkeypatch.setattr(embedding, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(cuts, "CHUNK_ROWS", 7)
     monkeypatch.setattr(chunk_worker, "VECTOR_ROW_GROUP", 2)

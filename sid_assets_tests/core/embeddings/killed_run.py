@@ -12,14 +12,23 @@ from pathlib import Path
 from typing import Any
 
 from sid_assets.core.embedders import Embedded
-from sid_assets.core.embeddings import run as embedding
+from sid_assets.core.embeddings import cuts
 from sid_assets.core.store.store import Store
 from sid_assets_tests.core.drawn_vectors import FakeEmbedder, draft_embeddings
 
 ROWS = 20
 """Rows of a chunk."""
 
-FILE_EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.symlink", "os.utime")
+FILE_EVENTS = (
+    "open",
+    "os.link",
+    "os.mkdir",
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.symlink",
+    "os.utime",
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +76,7 @@ def events_of(log: Path) -> tuple[int, int]:
 
 
 def _run(folder: Path, log: Path, moment: Moment) -> None:
-    embedding.CHUNK_ROWS = ROWS
+    cuts.CHUNK_ROWS = ROWS
     events = 0
 
     def count(event: str, arguments: tuple[Any, ...]) -> None:

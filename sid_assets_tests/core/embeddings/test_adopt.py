@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from sid_assets.core.arrow.hashes import text_hash
 from sid_assets.core.embedders import Embedded
 from sid_assets.core.embeddings import adopt as adoption
+from sid_assets.core.embeddings import cuts, worker
 from sid_assets.core.embeddings import run as embedding
-from sid_assets.core.embeddings import worker
 from sid_assets.core.embeddings.adopt import declared_space
 from sid_assets.core.embeddings.plan import make_plan
 from sid_assets.core.embeddings.run import embed_items
@@ -62,7 +62,7 @@ def small_parts(monkeypatch) -> None:
     monkeypatch.setattr(adoption, "PID_ROWS", 3)
     monkeypatch.setattr(adoption, "ROWS_PER_PART", 3)
     monkeypatch.setattr(adoption, "VECTOR_ROW_GROUP", 2)
-    monkeypatch.setattr(embedding, "CHUNK_ROWS", 7)
+    monkeypatch.setattr(cuts, "CHUNK_ROWS", 7)
     monkeypatch.setattr(worker, "VECTOR_ROW_GROUP", 2)
 
 

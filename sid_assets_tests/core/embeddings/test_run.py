@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from sid_assets.core.embedders.canary import PROBES
 from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
+from sid_assets.core.embeddings import cuts
 from sid_assets.core.embeddings import run as embedding
 from sid_assets.core.embeddings import worker as chunk_worker
-from sid_assets.core.embeddings.run import EmbeddingProgress, cut_chunks
+from sid_assets.core.embeddings.cuts import cut_chunks
+from sid_assets.core.embeddings.run import EmbeddingProgress
 from sid_assets.core.embeddings.worker import ChunkSummary
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.refresh import RefreshPolicy
@@ -136,7 +138,7 @@ NUMBERS = itertools.count()
 @given(runs=RUNS, rows=st.integers(1, 9))
 def test_however_the_catalog_changes_the_vectors_match_its_texts(monkeypatch, runs, rows):
     """One catalog after another; some runs end before their commit."""
-    monkeypatch.setattr(embedding, "CHUNK_ROWS", rows)
+    monkeypatch.setattr(cuts, "CHUNK_ROWS", rows)
     monkeypatch.setattr(chunk_worker, "VECTOR_ROW_GROUP", 3)
     store = Store(f"memory://whatever-{next(NUMBERS)}")
     made: set[tuple[int, str]] = set()  # their vectors are in the previous version or a draft
@@ -371,7 +373,7 @@ def test_loading_the_weights_does_not_affect_the_speed(store):
 
 
 def test_chunks_are_cut_by_the_texts_to_embed(local, monkeypatch):
-    monkeypatch.setattr(embedding, "CHUNK_ROWS", 50)
+    monkeypatch.setattr(cuts, "CHUNK_ROWS", 50)
     texts = dict.fromkeys(range(100), "x" * 10)
     version = commit_texts(local, texts)
 
@@ -385,7 +387,7 @@ def test_chunks_are_cut_by_the_texts_to_embed(local, monkeypatch):
     embed(local, {pid: texts[pid] for pid in range(60)}, FakeEmbedder())
     half = survey_of(local, version).not_lasting()
     assert rows(half, 100) == [50, 20, 10, 10, 10]
-    monkeypatch.setattr(embedding, "CHUNK_CHARACTERS", 300)
+    monkeypatch.setattr(cuts, "CHUNK_CHARACTERS", 300)
     assert rows(half, 100) == [30, 30, 10, 10, 10, 10]
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from sid_assets.core.embeddings import run as embedding
+from sid_assets.core.embeddings import cuts
 from sid_assets.core.errors import StoreError
 from sid_assets.core.store.store import Store
 from sid_assets_tests.core.drawn_vectors import (
@@ -27,8 +27,11 @@ from sid_assets_tests.core.embeddings import killed_run
 from sid_assets_tests.core.embeddings.killed_run import Moment
 
 ITEMS = range(240)
-OLD = {pid: f"Title: film {pid}" for pid in range(0, 240, 3)}
-NEW = {pid: OLD[pid] if pid % 4 == 0 and pid in OLD else f"Another text of {pid}" for pid in ITEMS}
+SAME = range(60)
+"""They are three parts of the old version, which the new one shares."""
+OLD = {pid: f"Title: film {pid}" for pid in (*SAME, *range(60, 240, 3))}
+NEW = {pid: f"Another text of {pid}" for pid in ITEMS}
+NEW |= {pid: text for pid, text in OLD.items() if pid in SAME or pid % 4 == 0}
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,9 @@ class Prepared:
 def prepared(tmp_path_factory) -> Prepared:
     folder = tmp_path_factory.mktemp("kill") / "data"
     store = Store(folder)
-    embed(store, OLD, FakeEmbedder())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cuts, "CHUNK_ROWS", killed_run.ROWS)
+        embed(store, OLD, FakeEmbedder())
     commit_texts(store, NEW)
     uninterrupted = folder.with_name("uninterrupted")
     shutil.copytree(folder, uninterrupted, symlinks=True)
@@ -107,7 +112,7 @@ def test_a_run_killed_at_any_moment_loses_nothing(prepared, tmp_path, number, wh
     done = embedded_pids(log.read_text().splitlines() if log.exists() else [])
     again = FakeEmbedder()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(embedding, "CHUNK_ROWS", killed_run.ROWS)
+        patch.setattr(cuts, "CHUNK_ROWS", killed_run.ROWS)
         draft, *_ = draft_embeddings(store, store.require("item_texts"), again)
         version = store.commit(draft)
     twice = set(done) & set(embedded_pids(again.embedded))
@@ -116,6 +121,12 @@ def test_a_run_killed_at_any_moment_loses_nothing(prepared, tmp_path, number, wh
         assert not twice
     assert version.stream().read_all().equals(prepared.result)
     assert len(pd.read_parquet(folder / "item_embeddings.parquet")) == len(NEW)
+    if len(shown) == len(OLD):
+        old = version.previous()
+        assert old
+        assert vectors_by_pid(old) == expected_vectors(OLD, FakeEmbedder())
+        for mine, theirs in zip(version.paths[:3], old.paths[:3], strict=True):
+            assert Path(mine.path).samefile(theirs.path)
 
 
 def test_a_second_run_fails_while_one_is_running(prepared, tmp_path):

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from sid_assets.core.embeddings.cuts import cut_chunks
 from sid_assets.core.embeddings.proof import ProvenEmbedder
-from sid_assets.core.embeddings.run import cut_chunks
 from sid_assets.core.embeddings.worker import ChunkEmbedder
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.store.pid_ranges import SortedParts

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sid_assets.core.arrow.vectors import vectors_of
-from sid_assets.core.embeddings import run as embedding
+from sid_assets.core.embeddings import cuts
 from sid_assets.core.errors import InputError
 from sid_assets.core.quantise import run as codes
 from sid_assets.core.quantise.residual_kmeans import Encoder
@@ -34,7 +34,7 @@ def store(request, tmp_path) -> Store:
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch) -> None:
     """Parts of ten vectors."""
-    monkeypatch.setattr(embedding, "CHUNK_ROWS", 10)
+    monkeypatch.setattr(cuts, "CHUNK_ROWS", 10)
 
 
 def tokenizer(store: Store, embeddings: Version, seed: int = 0) -> Version:
@@ -137,7 +137,7 @@ def test_finished_parts_are_not_quantised_again(store, monkeypatch):
         with pytest.raises(ZeroDivisionError):
             encode(store, embeddings, made)
     draft, progress = encode(store, embeddings, made)
-    assert (progress.resumed, progress.computed) == (20, 15)
+    assert (progress.resumed, progress.computed) == (18, 17)
     assert codes_by_pid(draft.as_version()) == expected_codes(embeddings, made)
 
 
@@ -154,9 +154,10 @@ def test_damaged_codes_are_made_again(tmp_path):
     warnings: list[str] = []
     draft, progress = encode(store, embeddings, made, warnings)
     assert codes_by_pid(draft.as_version()) == expected_codes(embeddings, made)
-    assert progress.computed == 10
-    assert path.name in warnings[0]
-    assert "quantised again" in warnings[0]
+    assert progress.computed == 9
+    assert [path.name in said for said in warnings] == [True, True]
+    assert "is damaged or missing" in warnings[0]
+    assert "quantised again" in warnings[1]
 
 
 def test_vectors_of_a_part_without_changes_are_not_read(tmp_path, monkeypatch):
@@ -179,6 +180,42 @@ def test_vectors_of_a_part_without_changes_are_not_read(tmp_path, monkeypatch):
     assert read == list(range(10, 20))
     assert (progress.computed, progress.reused) == (1, 29)
     assert codes_by_pid(store.require("codes")) == expected_codes(second, made)
+
+
+def test_a_refresh_without_a_change_writes_no_codes(store):
+    texts = item_texts(range(35))
+    embeddings = embed(store, texts, FakeEmbedder()).version
+    made = tokenizer(store, embeddings)
+    encode_and_commit(store, embeddings, made)
+    before = store.require("codes")
+    progress = encode_and_commit(store, embed(store, texts, FakeEmbedder()).version, made)
+    after = store.require("codes")
+    assert (progress.rows, progress.reused) == (35, 35)
+    assert after.folder != before.folder
+    assert after.provenance.version == before.provenance.version
+    for mine, theirs in zip(after.paths, before.paths, strict=True):
+        assert mine == theirs or Path(mine.path).samefile(theirs.path)
+    assert codes_by_pid(after) == expected_codes(embeddings, made)
+
+
+def test_codes_of_other_vectors_are_not_shared(store):
+    """The items and their ranges are the same, but one vector is another one."""
+    first = embed(store, item_texts(range(35)), FakeEmbedder()).version
+    made = tokenizer(store, first)
+    encode_and_commit(store, first, made)
+    before = store.require("codes")
+    second = embed(store, item_texts(range(35)) | {4: "changed"}, FakeEmbedder()).version
+    progress = encode_and_commit(store, second, made)
+    after = store.require("codes")
+    assert (progress.computed, progress.reused) == (1, 34)
+    assert [part.digest in {p.digest for p in before.parts} for part in after.parts] == [
+        False,
+        True,
+        True,
+        True,
+    ]
+    assert after.provenance.inputs["item_embeddings"] == second.provenance.version
+    assert codes_by_pid(after) == expected_codes(second, made)
 
 
 def test_damaged_vectors_are_an_error_that_names_the_file(tmp_path):

@@ -56,13 +56,15 @@ class Worker:
         self.done.append(chunk.number)
 
 
-def run(draft: Draft, worker: Worker, chunks=CHUNKS) -> tuple[tuple[Part, ...], list]:
+def run(
+    draft: Draft, worker: Worker, chunks=CHUNKS, share=lambda chunk, name: None
+) -> tuple[tuple[Part, ...], list]:
     told: list = []
 
     def on_done(chunk: Chunk, summary: Summary, resumed: bool) -> None:
         told.append((chunk.number, summary.rows, resumed))
 
-    return run_chunks(draft, chunks, COLUMNS, worker, on_done, Summary), told
+    return run_chunks(draft, chunks, COLUMNS, worker, on_done, Summary, share), told
 
 
 @pytest.fixture(params=["local", "memory"])
@@ -133,6 +135,34 @@ def test_chunks_that_are_cut_differently_are_done_again(draft):
     parts, _ = run(draft, again, chunks_of(range(5), range(5, 8), range(8, 20)))
     assert again.done == [1, 2]
     assert read(draft, parts)["pid"].to_pylist() == list(range(20))
+
+
+def test_a_chunk_whose_part_is_shared_is_not_done(draft):
+    whole, _ = run(draft, Worker(), CHUNKS[:1])
+    asked: list[tuple[int, str]] = []
+
+    def share(chunk: Chunk, name: str) -> tuple[Part, Summary] | None:
+        asked.append((chunk.number, name))
+        return (whole[0], Summary(7)) if chunk.number == 0 else None
+
+    worker = Worker()
+    parts, told = run(draft, worker, share=share)
+    assert worker.done == [1, 2]
+    assert told == [(0, 7, False), (1, 4, False), (2, 11, False)]
+    assert read(draft, parts)["pid"].to_pylist() == list(range(20))
+    assert sorted(asked) == [(n, f"part-{n:05d}-of-00003.parquet") for n in range(3)]
+    assert run(draft, Worker(), share=share)[1][1:] == [(1, 4, True), (2, 11, True)]
+
+
+def test_an_error_while_a_part_is_shared_ends_the_run(draft):
+    def share(chunk: Chunk, name: str) -> None:
+        if chunk.number == 1:
+            raise StoreError("the disk is full")
+
+    worker = Worker()
+    with pytest.raises(StoreError, match="the disk is full"):
+        run(draft, worker, share=share)
+    assert worker.done == [0]
 
 
 @pytest.mark.parametrize("answer", [rows([5, 6, 7]), rows([5, 6, 7, 9]), rows([])])

@@ -168,3 +168,10 @@ def test_flipped_and_missing_bytes_never_give_wrong_rows(tmp_path):
 def test_a_missing_part_is_reported(folder):
     with pytest.raises(StoreError, match=r"gone\.parquet: there is no such file"):
         list(read_part(folder, Part("gone.parquet", rows=1, bytes=1, digest="")))
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", "."])
+def test_a_part_cannot_be_outside_the_folders_of_versions(name):
+    for names in ({"name": name}, {"name": "x", "folder": name}):
+        with pytest.raises(ValueError, match="is not the name of a file or folder"):
+            Part(**names, rows=1, bytes=1, digest="")

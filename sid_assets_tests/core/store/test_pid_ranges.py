@@ -72,7 +72,7 @@ def test_damage_loses_only_its_own_row_group(tmp_path):
     pids = [pid for batch in found for pid in batch["pid"].to_pylist()]
     assert pids == [p for p in range(count + 5) if not ROW_GROUP <= p < 2 * ROW_GROUP]
     (damage,) = told
-    assert (damage.path, damage.rows) == (path, ROW_GROUP)
+    assert (damage.folder, damage.rows) == (folder, ROW_GROUP)
     assert "part-0.parquet: row group 1 is damaged" in str(damage)
 
 

@@ -20,8 +20,8 @@ def test_it_is_stored_in_the_schema():
 
 
 def test_a_newer_format_is_refused():
-    fields = json.loads(Provenance("codes").to_json()) | {"format_version": 2, "new": 1}
-    with pytest.raises(InputError, match=r"x\.parquet: written in format 2.*Update sid_assets"):
+    fields = json.loads(Provenance("codes").to_json()) | {"format_version": 3, "new": 1}
+    with pytest.raises(InputError, match=r"x\.parquet: written in format 3.*Update sid_assets"):
         Provenance.from_json(json.dumps(fields), "x.parquet")
 
 

@@ -68,7 +68,7 @@ def test_a_table_below_another_does_not_interfere(store):
     assert store.tables() == ["goods", "goods/codes"]
 
 
-@pytest.mark.parametrize("step", ["write_manifest", "_link", "_remove_strays", "remove_folder"])
+@pytest.mark.parametrize("step", ["write_manifest", "_link", "_remove_strays", "remove_unshared"])
 @pytest.mark.parametrize("first", [True, False], ids=["first-commit", "later-commit"])
 def test_a_commit_killed_anywhere_shows_old_or_new_and_can_be_repeated(
     local, monkeypatch, step, first

@@ -64,3 +64,14 @@ def test_a_file_without_rows_is_loaded_from_a_local_path(store):
     assert version.load_file(Path.read_bytes) == b"five arrays"
     assert (version.rows, version.bytes) == (0, 11)
     assert store.path("goods/sid_prefixes").name == "sid_prefixes.safetensors"
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "..", ".", 1, None])
+@pytest.mark.parametrize("field", ["name", "folder"])
+def test_a_manifest_cannot_name_files_outside_the_folders_of_versions(local, field, name):
+    manifest = commit(local, [1]).folder / versions.MANIFEST
+    fields = json.loads(manifest.read_text())
+    fields["parts"][0][field] = name
+    manifest.write_text(json.dumps(fields))
+    with pytest.raises(StoreError, match=r"_manifest\.json: "):
+        local.current("t")
