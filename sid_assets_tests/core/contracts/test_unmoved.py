@@ -215,7 +215,7 @@ def test_an_item_that_can_be_compared_fails_the_check_beside_damage(catalog):
     published = catalog.publish(codes)
     _empty(vectors, 1)
     _empty(codes, 1)
-    _, after = catalog.make({12: 1, 33: 1})
+    _, after = catalog.make({0: 1, 12: 1, 33: 1}, texts={0: 1}, vectors={0: 1})
     found = catalog.check(after, published)
     assert not found.passed
     assert "first ids: 33." in found.description
