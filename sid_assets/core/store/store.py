@@ -213,6 +213,26 @@ class Store:
         _link(visible, os.path.relpath(target, visible.parent))
         _link(current, version.folder.name)
 
+    def show_beside(self, table: str, path: UPath) -> None:
+        """Let readers find a file that is kept with the current version of a table.
+
+        Locally this is a symlink, so that the file changes together with the table.
+
+        Args:
+            table: The table. The folder of its version holds the file, its name after a `_`.
+            path: Where readers find it, below the root.
+
+        Raises:
+            StoreError: The folder cannot be written.
+        """
+        kept = f"_{path.name}"
+        with explained(path):
+            if is_local(self.root):
+                target = Path(self.history(table).path, CURRENT, kept)
+                _link(Path(path.path), os.path.relpath(target, Path(path.path).parent))
+            else:
+                path.fs.copy((self.require(table).folder / kept).path, path.path)
+
     def forget(self, table: str) -> None:
         """Hide the table from readers, as before its first commit. Its files stay."""
         if not is_local(self.root):

@@ -20,7 +20,7 @@ from sid_assets.core.store.provenance import derive
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 from sid_assets.core.store.write import draft_rows
-from sid_assets.core.training_sets import ROWS, Phase
+from sid_assets.core.training_sets import ROWS, DataSet, Phase
 
 RUN_BYTES = 256 << 20
 """Bytes of rows that are sorted in memory at a time during a shuffle."""
@@ -29,7 +29,32 @@ RUN_BYTES = 256 << 20
 def list_files(store: Store, phase: Phase, versions: Iterable[Version]) -> None:
     """Write `<phase>_file_list.json`: the files to train on."""
     paths = [path for version in versions for path in _paths(store, version)]
-    write_text(store.root / f"{phase}_file_list.json", file_list(map(str, paths)))
+    write_text(list_path(store, phase), file_list(map(str, paths)))
+
+
+def list_path(store: Store, phase: Phase) -> UPath:
+    """Where the list of the files of a phase is."""
+    return store.root / f"{phase}_file_list.json"
+
+
+def withdraw_lists(store: Store, data_sets: Iterable[DataSet], log: logging.Logger) -> None:
+    """Remove the lists that name files of these data sets, because their SIDs are replaced.
+
+    The next run of the training data writes them again.
+    """
+    tables: dict[Phase, list[str]] = {}
+    for data_set in data_sets:
+        phase_tables = tables.setdefault(data_set.phase, [_shuffled_table(data_set.phase)])
+        phase_tables.append(data_set.table)
+    for phase, names in tables.items():
+        path = list_path(store, phase)
+        listed = path.read_text() if path.exists() else ""
+        if any(f"/{name}.parquet/" in listed or f"/{name}/" in listed for name in names):
+            path.unlink()
+            log.warning(
+                f"{path} is withdrawn: it names training data made from the SIDs that this run "
+                "replaces. Materialise the training data sets to get it again."
+            )
 
 
 def _paths(store: Store, version: Version) -> list[UPath]:
