@@ -217,8 +217,8 @@ class _Damage:
         if self.rows:
             ranges = ", ".join(f"{low!r} to {high!r}" for low, high in self.pids[:IDS_SHOWN])
             parts.append(f"{self.rows:,} published SIDs are lost (ids from {ranges})")
-        files = ", ".join(dict.fromkeys(str(damage.path) for damage in self.found))
-        return f"not compared: {'; '.join(parts)}. Damaged: {files or 'none'}"
+        messages = list(dict.fromkeys(map(str, self.found)))[:IDS_SHOWN]
+        return f"not compared: {'; '.join(parts)}. {' '.join(messages)}".strip()
 
 
 def _codes_behind(published: Version, codes: Version) -> Version | None:

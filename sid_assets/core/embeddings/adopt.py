@@ -26,13 +26,9 @@ from sid_assets.core.schema import EMBEDDING_DIM
 from sid_assets.core.store.draft import STATE, Draft
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP, Part, write_parts
 from sid_assets.core.store.pid_ranges import SortedParts
-from sid_assets.core.store.places import (
-    explained,
-    is_local,
-    remove_folder,
-    write_json,
-)
+from sid_assets.core.store.places import explained, is_local, remove_folder
 from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
+from sid_assets.core.store.sealed import read_sealed, write_sealed
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 
@@ -163,12 +159,12 @@ def _key(texts_version: str, files: VectorFiles, wanted: WantedRows) -> str:
 
 def _finished(folder: UPath, key: str) -> Adopted | None:
     """The vectors that an earlier run adopted; None if it did not finish."""
-    note = folder / ADOPTED
-    if not note.exists():
+    try:
+        fields = read_sealed(folder / ADOPTED)
+        parts = tuple(Part(**part) for part in fields["parts"])
+        return Adopted(key, folder, parts, fields["normalised"])
+    except (OSError, ValueError, TypeError, LookupError):
         return None
-    fields = json.loads(note.read_text())
-    parts = tuple(Part(**part) for part in fields["parts"])
-    return Adopted(key, folder, parts, fields["normalised"])
 
 
 def _write(
@@ -197,7 +193,7 @@ def _write(
         "parts": [dataclasses.asdict(part) for part in parts],
         "normalised": wanted.normalised,
     }
-    write_json(folder / ADOPTED, note)
+    write_sealed(folder / ADOPTED, note)
     return Adopted(key, folder, tuple(parts), wanted.normalised)
 
 
