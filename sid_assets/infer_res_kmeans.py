@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from tqdm import tqdm
+from upath import UPath
 
 from sid_assets import cli
 from sid_assets.core.arrow.columns import codes_column
@@ -24,6 +25,7 @@ from sid_assets.core.quantise.checkpoint import load_checkpoint
 from sid_assets.core.quantise.residual_kmeans import BATCH, Encoder, NotFiniteError
 from sid_assets.core.quantise.stream import prefetched
 from sid_assets.core.schema import CODES
+from sid_assets.core.store.places import explained
 
 
 def infer(
@@ -60,10 +62,12 @@ def infer(
         raise InputError(f"{emb_path}: no rows. Embed the catalog first.")
     files.require_unique_ids()
     target, temporary = Path(output_path), Path(f"{output_path}.tmp")
-    target.parent.mkdir(parents=True, exist_ok=True)
+    with explained(UPath(target)):
+        target.parent.mkdir(parents=True, exist_ok=True)
     schema = pa.schema([("pid", files.stored_pid_type), ("codes", CODES)])
     try:
         with (
+            explained(UPath(target)),
             pq.ParquetWriter(temporary, schema) as writer,
             tqdm(total=files.rows, unit=" items", disable=not progress) as bar,
         ):

@@ -187,7 +187,8 @@ def sid_prefixes_asset(domain: Domain) -> dg.AssetsDefinition:
         store = settings.store()
         prefixes = SidPrefixes.of_table(pid2sid.stream(["sid"], BATCH_ROWS))
         provenance = derive(table, pid2sid.provenance)
-        version = store.commit(draft_file(store, table, prefixes.save, provenance))
+        draft = draft_file(store, table, prefixes.save, provenance, prefixes.nbytes)
+        version = store.commit(draft)
         return dg.MaterializeResult(
             metadata={
                 "dagster/uri": str(store.path(table)),

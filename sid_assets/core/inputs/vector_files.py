@@ -1,6 +1,5 @@
 """Input files of vectors: parquet with columns `pid` and `embedding`, rows in any order."""
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +24,7 @@ from sid_assets.core.inputs.parquet import (
 )
 from sid_assets.core.schema import EMBEDDING_DIM, PID_TYPES, PidType
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP
+from sid_assets.core.store.places import temporary_folder
 
 COLUMNS = ["pid", "embedding"]
 PID_ROWS = 65_536
@@ -137,7 +137,7 @@ class VectorFiles:
         Raises:
             InputError: A pid is null, occurs twice, or is not of the catalog's type.
         """
-        with tempfile.TemporaryDirectory() as scratch:
+        with temporary_folder() as scratch:
             rows, previous = self._numbered(pid_type), None
             for batch in sort_batches(rows, "pid", Path(scratch) / "pids", PID_RUN_BYTES):
                 pids = batch["pid"]

@@ -277,7 +277,7 @@ def commit_tokenizer(store: Store, made: MadeTokenizer, embeddings: Version) -> 
     def save(path: Path) -> None:
         save_checkpoint(path, made.centroids, fields)
 
-    return store.commit(draft_file(store, TABLE, save, provenance))
+    return store.commit(draft_file(store, TABLE, save, provenance, made.centroids.nbytes))
 
 
 def _require_shape(centroids: np.ndarray, location: str) -> None:

@@ -5,7 +5,6 @@ OneRec's loader assigns whole files to its workers and does not shuffle across f
 
 import json
 import logging
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -17,6 +16,7 @@ from sid_assets.core.arrow.duck import computed
 from sid_assets.core.arrow.external_sort import sort_batches
 from sid_assets.core.store.places import is_local, write_text
 from sid_assets.core.store.provenance import derive
+from sid_assets.core.store.scratch import scratch_folder
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 from sid_assets.core.store.write import draft_rows
@@ -82,7 +82,7 @@ def shuffle(store: Store, phase: Phase, versions: Sequence[Version], seed: int) 
         for version in versions
         for batch in version.stream(batch_rows=1024)
     )
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder(store.root) as scratch:
         mixed = shuffled(rows, seed, Path(scratch, "runs"))
         reader = pa.RecordBatchReader.from_batches(ROWS[phase], mixed)
         provenance = derive(table, *(version.provenance for version in versions))
