@@ -1,5 +1,7 @@
 """The drop-in command: OneRec's flags and columns, and the input that it accepts."""
 
+import errno
+import os
 import subprocess
 import sys
 
@@ -9,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sid_assets.core.errors import InputError
+from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.quantise.checkpoint import save_checkpoint
 from sid_assets.core.quantise.residual_kmeans import Encoder
 from sid_assets.infer_res_kmeans import infer, main
@@ -189,3 +191,16 @@ def test_a_missing_file(tmp_path, model, capsys):
     assert main([*arguments, "--output_path", str(tmp_path / "codes.parquet")]) == 1
     assert "Error: " in capsys.readouterr().err
     assert not (tmp_path / "codes.parquet").exists()
+
+
+def test_a_full_disk_is_told_and_leaves_no_file(tmp_path, model, vectors, monkeypatch):
+    write(tmp_path / "vectors.parquet", vectors)
+
+    def full(self, batch):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(pq.ParquetWriter, "write_batch", full)
+    output = tmp_path / "codes.parquet"
+    with pytest.raises(StoreError, match=r"codes\.parquet: cannot be written: No space left"):
+        infer(model, tmp_path / "vectors.parquet", output)
+    assert not list(tmp_path.glob("codes*"))

@@ -94,7 +94,7 @@ def pid_map_asset(domain: Domain) -> dg.AssetsDefinition:
         group_name=domain.group("semantic_ids"),
         kinds={"duckdb", "parquet"},
         output_required=False,
-        dagster_type=dg.PythonObjectDagsterType(pa.RecordBatchReader, name=f"{table}_rows"),
+        dagster_type=dg.PythonObjectDagsterType(Draft, name=f"{table.replace('/', '_')}_draft"),
         description=f"A stable integer for each string id of the {domain.items}: one parquet file "
         "(`pid`, `number`) for OneRec's scripts, which call `int()` on every id. Skipped if ids "
         "are integers.",
@@ -102,14 +102,15 @@ def pid_map_asset(domain: Domain) -> dg.AssetsDefinition:
     @clear_failures
     def pid_map(
         context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version
-    ) -> Iterator[dg.Output[pa.RecordBatchReader]]:
+    ) -> Iterator[dg.Output[Draft]]:
         if schema.pid_type_of(pid2sid.schema()) == "int":
             context.log.info(f"{table} is skipped: ids are integers already.")
             return
-        earlier = settings.store().current(table)
+        store = settings.store()
+        earlier = store.current(table)
         rows = number_pids(pid2sid.stream(["pid"], batch_rows=BATCH_ROWS), earlier)
-        columns = derive(table, pid2sid.provenance).attach(rows.schema)
-        yield dg.Output(pa.RecordBatchReader.from_batches(columns, rows))
+        with draft_rows(store, table, rows, derive(table, pid2sid.provenance)) as draft:
+            yield dg.Output(draft)
 
     return pid_map
 
