@@ -30,7 +30,11 @@ from sid_assets.core.contracts.tables import (
     check_pid_map,
     check_tokenizer,
 )
-from sid_assets.core.contracts.training import check_data_set, known_sids
+from sid_assets.core.contracts.training import (
+    check_current_sids,
+    check_data_set,
+    known_sids,
+)
 from sid_assets.core.contracts.unmoved import check_unmoved
 from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.quantise.tokenizer import (
@@ -116,7 +120,13 @@ def vocabulary_checks() -> dg.AssetChecksDefinition:
 def training_checks() -> list[dg.AssetChecksDefinition]:
     """The checks of the training data sets."""
     return [
-        _table_checks(ITEMS, f"{name}_dataset", partial(_find_training, data_set), check_data_set)
+        _table_checks(
+            ITEMS,
+            f"{name}_dataset",
+            partial(_find_training, data_set),
+            check_data_set,
+            check_current_sids,
+        )
         for name, data_set in DATA_SETS.items()
     ]
 
@@ -195,10 +205,10 @@ def _find_tokenizer(store: Store) -> Findings:
 
 
 def _find_training(data_set: DataSet, store: Store, version: Version) -> Findings:
-    goods = store.current(GOODS.table("pid2sid"))
-    return check_data_set(
-        version,
-        data_set,
-        known_sids(store.require(ITEMS.table("pid2sid"))),
-        known_sids(goods) if goods else None,
-    )
+    items, goods = store.require(ITEMS.table("pid2sid")), store.current(GOODS.table("pid2sid"))
+    return {
+        **check_data_set(
+            version, data_set, known_sids(items), known_sids(goods) if goods else None
+        ),
+        **check_current_sids(version, [items, goods] if goods else [items]),
+    }

@@ -13,10 +13,17 @@ import numpy as np
 import pyarrow as pa
 
 from sid_assets import cli
+from sid_assets.core.embedders.hashed_words import HASHING
 from sid_assets.core.quantise.tokenizer import TABLE, TokenizerMaking, current_tokenizer
 from sid_assets.core.schema import TABLES
+from sid_assets.core.store.lineage import replaced_inputs
+from sid_assets.core.store.provenance import require_space
 from sid_assets.core.store.store import Store
 from sid_assets.settings import Settings
+
+REPORT = "sid_report.html"
+FILES = ("sid2pid.json", "pretrain_file_list.json", "sft_file_list.json", REPORT)
+"""The files beside the tables."""
 
 ITEMS_SHOWN = 10
 GROUPS_SHOWN = 3
@@ -36,8 +43,9 @@ def summary(settings: Settings) -> dict[str, Any]:
         StoreError: There are no semantic IDs yet, or a table is damaged.
     """
     store = settings.store()
-    sids = store.require("pid2sid").stream(batch_rows=65_536).read_all()
-    report = store.root / "sid_report.html"
+    published = store.require("pid2sid")
+    sids = published.stream(batch_rows=65_536).read_all()
+    report = store.root / REPORT
     return {
         "data_dir": str(store.root),
         "deployment": settings.deployment,
@@ -47,11 +55,20 @@ def summary(settings: Settings) -> dict[str, Any]:
                 "file": str(store.path(table)),
                 "rows": version.rows,
                 "bytes": version.bytes,
+                "version": version.provenance.version,
+                "made_from": version.provenance.inputs,
+                "replaced_inputs": replaced_inputs(store, version),
             }
             for table in TABLES
             if TABLES[table].has_rows and (version := store.current(table))
         ],
+        "files": [
+            {"file": str(path), "bytes": path.stat().st_size}
+            for path in (store.root / name for name in FILES)
+            if path.exists()
+        ],
         "tokenizer": _tokenizer(store),
+        "usable_with_onerec_models": require_space(published.provenance).embedder != HASHING,
         "seed": settings.seed,
         **_drawn(store, sids, settings.seed),
         "report": str(report) if report.exists() else None,
@@ -63,19 +80,29 @@ def describe(made: Mapping[str, Any]) -> str:
     lines = [f"\nWhat was made, in {made['data_dir']}:"]
     for table in made["tables"]:
         size = f"{table['bytes'] / 1e6:>10,.1f} MB"
-        lines.append(f"  {_file_name(table):<36} {table['rows']:>12,} rows {size}")
+        line = f"  {_file_name(table):<36} {table['rows']:>12,} rows {size}"
+        if replaced := table["replaced_inputs"]:
+            line += f"  made from an earlier {' and '.join(replaced)}"
+        lines.append(line)
     if tokenizer := made["tokenizer"]:
         shape = " x ".join(map(str, tokenizer["shape"]))
         lines.append(f"  {_file_name(tokenizer):<36} {shape:>17} ")
+    for file in made["files"]:
+        lines.append(f"  {_file_name(file):<36} {'':>17} {file['bytes'] / 1e6:>10,.1f} MB")
+    if any(table["replaced_inputs"] for table in made["tables"]):
+        lines.append(
+            "\nTables that were made from an earlier version of another one do not belong to the "
+            "others: a run was stopped, or made only some of them. The next run makes them again."
+        )
     lines.append(f"\n{len(made['items'])} items, drawn with seed {made['seed']}, and their SIDs:")
     lines += map(_line, made["items"])
     for group in made["groups"]:
         lines.append(f"\nFrom the {group['size']} items whose first code is {group['first_code']}:")
         lines += map(_line, group["items"])
     lines.append("")
-    if made["deployment"] == "demo":
+    if not made["usable_with_onerec_models"]:
         lines.append(
-            "These SIDs come from the demo's own tokenizer, and OneRec's models cannot use them. "
+            "These SIDs come from the demo's hashed words, and OneRec's models cannot use them. "
             "SID_DEPLOYMENT=onerec makes SIDs for them."
         )
     if made["report"]:

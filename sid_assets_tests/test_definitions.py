@@ -33,14 +33,14 @@ CHECKS = {
     "tokenizer_checkpoint": "shape finite embedding_space scale",
     "sid_vocabulary": "files tokens ids",
     **{
-        f"{name}_dataset": "files contract free_texts rows_add_up coverage not_empty"
+        f"{name}_dataset": "files contract free_texts rows_add_up coverage not_empty current_sids"
         for name in TRAINING_SETS
     },
 }
 """The checks of every asset, as dashboards and alerts of users name them."""
 
 CHECKS_THAT_WARN = {
-    *("pid_zero", "rejected", "free_texts", "coverage", "not_empty"),
+    *("pid_zero", "rejected", "free_texts", "coverage", "not_empty", "current_sids"),
     *("collisions", "utilisation", "reconstruction"),
 }
 

@@ -189,7 +189,7 @@ def test_a_damaged_table_is_left_alone(store):
     listed, problems = purge.purge(store, remove=True)
     assert {one.table for one in listed} == {"goods/item_texts", "goods/item_texts_rejected"}
     assert len(problems) == 1
-    assert "_manifest.json: cannot be read" in problems[0]
+    assert "_manifest.json: is damaged" in problems[0]
     assert version.folder.exists()
 
 

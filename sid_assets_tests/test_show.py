@@ -6,7 +6,13 @@ import pytest
 
 from sid_assets import show
 from sid_assets.core.errors import StoreError
-from sid_assets_tests.graph import failure_message, materialize, settings_for, write_catalog
+from sid_assets_tests.graph import (
+    failure_message,
+    materialize,
+    settings_for,
+    write_catalog,
+    write_frame,
+)
 
 TABLES = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid")
 
@@ -60,7 +66,46 @@ def test_in_words(settings):
     assert "OneRec's models cannot use them" in said
     assert "in a browser" not in said
     assert "in a browser" in show.describe({**made, "report": "sid_report.html"})
-    assert "cannot use them" not in show.describe({**made, "deployment": "onerec"})
+    assert "made from an earlier" not in said
+
+
+def test_the_note_about_onerecs_models_is_about_the_data_not_the_settings(settings):
+    """The settings may have changed since the SIDs were made."""
+    made = show.summary(settings.model_copy(update={"deployment": "onerec"}))
+    assert "cannot use them" in show.describe(made)
+    assert "cannot use them" not in show.describe({**made, "usable_with_onerec_models": True})
+
+
+def test_files_beside_the_tables(settings):
+    assert show.summary(settings)["files"] == []
+    path = settings.store().root / "sid2pid.json"
+    path.write_text("{}")
+    try:
+        made = show.summary(settings)
+        assert made["files"] == [{"file": str(path), "bytes": 2}]
+        assert "  sid2pid.json  " in show.describe(made)
+    finally:
+        path.unlink()
+
+
+def test_tables_that_were_made_from_an_earlier_version_are_marked(tmp_path):
+    """As after a run that was stopped between the commits of `codes` and `pid2sid`."""
+    frame = write_catalog(tmp_path / "catalog.parquet")
+    settings = settings_for(tmp_path)
+    assert materialize(settings, *TABLES, "sid2pid").success
+    assert not any(table["replaced_inputs"] for table in show.summary(settings)["tables"])
+    frame.loc[0, "title"] = "another title"
+    write_frame(tmp_path / "catalog.parquet", frame)
+    assert materialize(settings, "item_texts", "item_embeddings", "codes").success
+    made = show.summary(settings)
+    tables = {table["table"]: table for table in made["tables"]}
+    assert tables["codes"]["replaced_inputs"] == []
+    assert tables["pid2sid"]["replaced_inputs"] == ["codes"]
+    assert tables["sid2pid"]["replaced_inputs"] == ["codes"]
+    assert tables["sid2pid"]["made_from"] == {"pid2sid": tables["pid2sid"]["version"]}
+    said = show.describe(made)
+    assert said.count("made from an earlier codes") == 2
+    assert "do not belong to the others" in said
 
 
 def test_before_there_are_semantic_ids_nothing_is_shown(tmp_path):

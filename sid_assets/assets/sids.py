@@ -9,6 +9,7 @@ import pyarrow as pa
 from sid_assets.assets.domains import Domain
 from sid_assets.core import schema
 from sid_assets.core.catalog.making import TextsMaking
+from sid_assets.core.contracts.training import sids_replaced
 from sid_assets.core.embedders.hashed_words import HASHING
 from sid_assets.core.inputs.ids import PidTypeSetting, agree
 from sid_assets.core.inputs.parquet import ParquetInput
@@ -18,9 +19,12 @@ from sid_assets.core.sids.sid2pid import json_chunks, occurrences, reverse
 from sid_assets.core.sids.spelling import vocabulary_table
 from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.places import write_pieces
-from sid_assets.core.store.provenance import derive, require_space
+from sid_assets.core.store.provenance import Provenance, derive, require_space
+from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 from sid_assets.core.store.write import draft_file, draft_rows
+from sid_assets.core.training.file_lists import withdraw_lists
+from sid_assets.core.training.run import made_from_others
 from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
 
@@ -39,7 +43,7 @@ def pid2sid_asset(domain: Domain) -> dg.AssetsDefinition:
         "list of three codes) that OneRec's programs read directly.",
     )
     @clear_failures
-    def pid2sid(context: dg.AssetExecutionContext, codes: Version) -> pa.RecordBatchReader:
+    def pid2sid(context: dg.AssetExecutionContext, settings: Settings, codes: Version) -> Draft:
         usable = require_space(codes.provenance).embedder != HASHING
         context.add_output_metadata({"usable_with_onerec_models": usable})
         if not usable:
@@ -51,9 +55,33 @@ def pid2sid_asset(domain: Domain) -> dg.AssetsDefinition:
         columns = provenance.attach(schema.pid2sid(schema.pid_type_of(codes.schema())))
         rows = codes.stream(["pid", "codes"], batch_rows=BATCH_ROWS)
         renamed = (batch.rename_columns(columns.names).cast(columns) for batch in rows)
-        return pa.RecordBatchReader.from_batches(columns, renamed)
+        reader = pa.RecordBatchReader.from_batches(columns, renamed)
+        store = settings.store()
+        with draft_rows(store, provenance.asset, reader, provenance) as draft:
+            _replace_sids(context, store, draft.as_version().provenance)
+        return draft
 
     return pid2sid
+
+
+def _replace_sids(context: dg.AssetExecutionContext, store: Store, by: Provenance) -> None:
+    """Tell readers, before SIDs are replaced, which training data belongs to the earlier ones.
+
+    A run may be stopped before it makes the training data again.
+    """
+    data_sets = made_from_others(by, store)
+    withdraw_lists(store, data_sets, context.log)
+    found = sids_replaced(by)
+    for data_set in data_sets:
+        context.instance.report_runless_asset_event(
+            dg.AssetCheckEvaluation(
+                asset_key=dg.AssetKey(data_set.table),
+                check_name="current_sids",
+                passed=found.passed,
+                severity=dg.AssetCheckSeverity.WARN,
+                description=found.description,
+            )
+        )
 
 
 def pid_map_asset(domain: Domain) -> dg.AssetsDefinition:
@@ -66,7 +94,7 @@ def pid_map_asset(domain: Domain) -> dg.AssetsDefinition:
         group_name=domain.group("semantic_ids"),
         kinds={"duckdb", "parquet"},
         output_required=False,
-        dagster_type=dg.PythonObjectDagsterType(pa.RecordBatchReader, name=f"{table}_rows"),
+        dagster_type=dg.PythonObjectDagsterType(Draft, name=f"{table.replace('/', '_')}_draft"),
         description=f"A stable integer for each string id of the {domain.items}: one parquet file "
         "(`pid`, `number`) for OneRec's scripts, which call `int()` on every id. Skipped if ids "
         "are integers.",
@@ -74,14 +102,15 @@ def pid_map_asset(domain: Domain) -> dg.AssetsDefinition:
     @clear_failures
     def pid_map(
         context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version
-    ) -> Iterator[dg.Output[pa.RecordBatchReader]]:
+    ) -> Iterator[dg.Output[Draft]]:
         if schema.pid_type_of(pid2sid.schema()) == "int":
             context.log.info(f"{table} is skipped: ids are integers already.")
             return
-        earlier = settings.store().current(table)
+        store = settings.store()
+        earlier = store.current(table)
         rows = number_pids(pid2sid.stream(["pid"], batch_rows=BATCH_ROWS), earlier)
-        columns = derive(table, pid2sid.provenance).attach(rows.schema)
-        yield dg.Output(pa.RecordBatchReader.from_batches(columns, rows))
+        with draft_rows(store, table, rows, derive(table, pid2sid.provenance)) as draft:
+            yield dg.Output(draft)
 
     return pid_map
 
@@ -95,12 +124,15 @@ def sid2pid_asset(domain: Domain) -> dg.AssetsDefinition:
         ins={"pid2sid": dg.AssetIn(key=domain.key("pid2sid"))},
         group_name=domain.group("semantic_ids"),
         kinds={"duckdb", "parquet"},
+        dagster_type=dg.PythonObjectDagsterType(Draft, name=f"{table.replace('/', '_')}_draft"),
         description=f"The {domain.items} of every semantic ID, those with most interactions first: "
         "one parquet file (`sid`, `codes`, `pids`, `counts`), and the same content in "
         f"`{domain.sid2pid_json}`, which OneRec's evaluation reads.",
     )
     @clear_failures
-    def sid2pid(context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version) -> Draft:
+    def sid2pid(
+        context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version
+    ) -> Iterator[dg.Output[Draft]]:
         store = settings.store()
         rows = pid2sid.stream(batch_rows=BATCH_ROWS)
         interacted = _interacted(settings, domain, pid2sid)
@@ -108,11 +140,11 @@ def sid2pid_asset(domain: Domain) -> dg.AssetsDefinition:
         path = store.root / domain.sid2pid_json
         with draft_rows(store, table, reversed_rows, provenance) as draft:
             made = draft.as_version().stream(batch_rows=BATCH_ROWS)
-            write_pieces(path, json_chunks(made, domain.id_name))
-            context.add_output_metadata(
-                {"json": dg.MetadataValue.path(str(path)), "items": pid2sid.rows}
-            )
-        return draft
+            write_pieces(draft.folder / f"_{path.name}", json_chunks(made, domain.id_name))
+            metadata = {"json": dg.MetadataValue.path(str(path)), "items": pid2sid.rows}
+            yield dg.Output(draft, metadata=metadata)
+        # Dagster has committed the table.
+        store.show_beside(table, path)
 
     return sid2pid
 
@@ -156,7 +188,8 @@ def sid_prefixes_asset(domain: Domain) -> dg.AssetsDefinition:
         store = settings.store()
         prefixes = SidPrefixes.of_table(pid2sid.stream(["sid"], BATCH_ROWS))
         provenance = derive(table, pid2sid.provenance)
-        version = store.commit(draft_file(store, table, prefixes.save, provenance))
+        draft = draft_file(store, table, prefixes.save, provenance, prefixes.nbytes)
+        version = store.commit(draft)
         return dg.MaterializeResult(
             metadata={
                 "dagster/uri": str(store.path(table)),

@@ -5,6 +5,7 @@ the catalog are loaded once, and then lists their files. Each data set is an ass
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, get_args
 
 import dagster as dg
@@ -55,7 +56,7 @@ def training_assets(phase: Phase, *, goods: bool = False) -> dg.AssetsDefinition
         context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version
     ) -> Iterator[dg.Output[Draft]]:
         store = settings.store()
-        sids = Sids(pid2sid, store.require(GOODS.table("pid2sid")) if goods else None)
+        sids = replace(_sids(store, goods=goods), items=pid2sid)
         inputs = training_inputs(settings, store, sids)
         selected = context.op_execution_context.selected_output_names
         stale = {data_set.name for data_set in data_sets if lacking(data_set, inputs)}
@@ -81,7 +82,9 @@ def training_assets(phase: Phase, *, goods: bool = False) -> dg.AssetsDefinition
             # Dagster has committed what was yielded. Every listed file must exist, even if the
             # rest failed.
             _tell_what_is_stale(context, store, [d for d in data_sets if d.name in stale])
-            versions = up_to_date([d for d in data_sets if d.name not in stale], sids, store)
+            versions = up_to_date(
+                [d for d in data_sets if d.name not in stale], _sids(store, goods=goods), store
+            )
             list_files(store, phase, versions)
         if settings.shuffle and versions:
             list_files(store, phase, [shuffle(store, phase, versions, settings.seed)])
@@ -89,6 +92,14 @@ def training_assets(phase: Phase, *, goods: bool = False) -> dg.AssetsDefinition
             withdraw_shuffled(store, phase, context.log)
 
     return datasets
+
+
+def _sids(store: Store, *, goods: bool) -> Sids:
+    """The SIDs that readers see now."""
+    return Sids(
+        store.require(ITEMS.table("pid2sid")),
+        store.require(GOODS.table("pid2sid")) if goods else None,
+    )
 
 
 def training_inputs(settings: Settings, store: Store, sids: Sids) -> TrainingInputs:

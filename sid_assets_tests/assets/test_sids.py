@@ -4,7 +4,12 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
+from sid_assets.core.errors import StoreError
+from sid_assets.core.store.draft import Draft
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
 from sid_assets.purge import purge
 from sid_assets_tests.graph import (
     failed_checks,
@@ -13,6 +18,7 @@ from sid_assets_tests.graph import (
     settings_for,
     table,
     write_catalog,
+    write_frame,
     write_interactions,
 )
 
@@ -76,3 +82,40 @@ def test_interactions_whose_ids_are_of_another_type_are_refused(folder):
     assert not result.success
     assert "SID_PID_TYPE" in failure_message(result)
     assert materialize(settings_for(folder), "sid2pid").success  # nothing is left locked
+
+
+@pytest.mark.parametrize("where", ["local", "memory"])
+def test_the_json_of_sid2pid_changes_with_the_table(folder, monkeypatch, where):
+    """A run that is stopped before the commit leaves both as they were."""
+    root = str(folder / "data") if where == "local" else f"memory://{folder.name}"
+    settings = settings_for(folder, data_dir=root)
+    assert materialize(settings).success
+    path = settings.store().root / "sid2pid.json"
+    before = path.read_text()
+    frame = pd.read_parquet(folder / "catalog.parquet")[1:]
+    write_frame(folder / "catalog.parquet", frame)
+    commit = Store.commit
+
+    def stopped(store: Store, draft: Draft) -> Version:
+        if draft.table == "sid2pid":
+            raise StoreError("stopped here")
+        return commit(store, draft)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "commit", stopped)
+        assert not materialize(settings).success
+    assert path.read_text() == before
+    assert materialize(settings).success
+    assert sum(map(len, json.loads(path.read_text()).values())) == 59
+
+
+def test_the_json_of_a_folder_of_the_version_before_is_replaced(folder):
+    """There it is a file, not a link."""
+    settings = settings_for(folder)
+    assert materialize(settings).success
+    path = folder / "data" / "sid2pid.json"
+    content = path.read_text()
+    path.unlink()
+    path.write_text("{}")
+    assert materialize(settings, "sid2pid").success
+    assert path.read_text() == content

@@ -233,3 +233,53 @@ def test_the_users_own_wordings(folder):
 
     prompts.write_text("item_understand:\n  text: ['{sid} shows {what}']\n")
     assert "what" in failure_message(materialize(settings, "item_understand_dataset"))
+
+
+CURRENT_SIDS = dg.AssetCheckKey(dg.AssetKey("video_rec_dataset"), "current_sids")
+
+
+def _new_title(folder: Path) -> None:
+    frame = pd.read_parquet(folder / "catalog.parquet")
+    frame.loc[0, "title"] = "another title"
+    write_frame(folder / "catalog.parquet", frame)
+
+
+def test_when_sids_are_replaced_the_lists_are_withdrawn_and_a_check_of_each_data_set_warns(folder):
+    """As after a run that was stopped between the commits of `pid2sid` and the training data."""
+    settings = _settings(folder)
+    lists = [folder / "data" / f"{phase}_file_list.json" for phase in ("pretrain", "sft")]
+    with dg.DagsterInstance.ephemeral() as instance:
+
+        def current_sids() -> bool:
+            storage = instance.event_log_storage
+            (found,) = storage.get_asset_check_execution_history(CURRENT_SIDS, limit=1)
+            assert found.event
+            evaluation = found.event.asset_check_evaluation
+            assert evaluation
+            assert evaluation.severity == dg.AssetCheckSeverity.WARN
+            return evaluation.passed
+
+        assert materialize(settings, *PRETRAIN, instance=instance).success
+        assert current_sids()
+        assert materialize(settings, "pid2sid", instance=instance).success  # the same SIDs again
+        assert current_sids()
+        assert list(map(Path.exists, lists)) == [True, False]
+        _new_title(folder)
+        result = materialize(
+            settings, "item_texts", "item_embeddings", "codes", "pid2sid", instance=instance
+        )
+        assert result.success, failure_message(result)
+        assert not current_sids()
+        assert list(map(Path.exists, lists)) == [False, False]
+        assert materialize(settings, *PRETRAIN, instance=instance).success
+        assert current_sids()
+        assert list(_listed(settings)) == list(PRETRAIN)
+
+
+def test_a_list_of_shuffled_rows_is_withdrawn_as_well(folder):
+    settings = _settings(folder, shuffle="true")
+    assert materialize(settings, *PRETRAIN).success
+    assert "pretrain_shuffled" in (folder / "data" / "pretrain_file_list.json").read_text()
+    _new_title(folder)
+    assert materialize(settings, "item_texts", "item_embeddings", "codes", "pid2sid").success
+    assert not (folder / "data" / "pretrain_file_list.json").exists()

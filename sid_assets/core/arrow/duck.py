@@ -6,7 +6,6 @@ The expressions compute hashes, which Arrow itself lacks.
 import atexit
 import gc
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -15,6 +14,9 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 from duckdb import DuckDBPyConnection
+from upath import UPath
+
+from sid_assets.core.store.places import FOR_TMPDIR, explained, temporary_folder
 
 MEMORY_MB = 1000
 """Default memory limit of a database (MB)."""
@@ -25,10 +27,16 @@ MB_PER_THREAD = 128
 
 @contextmanager
 def spilling_database(memory_mb: int = MEMORY_MB) -> Iterator[DuckDBPyConnection]:
-    """A temporary database in memory that spills to a temporary folder above its limit."""
+    """A temporary database in memory that spills to a temporary folder above its limit.
+
+    Raises:
+        StoreError: The disk of the temporary folder is full.
+    """
     with (
-        tempfile.TemporaryDirectory() as folder,
+        temporary_folder() as folder,
         open_database(Path(folder), memory_mb) as database,
+        # Inside, because the database removes its files when it is closed.
+        explained(UPath(folder), FOR_TMPDIR, only_full=True),
     ):
         yield database
 

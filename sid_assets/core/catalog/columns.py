@@ -300,7 +300,7 @@ class CatalogScan:
             _require_once(name, there, self._wanted)
         there = dict.fromkeys([*itertools.chain(*columns.values()), *partition])
         if missing := [column for column in self._wanted if column not in there]:
-            raise _no_column(_several([*columns]), missing, there)
+            raise _no_column(_several([*columns]), missing, [*there])
 
     def _note_lacking(self, position: int, there: Sequence[str]) -> None:
         """Note which fields a file with rows lacks.
@@ -404,7 +404,7 @@ def _several(names: Sequence[str]) -> str:
     return ", ".join(names[:FILES_SHOWN]) + more
 
 
-def _no_column(source: str, missing: Sequence[str], there: Iterable[str]) -> InputError:
+def _no_column(source: str, missing: Sequence[str], there: Sequence[str]) -> InputError:
     return InputError(
         f"{source}: no column {', '.join(map(repr, missing))}. Its columns: {', '.join(there)}. "
         f"{did_you_mean(missing, there)}"

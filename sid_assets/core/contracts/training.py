@@ -1,6 +1,7 @@
 """The contract of the training data sets, checked on the files on disk."""
 
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -8,6 +9,7 @@ from sid_assets.core.arrow.columns import codes_array
 from sid_assets.core.contracts.findings import Check, Finding, Findings, contract
 from sid_assets.core.contracts.training_rows import check_rows
 from sid_assets.core.sids.spelling import pack
+from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.versions import Version
 from sid_assets.core.training.counts import RowCounts
 from sid_assets.core.training_sets import DataSet
@@ -55,6 +57,37 @@ def check_data_set(
         "coverage": _check_coverage(counts),
         "not_empty": Finding(version.rows > 0, f"{version.rows:,} rows"),
     }
+
+
+@contract(
+    Check("current_sids", "The data set was made from the SIDs that pid2sid has now.", warns=True)
+)
+def check_current_sids(version: Version, sids: Iterable[Version]) -> Findings:
+    """The data set was made from the current SIDs.
+
+    Args:
+        version: A training data set.
+        sids: The current versions of `pid2sid`, of the items and of goods.
+    """
+    made_from = version.provenance.inputs
+    for now in (pid2sid.provenance for pid2sid in sids):
+        if made_from.get(now.asset, now.version) != now.version:
+            return {"current_sids": sids_replaced(now)}
+    shown = ", ".join(f"version {made} of {asset}" for asset, made in made_from.items())
+    return {"current_sids": Finding(True, f"made from {shown}")}
+
+
+def sids_replaced(by: Provenance) -> Finding:
+    """What `check_current_sids` finds in a data set whose SIDs were replaced.
+
+    Args:
+        by: The provenance of the `pid2sid` that replaces them.
+    """
+    return Finding(
+        False,
+        f"made from an earlier version of {by.asset}; the current one is {by.version}. Do not "
+        "train on it: materialise it again",
+    )
 
 
 def known_sids(pid2sid: Version) -> np.ndarray:

@@ -2,11 +2,13 @@
 
 `check_unmoved` compares new codes with the published SIDs, the table `pid2sid`, before a new
 `pid2sid` is made. If it stops a refresh, `pid2sid` stays unchanged, so the next refresh fails too.
+
+A refresh that repairs a damaged table compares with the damaged version. What cannot be read there
+is taken from another table if possible, and is reported as not compared otherwise.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -16,8 +18,9 @@ from sid_assets.core.arrow.columns import as_bool, codes_array
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.contracts.findings import Check, Finding, Findings, contract
 from sid_assets.core.contracts.tables import COMPARED_ROWS
-from sid_assets.core.errors import IDS_SHOWN
-from sid_assets.core.schema import CODES, HASH
+from sid_assets.core.errors import IDS_SHOWN, SidAssetsError
+from sid_assets.core.schema import CODES, HASH, Pid
+from sid_assets.core.store.pid_ranges import DamageError, SortedParts
 from sid_assets.core.store.versions import Version
 
 
@@ -45,61 +48,70 @@ class SidChanges:
         removed: Items that only the previous version has (count).
         unchanged: Items of both whose text or vector, whichever was compared, is the same (count).
         edited: Items of both whose text or vector is different (count).
+        unknown: Items of both that no hash tells about (count).
         moved: Unchanged items that have a different SID now (count). With the same tokenizer,
             anything but 0 is a fault.
         edited_and_moved: Edited items that have a different SID now (count); this is expected.
+        unknown_and_moved: Unknown items that have a different SID now (count).
         first_moved: The first moved items, by pid (up to 5).
+        first_unknown: The first items that are unknown and moved, by pid (up to 5).
     """
 
     added: int
     removed: int
     unchanged: int
     edited: int
+    unknown: int
     moved: int
     edited_and_moved: int
+    unknown_and_moved: int
     first_moved: tuple[SidChange, ...]
+    first_unknown: tuple[SidChange, ...]
 
 
 def sid_changes(
     previous: Iterable[pa.RecordBatch],
     current: Iterable[pa.RecordBatch],
-    compared: Literal["text_hash", "vector_hash"] | None = "vector_hash",
+    compared: Sequence[str] = ("vector_hash",),
 ) -> SidChanges:
     """Compare the SIDs of two versions of a catalog, as a merge of two sorted streams.
 
     Args:
-        previous: Batches with the columns `pid`, `codes` and the compared one, sorted by pid.
+        previous: Batches with the columns `pid`, `codes` and the compared ones, sorted by pid.
             `joined` puts the `text_hash` of `item_texts` beside `codes`.
         current: The same for the current version.
-        compared: The column that shows whether an item is unchanged; None: all items are.
+        compared: The columns that show whether an item is unchanged. The first one that is not
+            null in either version counts.
     """
     counted = _Counted(previous)
-    both = added = unchanged = moved = edited_and_moved = 0
-    first_moved: list[SidChange] = []
-    columns = [("codes_before", CODES), *([("compared_before", HASH)] if compared else [])]
-    for batch in joined(current, _before(counted, compared), pa.schema(columns)):
+    both = added = 0
+    totals = dict.fromkeys((*_KINDS, *(f"{kind}_and_moved" for kind in _KINDS)), 0)
+    first: dict[str, list[SidChange]] = {kind: [] for kind in _KINDS}
+    columns = pa.schema([("codes_before", CODES), *((f"{name}_before", HASH) for name in compared)])
+    for batch in joined(current, _before(counted, compared), columns):
         known = batch.filter(batch["codes_before"].is_valid())
         added += batch.num_rows - known.num_rows
         both += known.num_rows
-        same = _same(known, compared)
         before, after = codes_array(known["codes_before"]), codes_array(known["codes"])
         differs = (before != after).any(axis=1)
-        unchanged += int(same.sum())
-        moved += int((same & differs).sum())
-        edited_and_moved += int((~same & differs).sum())
-        for row in np.flatnonzero(same & differs)[: IDS_SHOWN - len(first_moved)].tolist():
-            pid = known["pid"][row].as_py()
-            first_moved.append(
-                SidChange(pid, tuple(before[row].tolist()), tuple(after[row].tolist()))
-            )
+        for kind, rows in zip(_KINDS, _kinds(known, compared), strict=True):
+            totals[kind] += int(rows.sum())
+            totals[f"{kind}_and_moved"] += int((rows & differs).sum())
+            for row in np.flatnonzero(rows & differs)[: IDS_SHOWN - len(first[kind])].tolist():
+                pid = known["pid"][row].as_py()
+                change = SidChange(pid, tuple(before[row].tolist()), tuple(after[row].tolist()))
+                first[kind].append(change)
     return SidChanges(
         added=added,
         removed=counted.read_all() - both,
-        unchanged=unchanged,
-        edited=both - unchanged,
-        moved=moved,
-        edited_and_moved=edited_and_moved,
-        first_moved=tuple(first_moved),
+        unchanged=totals["unchanged"],
+        edited=totals["edited"],
+        unknown=totals["unknown"],
+        moved=totals["unchanged_and_moved"],
+        edited_and_moved=totals["edited_and_moved"],
+        unknown_and_moved=totals["unknown_and_moved"],
+        first_moved=tuple(first["unchanged"]),
+        first_unknown=tuple(first["unknown"]),
     )
 
 
@@ -121,22 +133,47 @@ def check_unmoved(codes: Version, published: Version | None, vectors: Version) -
         return _unmoved("nothing to compare with: no SIDs of this generation are published")
     if published.provenance.inputs[codes.provenance.asset] == codes.provenance.version:
         return _unmoved("the published SIDs were made from these codes")
-    changes, known = _changes(codes, published, vectors)
-    found = f"{changes.moved:,} of {changes.unchanged:,} items with unchanged text have a new SID"
-    if not known:
+    behind = _codes_behind(published, codes)
+    damage = _Damage()
+    before = _published_sids(published, behind, damage)
+    now = codes.stream(["pid", "codes", "vector_hash"], COMPARED_ROWS)
+    compared = ("text_hash", "vector_hash")
+    changes = sid_changes(
+        _with_text_hashes(before, behind, vectors, damage),
+        _with_text_hashes(now, codes, vectors, damage),
+        compared,
+    )
+    return {"unmoved": _finding(changes, damage, published, behind)}
+
+
+def _finding(
+    changes: SidChanges, damage: "_Damage", published: Version, behind: Version | None
+) -> Finding:
+    moved, first = changes.moved, changes.first_moved
+    found = f"{moved:,} of {changes.unchanged:,} items with unchanged text have a new SID"
+    if behind is None:
+        moved, first = changes.unknown_and_moved, changes.first_unknown
         found = (
-            f"{changes.moved:,} of {changes.unchanged:,} items have a new SID; whether their texts "
-            "changed is unknown, because earlier refreshes stopped after `codes`"
+            f"{moved:,} of {changes.unknown:,} items have a new SID; whether their texts changed "
+            "is unknown, because earlier refreshes stopped after `codes`"
         )
-    if changes.moved:
-        first = ", ".join(repr(moved.pid) for moved in changes.first_moved)
+    if moved:
         found += (
-            f"; first ids: {first}. Find out why. To publish them anyway, materialise "
+            f"; first ids: {_ids(first)}. Find out why. To publish them anyway, materialise "
             f"{published.provenance.asset} and everything downstream, but nothing upstream"
         )
-    counts = {"moved": changes.moved, "unchanged": changes.unchanged, "edited": changes.edited}
+    lost = changes.unknown_and_moved if behind else 0
+    if lost or damage.rows:
+        found += f"; {damage.describe(lost, changes.first_unknown)}"
+    counts = {"moved": moved, "unchanged": changes.unchanged, "edited": changes.edited}
     counts |= {"added": changes.added, "removed": changes.removed}
-    return {"unmoved": Finding(changes.moved == 0, found, counts)}
+    if behind:
+        counts["not_compared"] = lost + damage.rows
+    return Finding(moved == 0, found, counts)
+
+
+def _ids(changes: Iterable[SidChange]) -> str:
+    return ", ".join(repr(change.pid) for change in changes)
 
 
 def _unmoved(why: str) -> Findings:
@@ -150,42 +187,115 @@ def _comparable(codes: Version, published: Version) -> bool:
     return generation and codes.pid_type == published.pid_type
 
 
-def _changes(codes: Version, published: Version, vectors: Version) -> tuple[SidChanges, bool]:
-    """What moved between the published SIDs and the codes, and whether edited items are known.
+@dataclass
+class _Damage:
+    """What cannot be read of earlier versions.
 
-    The vectors that the codes were made from tell whether an item's text is unchanged. If those of
-    the published SIDs are not kept, hashes of vectors are compared instead; if the codes of the
-    published SIDs are not kept either, every item counts as unchanged.
+    Attributes:
+        found: Parts and row groups that cannot be read.
+        rows: Published SIDs that are lost (count).
+        pids: The ranges of pids that they are in.
     """
-    before = codes.previous()
-    behind = published.provenance.inputs[codes.provenance.asset]
-    if before is None or before.provenance.version != behind:
-        now = codes.stream(["pid", "codes"], COMPARED_ROWS)
-        return sid_changes(_as_codes(published), now, compared=None), False
-    texts_before, texts_now = _texts_behind(before, vectors), _texts_behind(codes, vectors)
-    if texts_before is None or texts_now is None:
-        columns = ["pid", "codes", "vector_hash"]
-        streams = before.stream(columns, COMPARED_ROWS), codes.stream(columns, COMPARED_ROWS)
-        return sid_changes(*streams), True
-    return sid_changes(texts_before, texts_now, compared="text_hash"), True
 
+    found: list[DamageError] = field(default_factory=list)
+    rows: int = 0
+    pids: list[tuple[Pid, Pid]] = field(default_factory=list)
 
-def _texts_behind(codes: Version, vectors: Version) -> Iterator[pa.RecordBatch] | None:
-    """The codes with the text hashes of the vectors they were made from, if those are kept."""
-    made_from = codes.provenance.inputs[vectors.provenance.asset]
-    for candidate in (vectors, vectors.previous()):
-        if candidate and candidate.provenance.version == made_from:
-            return joined(
-                codes.stream(["pid", "codes"], COMPARED_ROWS),
-                candidate.stream(["pid", "text_hash"], COMPARED_ROWS),
-                pa.schema([("text_hash", HASH)]),
+    def describe(self, unknown: int, first: Sequence[SidChange]) -> str:
+        """What could not be compared, and the damaged files.
+
+        Args:
+            unknown: Items whose SID changed, but whose earlier text and vector are lost.
+            first: The first of them.
+        """
+        parts = []
+        if unknown:
+            parts.append(
+                f"{unknown:,} items have a new SID, but whether their texts changed is lost "
+                f"(first ids: {_ids(first)})"
             )
-    return None
+        if self.rows:
+            ranges = ", ".join(f"{low!r} to {high!r}" for low, high in self.pids[:IDS_SHOWN])
+            parts.append(f"{self.rows:,} published SIDs are lost (ids from {ranges})")
+        messages = list(dict.fromkeys(map(str, self.found)))[:IDS_SHOWN]
+        return f"not compared: {'; '.join(parts)}. {' '.join(messages)}".strip()
 
 
-def _as_codes(pid2sid: Version) -> Iterator[pa.RecordBatch]:
-    for batch in pid2sid.stream(["pid", "sid"], COMPARED_ROWS):
-        yield batch.rename_columns(["pid", "codes"])
+def _codes_behind(published: Version, codes: Version) -> Version | None:
+    """The codes that the published SIDs were made from; None if they are not kept."""
+    before = _previous(codes)
+    wanted = published.provenance.inputs[codes.provenance.asset]
+    return before if before and before.provenance.version == wanted else None
+
+
+def _published_sids(
+    published: Version, behind: Version | None, damage: _Damage
+) -> Iterator[pa.RecordBatch]:
+    """The published SIDs as `pid`, `codes` and, where known, `vector_hash`.
+
+    Rows that cannot be read are taken from the codes that they were made from.
+    """
+    rows = _sids_or_codes(published, behind, damage)
+    return joined(
+        rows, _readable(behind, "vector_hash", damage), pa.schema([("vector_hash", HASH)])
+    )
+
+
+def _sids_or_codes(
+    published: Version, behind: Version | None, damage: _Damage
+) -> Iterator[pa.RecordBatch]:
+    holes: list[DamageError] = []  # each is noted before the rows that follow it
+
+    def fill() -> Iterator[pa.RecordBatch]:
+        while holes:
+            hole, rows = holes.pop(0), 0
+            damage.found.append(hole)
+            if behind:
+                parts = SortedParts.of(behind)
+                for batch in parts.between(*hole.pids, ["pid", "codes"], damage.found.append):
+                    rows += batch.num_rows
+                    yield batch.select(["pid", "codes"])
+            if rows < hole.rows:
+                damage.rows += hole.rows - rows
+                damage.pids.append(hole.pids)
+
+    for batch in SortedParts.of(published).all_rows(["pid", "sid"], holes.append):
+        yield from fill()
+        yield batch.select(["pid", "sid"]).rename_columns(["pid", "codes"])
+    yield from fill()
+
+
+def _with_text_hashes(
+    codes: Iterable[pa.RecordBatch], of: Version | None, vectors: Version, damage: _Damage
+) -> Iterator[pa.RecordBatch]:
+    """Rows of codes with the text hashes of the vectors they were made from; null if not known.
+
+    Args:
+        codes: The rows.
+        of: The version of `codes` that they belong to; None if it is not kept.
+        vectors: The table `item_embeddings`.
+        damage: Notes what cannot be read.
+    """
+    behind = None
+    if of:
+        made_from = of.provenance.inputs[vectors.provenance.asset]
+        kept = (vectors, _previous(vectors))
+        behind = next((v for v in kept if v and v.provenance.version == made_from), None)
+    return joined(codes, _readable(behind, "text_hash", damage), pa.schema([("text_hash", HASH)]))
+
+
+def _readable(version: Version | None, column: str, damage: _Damage) -> Iterator[pa.RecordBatch]:
+    """The `pid` and a column of all rows that can be read."""
+    if version:
+        yield from SortedParts.of(version).all_rows(["pid", column], damage.found.append)
+
+
+def _previous(version: Version) -> Version | None:
+    """The previous version; None if it is not kept, or its manifest cannot be read."""
+    try:
+        return version.previous()
+    except SidAssetsError:
+        return None
 
 
 class _Counted:
@@ -207,17 +317,19 @@ class _Counted:
         return self._rows
 
 
-def _before(batches: Iterable[pa.RecordBatch], compared: str | None) -> Iterator[pa.RecordBatch]:
+def _before(batches: Iterable[pa.RecordBatch], compared: Sequence[str]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         columns = {"pid": batch["pid"], "codes_before": batch["codes"]}
-        if compared:
-            columns["compared_before"] = batch[compared]
-        yield pa.record_batch(columns)
+        yield pa.record_batch(columns | {f"{name}_before": batch[name] for name in compared})
 
 
-def _same(known: pa.RecordBatch, compared: str | None) -> np.ndarray:
-    """Which items are unchanged: bool, shape (n,)."""
-    if compared is None:
-        return np.ones(known.num_rows, bool)
-    same = pc.equal(known[compared], known["compared_before"]).fill_null(False)
-    return as_bool(same)
+_KINDS = ("unchanged", "edited", "unknown")
+
+
+def _kinds(known: pa.RecordBatch, compared: Sequence[str]) -> tuple[np.ndarray, ...]:
+    """Which items are unchanged, edited and unknown: bool, shape (n,) each."""
+    same = pa.nulls(known.num_rows, pa.bool_())
+    for name in compared:
+        same = pc.coalesce(same, pc.equal(known[name], known[f"{name}_before"]))
+    unchanged, edited = as_bool(same.fill_null(False)), as_bool(pc.invert(same).fill_null(False))
+    return unchanged, edited, ~(unchanged | edited)

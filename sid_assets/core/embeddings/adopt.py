@@ -26,13 +26,9 @@ from sid_assets.core.schema import EMBEDDING_DIM
 from sid_assets.core.store.draft import STATE, Draft
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP, Part, write_parts
 from sid_assets.core.store.pid_ranges import SortedParts
-from sid_assets.core.store.places import (
-    explained,
-    is_local,
-    remove_folder,
-    write_json,
-)
+from sid_assets.core.store.places import explained, is_local, remove_folder, temporary_folder
 from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
+from sid_assets.core.store.sealed import read_sealed, write_sealed
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 
@@ -163,12 +159,12 @@ def _key(texts_version: str, files: VectorFiles, wanted: WantedRows) -> str:
 
 def _finished(folder: UPath, key: str) -> Adopted | None:
     """The vectors that an earlier run adopted; None if it did not finish."""
-    note = folder / ADOPTED
-    if not note.exists():
+    try:
+        fields = read_sealed(folder / ADOPTED)
+        parts = tuple(Part(**part) for part in fields["parts"])
+        return Adopted(key, folder, parts, fields["normalised"])
+    except (OSError, ValueError, TypeError, LookupError):
         return None
-    fields = json.loads(note.read_text())
-    parts = tuple(Part(**part) for part in fields["parts"])
-    return Adopted(key, folder, parts, fields["normalised"])
 
 
 def _write(
@@ -185,8 +181,11 @@ def _write(
         elif left.name != STATE:
             left.unlink()
     # The disk of a local store has room; a temporary folder may be in memory.
-    near = folder.path if is_local(folder) else None
-    with explained(folder), tempfile.TemporaryDirectory(dir=near, prefix="_") as scratch:
+    beside = is_local(folder)
+    scratch_of_run = (
+        tempfile.TemporaryDirectory(dir=folder.path, prefix="_") if beside else temporary_folder()
+    )
+    with explained(folder), scratch_of_run as scratch:
         rows: Iterable[pa.RecordBatch] = files.vectors(texts.pid_type, wanted)
         if not wanted.sorted:
             rows = sort_batches(rows, "pid", Path(scratch) / "vectors", VECTOR_RUN_BYTES)
@@ -197,7 +196,7 @@ def _write(
         "parts": [dataclasses.asdict(part) for part in parts],
         "normalised": wanted.normalised,
     }
-    write_json(folder / ADOPTED, note)
+    write_sealed(folder / ADOPTED, note)
     return Adopted(key, folder, tuple(parts), wanted.normalised)
 
 

@@ -1,6 +1,5 @@
 """Input files of vectors: parquet with columns `pid` and `embedding`, rows in any order."""
 
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +29,7 @@ from sid_assets.core.inputs.parquet import (
 from sid_assets.core.inputs.shared_parts import require_own_parts
 from sid_assets.core.schema import EMBEDDING_DIM, PID_TYPES, PidType
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP
+from sid_assets.core.store.places import temporary_folder
 
 COLUMNS = ["pid", "embedding"]
 PID_ROWS = 65_536
@@ -178,7 +178,7 @@ class VectorFiles:
         Raises:
             InputError: A pid is null, occurs twice, or is not of the catalog's type.
         """
-        with tempfile.TemporaryDirectory() as scratch:
+        with temporary_folder() as scratch:
             rows, previous = self._numbered(pid_type), None
             for batch in sort_batches(rows, "pid", Path(scratch) / "pids", PID_RUN_BYTES):
                 pids = batch["pid"]
@@ -190,7 +190,9 @@ class VectorFiles:
 
     def first_ids(self, pid_type: PidType) -> pa.Array:
         """The ids of the first rows, at most 65,536, as the catalog's type."""
-        return next((pids for _, pids in self._pids(pid_type)), pa.array([], PID_TYPES[pid_type]))
+        return next(
+            (pids for _, _, pids in self._pids(pid_type)), pa.array([], PID_TYPES[pid_type])
+        )
 
     def vectors(self, pid_type: PidType, wanted: "WantedRows") -> Iterator[pa.RecordBatch]:
         """The `pid` and `embedding` (schema.VECTOR, unit norm) of wanted rows, in file order.

@@ -211,8 +211,8 @@ def load_tokenizer(version: Version) -> np.ndarray:
     centroids = version.load_file(load_checkpoint).centroids
     if centroid_hash(centroids) != version.provenance.tokenizer:
         raise InputError(
-            f"{path}: the centroids are not the committed ones. Restore the file, or start a new "
-            "generation."
+            f"{path}: the centroids are not the committed ones. Restore the file from a "
+            "backup. Without it, only a new generation is possible, which moves every SID."
         )
     return centroids
 
@@ -277,7 +277,7 @@ def commit_tokenizer(store: Store, made: MadeTokenizer, embeddings: Version) -> 
     def save(path: Path) -> None:
         save_checkpoint(path, made.centroids, fields)
 
-    return store.commit(draft_file(store, TABLE, save, provenance))
+    return store.commit(draft_file(store, TABLE, save, provenance, made.centroids.nbytes))
 
 
 def _require_shape(centroids: np.ndarray, location: str) -> None:

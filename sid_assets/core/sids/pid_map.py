@@ -1,9 +1,13 @@
 """Stable integers for string ids, because OneRec's own scripts call `int()` on every id."""
 
+from collections.abc import Iterator
+
 import pyarrow as pa
 
 from sid_assets.core import schema
 from sid_assets.core.arrow.duck import spilling_database
+from sid_assets.core.errors import StoreError
+from sid_assets.core.store.pid_ranges import DamageError, SortedParts
 from sid_assets.core.store.versions import Version
 
 BATCH_ROWS = 65_536
@@ -18,15 +22,26 @@ def number_pids(pids: pa.RecordBatchReader, earlier: Version | None) -> pa.Recor
 
     Args:
         pids: The column `pid` of a table with string ids.
-        earlier: The previous version of `pid_map`.
+        earlier: The current version of `pid_map`. What is damaged in it is taken from the version
+            before.
+
+    Raises:
+        StoreError: While reading: numbers are lost, because both versions are damaged or the
+            earlier one does not have them.
     """
-    known = earlier.stream(batch_rows=BATCH_ROWS) if earlier else schema.PID_MAP.empty_table()
 
     def batches():
         with spilling_database(MEMORY_MB) as connection:
             connection.register("now", pids)
+            known = pa.RecordBatchReader.from_batches(schema.PID_MAP, _known(earlier))
             connection.register("known", known)
-            connection.execute("create table kept as select * from known")
+            connection.execute("create table kept as select distinct * from known")
+            [(count,)] = connection.execute("select count(*) from kept").fetchall()
+            if earlier and count != earlier.rows:
+                raise StoreError(
+                    f"{earlier.paths[0]}: is damaged, and {earlier.rows - count:,} of its numbers "
+                    "are lost. Restore it from a backup: they may be in use elsewhere."
+                )
             rows = connection.sql(
                 """
                 with largest as (select coalesce(max(number), 0) as number from kept),
@@ -44,3 +59,13 @@ def number_pids(pids: pa.RecordBatchReader, earlier: Version | None) -> pa.Recor
                 yield batch.cast(schema.PID_MAP)
 
     return pa.RecordBatchReader.from_batches(schema.PID_MAP, batches())
+
+
+def _known(earlier: Version | None) -> Iterator[pa.RecordBatch]:
+    """The numbers of a version; if it is damaged, followed by those of the version before."""
+    damage: list[DamageError] = []
+    columns = schema.PID_MAP.names
+    if earlier:
+        yield from SortedParts.of(earlier).all_rows(columns, damage.append)
+    if earlier and damage and (before := earlier.previous()):
+        yield from SortedParts.of(before).all_rows(columns, damage.append)

@@ -72,6 +72,11 @@ class SidPrefixes:
         levels = {f"codes_{level}": codes for level, codes in enumerate(self.codes)}
         return levels | {f"offsets_{level}": at for level, at in enumerate(self.offsets)}
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return sum(array.nbytes for array in self._arrays().values())
+
     def save(self, path: str | Path) -> None:
         """Write the arrays as safetensors: codes_0, codes_1, codes_2, offsets_0, offsets_1."""
         from safetensors.numpy import save_file

@@ -8,7 +8,6 @@ that the previous version has as a part, row by row, may share that part instead
 """
 
 import dataclasses
-import json
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +21,7 @@ from sid_assets.core.errors import StoreError
 from sid_assets.core.schema import Pid
 from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.parts import Part, PartWriter, file_digest, part_name
-from sid_assets.core.store.places import write_json
+from sid_assets.core.store.sealed import read_sealed, write_sealed
 from sid_assets.core.store.versions import Version
 
 BLOCKS_AHEAD = 2
@@ -175,13 +174,13 @@ class _Note:
 
     def write(self, path: UPath) -> None:
         """Write the note beside the part at a path."""
-        write_json(_note(path), dataclasses.asdict(self))
+        write_sealed(_note(path), dataclasses.asdict(self))
 
     @classmethod
     def read(cls, path: UPath) -> "_Note | None":
         """The note of the part at a path; None unless the part has the size in the note."""
         try:
-            fields = json.loads(_note(path).read_text())
+            fields = read_sealed(_note(path))
             note = cls(Part(**fields["part"]), fields["summary"])
             return note if path.stat().st_size == note.part.bytes else None
         except (OSError, ValueError, TypeError, KeyError):

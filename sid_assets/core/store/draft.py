@@ -15,8 +15,9 @@ from typing import Any, Self
 from upath import UPath
 
 from sid_assets.core.store.parts import Part
-from sid_assets.core.store.places import explained, sync_folder, write_json
+from sid_assets.core.store.places import explained, sync_folder
 from sid_assets.core.store.provenance import Provenance
+from sid_assets.core.store.sealed import write_sealed
 from sid_assets.core.store.versions import Version, content_version
 
 STATE = "_staging.json"
@@ -116,7 +117,7 @@ class Draft:
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
             sync_folder(folder.parent)
-            write_json(folder / STATE, state)
+            write_sealed(folder / STATE, state)
         return UnfinishedRun(folder, state)
 
     def finish(self, parts: Sequence[Part], provenance: Provenance) -> None:

@@ -127,7 +127,7 @@ class PartWriter:
         if "pid" in self._required:  # the key of the table
             self._check_order(rows.column("pid"))
         self._rows += rows.num_rows
-        with explained(self._path):
+        with explained(self._path, wanted=self._sink.size + rows.nbytes):
             row_group = VECTOR_ROW_GROUP if self._has_vectors else ROW_GROUP
             self._writer.write(rows, row_group_size=row_group)
 
@@ -155,7 +155,7 @@ class PartWriter:
             self._abandon()
             return
         try:
-            with explained(self._path):
+            with explained(self._path, wanted=self._sink.size):
                 with self._sink.footer() as footer:
                     self._writer.close()
                 if is_local(self._path):

@@ -1,5 +1,6 @@
 """Places where tables live: a local folder or any fsspec URL, behind one path type."""
 
+import errno
 import json
 import os
 import shutil
@@ -11,7 +12,7 @@ from pathlib import Path
 import pyarrow.fs as pafs
 from upath import UPath
 
-from sid_assets.core.errors import InputError, StoreError
+from sid_assets.core.errors import InputError, SidAssetsError, StoreError
 
 
 def place(location: str | os.PathLike[str]) -> UPath:
@@ -69,7 +70,8 @@ def write_text(path: UPath, text: str) -> None:
     Raises:
         StoreError: The file cannot be written, e.g. because the disk is full.
     """
-    write_pieces(path, [text.encode()])
+    content = text.encode()
+    write_pieces(path, [content], wanted=len(content))
 
 
 def write_json(path: UPath, value: object) -> None:
@@ -81,25 +83,40 @@ def write_json(path: UPath, value: object) -> None:
     write_text(path, json.dumps(value))
 
 
-def write_pieces(path: UPath, pieces: Iterable[bytes]) -> None:
+def write_pieces(path: UPath, pieces: Iterable[bytes], wanted: int | None = None) -> None:
     """Write a file piece by piece; it appears whole or not at all.
+
+    Args:
+        path: The file.
+        pieces: Its content.
+        wanted: Its size in bytes, if it is known, for the message if the disk is full.
 
     Raises:
         StoreError: The file cannot be written, e.g. because the disk is full.
     """
     if not is_local(path):
-        with explained(path), tempfile.TemporaryDirectory() as scratch:
-            local = UPath(scratch, path.name)
-            write_pieces(local, pieces)
-            path.fs.put_file(local.path, path.path)
+        with explained(path, wanted=wanted), temporary_folder() as scratch:
+            local = Path(scratch, path.name)
+            _write(local, pieces)
+            path.fs.put_file(str(local), path.path)
         return
     temporary = Path(f"{path.path}.tmp")
-    with explained(path):
-        with temporary.open("wb") as file:
-            file.writelines(pieces)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path.path)
+    try:
+        with explained(path, wanted=wanted):
+            _write(temporary, pieces)
+            temporary.replace(path.path)
+    except BaseException:
+        # What is half there would fill the disk for the others.
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+
+
+def _write(path: Path, pieces: Iterable[bytes]) -> None:
+    with path.open("wb") as file:
+        file.writelines(pieces)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -112,29 +129,118 @@ def local_copy(path: UPath) -> Iterator[Path]:
     if is_local(path):
         yield Path(path.path)
         return
-    with tempfile.TemporaryDirectory() as scratch:
+    with temporary_folder() as scratch:
         local = Path(scratch, path.name)
         local.write_bytes(path.read_bytes())
         yield local
 
 
 @contextmanager
-def explained(path: UPath) -> Iterator[None]:
+def temporary_folder() -> Iterator[str]:
+    """A folder in $TMPDIR for what does not fit into memory; it is removed after the block.
+
+    Raises:
+        StoreError: The folder cannot be made, or what is in it fills its disk.
+    """
+    folder = UPath(tempfile.gettempdir())
+    with explained(folder, FOR_TMPDIR):
+        temporary = tempfile.TemporaryDirectory()
+    with temporary as path, explained(UPath(path), FOR_TMPDIR, only_full=True):
+        yield path
+
+
+FOR_TMPDIR = "Free disk space there, or set TMPDIR to a folder with more"
+
+
+@contextmanager
+def explained(
+    path: UPath,
+    remedy: str = "Free disk space",
+    *,
+    wanted: int | None = None,
+    only_full: bool = False,
+) -> Iterator[None]:
     """Turn the operating system's errors about a path into a message that says what to do.
+
+    DuckDB, torch and others have errors of their own for a full disk; they are recognised as well.
+
+    Args:
+        path: The file or folder that is written.
+        remedy: What to do if its disk is full.
+        wanted: The bytes that are needed there; by default what is there shows the least.
+        only_full: Let all errors pass except those about a full disk.
 
     Raises:
         StoreError: The file cannot be written, e.g. because the disk is full.
     """
     try:
         yield
-    except OSError as error:
-        free = free_bytes(path)
-        room = "" if free is None else f" ({free / 1e9:,.2f} GB free there)"
+    except Exception as error:
+        if isinstance(error, SidAssetsError):
+            raise
+        if reason := why_full(error):
+            raise StoreError(
+                f"{path}: cannot be written: {reason}{_room(path)}. {_needed(path, wanted)}"
+                "Nothing is lost: all tables are as before, and finished parts are reused. "
+                f"{remedy}, then run again."
+            ) from error
+        if only_full or not isinstance(error, OSError):
+            raise
         raise StoreError(
-            f"{path}: cannot be read or written: {error.strerror or error}{room}. The previous "
-            "version is untouched. Free disk space or fix the permissions, then run again: "
-            "finished parts are reused."
+            f"{path}: cannot be read or written: {error.strerror or error}{_room(path)}. The "
+            "previous version is untouched. Free disk space or fix the permissions, then run "
+            "again: finished parts are reused."
         ) from error
+
+
+_FULL = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
+
+
+def why_full(error: BaseException | None) -> str:
+    """How the operating system says that a disk is full, if that caused an error; else ""."""
+    while error is not None:
+        if isinstance(error, OSError) and os.strerror(error.errno or 0) in _FULL:
+            return os.strerror(error.errno or 0)
+        text = str(error)
+        if found := next((words for words in _FULL if words in text), ""):
+            return found
+        if any(words in text for words in _OWN_WORDS):
+            return f"{_FULL[0]}: {text.splitlines()[0][:QUOTED]}"
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+_OWN_WORDS = ("max_temp_directory_size", "PytorchStreamWriter failed", "basic_ios::clear")
+"""How DuckDB and torch say that a disk is full, if they do not quote the operating system."""
+
+
+def _room(path: UPath) -> str:
+    free = free_bytes(path)
+    return "" if free is None else f" ({free / 1e9:,.2f} GB free there)"
+
+
+QUOTED = 120
+"""Characters of another program's message."""
+
+
+def _needed(path: UPath, wanted: int | None) -> str:
+    """How much is needed at a path, as a sentence."""
+    if wanted is not None:
+        return f"About {_size(wanted)} are needed there. "
+    there = sum(
+        folder_bytes(one) if one.is_dir() else one.stat().st_size
+        for one in (path, path.with_name(f"{path.name}.tmp"))
+        if is_local(path) and one.exists()
+    )
+    return f"More than the {_size(there)} written so far are needed there. " if there else ""
+
+
+def _size(count: int) -> str:
+    """A number of bytes for people."""
+    for unit, length in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= length:
+            return f"{count / length:,.1f} {unit}"
+    return f"{count} bytes"
 
 
 def folder_bytes(folder: UPath) -> int:

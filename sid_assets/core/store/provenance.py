@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+from pydantic import TypeAdapter, ValidationError
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.schema import FORMAT_VERSION
@@ -93,17 +94,16 @@ class Provenance:
         """Read what `to_json` wrote.
 
         Raises:
-            InputError: A newer version of this package wrote it.
+            InputError: A newer version of this package wrote it, or it is damaged.
         """
-        fields = json.loads(text)
-        found = fields.pop("format_version")
-        if found > FORMAT_VERSION:
+        try:
+            require_readable_format(json.loads(text), source)
+            return _STORED.validate_json(text, strict=True)
+        except ValueError as error:
             raise InputError(
-                f"{source}: written in format {found}; this version of sid_assets reads up to "
-                f"{FORMAT_VERSION}. Update sid_assets."
-            )
-        space = fields.pop("space")
-        return cls(space=EmbeddingSpace(**space) if space else None, **fields)
+                f"{source}: what it says about where it comes from is damaged "
+                f"({reason_of(error)}). Make or copy the file again."
+            ) from error
 
     def attach(self, schema: pa.Schema) -> pa.Schema:
         """The schema with this provenance in its metadata."""
@@ -114,6 +114,35 @@ class Provenance:
         """The provenance in a schema's metadata; None if this package did not write it."""
         text = (schema.metadata or {}).get(METADATA_KEY)
         return cls.from_json(text, source) if text else None
+
+
+_STORED = TypeAdapter(Provenance)
+
+
+def require_readable_format(stored: Any, source: Any) -> None:
+    """Refuse a provenance of a later format, whose fields may be others.
+
+    Args:
+        stored: The provenance, read from JSON.
+        source: The file, for the message.
+
+    Raises:
+        InputError: A newer version of this package wrote it.
+    """
+    found = stored.get("format_version") if isinstance(stored, dict) else None
+    if isinstance(found, int) and found > FORMAT_VERSION:
+        raise InputError(
+            f"{source}: written in format {found}; this version of sid_assets reads up to "
+            f"{FORMAT_VERSION}. Update sid_assets."
+        )
+
+
+def reason_of(error: OSError | ValueError) -> str:
+    """Why JSON cannot be read, in one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def derive(

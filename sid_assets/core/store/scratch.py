@@ -8,7 +8,7 @@ from pathlib import Path
 import filelock
 from upath import UPath
 
-from sid_assets.core.store.places import explained, is_local
+from sid_assets.core.store.places import explained, is_local, temporary_folder
 
 PREFIX = ".scratch-"
 LOCK = ".lock"
@@ -20,15 +20,19 @@ def scratch_folder(root: UPath) -> Iterator[str]:
     """A folder below the data folder if that is local and exists; else a temporary folder.
 
     Raises:
-        StoreError: The data folder cannot be written.
+        StoreError: The data folder cannot be written, or what is in the folder fills its disk.
     """
     if not is_local(root) or not root.exists():
-        with tempfile.TemporaryDirectory() as folder:
+        with temporary_folder() as folder:
             yield folder
         return
     with explained(root):
         scratch = tempfile.TemporaryDirectory(prefix=PREFIX, dir=root.path)
-    with scratch as folder, filelock.FileLock(Path(folder, LOCK)):
+    with (
+        scratch as folder,
+        filelock.FileLock(Path(folder, LOCK)),
+        explained(UPath(folder), only_full=True),
+    ):
         yield folder
 
 

@@ -10,35 +10,34 @@ readers can finish.
 import datetime as dt
 import json
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import filelock
 from upath import UPath
 
-from sid_assets.core.errors import StoreError
+from sid_assets.core.errors import SidAssetsError, StoreError
 from sid_assets.core.schema import table_named
 from sid_assets.core.store.draft import STATE, Draft, UnfinishedRun
 from sid_assets.core.store.parts import Part
 from sid_assets.core.store.places import explained, is_local, place, sync_folder
+from sid_assets.core.store.sealed import read_sealed
 from sid_assets.core.store.sharing import has_only_shared_parts, remove_unshared
 from sid_assets.core.store.versions import (
+    FOLDER_NAME,
     MANIFEST,
     Version,
-    how_to_make_afresh,
+    how_to_restore,
     read_version,
     write_manifest,
 )
 
 VERSIONS = ".versions"
 CURRENT = "current"
-
-_FOLDER_NAME = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")
-"""The name of a folder of a version or a draft."""
 
 
 class Store:
@@ -70,23 +69,36 @@ class Store:
         if is_local(self.root) and link.exists() and not link.is_symlink():
             raise StoreError(
                 f"{link}: exists, but was not made by sid_assets, which keeps a symlink at this "
-                "path. Move it away, or set SID_DATA_DIR to another folder."
+                "path. If the data folder is a copy, copy it again with its symlinks (`cp -a`, "
+                "`rsync -a`, `tar`). Otherwise set SID_DATA_DIR to another folder."
             )
         name = self._current_name(table)
         return read_version(self.history(table) / name) if name else None
 
     def _current_name(self, table: str) -> str:
-        """Name of the folder that readers see; "" if there is none."""
+        """Name of the folder that readers see; "" if there is none.
+
+        Raises:
+            StoreError: What names it is damaged.
+        """
         if is_local(self.root):
-            link = Path(self.history(table).path, CURRENT)
-            return str(link.readlink()) if link.is_symlink() else ""
-        pointer = self._pointer(table)
-        try:
-            return json.loads(pointer.read_text())["version"] if pointer.exists() else ""
-        except (ValueError, KeyError) as error:
-            raise StoreError(
-                f"{pointer}: is damaged ({error}). {how_to_make_afresh(pointer.parent)}"
-            ) from error
+            pointer = self.history(table) / CURRENT
+            link = Path(pointer.path)
+            if link.exists() and not link.is_symlink():
+                raise StoreError(
+                    f"{link}: is not a symlink. If the data folder is a copy, copy it again with "
+                    "its symlinks (`cp -a`, `rsync -a`, `tar`)."
+                )
+            name: Any = str(link.readlink()) if link.is_symlink() else ""
+        else:
+            pointer = self._pointer(table)
+            name = _name_in(pointer) if pointer.exists() else ""
+        if name == "" or (isinstance(name, str) and FOLDER_NAME.fullmatch(name)):
+            return name
+        raise StoreError(
+            f"{pointer}: is damaged, because it names no version of {table}. "
+            f"{_how_to_point(pointer)}"
+        )
 
     def require(self, table: str) -> Version:
         """The version that readers see.
@@ -148,9 +160,7 @@ class Store:
         found = []
         for folder in reversed(self.leftovers(table)):
             with suppress(OSError, ValueError):  # without its state it cannot be resumed
-                state = json.loads((folder / STATE).read_text())
-                if isinstance(state, dict):
-                    found.append(UnfinishedRun(folder, state))
+                found.append(UnfinishedRun(folder, read_sealed(folder / STATE)))
         return found
 
     def leftovers(self, table: str) -> list[UPath]:
@@ -172,7 +182,7 @@ class Store:
         versions = self.root / VERSIONS
         if not versions.exists():
             return []
-        folders = (path for path in versions.rglob("*") if _FOLDER_NAME.fullmatch(path.name))
+        folders = (path for path in versions.rglob("*") if FOLDER_NAME.fullmatch(path.name))
         histories = {folder.parent.path for folder in folders}
         return sorted(os.path.relpath(history, versions.path) for history in histories)
 
@@ -220,6 +230,26 @@ class Store:
         _link(visible, os.path.relpath(target, visible.parent))
         _link(current, version.folder.name)
 
+    def show_beside(self, table: str, path: UPath) -> None:
+        """Let readers find a file that is kept with the current version of a table.
+
+        Locally this is a symlink, so that the file changes together with the table.
+
+        Args:
+            table: The table. The folder of its version holds the file, its name after a `_`.
+            path: Where readers find it, below the root.
+
+        Raises:
+            StoreError: The folder cannot be written.
+        """
+        kept = f"_{path.name}"
+        with explained(path):
+            if is_local(self.root):
+                target = Path(self.history(table).path, CURRENT, kept)
+                _link(Path(path.path), os.path.relpath(target, Path(path.path).parent))
+            else:
+                path.fs.copy((self.require(table).folder / kept).path, path.path)
+
     def forget(self, table: str) -> None:
         """Hide the table from readers, as before its first commit. Its files stay."""
         if not is_local(self.root):
@@ -248,11 +278,31 @@ class Store:
         return self.history(table) / "current.json"
 
 
+def _name_in(pointer: UPath) -> Any:
+    """What a pointer object names; None if it is damaged."""
+    with suppress(ValueError, TypeError, LookupError):
+        return json.loads(pointer.read_text())["version"] or None
+    return None
+
+
+def _how_to_point(pointer: UPath) -> str:
+    """What to do about a damaged pointer: it can point to the newest version, which is whole."""
+    history = pointer.parent
+    for folder in reversed(_folders(history)):
+        with suppress(SidAssetsError):
+            read_version(folder)
+            if is_local(history):
+                return f"Point it to the newest version: ln -sfn {folder.name} {pointer}"
+            content = json.dumps({"version": folder.name})
+            return f"Let it name the newest version: its content is then {content}"
+    return how_to_restore(history)
+
+
 def _folders(history: UPath) -> list[UPath]:
     """The folders of versions and drafts, oldest first."""
     if not history.exists():
         return []
-    found = [path for path in history.iterdir() if _FOLDER_NAME.fullmatch(path.name)]
+    found = [path for path in history.iterdir() if FOLDER_NAME.fullmatch(path.name)]
     return sorted(found, key=lambda path: path.name)
 
 

@@ -3,22 +3,34 @@
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.dataset as pads
+from pydantic import TypeAdapter
 from upath import UPath
 
 from sid_assets.core.errors import StoreError
 from sid_assets.core.schema import PidType
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP, Part, read_footer, read_part
-from sid_assets.core.store.places import arrow_filesystem, local_copy, write_json
-from sid_assets.core.store.provenance import Provenance
+from sid_assets.core.store.places import arrow_filesystem, local_copy
+from sid_assets.core.store.provenance import (
+    Provenance,
+    reason_of,
+    require_readable_format,
+)
+from sid_assets.core.store.sealed import unsealed, write_sealed
 
 MANIFEST = "_manifest.json"
+
+FOLDER_NAME = re.compile(r"\d{8}T\d{6}-[0-9a-f]{8}")
+"""The name of a folder of a version or a draft."""
+
+_FILE_NAME = re.compile(r"[^/\\._][^/\\]*")
 
 Content = TypeVar("Content")
 
@@ -129,18 +141,49 @@ def read_version(folder: UPath) -> Version:
     """
     manifest = folder / MANIFEST
     try:
-        fields = json.loads(manifest.read_text())
-        return Version(
-            folder=folder,
-            provenance=Provenance.from_json(json.dumps(fields["provenance"]), manifest),
-            created=fields["created"],
-            parts=tuple(Part(**part) for part in fields["parts"]),
-            before=fields["before"],
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        text = manifest.read_text(encoding="utf-8")
+        require_readable_format(_provenance_in(text), manifest)
+        read = _MANIFEST.validate_json(json.dumps(unsealed(text)), strict=True)
+        _require_names(read)
+    except (OSError, ValueError) as error:
         raise StoreError(
-            f"{manifest}: cannot be read ({error}). {how_to_make_afresh(folder.parent)}"
+            f"{manifest}: is damaged or missing ({reason_of(error)}). "
+            f"{how_to_restore(folder.parent)}"
         ) from error
+    return Version(folder, read.provenance, read.created, read.parts, read.before)
+
+
+def _provenance_in(text: str) -> Any:
+    fields = json.loads(text)
+    return fields.get("provenance") if isinstance(fields, dict) else None
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    """What a manifest holds, as JSON."""
+
+    provenance: Provenance
+    created: str
+    parts: tuple[Part, ...]
+    before: str
+
+
+_MANIFEST = TypeAdapter(_Manifest)
+
+
+def _require_names(manifest: _Manifest) -> None:
+    """Refuse names that lead to another folder.
+
+    Raises:
+        ValueError: The message quotes the name.
+    """
+    if manifest.before and not FOLDER_NAME.fullmatch(manifest.before):
+        raise ValueError(f"before: {manifest.before!r} is not the name of a version")
+    if not manifest.parts:
+        raise ValueError("parts: there are none")
+    for part in manifest.parts:
+        if not _FILE_NAME.fullmatch(part.name):
+            raise ValueError(f"parts: {part.name!r} is not the name of a part")
 
 
 def write_manifest(version: Version) -> None:
@@ -155,7 +198,7 @@ def write_manifest(version: Version) -> None:
         "provenance": json.loads(version.provenance.to_json()),
         "parts": [dataclasses.asdict(part) for part in version.parts],
     }
-    write_json(version.folder / MANIFEST, fields)
+    write_sealed(version.folder / MANIFEST, fields)
 
 
 def content_version(parts: Sequence[Part]) -> str:
@@ -164,6 +207,23 @@ def content_version(parts: Sequence[Part]) -> str:
     return hashlib.sha256(digests.encode()).hexdigest()[:16]
 
 
-def how_to_make_afresh(history: UPath) -> str:
-    """What to do about a damaged manifest or pointer, given the folder of all versions."""
-    return f"Restore it from a backup, or move {history} away; the next run recreates the table."
+_WITHOUT_A_BACKUP = {
+    "tokenizer_checkpoint": "Without it, only a new generation is possible, which moves every SID.",
+    "pid_map": "Without it, ids cannot keep their numbers.",
+    "item_embeddings": "Without a backup, move {history} to a place outside of the data folder and "
+    "keep it; the next run embeds all items again.",
+}
+"""By table. All other tables are made again from these and from the catalog."""
+
+
+def how_to_restore(history: UPath) -> str:
+    """What to do about a damaged manifest, given the folder of all versions of a table."""
+    otherwise = _WITHOUT_A_BACKUP.get(
+        history.name,
+        "Without a backup, move {history} to a place outside of the data folder; the next run "
+        "makes the table again.",
+    )
+    return (
+        f"Restore this file from a backup, and leave the others in {history} as they are. "
+        f"{otherwise.format(history=history)}"
+    )

@@ -1,6 +1,5 @@
 """Writing a table into a draft: rows in one file or in parts, or a file without rows."""
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from sid_assets.core.store.parts import (
     rebatched,
     write_parts,
 )
-from sid_assets.core.store.places import explained, is_local
+from sid_assets.core.store.places import explained, is_local, temporary_folder
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.store import Store
 
@@ -53,7 +52,11 @@ def draft_rows(
 
 
 def draft_file(
-    store: Store, table: str, save: Callable[[Path], None], provenance: Provenance
+    store: Store,
+    table: str,
+    save: Callable[[Path], None],
+    provenance: Provenance,
+    wanted: int | None = None,
 ) -> Draft:
     """Write a file without rows; the caller commits the draft.
 
@@ -62,6 +65,7 @@ def draft_file(
         table: Asset key; its last part names the table.
         save: Writes the file to a local path.
         provenance: Where the file comes from.
+        wanted: About how many bytes the file will have, for the message if the disk is full.
 
     Raises:
         StoreError: Another run is writing the table, or the folder cannot be written.
@@ -69,11 +73,14 @@ def draft_file(
     with store.draft(table) as draft:
         draft.begin()
         path = draft.folder / store.path(table).name
-        with explained(path), tempfile.TemporaryDirectory() as scratch:
-            local = Path(path.path) if is_local(path) else Path(scratch, path.name)
-            save(local)
-            if not is_local(path):
-                path.write_bytes(local.read_bytes())
+        with explained(path, wanted=wanted):
+            if is_local(path):
+                save(Path(path.path))
+            else:
+                with temporary_folder() as scratch:
+                    local = Path(scratch, path.name)
+                    save(local)
+                    path.write_bytes(local.read_bytes())
         part = Part(path.name, rows=0, bytes=path.stat().st_size, digest=file_digest(path))
         draft.finish([part], provenance)
     return draft

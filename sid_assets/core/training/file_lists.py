@@ -5,7 +5,6 @@ OneRec's loader assigns whole files to its workers and does not shuffle across f
 
 import json
 import logging
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -17,10 +16,11 @@ from sid_assets.core.arrow.duck import computed
 from sid_assets.core.arrow.external_sort import sort_batches
 from sid_assets.core.store.places import is_local, write_text
 from sid_assets.core.store.provenance import derive
+from sid_assets.core.store.scratch import scratch_folder
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 from sid_assets.core.store.write import draft_rows
-from sid_assets.core.training_sets import ROWS, Phase
+from sid_assets.core.training_sets import ROWS, DataSet, Phase
 
 RUN_BYTES = 256 << 20
 """Bytes of rows that are sorted in memory at a time during a shuffle."""
@@ -29,7 +29,32 @@ RUN_BYTES = 256 << 20
 def list_files(store: Store, phase: Phase, versions: Iterable[Version]) -> None:
     """Write `<phase>_file_list.json`: the files to train on."""
     paths = [path for version in versions for path in _paths(store, version)]
-    write_text(store.root / f"{phase}_file_list.json", file_list(map(str, paths)))
+    write_text(list_path(store, phase), file_list(map(str, paths)))
+
+
+def list_path(store: Store, phase: Phase) -> UPath:
+    """Where the list of the files of a phase is."""
+    return store.root / f"{phase}_file_list.json"
+
+
+def withdraw_lists(store: Store, data_sets: Iterable[DataSet], log: logging.Logger) -> None:
+    """Remove the lists that name files of these data sets, because their SIDs are replaced.
+
+    The next run of the training data writes them again.
+    """
+    tables: dict[Phase, list[str]] = {}
+    for data_set in data_sets:
+        phase_tables = tables.setdefault(data_set.phase, [_shuffled_table(data_set.phase)])
+        phase_tables.append(data_set.table)
+    for phase, names in tables.items():
+        path = list_path(store, phase)
+        listed = path.read_text() if path.exists() else ""
+        if any(f"/{name}.parquet/" in listed or f"/{name}/" in listed for name in names):
+            path.unlink()
+            log.warning(
+                f"{path} is withdrawn: it names training data made from the SIDs that this run "
+                "replaces. Materialise the training data sets to get it again."
+            )
 
 
 def _paths(store: Store, version: Version) -> list[UPath]:
@@ -57,7 +82,7 @@ def shuffle(store: Store, phase: Phase, versions: Sequence[Version], seed: int) 
         for version in versions
         for batch in version.stream(batch_rows=1024)
     )
-    with tempfile.TemporaryDirectory() as scratch:
+    with scratch_folder(store.root) as scratch:
         mixed = shuffled(rows, seed, Path(scratch, "runs"))
         reader = pa.RecordBatchReader.from_batches(ROWS[phase], mixed)
         provenance = derive(table, *(version.provenance for version in versions))

@@ -1,4 +1,4 @@
-"""Makes one data set, and finds the data sets on disk that were made from the current SIDs."""
+"""Makes one data set, and finds which data sets on disk were made from the current SIDs."""
 
 import logging
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from sid_assets.core.store.write import draft_rows
 from sid_assets.core.training.counts import RowCounts
 from sid_assets.core.training.inputs import TrainingInputs
 from sid_assets.core.training.rows import lacking, training_rows
-from sid_assets.core.training_sets import DataSet
+from sid_assets.core.training_sets import DATA_SETS, DataSet
 
 LITTLE = 0.5
 """If a smaller share of a column's ids has a SID, it is looked for the reason."""
@@ -71,6 +71,21 @@ def up_to_date(data_sets: Iterable[DataSet], sids: Sids, store: Store) -> list[V
         inputs = {source.asset: source.version for source in sids.behind(data_set)}
         if version and version.rows and version.provenance.inputs == inputs:
             found.append(version)
+    return found
+
+
+def made_from_others(sids: Provenance, store: Store) -> list[DataSet]:
+    """The data sets on disk that were made from other SIDs.
+
+    Args:
+        sids: The provenance of `pid2sid`, of the items or of goods.
+        store: The store of the data sets.
+    """
+    found = []
+    for data_set in DATA_SETS.values():
+        version = store.current(data_set.table)
+        if version and version.provenance.inputs.get(sids.asset, sids.version) != sids.version:
+            found.append(data_set)
     return found
 
 

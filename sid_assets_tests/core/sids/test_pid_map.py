@@ -1,8 +1,11 @@
 """Stable integers for string ids."""
 
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 
+from sid_assets.core.errors import StoreError
 from sid_assets.core.sids.pid_map import number_pids
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.store import Store
@@ -32,3 +35,22 @@ def test_an_id_keeps_its_number_permanently(store):
     second = _refresh(store, ["a", "d", "c"])
     assert second == {**first, "a": 3, "c": 4}
     assert _refresh(store, ["b", "e"]) == {**second, "e": 5}
+
+
+def _empty_the_file(store: Store) -> None:
+    Path(store.require("pid_map").paths[0].path).write_bytes(b"")
+
+
+def test_numbers_of_a_damaged_map_are_taken_from_the_version_before(store):
+    first = _refresh(store, ["a", "c"])
+    assert _refresh(store, ["a"]) == first
+    _empty_the_file(store)
+    assert _refresh(store, ["a", "b"]) == {**first, "b": 3}
+
+
+def test_lost_numbers_are_an_error_and_are_not_given_again(store):
+    _refresh(store, ["a", "c"])
+    _refresh(store, ["a", "b", "c"])
+    _empty_the_file(store)
+    with pytest.raises(StoreError, match=r"pid_map\.parquet: is damaged, and 1 of .* a backup"):
+        _refresh(store, ["a", "b", "c"])

@@ -1,10 +1,19 @@
 """Local folders and object stores behind one path type."""
 
+import errno
+import os
 import sys
+import tempfile
+from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
+import torch
+from safetensors.numpy import save_file
 from upath import UPath
 
+from sid_assets.core.arrow.duck import open_database
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.store.places import (
     explained,
@@ -13,6 +22,8 @@ from sid_assets.core.store.places import (
     is_local,
     place,
     remove_folder,
+    temporary_folder,
+    write_pieces,
     write_text,
 )
 
@@ -62,6 +73,92 @@ def test_a_full_disk_is_reported_when_a_small_file_is_written(mounted):
     with pytest.raises(StoreError, match=r"note\.json: cannot be .*No space left.*Free disk space"):
         write_text(path, "x" * 100_000)
     assert path.read_text() == "before"
+    assert list(folder.iterdir()) == [Path(path.path)]
+
+
+def test_what_is_needed_is_said_if_it_is_known(mounted):
+    folder, mount = mounted
+    mount("size=1m")
+    path = UPath(folder / "file")
+    message = r"About 2\.5 MB are needed there\. Nothing is lost"
+    with pytest.raises(StoreError, match=message), explained(path, wanted=2_500_000):
+        Path(path.path).write_bytes(b"x" * 2_500_000)
+    Path(path.path).unlink()
+    with pytest.raises(StoreError, match=r"More than the 1\.0 MB written so far are needed there"):
+        write_pieces(path, [b"x" * 500_000] * 5)
+
+
+@pytest.mark.parametrize("root", ["memory://full", None])
+def test_a_full_temporary_folder_is_named_with_its_variable(mounted, monkeypatch, tmp_path, root):
+    folder, mount = mounted
+    mount("size=1m")
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    message = rf"{folder}/\w+: cannot be written: No space left.*set TMPDIR to a folder with more"
+    with pytest.raises(StoreError, match=message), temporary_folder() as scratch:
+        Path(scratch, "file").write_bytes(b"x" * 2_000_000)
+    if root:
+        with pytest.raises(StoreError, match=message):
+            write_text(place(root) / "file", "x" * 2_000_000)
+    assert list(folder.iterdir()) == []
+
+
+def test_a_temporary_folder_that_cannot_be_made_is_explained(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(StoreError, match=r"gone: cannot be .*No such file"), temporary_folder():
+        pass
+
+
+def test_other_errors_pass_through_a_temporary_folder():
+    for error in (OSError(errno.EIO, "of something else"), ValueError("wrong")):
+        with pytest.raises(type(error), match=str(error.args[-1])), temporary_folder():
+            raise error
+
+
+def _of_pyarrow(folder: Path) -> None:
+    with pa.OSFile(str(folder / "file"), "wb") as file:
+        file.write(b"x" * 2_000_000)
+
+
+def _of_duckdb(folder: Path) -> None:
+    with open_database(folder, 100, folder / "rows.duckdb") as database:
+        database.execute("CREATE TABLE t AS SELECT md5(range::VARCHAR) FROM range(1_000_000)")
+        database.execute("CHECKPOINT")
+
+
+def _of_duckdb_spilling(folder: Path) -> None:
+    with open_database(folder, 100) as database:
+        database.execute("CREATE TABLE t AS SELECT md5(range::VARCHAR) FROM range(6_000_000)")
+
+
+def _of_torch(folder: Path) -> None:
+    torch.save(torch.zeros(500_000), folder / "file")
+
+
+def _of_safetensors(folder: Path) -> None:
+    save_file({"x": np.zeros(500_000)}, folder / "file")
+
+
+def _of_python(folder: Path) -> None:
+    with (folder / "file").open("wb") as file:
+        file.write(b"x" * 2_000_000)
+
+
+@pytest.mark.parametrize(
+    "fill", [_of_pyarrow, _of_duckdb, _of_duckdb_spilling, _of_torch, _of_safetensors, _of_python]
+)
+def test_the_errors_of_other_packages_on_a_full_disk_are_recognised(mounted, fill):
+    folder, mount = mounted
+    mount("size=1m")
+    message = rf"^{folder}: cannot be written: No space left on device.*Nothing is lost.*run again"
+    with pytest.raises(StoreError, match=message), explained(UPath(folder), only_full=True):
+        fill(folder)
+
+
+def test_a_quota_and_a_limit_of_file_sizes_are_full_disks_too(tmp_path):
+    for code in (errno.EDQUOT, errno.EFBIG):
+        message = rf"cannot be written: {os.strerror(code)}.*Nothing is lost"
+        with pytest.raises(StoreError, match=message), explained(UPath(tmp_path)):
+            raise OSError(code, os.strerror(code))
 
 
 def test_a_missing_folder_is_reported_when_a_small_file_is_written(tmp_path):

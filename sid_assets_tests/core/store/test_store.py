@@ -175,11 +175,14 @@ def test_a_file_that_others_made_is_left_alone(local):
     assert path.read_text() == "mine"
 
 
-def test_a_damaged_pointer_says_what_to_do(tmp_path):
+@pytest.mark.parametrize("content", ["{", "[]", '{"version": "../x"}', '{"version": 1}', "null"])
+def test_a_damaged_pointer_says_what_to_do(tmp_path, content):
     store = Store(f"memory://{tmp_path.name}")
-    commit(store, [1])
-    (store.history("t") / "current.json").write_text("{")
-    with pytest.raises(StoreError, match=r"current\.json: is damaged .* move .*t away"):
+    version = commit(store, [1])
+    (store.history("t") / "current.json").write_text(content)
+    named = f'{{"version": "{version.folder.name}"}}'
+    message = r"current\.json: is damaged, .* newest version: its content is then " + named
+    with pytest.raises(StoreError, match=message):
         store.current("t")
 
 

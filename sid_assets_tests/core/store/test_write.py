@@ -1,7 +1,9 @@
 """Rows become tables: one file or parts, in order, whole or not at all."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -9,9 +11,10 @@ import pytest
 
 from sid_assets.core import schema
 from sid_assets.core.errors import StoreError
+from sid_assets.core.quantise.checkpoint import save_checkpoint
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.store import Store
-from sid_assets.core.store.write import draft_rows
+from sid_assets.core.store.write import draft_file, draft_rows
 from sid_assets_tests.core.drawn_vectors import commit_texts, item_texts, text_table
 
 
@@ -88,3 +91,21 @@ def test_the_file_records_its_provenance(tmp_path):
     store.commit(draft_rows(store, "item_texts", table.to_reader(), made))
     alone = pq.read_schema(tmp_path / "item_texts.parquet")
     assert Provenance.of(alone) == made
+
+
+def test_a_file_of_torch_on_a_full_disk(mounted):
+    folder, mount = mounted
+    mount("size=1m")
+    store, centroids = Store(folder), np.zeros((3, 64, 4096), np.float32)
+
+    def save(path: Path) -> None:
+        save_checkpoint(path, centroids, {})
+
+    message = (
+        r"tokenizer_checkpoint\.pt: cannot be written: No space left.*About 3\.1 MB are needed"
+    )
+    made = Provenance("tokenizer_checkpoint")
+    with pytest.raises(StoreError, match=message):
+        draft_file(store, "tokenizer_checkpoint", save, made, centroids.nbytes)
+    assert store.current("tokenizer_checkpoint") is None
+    store.draft("tokenizer_checkpoint").close()  # nothing is left locked
