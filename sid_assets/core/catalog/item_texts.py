@@ -116,13 +116,13 @@ def read_item_texts(
 
     pid_column = rows.pid_column(place, source.pid_column, source.pid_type)
     pid_type = rows.judge(source.pid_type)
-    if source.pid_type == "auto" and source.published not in (None, pid_type):
-        raise rows.other_pid_type(pid_type, pid_column)
     counts = rows.counts()
     rejections = [
         str(rows.rejection(reason, pid_column, template.fields)) for reason in counts.rejected
     ]
     _require_items(place, counts, rejections, drop=source.on_bad_rows == "drop")
+    if source.pid_type == "auto" and source.published not in (None, pid_type):
+        raise rows.other_pid_type(pid_type, pid_column)
     return ItemTexts(
         reader=rows.items(pid_type, Path(scratch_dir) / "runs", run_bytes=(memory_mb << 20) // 8),
         rejected=rows.rejected() if rejections else None,

@@ -64,3 +64,13 @@ def test_a_few_text_ids_among_integers_give_a_warning(text_file: Write) -> None:
         Read(catalog(text_file)),
     ):
         assert read.read.warnings == ()
+
+
+@pytest.mark.parametrize(("ids", "reason"), [([], "no rows"), ([None, " "], "null or blank")])
+def test_a_catalog_without_ids_is_refused_for_that(
+    ids: list[Any], reason: str, parquet: Write
+) -> None:
+    path = parquet(pid=pa.array(ids, pa.string()), title=pa.array(["a"] * len(ids), pa.string()))
+    message = refused(path, published="int")
+    assert reason in message
+    assert "SID_PID_TYPE" not in message
