@@ -217,7 +217,9 @@ class _Damage:
         if self.rows:
             ranges = ", ".join(f"{low!r} to {high!r}" for low, high in self.pids[:IDS_SHOWN])
             parts.append(f"{self.rows:,} published SIDs are lost (ids from {ranges})")
-        messages = list(dict.fromkeys(map(str, self.found)))[:IDS_SHOWN]
+        # The run that compares has repaired them already.
+        told = (str(damage).removesuffix(" Materialise its asset again.") for damage in self.found)
+        messages = list(dict.fromkeys(told))[:IDS_SHOWN]
         return f"not compared: {'; '.join(parts)}. {' '.join(messages)}".strip()
 
 
