@@ -18,11 +18,12 @@ MADE_FROM = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes")
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Sixty items with codes of a tokenizer of 8, some of them sharing a SID; and interactions."""
+    """Sixty items, some of them sharing a SID, by a tokenizer that does not use all of its codes;
+    and interactions."""
     path = tmp_path_factory.mktemp("quality")
     frame = write_catalog(path / "catalog.parquet")
     write_interactions(path / "interactions.parquet", frame.pid.tolist())
-    assert materialize(settings_for(path), *MADE_FROM).success
+    assert materialize(settings_for(path, codebook_size="48"), *MADE_FROM).success
     return path
 
 
@@ -30,7 +31,7 @@ def folder(tmp_path_factory):
     ("check", "setting", "passes", "warns"),
     [
         ("collisions", "max_collision_share", ("1", "100%"), ("0.005", "0.5%")),
-        ("utilisation", "min_utilisation", ("0.005", "0.5%"), ("1.01", "101%")),
+        ("utilisation", "min_utilisation", ("0.005", "0.5%"), ("1", "100%")),
         ("reconstruction", "max_error_ratio", ("100", "100"), ("0.005", "0.005")),
     ],
 )

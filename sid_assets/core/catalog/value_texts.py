@@ -19,8 +19,6 @@ from typing import Any, Literal
 
 import pyarrow as pa
 from duckdb import DuckDBPyConnection
-from duckdb.func import ARROW, SPECIAL
-from duckdb.sqltypes import VARCHAR
 
 TextRules = Literal[1, 2]
 """SID_TEXT_RULES."""
@@ -101,6 +99,10 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 def create_macros(connection: DuckDBPyConnection, rules: TextRules) -> None:
     """Create the macros in a database."""
+    # Not at the top: these objects must be gone at exit (see `arrow.duck`).
+    from duckdb.func import ARROW, SPECIAL
+    from duckdb.sqltypes import VARCHAR
+
     connection.create_function(
         "text_of_json",
         _texts_of_json,
