@@ -269,6 +269,11 @@ class Settings(dg.ConfigurableResource):
         1.2,
         at_least=0,
     )
+    quality_column: str = _setting(
+        "A column of the catalog, such as a category: `sid_quality` measures whether items that "
+        "share codes have the same value of it. Empty: none.",
+        "",
+    )
     training_iterations: int = _setting(
         "Iterations of k-means per layer, when the tokenizer is trained.",
         10,

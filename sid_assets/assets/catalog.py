@@ -119,6 +119,7 @@ def catalog_source(
         on_bad_rows=on_bad_rows,
         csv_quoting=settings.choice("csv_quoting", get_args(QuotingSetting)),
         text_rules=_text_rules(settings),
+        other_columns=(settings.quality_column,) if settings.quality_column else (),
     )
 
 

@@ -408,7 +408,8 @@ def _no_column(source: str, missing: Sequence[str], there: Sequence[str]) -> Inp
     return InputError(
         f"{source}: no column {', '.join(map(repr, missing))}. Its columns: {', '.join(there)}. "
         f"{did_you_mean(missing, there)}"
-        "SID_PID_COLUMN names the column of ids, SID_TEXT_TEMPLATE the columns of the text."
+        "SID_PID_COLUMN names the column of ids, SID_TEXT_TEMPLATE the columns of the text, "
+        "SID_QUALITY_COLUMN a column to measure."
     )
 
 

@@ -19,7 +19,7 @@ from sid_assets.core.catalog.value_texts import NEWEST_RULES, TextRules
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.content import require_named_format
 from sid_assets.core.inputs.csv_quoting import QuotingSetting
-from sid_assets.core.inputs.files import find_table_files
+from sid_assets.core.inputs.files import TableFiles, find_table_files
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
 from sid_assets.core.schema import PidType
 
@@ -41,6 +41,7 @@ class CatalogSource:
             or are rejected.
         csv_quoting: How CSV and TSV files are quoted; see `inputs.csv_quoting`.
         text_rules: The rules by which values become text; see `value_texts`.
+        other_columns: Columns that must be there although no text is made from them.
     """
 
     catalog: str
@@ -51,6 +52,7 @@ class CatalogSource:
     on_bad_rows: Literal["fail", "drop"] = "fail"
     csv_quoting: QuotingSetting = "auto"
     text_rules: TextRules = NEWEST_RULES
+    other_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,21 @@ class ItemTexts:
     fingerprint: str
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """The rows of a catalog in a database, before they are judged.
+
+    Attributes:
+        rows: The rows, with the texts of a template.
+        files: The files that were read.
+        warnings: Warnings for the user about the files.
+    """
+
+    rows: CatalogRows
+    files: TableFiles
+    warnings: list[str]
+
+
 def read_item_texts(
     source: CatalogSource, *, scratch_dir: str | Path, memory_mb: int = MEMORY_MB
 ) -> ItemTexts:
@@ -93,27 +110,9 @@ def read_item_texts(
             ones, or rows are bad and `on_bad_rows` is `fail`.
     """
     template = parse_template(source.template)
-    files = find_table_files(source.catalog)
-    require_named_format(files)
+    gathered = gather_rows(source, template, scratch_dir=scratch_dir, memory_mb=memory_mb // 2)
+    rows, files = gathered.rows, gathered.files
     place = str(files.root)
-    connection = connect(scratch_dir, memory_mb // 2, source.text_rules)
-    scan = CatalogScan(
-        connection,
-        files,
-        source.pid_column,
-        template.fields,
-        scratch_dir=scratch_dir,
-        quoting=source.csv_quoting,
-        rules=source.text_rules,
-    )
-    rows = CatalogRows(connection)
-    with rows.adding():
-        for part in scan.parts():
-            with reading(files, part.names):
-                rows.add(_with_text(part.rows, template))
-    if find_table_files(source.catalog) != files:
-        raise InputError(f"{place}: changed while it was read. Run again when it is complete.")
-
     pid_column = rows.pid_column(place, source.pid_column, source.pid_type)
     pid_type = rows.judge(source.pid_type)
     counts = rows.counts()
@@ -130,13 +129,49 @@ def read_item_texts(
         pid_column=pid_column,
         counts=counts,
         warnings=(
-            *scan.warnings,
+            *gathered.warnings,
             *rejections,
             *_warnings(rows, counts, pid_type, pid_column, source.pid_type),
             *_null_words(place, rows, (source.pid_column, *template.fields)),
         ),
         fingerprint=files.fingerprint,
     )
+
+
+def gather_rows(
+    source: CatalogSource, template: TextTemplate, *, scratch_dir: str | Path, memory_mb: int
+) -> Gathered:
+    """Read the rows of a catalog into a database, with the texts of a template.
+
+    Args:
+        source: The catalog; its own template is not used.
+        template: The template.
+        scratch_dir: An empty folder for the database.
+        memory_mb: Memory limit of the database (MB).
+
+    Raises:
+        InputError: There is no such catalog, a file is malformed, or a column is missing.
+    """
+    files = find_table_files(source.catalog)
+    require_named_format(files)
+    connection = connect(scratch_dir, memory_mb, source.text_rules)
+    scan = CatalogScan(
+        connection,
+        files,
+        source.pid_column,
+        list(dict.fromkeys([*template.fields, *source.other_columns])),
+        scratch_dir=scratch_dir,
+        quoting=source.csv_quoting,
+        rules=source.text_rules,
+    )
+    rows = CatalogRows(connection)
+    with rows.adding():
+        for part in scan.parts():
+            with reading(files, part.names):
+                rows.add(_with_text(part.rows, template))
+    if find_table_files(source.catalog) != files:
+        raise InputError(f"{files.root}: changed while it was read. Run again when it is complete.")
+    return Gathered(rows, files, scan.warnings)
 
 
 def _with_text(columns: DuckDBPyRelation, template: TextTemplate) -> DuckDBPyRelation:
