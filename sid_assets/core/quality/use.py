@@ -16,7 +16,7 @@ from sid_assets.core.arrow.duck import spilling_database
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting, agree, convert_pids
 from sid_assets.core.inputs.interactions import TARGET_PREFIX, check_types
-from sid_assets.core.inputs.parquet import ParquetInput
+from sid_assets.core.inputs.parquet import SPLIT, ParquetInput
 from sid_assets.core.schema import PID_TYPES, PidType
 
 BATCH_ROWS = 65_536
@@ -87,9 +87,12 @@ def counted_use(
         setting: SID_PID_TYPE.
 
     Raises:
-        InputError: The column `split` does not hold numbers, or a file is damaged.
+        InputError: The column `split` does not hold numbers, or only some files have it; or a file
+            is damaged.
     """
-    check_types(interactions, ["split"])
+    check_types(interactions, [SPLIT])
+    if SPLIT in interactions.columns:
+        interactions.require_in_all([SPLIT])
     with spilling_database() as connection:
         connection.execute("SET preserve_insertion_order = false")
         connection.register("met", _met(interactions, lists, pid_type, setting != "auto"))
@@ -119,7 +122,7 @@ def _met(
     schema = pa.schema([("pid", PID_TYPES[pid_type]), ("split", pa.int8()), ("target", pa.bool_())])
 
     def batches() -> Iterator[pa.RecordBatch]:
-        for batch in interactions.batches([*lists, "split"]):
+        for batch in interactions.batches([*lists, SPLIT]):
             split = _splits(batch)
             for name in lists:
                 if pa.types.is_null(batch[name].type):
@@ -138,9 +141,9 @@ def _met(
 
 def _splits(batch: pa.RecordBatch) -> pa.Array:
     """The split of each row, int8; -1 for any other than 0 and 1."""
-    if "split" not in batch.schema.names:
+    if SPLIT not in batch.schema.names:
         return pa.array(np.zeros(batch.num_rows, np.int8))
-    split = batch["split"]
+    split = batch[SPLIT]
     if pa.types.is_boolean(split.type):
         split = split.cast(pa.int8())
     numbers = convert_pids(split, "int")

@@ -100,6 +100,13 @@ def test_text_splits_are_refused(rows):
         counted(stored)
 
 
+def test_files_with_and_without_splits_are_refused(tmp_path):
+    with_split = pa.table({"split": [1], "target_video_pid": [[2]]})
+    stored = interactions_in(tmp_path, with_split, pa.table({"target_video_pid": [[2]]}))
+    with pytest.raises(InputError, match=r"1\.parquet: there is no column 'split'"):
+        counted(stored, ["target_video_pid"])
+
+
 def test_the_lists_that_are_there_are_named(rows):
     stored = rows(target_video_pid=[[2]], other=[1])
     assert id_lists(stored, LISTS, INTEGERS, "auto") == ["target_video_pid"]
