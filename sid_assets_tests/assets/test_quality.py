@@ -3,13 +3,16 @@
 from pathlib import Path
 
 import dagster as dg
+import pandas as pd
 import pytest
 
 from sid_assets_tests.graph import (
     failed_checks,
+    failure_message,
     materialize,
     settings_for,
     write_catalog,
+    write_frame,
     write_interactions,
 )
 
@@ -60,3 +63,17 @@ def test_figures_pictures_and_the_page_are_its_metadata(folder):
         assert "(data:image/png;base64," in str(found[name].value), name
     page = Path(str(found["report"].value)).read_text()
     assert "Weighted by interactions" in page
+
+
+def test_a_catalog_whose_texts_are_all_the_same_is_measured(tmp_path):
+    pids = list(range(1, 31))
+    write_frame(tmp_path / "catalog.parquet", pd.DataFrame({"pid": pids, "title": "the same"}))
+    write_interactions(tmp_path / "interactions.parquet", pids)
+    interactions = str(tmp_path / "interactions.parquet")
+    settings = settings_for(tmp_path, text_template="{title}", interactions=interactions)
+    result = materialize(settings, *MADE_FROM, "sid_quality")
+    assert result.success, failure_message(result)
+    assert "sid_quality:reconstruction" not in failed_checks(result)
+    (event,) = result.asset_materializations_for_node("sid_quality")
+    assert event.metadata["sid_colliding_share"].value == 1
+    assert event.metadata["layer_3_error_mean"].value == pytest.approx(0, abs=1e-6)
