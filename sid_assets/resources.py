@@ -13,7 +13,7 @@ from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import PidTypeSetting
 from sid_assets.core.inputs.vector_files import VectorFiles
 from sid_assets.core.quantise.tokenizer import TokenizerSource, tokenizer_source
-from sid_assets.core.quantise.train import TrainingSettings
+from sid_assets.core.quantise.train import Method, TrainingSettings
 from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.store.provenance import EmbeddingSpace
 from sid_assets.settings import Refresh, Settings
@@ -101,8 +101,14 @@ def vector_files(settings: Settings, files: str, space: EmbeddingSpace) -> Vecto
 
 
 def training_settings(settings: Settings) -> TrainingSettings:
-    """How a tokenizer is trained, if `SID_TOKENIZER` is `train`."""
+    """How a tokenizer is to be trained, if `SID_TOKENIZER` is `train`.
+
+    Raises:
+        InputError: There is no such method.
+    """
     return TrainingSettings(
+        method=settings.choice("training", ("", *get_args(Method))),
+        inequality=settings.training_inequality,
         codebook_size=settings.codebook_size,
         iterations=settings.training_iterations,
         seed=settings.seed,

@@ -172,8 +172,21 @@ class Settings(dg.ConfigurableResource):
         "OpenOneRec/OneRec-tokenizer",
     )
     tokenizer_revision: str = _setting("Branch, tag or commit of a tokenizer on the hub.", "main")
+    training: str = _setting(
+        "How a tokenizer is trained: `balanced`, so that the codes of a layer are used about "
+        "equally, or `kmeans`; empty: as the tokenizer that is there, else `balanced`.",
+        "",
+        shown="`balanced`, where no tokenizer is there",
+    )
+    training_inequality: float = _setting(
+        "With `balanced`, in training a centroid gets at most this many times the equal share of "
+        "the vectors, and at least the equal share divided by it.",
+        1.5,
+    )
     codebook_size: int = _setting(
-        "Centroids per layer, when the tokenizer is trained; at most 8192.", 256, 8192
+        "Centroids per layer, when the tokenizer is trained; at most 8192. 0: as the tokenizer "
+        "that is there, else chosen from the number of items.",
+        0,
     )
     max_collision_share: float = _setting(
         "Warn if more than this share of the items share their SID with another item.", 0.3
@@ -190,7 +203,7 @@ class Settings(dg.ConfigurableResource):
         "Iterations of k-means per layer, when the tokenizer is trained.", 10, 20
     )
     training_restarts: int = _setting(
-        "Restarts of k-means per layer; the best result is kept.", 3, 1
+        "With `kmeans`, restarts per layer; the best result is kept.", 3, 1
     )
     points_per_centroid: int = _setting(
         "Training vectors per centroid. With 8192 centroids, 64 take 9.5 GB of memory.", 64
