@@ -21,11 +21,12 @@ from sid_assets.core.embedders import Embedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.embeddings.plan import Plan, make_plan
 from sid_assets.core.errors import SidAssetsError
+from sid_assets.core.quantise.tokenizer import current_tokenizer, keeps_tokenizer, training_of
 from sid_assets.core.refresh import RefreshPolicy, require_same_generation, require_small_change
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.scratch import scratch_folder
 from sid_assets.core.store.store import Store
-from sid_assets.resources import planning_embedder, vector_files
+from sid_assets.resources import planning_embedder, vector_files, wanted_tokenizer
 from sid_assets.settings import Settings
 
 REFUSED = (
@@ -90,11 +91,30 @@ def _plan_domain(settings: Settings, domain: Domain, embedder: Embedder) -> Doma
         if not complete:
             problems.append(REFUSED)
         policy = RefreshPolicy(max_changed_share=settings.max_changed_share)
+        if domain.trains_tokenizer:
+            plan = replace(plan, tokenizer=_training(settings, plan, embedder, policy))
         require_same_generation(plan.afresh, policy)
         require_small_change(plan.changes, policy)
     except SidAssetsError as error:
         problems.append(str(error))
     return DomainPlan(domain.items, plan, tuple(problems), rules)
+
+
+def _training(settings: Settings, plan: Plan, embedder: Embedder, policy: RefreshPolicy) -> str:
+    """The tokenizer that the refresh would train, for `Plan.tokenizer`.
+
+    Raises:
+        InputError: The tokenizer that is there is not the requested one, or there are too few
+            items.
+    """
+    wanted, there = wanted_tokenizer(settings), current_tokenizer(settings.store())
+    if plan.afresh or keeps_tokenizer(there, wanted, embedder.space, policy):
+        return ""
+    if wanted.kind != "train":
+        return ""
+    items = plan.changes.new + plan.changes.changed + plan.changes.unchanged
+    training, advice = training_of(wanted, items, there)
+    return f"{training.describe()}.{advice and f' {advice}'}"
 
 
 def plan_refresh(

@@ -13,6 +13,7 @@ from sid_assets.core.embeddings.adopt import declared_space
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import PidTypeSetting
 from sid_assets.core.inputs.vector_files import VectorFiles
+from sid_assets.core.quantise.codebook_size import Method
 from sid_assets.core.quantise.tokenizer import TokenizerSource, tokenizer_source
 from sid_assets.core.quantise.train import TrainingSettings
 from sid_assets.core.refresh import RefreshPolicy
@@ -103,8 +104,14 @@ def vector_files(settings: Settings, files: str, space: EmbeddingSpace) -> Vecto
 
 
 def training_settings(settings: Settings) -> TrainingSettings:
-    """How a tokenizer is trained, if `SID_TOKENIZER` is `train`."""
+    """How a tokenizer is to be trained, if `SID_TOKENIZER` is `train`.
+
+    Raises:
+        InputError: There is no such method.
+    """
     return TrainingSettings(
+        method=settings.choice("training", ("", *get_args(Method))),
+        inequality=settings.training_inequality,
         codebook_size=settings.codebook_size,
         iterations=settings.training_iterations,
         seed=settings.seed,

@@ -244,11 +244,25 @@ class Settings(dg.ConfigurableResource):
         "OpenOneRec/OneRec-tokenizer",
     )
     tokenizer_revision: str = _setting("Branch, tag or commit of a tokenizer on the hub.", "main")
-    codebook_size: int = _setting(
-        "Centroids per layer, when the tokenizer is trained.",
-        256,
-        8192,
+    training: str = _setting(
+        "How a tokenizer is trained: `balanced`, so that the codes of a layer are used about "
+        "equally, or `kmeans`; empty: as the tokenizer that is there, else `kmeans`.",
+        "",
+        shown="`kmeans`, where no tokenizer is there",
+        words=("", "balanced", "kmeans"),
+    )
+    training_inequality: float = _setting(
+        "With `balanced`, in training a centroid gets at most this many times the equal share of "
+        "the vectors, and at least the equal share divided by it.",
+        1.5,
         at_least=1,
+        at_most=1000,
+    )
+    codebook_size: int = _setting(
+        "Centroids per layer, when the tokenizer is trained. 0: as the tokenizer that is there, else "
+        "chosen from the number of items.",
+        0,
+        at_least=0,
         at_most=MAX_CODEBOOK_SIZE,
     )
     max_collision_share: float = _setting(
@@ -282,7 +296,11 @@ class Settings(dg.ConfigurableResource):
         at_most=1000,
     )
     training_restarts: int = _setting(
-        "Restarts of k-means per layer; the best result is kept.", 3, 1, at_least=1, at_most=1000
+        "With `kmeans`, restarts per layer; the best result is kept.",
+        3,
+        1,
+        at_least=1,
+        at_most=1000,
     )
     points_per_centroid: int = _setting(
         "Training vectors per centroid. With 8192 centroids, 64 take 9.5 GB of memory.",

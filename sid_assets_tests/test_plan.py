@@ -19,6 +19,9 @@ from sid_assets.core.store.store import Store
 from sid_assets.definitions import resources
 from sid_assets.settings import Settings
 from sid_assets_tests.core.drawn_vectors import commit_texts
+from sid_assets_tests.graph import materialize, settings_for, write_catalog
+
+MADE_FROM = ("item_texts", "item_embeddings", "tokenizer_checkpoint")
 
 
 @pytest.fixture
@@ -103,12 +106,46 @@ def test_there_is_a_plan_for_each_domain(catalog, monkeypatch, capsys):
     assert plan.main() == 0
     said = capsys.readouterr().out.splitlines()
     assert said[:2] == ["Items:", "The refresh: 2 new, 0 changed, 0 removed, 0 unchanged items."]
-    assert said[5:7] == ["Goods:", "The refresh: 1 new, 0 changed, 0 removed, 0 unchanged items."]
+    assert said[5].startswith("Tokenizer to train: 3 x 1 centroids")
+    assert said[6:8] == ["Goods:", "The refresh: 1 new, 0 changed, 0 removed, 0 unchanged items."]
+    assert not any(line.startswith("Tokenizer") for line in said[6:])
     goods.unlink()
     assert plan.main() == 1
     said = capsys.readouterr()
     assert "The refresh: 2 new" in said.out
     assert "goods.csv" in said.err
+
+
+@pytest.mark.parametrize(
+    ("items", "size", "said", "code"),
+    [
+        (60, "", "Tokenizer to train: 3 x 16 centroids, method ", 0),
+        (60, "21", "SID_CODEBOOK_SIZE=21 is too large for 60 items", 0),
+        (20_000, "8", "SID_CODEBOOK_SIZE=8 is too small for 20,000 items", 0),
+        (60, "55", "60 vectors leave 54 to train on", 1),
+        (1, "", "1 vector: a tokenizer is trained on at least two", 1),
+    ],
+)
+def test_the_size_of_the_tokenizer_is_judged(catalog, monkeypatch, capsys, items, size, said, code):
+    catalog.write_text("pid,title\n" + "".join(f"{pid},film {pid}\n" for pid in range(items)))
+    monkeypatch.setenv("SID_CODEBOOK_SIZE", size)
+    assert plan.main() == code
+    told = capsys.readouterr()
+    assert said in told.out + told.err
+
+
+def test_a_tokenizer_that_is_kept_is_not_mentioned_and_another_one_is(
+    tmp_path, monkeypatch, capsys
+):
+    write_catalog(tmp_path / "catalog.parquet")
+    assert materialize(settings_for(tmp_path), *MADE_FROM).success
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SID_CATALOG", str(tmp_path / "catalog.parquet"))
+    assert plan.main() == 0
+    assert "okenizer" not in capsys.readouterr().out
+    monkeypatch.setenv("SID_CODEBOOK_SIZE", "16")
+    assert plan.main() == 1
+    assert "codebook_size: 8 -> 16" in capsys.readouterr().err
 
 
 def test_a_server_that_is_down_only_costs_the_time(catalog, monkeypatch, capsys):

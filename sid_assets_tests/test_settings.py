@@ -35,8 +35,12 @@ def test_the_defaults_are_those_of_the_deployment():
     demo, onerec = (
         Settings.from_environment({"SID_DEPLOYMENT": name}) for name in ("demo", "onerec")
     )
-    assert (demo.catalog, demo.tokenizer, demo.codebook_size) == (str(sample.CATALOG), "train", 256)
-    assert (onerec.catalog, onerec.embedder, onerec.codebook_size) == ("", "qwen3", 8192)
+    assert (demo.catalog, demo.tokenizer, demo.training_restarts) == (
+        str(sample.CATALOG),
+        "train",
+        3,
+    )
+    assert (onerec.catalog, onerec.embedder, onerec.training_restarts) == ("", "qwen3", 1)
     assert onerec.tokenizer == "OpenOneRec/OneRec-tokenizer"
 
 
@@ -89,7 +93,7 @@ def test_dagster_passes_on_the_values_of_the_deployment_and_those_that_were_set(
         run_config={"resources": {"settings": {"config": {"seed": 9}}}},
     )
     assert seen == {**settings.model_dump(), "seed": 9}
-    assert (seen["embedder"], seen["codebook_size"]) == ("hashing", 8192)
+    assert (seen["embedder"], seen["training_restarts"]) == ("hashing", 1)
 
 
 class Extended(Settings):
@@ -101,7 +105,7 @@ class Extended(Settings):
 
 def test_a_subclass_has_the_defaults_of_the_deployment_too():
     settings = Extended(deployment="onerec", catalog="x")
-    assert (settings.embedder, settings.codebook_size) == ("qwen3", 8192)
+    assert (settings.embedder, settings.training_restarts) == ("qwen3", 1)
     assert (settings.label, settings.seed) == ("none", 5)
     read = Extended.from_environment(
         {"SID_DEPLOYMENT": "onerec", "SID_CATALOG": "x", "SID_LABEL": "none"}

@@ -43,6 +43,11 @@ class Domain:
         return f"{self.prefix}_{stage}" if self.prefix else stage
 
     @property
+    def trains_tokenizer(self) -> bool:
+        """Whether a tokenizer is trained on its vectors: only on those of the main domain."""
+        return not self.prefix
+
+    @property
     def sid2pid_json(self) -> str:
         """Name of OneRec's JSON file, with the items of every SID, in the store."""
         return f"{self.table(f'sid2{self.id_name}')}.json"

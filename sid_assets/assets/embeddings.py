@@ -12,6 +12,7 @@ from sid_assets.core.quantise.tokenizer import (
     current_tokenizer,
     fetch_tokenizer,
     keeps_tokenizer,
+    training_of,
 )
 from sid_assets.core.refresh import Changes
 from sid_assets.core.store.draft import Draft
@@ -54,6 +55,11 @@ def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
         kept = keeps_tokenizer(tokenizer, wanted, embedder.space, policy)
         if not kept and wanted.kind != "train":
             fetch_tokenizer(wanted, settings.tokenizer)  # a wrong file fails now, not days later
+        elif not kept and domain.trains_tokenizer:
+            training, advice = training_of(wanted, item_texts.rows, tokenizer)
+            context.log.info(f"{table}: the tokenizer to be trained: {training.describe()}.")
+            if advice:
+                context.log.warning(f"{table}: {advice}")
         with closing(embedder):
             draft, changes, progress = embed_items(
                 store,

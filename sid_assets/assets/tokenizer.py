@@ -10,14 +10,15 @@ from sid_assets.core.quantise.tokenizer import (
     TokenizerMaking,
     commit_tokenizer,
     current_tokenizer,
+    fetch_tokenizer,
     keeps_tokenizer,
-    make_tokenizer,
+    train_tokenizer,
 )
 from sid_assets.core.store.provenance import require_space
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 from sid_assets.failures import clear_failures
-from sid_assets.resources import policy_of, training_settings, wanted_tokenizer
+from sid_assets.resources import policy_of, wanted_tokenizer
 from sid_assets.settings import Refresh, Settings
 
 
@@ -48,7 +49,9 @@ def tokenizer_checkpoint(
         return dg.MaterializeResult(metadata=_metadata(store, before, kept=True))
     if wanted.kind == "train":
         context.log.info(f"{TABLE}: training on {item_embeddings.rows:,} vectors or a sample.")
-    made = make_tokenizer(wanted, settings.tokenizer, item_embeddings, training_settings(settings))
+        made = train_tokenizer(wanted, item_embeddings, before, settings.device)
+    else:
+        made = fetch_tokenizer(wanted, settings.tokenizer)
     for note in made.notes:
         context.log.warning(f"{TABLE}: {note}")
     version = commit_tokenizer(store, made, item_embeddings)
@@ -67,6 +70,7 @@ def _metadata(store: Store, version: Version, *, kept: bool) -> dict[str, Any]:
         "centroid_hash": provenance.tokenizer,
         "layers": layers,
         "codebook_size": codebook_size,
+        **({"method": making.source.method} if making.source.method else {}),
         "dimension": dimension,
         "embedding_space": dg.MetadataValue.json(
             provenance.space.to_dict() if provenance.space else {}

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import dagster as dg
+import pandas as pd
 import pytest
 
 from sid_assets_tests.graph import (
@@ -22,7 +23,8 @@ MADE_FROM = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Sixty items, some of them sharing a SID, by a tokenizer that does not use all of its codes;
-    and interactions."""
+    and interactions.
+    """
     path = tmp_path_factory.mktemp("quality")
     frame = write_catalog(path / "catalog.parquet")
     write_interactions(path / "interactions.parquet", frame.pid.tolist())
@@ -126,3 +128,17 @@ def test_a_catalog_that_changed_after_the_texts_is_announced(folder, tmp_path, c
     found = metadata_of(materialize(settings, "sid_quality"), "sid_quality")
     assert found["purity_without_value"] == 10
     assert "has changed since item_texts was made" in capsys.readouterr().err
+
+
+def test_a_catalog_whose_texts_are_all_the_same_is_measured(tmp_path):
+    pids = list(range(1, 31))
+    write_frame(tmp_path / "catalog.parquet", pd.DataFrame({"pid": pids, "title": "the same"}))
+    write_interactions(tmp_path / "interactions.parquet", pids)
+    interactions = str(tmp_path / "interactions.parquet")
+    settings = settings_for(tmp_path, text_template="{title}", interactions=interactions)
+    result = materialize(settings, *MADE_FROM, "sid_quality")
+    assert result.success, failure_message(result)
+    assert "sid_quality:reconstruction" not in failed_checks(result)
+    (event,) = result.asset_materializations_for_node("sid_quality")
+    assert event.metadata["sid_colliding_share"].value == 1
+    assert event.metadata["layer_3_error_mean"].value == pytest.approx(0, abs=1e-6)

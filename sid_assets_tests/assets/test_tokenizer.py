@@ -7,24 +7,30 @@ from sid_assets.settings import Refresh
 from sid_assets_tests.graph import (
     failure_message,
     materialize,
+    metadata_of,
     settings_for,
     table,
     write_catalog,
+    write_frame,
 )
+
+MADE_FROM = ("item_texts", "item_embeddings", "tokenizer_checkpoint")
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"codebook_size": "4"}, "codebook_size"),
+        ({"codebook_size": "4"}, "codebook_size: 8 -> 4"),
+        ({"training": "kmeans"}, "method: 'balanced' -> 'kmeans'"),
         ({"seed": "1"}, "seed"),
     ],
 )
 def test_another_tokenizer_is_refused_before_anything_is_embedded(folder, change, words):
-    assert materialize(settings_for(folder)).success
-    before = table(settings_for(folder), "pid2sid")
+    before_settings = settings_for(folder, training="balanced")
+    assert materialize(before_settings).success
+    before = table(before_settings, "pid2sid")
     write_catalog(folder / "catalog.parquet", items=61)
-    settings = settings_for(folder, **change)
+    settings = settings_for(folder, **{"training": "balanced", **change})
     result = materialize(settings)
     assert not result.success
     message = failure_message(result)
@@ -40,3 +46,68 @@ def test_a_new_generation_is_made_when_a_person_asks_for_it(folder):
     result = materialize(settings, refresh=Refresh(new_generation=True))
     assert result.success, failure_message(result)
     assert max(max(sid) for sid in table(settings, "pid2sid").sid) < 4
+    assert not metadata_of(result, "tokenizer_checkpoint")["figures"]["warm_start"]
+
+
+def add_items(folder, count):
+    frame = pd.read_parquet(folder / "catalog.parquet")
+    pids = range(len(frame) + 1, len(frame) + 1 + count)
+    new = write_catalog(folder / "catalog.parquet", items=count, seed=1, pids=pids)
+    write_frame(folder / "catalog.parquet", pd.concat([frame, new]))
+
+
+@pytest.mark.parametrize("training", ["balanced", "kmeans"])
+def test_a_new_generation_in_the_same_space_starts_from_the_old_centroids(folder, training):
+    settings = settings_for(folder, training=training)
+    assert materialize(settings).success
+    before = table(settings, "pid2sid").set_index("pid").sid
+    add_items(folder, 3)
+    result = materialize(settings, refresh=Refresh(new_generation=True))
+    assert result.success, failure_message(result)
+    said = metadata_of(result, "tokenizer_checkpoint")
+    assert (said["figures"]["warm_start"], said["method"]) == (True, training)
+    after = table(settings, "pid2sid").set_index("pid").sid
+    assert sum(after[pid][0] == before[pid][0] for pid in before.index) > 30
+
+
+def test_a_new_generation_is_trained_from_nothing_if_the_old_centroids_are_damaged(folder):
+    settings = settings_for(folder)
+    assert materialize(settings).success
+    (folder / "data" / "tokenizer_checkpoint.pt").resolve().write_bytes(b"damaged")
+    result = materialize(settings, *MADE_FROM, refresh=Refresh(new_generation=True))
+    assert result.success, failure_message(result)
+    assert not metadata_of(result, "tokenizer_checkpoint")["figures"]["warm_start"]
+
+
+def test_the_size_is_chosen_from_the_items_and_kept_with_the_generation(folder):
+    settings = settings_for(folder, codebook_size="0", training="balanced")
+    result = materialize(settings)
+    assert result.success, failure_message(result)
+    assert metadata_of(result, "tokenizer_checkpoint")["codebook_size"] == 16
+    add_items(folder, 140)
+    result = materialize(settings)
+    assert result.success, failure_message(result)
+    said = metadata_of(result, "tokenizer_checkpoint")
+    assert (said["codebook_size"], said["kept"]) == (16, True)
+    result = materialize(settings, refresh=Refresh(new_generation=True))
+    assert metadata_of(result, "tokenizer_checkpoint")["codebook_size"] == 64
+
+
+@pytest.mark.parametrize(
+    ("items", "size", "words"), [(60, "55", "at most 54,"), (1, "8", "1 vector: a tokenizer")]
+)
+def test_too_many_centroids_are_told_before_anything_is_embedded(tmp_path, items, size, words):
+    write_catalog(tmp_path / "catalog.parquet", items=items)
+    settings = settings_for(tmp_path, codebook_size=size)
+    result = materialize(settings)
+    assert not result.success
+    assert words in failure_message(result)
+    assert settings.store().current("item_embeddings") is None
+    assert not settings.store().unfinished("item_embeddings")
+
+
+def test_a_size_that_does_not_suit_is_a_warning_before_embedding(tmp_path, capsys):
+    write_catalog(tmp_path / "catalog.parquet", items=60)
+    result = materialize(settings_for(tmp_path, codebook_size="21"), *MADE_FROM[:2])
+    assert result.success, failure_message(result)
+    assert "SID_CODEBOOK_SIZE=21 is too large for 60 items" in capsys.readouterr().err

@@ -29,7 +29,7 @@ def unpacked(tmp_path: Path, ids: str, **values: str) -> Settings:
         archive.extractall(tmp_path, filter="data")
     folder = tmp_path / ids
     inputs = {name: str(folder / f"{name}.parquet") for name in ("interactions", "captions")}
-    return settings_for(folder, **inputs, codebook_size=CODEBOOK_SIZE[ids], **values)
+    return settings_for(folder, **{"codebook_size": CODEBOOK_SIZE[ids], **inputs, **values})
 
 
 def metadata(result, asset: str) -> dict:
@@ -72,8 +72,11 @@ def test_the_tables_say_how_they_were_made(tmp_path):
 
 
 @pytest.mark.parametrize("ids", ["int", "string"])
-def test_a_refresh_of_the_same_catalog_embeds_nothing_and_publishes_the_same_sids(tmp_path, ids):
-    settings = unpacked(tmp_path, ids)
+@pytest.mark.parametrize("size", ["as-set", "left-open"])
+def test_a_refresh_of_the_same_catalog_embeds_nothing_and_publishes_the_same_sids(
+    tmp_path, ids, size
+):
+    settings = unpacked(tmp_path, ids, **({"codebook_size": "0"} if size == "left-open" else {}))
     names = ["pid2sid", "sid2pid", "video_rec_dataset", *(["pid_map"] if ids == "string" else [])]
     before = {name: table(settings, name) for name in names}
     result = materialize(settings)
@@ -103,6 +106,12 @@ def test_a_refresh_shares_the_parts_that_the_previous_release_wrote(tmp_path):
                 assert Path(mine.path).stat().st_nlink > 1
             assert Provenance.of(version.schema()) == version.provenance
             written[name] = version
+
+
+def test_its_tokenizer_is_of_kmeans(tmp_path):
+    result = materialize(unpacked(tmp_path, "int", training="balanced"))
+    assert not result.success
+    assert "method: 'kmeans' -> 'balanced'" in failure_message(result)
 
 
 @pytest.mark.parametrize(

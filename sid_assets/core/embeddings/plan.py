@@ -54,6 +54,8 @@ class Plan:
             estimated like tokens. None if the server truncates texts, which it does not report.
         max_length: Longest text in tokens that the embedder accepts (0: no limit, or unknown).
         unmeasured: Why the time was not measured although it was requested; otherwise "".
+        tokenizer: The tokenizer that will be trained, and what speaks against its codebook size;
+            "" if none is trained.
     """
 
     changes: Changes
@@ -72,6 +74,7 @@ class Plan:
     cut: int | None = 0
     max_length: int = 0
     unmeasured: str = ""
+    tokenizer: str = ""
 
     @property
     def fits_disk(self) -> bool:
@@ -110,6 +113,8 @@ class Plan:
         if self.disk_free is not None:
             disk += f", {_size(self.disk_free)} free"
         lines.append(f"{disk}.{'' if self.fits_disk else ' It does not fit.'}")
+        if self.tokenizer:
+            lines.append(f"Tokenizer to train: {self.tokenizer}")
         return "\n".join(lines)
 
     def metadata(self) -> dict[str, Any]:

@@ -5,6 +5,9 @@ from dataclasses import dataclass
 from sid_assets.core.contracts.findings import Check, Finding, Findings, contract
 from sid_assets.core.quality.figures import SidQuality
 
+EXACT = 1e-6
+"""Relative errors up to this are rounding errors of float32: the vectors are reconstructed."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -75,6 +78,13 @@ def _reconstruction(quality: SidQuality, trained_error: float | None, limit: flo
     if error is None or trained_error is None:
         return Finding(
             True, "not compared: the reconstruction error of the tokenizer's training is unknown"
+        )
+    if trained_error <= EXACT:  # all vectors of the training are among the centroids
+        return Finding(
+            error.mean <= EXACT,
+            f"the mean relative error after the last layer is {error.mean:.3f}; the tokenizer's "
+            "training reconstructed its vectors exactly",
+            {"error": error.mean},
         )
     ratio = error.mean / trained_error
     return Finding(

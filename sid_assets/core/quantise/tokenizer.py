@@ -12,8 +12,9 @@ from upath import UPath
 from sid_assets.core.arrow.vectors import vectors_of
 from sid_assets.core.errors import InputError
 from sid_assets.core.quantise.checkpoint import centroid_hash, load_checkpoint, save_checkpoint
+from sid_assets.core.quantise.codebook_size import Method, advice, require_enough
 from sid_assets.core.quantise.hub import download_checkpoint
-from sid_assets.core.quantise.train import TrainingSettings, train
+from sid_assets.core.quantise.train import DEFAULT_METHOD, TrainingSettings, train
 from sid_assets.core.refresh import HOW_TO_MOVE_ON, RefreshPolicy, how_to_stay
 from sid_assets.core.schema import CODE_LAYERS, EMBEDDING_DIM, MAX_CODEBOOK_SIZE
 from sid_assets.core.store.parts import file_digest
@@ -25,17 +26,24 @@ from sid_assets.core.store.write import draft_file
 TABLE = "tokenizer_checkpoint"
 TRAINING_BATCH = 4096
 
+OLD_METHOD: Method = "kmeans"
+"""The method of tokenizers whose settings do not name one."""
+
+MAY_BE_OPEN = ("method", "codebook_size")
+"""Settings of training that a request may leave open; see `TrainingSettings.decided`."""
+
 
 @dataclass(frozen=True)
 class TokenizerSource:
-    """The requested tokenizer. Two sources name the same tokenizer if all fields are equal.
+    """The requested tokenizer.
 
     Attributes:
         kind: `train`, `path` or `hub`.
         location: The repository id on the hub; "" for the other kinds, because a file may be moved.
         revision: The pinned revision of the repository ("" for its default branch).
         digest: SHA-256 of the file, for the kind `path`.
-        settings: What training depends on.
+        settings: What training depends on: the fields of `TrainingSettings`. Those of version 0.1
+            have no `method`, which was always `kmeans`.
     """
 
     kind: Literal["train", "path", "hub"]
@@ -48,14 +56,24 @@ class TokenizerSource:
         """The fields, for JSON."""
         return dataclasses.asdict(self)
 
-    def differences(self, other: "TokenizerSource") -> list[str]:
-        """The fields in which the other source differs, as `field: this -> other`."""
-        mine, others = self.to_dict(), other.to_dict()
+    def differences(self, wanted: "TokenizerSource") -> list[str]:
+        """Where this source is not the one that is wanted, as `field: this -> wanted`.
+
+        What the wanted one leaves open (a method, a codebook size) is no difference.
+        """
+        mine, others = self.to_dict(), wanted.to_dict()
+        if self.settings and wanted.settings:
+            mine, others = _that_matter(self.settings, wanted.settings)
         return [
-            f"{name}: {mine[name]!r} -> {others[name]!r}"
-            for name in mine
-            if mine[name] != others[name]
+            f"{name}: {value!r} -> {others[name]!r}"
+            for name, value in mine.items()
+            if value != others[name]
         ]
+
+    @property
+    def method(self) -> Method | None:
+        """How it was trained; None if it was not trained here."""
+        return self.settings.get("method", OLD_METHOD) if self.settings else None
 
 
 @dataclass(frozen=True)
@@ -217,28 +235,61 @@ def load_tokenizer(version: Version) -> np.ndarray:
     return centroids
 
 
-def make_tokenizer(
-    source: TokenizerSource,
-    location: str,
-    embeddings: Version,
-    training: TrainingSettings,
-) -> MadeTokenizer:
-    """Train a tokenizer on the vectors, or load the one that the settings name.
+def training_of(
+    source: TokenizerSource, items: int, before: Version | None
+) -> tuple[TrainingSettings, str]:
+    """How a tokenizer will be trained on the vectors of this many items.
+
+    It costs nothing, so that it is known before the items are embedded.
 
     Args:
-        source: The requested tokenizer.
-        location: The setting: a path or a repository, for sources that are not trained.
-        embeddings: The version of `item_embeddings` to train on.
-        training: How to train.
+        source: The requested tokenizer, of the kind `train`.
+        items: Items of the catalog.
+        before: The current version of `tokenizer_checkpoint`, whose method is kept if the request
+            leaves it open.
+
+    Returns:
+        The settings, with nothing left open, and what speaks against a codebook size that was set
+        by hand; "" if nothing does.
 
     Raises:
-        InputError: The checkpoint is missing or not valid, or there are too few vectors.
+        InputError: There are too few items.
     """
-    if source.kind != "train":
-        return fetch_tokenizer(source, location)
-    trained = train(_vector_batches(embeddings), training)
+    wanted = TrainingSettings(**(source.settings or {}))
+    earlier = TokenizerMaking.of(before.provenance).source.method if before else None
+    training = wanted.decided(items, earlier or DEFAULT_METHOD)
+    require_enough(min(items, training.sample_size), training.codebook_size)
+    method = training.method or DEFAULT_METHOD
+    against = advice(items, training.codebook_size, method) if wanted.codebook_size else ""
+    return training, against
+
+
+def train_tokenizer(
+    source: TokenizerSource,
+    embeddings: Version,
+    before: Version | None = None,
+    device: str | None = None,
+) -> MadeTokenizer:
+    """Train a tokenizer on the vectors.
+
+    Where there is one of the same embedding space and shape, each layer starts from its centroids,
+    so that more items keep their codes.
+
+    Args:
+        source: The requested tokenizer, of the kind `train`.
+        embeddings: The version of `item_embeddings` to train on.
+        before: The current version of `tokenizer_checkpoint`, if any.
+        device: Where to compute; see `train`.
+
+    Raises:
+        InputError: There are too few vectors, or torch has no such device here.
+    """
+    training, _ = training_of(source, embeddings.rows, before)
+    start, notes = _warm_start(before, embeddings, training)
+    trained = train(_vector_batches(embeddings), training, device, start)
+    source = dataclasses.replace(source, settings=dataclasses.asdict(training))
     making = TokenizerMaking(source, trained.centroids.shape, "known", trained.figures)
-    return MadeTokenizer(trained.centroids, making, trained.notes)
+    return MadeTokenizer(trained.centroids, making, notes)
 
 
 def fetch_tokenizer(source: TokenizerSource, location: str) -> MadeTokenizer:
@@ -293,6 +344,36 @@ def _require_shape(centroids: np.ndarray, location: str) -> None:
             f"expected {CODE_LAYERS} layers of at most {MAX_CODEBOOK_SIZE} centroids of width "
             f"{EMBEDDING_DIM}. Name another checkpoint in SID_TOKENIZER."
         )
+
+
+def _warm_start(
+    before: Version | None, embeddings: Version, training: TrainingSettings
+) -> tuple[np.ndarray | None, tuple[str, ...]]:
+    """The centroids to start from, if there are fitting ones, and what should be reported."""
+    if before is None or before.provenance.space != embeddings.provenance.space:
+        return None, ()
+    making = TokenizerMaking.of(before.provenance)
+    shape = (training.layers, training.codebook_size, EMBEDDING_DIM)
+    if making.space_is != "known" or making.shape != shape:
+        return None, ()
+    try:
+        return load_tokenizer(before), ()
+    except InputError as error:
+        return None, (f"Training starts without the earlier tokenizer. {error}",)
+
+
+def _that_matter(
+    made: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings of a tokenizer that was trained that a request must not contradict."""
+    made = {"method": OLD_METHOD, **made}
+    without_effect = "inequality" if made["method"] == "kmeans" else "restarts"
+    names = [
+        name
+        for name, value in wanted.items()
+        if name in made and name != without_effect and (value or name not in MAY_BE_OPEN)
+    ]
+    return {name: made[name] for name in names}, {name: wanted[name] for name in names}
 
 
 def _vector_batches(embeddings: Version) -> Iterator[np.ndarray]:

@@ -1,44 +1,59 @@
-"""Training a tokenizer: residual k-means with faiss, layer by layer, on a sample of a stream."""
+"""Training a tokenizer: residual k-means, layer by layer, on a sample of a stream.
+
+There are two methods, `balanced` and `kmeans`. Residual k-means on a CPU is faiss's; the rest is
+`torch_kmeans`. What a layer leaves for the next one are the residuals of encoding, that is of the
+nearest centroids, whatever the method.
+"""
 
 import logging
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
 from sid_assets.core.arrow.statistics import entropy
-from sid_assets.core.errors import InputError
+from sid_assets.core.devices import usable_device
+from sid_assets.core.quantise.codebook_size import (
+    HELD_OUT,
+    Method,
+    chosen_codebook_size,
+    require_enough,
+    rows_held_out,
+)
 from sid_assets.core.quantise.residual_kmeans import BATCH, Encoded, Encoder
+from sid_assets.core.quantise.torch_kmeans import start_rows, torch_kmeans
 
 log = logging.getLogger(__name__)
 
-HELD_OUT = 10
-"""One in this many rows of the sample is held out from training, to measure the error on."""
-
-FEW_POINTS = 39
-"""With fewer rows per centroid, faiss warns that there are too few training points."""
-
-TOO_FEW_POINTS, GOOD_POINTS = 3, 4
-"""Rows per centroid. Below the first number, each later layer uses fewer codes; near the second,
-the fewest SIDs collide (`benchmarks/codebook_size.py`)."""
+DEFAULT_METHOD: Method = "kmeans"
+"""The method where no tokenizer is there and `SID_TRAINING` is not set. The figures that decide it
+are in `docs/quantising.md`."""
 
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """The settings of k-means. With the vectors, they determine the trained tokenizer.
+    """The settings of k-means.
+
+    With the vectors, the tokenizer to start from, the kind of device and the number of threads,
+    they determine the trained tokenizer.
 
     Attributes:
+        method: `balanced`: clusters of about equal size. `kmeans`: plain k-means. "": not decided.
+        inequality: For `balanced`, how unequal clusters may be in training: each has at most this
+            many times the equal share of the vectors, and at least the equal share divided by it.
         layers: Number of codebooks, which is the number of codes per item.
-        codebook_size: Centroids per layer.
+        codebook_size: Centroids per layer; 0: to be chosen from the number of items.
         iterations: Iterations of k-means.
         seed: Seed of the sample and of the initial centroids (layer l uses seed + l).
-        restarts: Runs of k-means with different initial centroids; the best result is kept.
+        restarts: For `kmeans`, runs with different initial centroids; the best result is kept.
         points_per_centroid: Training rows per centroid, if there are enough. The sample in memory
             holds codebook_size * points_per_centroid * 10/9 vectors: 9.5 GB for 8192 centroids, 64
             points per centroid and 4096 values per vector.
     """
 
+    method: Method | Literal[""] = "balanced"
+    inequality: float = 1.5
     layers: int = 3
     codebook_size: int = 8192
     iterations: int = 20
@@ -46,10 +61,27 @@ class TrainingSettings:
     restarts: int = 1
     points_per_centroid: int = 64
 
+    def decided(self, items: int, method: Method = DEFAULT_METHOD) -> "TrainingSettings":
+        """The same settings for this many items, with nothing left open.
+
+        Args:
+            items: How many vectors there are.
+            method: The method, if these settings leave it open.
+        """
+        method = self.method or method
+        size = self.codebook_size or chosen_codebook_size(items, method)
+        return replace(self, method=method, codebook_size=size)
+
+    def describe(self) -> str:
+        """The tokenizer in a few words, for the log."""
+        return f"{self.layers} x {self.codebook_size:,} centroids, method {self.method}"
+
     @property
     def sample_size(self) -> int:
         """Rows of the sample, including those held out."""
-        return self.codebook_size * self.points_per_centroid * HELD_OUT // (HELD_OUT - 1)
+        rows = self.codebook_size * self.points_per_centroid * HELD_OUT // (HELD_OUT - 1)
+        fewest = -(-self.codebook_size * HELD_OUT // (HELD_OUT - 1))  # leaves one for each centroid
+        return max(rows, fewest)
 
 
 @dataclass(frozen=True)
@@ -62,42 +94,49 @@ class Trained:
             figures after each layer on `trained` and `held_out` rows: `mean_squared_error` (mean
             squared Euclidean norm of the residuals), `relative_error` (mean of residual norm /
             norm of the vector), `utilisation` (share of codes used), `entropy` (nats),
-            `dead_codes` (count).
-        notes: What should be reported about the training.
+            `perplexity` (exp of the entropy), `dead_codes` (count). Also `settings`, `device` and
+            `warm_start`: whether training started from a tokenizer.
     """
 
     centroids: np.ndarray
     figures: dict[str, Any]
-    notes: tuple[str, ...] = ()
 
 
 def train(
-    batches: Iterable[np.ndarray], settings: TrainingSettings, device: str | None = None
+    batches: Iterable[np.ndarray],
+    settings: TrainingSettings,
+    device: str | None = None,
+    start: np.ndarray | None = None,
 ) -> Trained:
     """Train a tokenizer on a sample that is drawn in one pass over the vectors.
 
-    The same vectors in the same order, with the same settings and number of threads, give the same
-    centroids.
+    The same vectors in the same order, with the same settings, kind of device, number of threads
+    and tokenizer to start from, give the same centroids.
 
     Args:
         batches: float32, each of shape (n, dim), finite. Their sizes do not affect the result.
-        settings: How to train.
-        device: Where residuals are computed; see `Encoder`.
+        settings: How to train, with nothing left open.
+        device: Where to compute, as torch names it; by default `cuda` if available, else `cpu`.
+        start: A tokenizer of the same shape, from which each layer starts; by default layers start
+            from vectors that are drawn.
 
     Raises:
-        InputError: There are fewer vectors to train on than centroids per layer.
+        InputError: There are fewer vectors to train on than centroids per layer, or torch has no
+            such device here.
     """
+    device = usable_device(device)
     rng = np.random.default_rng(settings.seed)
     residuals, rows_seen = draw_sample(batches, settings.sample_size, rng)
-    held_out = -(-len(residuals) // HELD_OUT)
+    require_enough(len(residuals), settings.codebook_size)
+    held_out = rows_held_out(len(residuals))
     trained = len(residuals) - held_out
-    notes = _require_enough(trained, held_out, settings)
     _move_to_end(residuals, rng.choice(len(residuals), held_out, replace=False))
 
     centroids, layers = [], []
     lengths = np.empty(0, np.float32)
     for layer in range(settings.layers):
-        codebook = _train_layer(residuals[:trained], settings, layer)
+        old = None if start is None else start[layer]
+        codebook = _train_layer(residuals[:trained], settings, layer, device, old)
         encoded = _subtract(residuals, codebook, device)
         if layer == 0:
             lengths = encoded.residual_norms[:, 0]
@@ -107,21 +146,24 @@ def train(
             for name, part in parts.items()
         }
         log.info(
-            "Layer %d of %d: relative error %.3f, of held-out vectors %.3f; %.0f%% of codes used.",
+            "Layer %d of %d: relative error %.3f, of held-out vectors %.3f; %.0f%% of codes used, "
+            "perplexity %.0f.",
             *(layer + 1, settings.layers),
             *(figures["trained"]["relative_error"], figures["held_out"]["relative_error"]),
-            100 * figures["trained"]["utilisation"],
+            *(100 * figures["trained"]["utilisation"], figures["trained"]["perplexity"]),
         )
         centroids.append(codebook)
         layers.append({"layer": layer + 1, **figures})
     figures = {
         "settings": asdict(settings),
+        "device": device,
+        "warm_start": start is not None,
         "rows_seen": rows_seen,
         "rows_trained": trained,
         "rows_held_out": held_out,
         "layers": layers,
     }
-    return Trained(np.stack(centroids), figures, notes)
+    return Trained(np.stack(centroids), figures)
 
 
 def draw_sample(
@@ -154,28 +196,6 @@ def draw_sample(
     return sample[:seen], seen
 
 
-def _require_enough(trained: int, held_out: int, settings: TrainingSettings) -> tuple[str, ...]:
-    if trained < settings.codebook_size:
-        raise InputError(
-            f"{trained + held_out:,} vectors leave {trained:,} to train on ({held_out:,} are held "
-            f"out), fewer than the {settings.codebook_size:,} centroids per layer. Set "
-            f"SID_CODEBOOK_SIZE to at most {trained:,}, or use a tokenizer that is already trained."
-        )
-    if trained >= FEW_POINTS * settings.codebook_size:
-        return ()
-    said = f"{trained:,} vectors to train {settings.codebook_size:,} centroids per layer"
-    if trained >= TOO_FEW_POINTS * settings.codebook_size:
-        return (
-            f"{said}: fewer than {FEW_POINTS} per centroid. New items will have a larger "
-            "reconstruction error than these.",
-        )
-    return (
-        f"{said}: the first code already separates nearly all items, and the other codes add "
-        "little. Set SID_CODEBOOK_SIZE to about "
-        f"{max(1, (trained + held_out) // GOOD_POINTS):,} and run with new_generation.",
-    )
-
-
 def _move_to_end(rows: np.ndarray, chosen: np.ndarray) -> None:
     """Move the chosen rows to the end by swapping, in place."""
     start = len(rows) - len(chosen)
@@ -186,19 +206,43 @@ def _move_to_end(rows: np.ndarray, chosen: np.ndarray) -> None:
     rows[before], rows[after] = rows[after], rows[before]
 
 
-def _train_layer(vectors: np.ndarray, settings: TrainingSettings, layer: int) -> np.ndarray:
+def _train_layer(
+    vectors: np.ndarray,
+    settings: TrainingSettings,
+    layer: int,
+    device: str,
+    start: np.ndarray | None,
+) -> np.ndarray:
+    if _uses_faiss(settings, device):
+        return _faiss_kmeans(vectors, settings, layer, start)
+    rng = np.random.default_rng([settings.seed, layer])
+    inequality = settings.inequality if settings.method == "balanced" else None
+    fits = []
+    for _ in range(1 if settings.method == "balanced" or start is not None else settings.restarts):
+        first = start_rows(vectors, settings.codebook_size, rng) if start is None else start
+        fits.append(torch_kmeans(vectors, first, settings.iterations, inequality, rng, device))
+    return min(fits, key=lambda fit: fit[1])[0]
+
+
+def _uses_faiss(settings: TrainingSettings, device: str) -> bool:
+    return settings.method == "kmeans" and device == "cpu"
+
+
+def _faiss_kmeans(
+    vectors: np.ndarray, settings: TrainingSettings, layer: int, start: np.ndarray | None
+) -> np.ndarray:
     import faiss
 
     kmeans = faiss.Kmeans(
         vectors.shape[1],
         settings.codebook_size,
         niter=settings.iterations,
-        nredo=settings.restarts,
+        nredo=settings.restarts if start is None else 1,
         seed=settings.seed + layer,
         max_points_per_centroid=settings.points_per_centroid,
-        min_points_per_centroid=1,  # `_require_enough` reports too few points instead
+        min_points_per_centroid=1,  # few points are reported before anything is embedded
     )
-    kmeans.train(vectors)
+    kmeans.train(vectors, init_centroids=start)
     return np.asarray(kmeans.centroids)
 
 
@@ -222,10 +266,13 @@ def _figures(
     norms, lengths = encoded.residual_norms[part, 1].astype(np.float64), lengths[part]
     counts = np.bincount(encoded.codes[part, 0], minlength=codebook_size)
     dead = int((counts == 0).sum())
+    there = lengths > 0
+    nats = entropy(counts)
     return {
         "mean_squared_error": float((norms**2).mean()),
-        "relative_error": float((norms / lengths)[lengths > 0].mean()) if lengths.any() else 0.0,
+        "relative_error": float((norms[there] / lengths[there]).mean()) if there.any() else 0.0,
         "utilisation": 1 - dead / codebook_size,
-        "entropy": entropy(counts),
+        "entropy": nats,
+        "perplexity": float(np.exp(nats)),
         "dead_codes": dead,
     }

@@ -34,5 +34,15 @@ def test_without_the_error_of_the_training_nothing_is_compared():
     assert broken(Limits(0.5, 0.75, 0), trained_error=None) == set()
 
 
+@pytest.mark.parametrize("trained_error", [0.0, 1e-8])
+def test_an_exact_training_is_compared_without_a_ratio(trained_error):
+    exact = measure_sids(batches(codes_table([(0, 1, 0)] * 3, [(1, 0.1, 0.01, 0)] * 3)), 8)
+    found = check_limits(exact, trained_error, KEPT)["reconstruction"]
+    assert found.passed
+    found = check_limits(FIGURES, trained_error, KEPT)["reconstruction"]
+    assert not found.passed
+    assert "0.125; the tokenizer's training reconstructed its vectors exactly" in found.description
+
+
 def test_all_limits_only_warn():
     assert all(check.warns for check in check_limits.checks)

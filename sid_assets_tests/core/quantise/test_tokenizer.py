@@ -1,7 +1,7 @@
 """Which tokenizer is requested, whether the current one is kept, and how its making is stored."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -17,7 +17,9 @@ from sid_assets.core.quantise.tokenizer import (
     load_tokenizer,
     require_tokenizer,
     tokenizer_source,
+    training_of,
 )
+from sid_assets.core.quantise.train import DEFAULT_METHOD, TrainingSettings
 from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.store.parts import Part
 from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
@@ -72,7 +74,7 @@ def test_a_refresh_never_retrains_by_itself():
         (
             TokenizerSource("train", settings={"codebook_size": 8192, "seed": 0}),
             SPACE,
-            "settings: ",
+            "codebook_size: 256 -> 8192",
         ),
         (TokenizerSource("hub", "owner/name", "v1"), SPACE, "kind: 'train' -> 'hub'"),
         (TRAIN, replace(SPACE, revision="b2"), "embedding space: revision: 'a1' -> 'b2'"),
@@ -85,6 +87,81 @@ def test_another_tokenizer_needs_a_new_generation(wanted, space, difference):
     assert "new_generation" in str(stopped.value)
     assert not keeps_tokenizer(MADE, wanted, space, NEW)
 
+
+def of_training(**values) -> TokenizerSource:
+    return TokenizerSource("train", settings=asdict(TrainingSettings(**values)))
+
+
+OLD = {
+    name: value
+    for name, value in asdict(TrainingSettings(codebook_size=256)).items()
+    if name not in ("method", "inequality")
+}
+"""The settings of a tokenizer of version 0.1."""
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"method": "", "codebook_size": 0},
+        {"method": "", "codebook_size": 256},
+        {"method": "kmeans", "codebook_size": 256},
+        {"method": "kmeans", "codebook_size": 0, "inequality": 3.0},
+    ],
+)
+def test_a_tokenizer_without_a_method_is_of_kmeans_and_kept(wanted):
+    made = version("tokenizer_checkpoint", source=TokenizerSource("train", settings=OLD).to_dict())
+    assert keeps_tokenizer(made, of_training(**wanted), SPACE, DENY)
+
+
+def test_another_method_than_that_of_an_old_tokenizer_needs_a_new_generation():
+    made = version("tokenizer_checkpoint", source=TokenizerSource("train", settings=OLD).to_dict())
+    with pytest.raises(InputError, match=r"\(method: 'kmeans' -> 'balanced'\)"):
+        keeps_tokenizer(made, of_training(method="balanced", codebook_size=0), SPACE, DENY)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "difference"),
+    [
+        ({}, ""),
+        ({"restarts": 5}, ""),
+        ({"method": "kmeans"}, "method"),
+        ({"inequality": 2.0}, "inequality: 1.5 -> 2.0"),
+        ({"iterations": 7}, "iterations"),
+    ],
+)
+def test_settings_that_changed_nothing_are_no_difference(wanted, difference):
+    made = of_training(method="balanced")
+    found = made.differences(of_training(**{"method": "balanced", **wanted}))
+    assert len(found) == bool(difference)
+    assert difference in "".join(found)
+
+
+def test_the_method_of_the_tokenizer_that_is_there_is_kept_in_a_new_generation():
+    left_open = of_training(method="", codebook_size=0)
+    made = version("tokenizer_checkpoint", source=TokenizerSource("train", settings=OLD).to_dict())
+    assert training_of(left_open, 5000, made)[0].method == "kmeans"
+    assert (
+        training_of(left_open, 5000, version("tokenizer_checkpoint", source=HUB.to_dict()))[
+            0
+        ].method
+        == DEFAULT_METHOD
+    )
+    assert training_of(left_open, 5000, None)[0].method == DEFAULT_METHOD
+    asked = of_training(method="balanced", codebook_size=0)
+    assert training_of(asked, 5000, made)[0].method == "balanced"
+
+
+def test_only_a_size_that_was_set_is_advised_against():
+    assert training_of(of_training(codebook_size=0), 40, None)[1] == ""
+    assert "too large for 40 items" in training_of(of_training(codebook_size=32), 40, None)[1]
+    with pytest.raises(InputError, match="SID_CODEBOOK_SIZE to at most 36,"):
+        training_of(of_training(codebook_size=64), 40, None)
+    with pytest.raises(InputError, match="1 vector: "):
+        training_of(of_training(codebook_size=0), 1, None)
+
+
+HUB = TokenizerSource("hub", "owner/name", "v1")
 
 TRAINED = TokenizerMaking(
     TRAIN,
