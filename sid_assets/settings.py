@@ -259,8 +259,8 @@ class Settings(dg.ConfigurableResource):
         at_most=1000,
     )
     codebook_size: int = _setting(
-        "Centroids per layer, when the tokenizer is trained. 0: as the tokenizer that is there, else "
-        "chosen from the number of items.",
+        "Centroids per layer, when the tokenizer is trained. 0: as the tokenizer that is there, "
+        "else chosen from the number of items.",
         0,
         at_least=0,
         at_most=MAX_CODEBOOK_SIZE,
