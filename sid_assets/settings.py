@@ -296,10 +296,10 @@ class Settings(dg.ConfigurableResource):
         at_most=1000,
     )
     training_restarts: int = _setting(
-        "With `kmeans`, restarts per layer; the best result is kept.",
-        3,
-        1,
-        at_least=1,
+        "With `kmeans`, restarts per layer; the best result is kept. 0: as the tokenizer that is "
+        "there, else 3 with at most 256 centroids, and 1 with more.",
+        0,
+        at_least=0,
         at_most=1000,
     )
     points_per_centroid: int = _setting(

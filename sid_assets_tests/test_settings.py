@@ -35,12 +35,12 @@ def test_the_defaults_are_those_of_the_deployment():
     demo, onerec = (
         Settings.from_environment({"SID_DEPLOYMENT": name}) for name in ("demo", "onerec")
     )
-    assert (demo.catalog, demo.tokenizer, demo.training_restarts) == (
+    assert (demo.catalog, demo.tokenizer, demo.training_iterations) == (
         str(sample.CATALOG),
         "train",
-        3,
+        10,
     )
-    assert (onerec.catalog, onerec.embedder, onerec.training_restarts) == ("", "qwen3", 1)
+    assert (onerec.catalog, onerec.embedder, onerec.training_iterations) == ("", "qwen3", 20)
     assert onerec.tokenizer == "OpenOneRec/OneRec-tokenizer"
 
 
@@ -93,7 +93,7 @@ def test_dagster_passes_on_the_values_of_the_deployment_and_those_that_were_set(
         run_config={"resources": {"settings": {"config": {"seed": 9}}}},
     )
     assert seen == {**settings.model_dump(), "seed": 9}
-    assert (seen["embedder"], seen["training_restarts"]) == ("hashing", 1)
+    assert (seen["embedder"], seen["training_iterations"]) == ("hashing", 20)
 
 
 class Extended(Settings):
@@ -105,7 +105,7 @@ class Extended(Settings):
 
 def test_a_subclass_has_the_defaults_of_the_deployment_too():
     settings = Extended(deployment="onerec", catalog="x")
-    assert (settings.embedder, settings.training_restarts) == ("qwen3", 1)
+    assert (settings.embedder, settings.training_iterations) == ("qwen3", 20)
     assert (settings.label, settings.seed) == ("none", 5)
     read = Extended.from_environment(
         {"SID_DEPLOYMENT": "onerec", "SID_CATALOG": "x", "SID_LABEL": "none"}
@@ -255,7 +255,7 @@ WRONG_VALUES = [
     ("seed", "many", "must be a whole number from 0 to 2,147,483,645"),
     ("seed", "1.5", "must be a whole number from 0 to 2,147,483,645"),
     ("training_iterations", "0", "must be a whole number from 1 to 1,000"),
-    ("training_restarts", "-1", "must be a whole number from 1 to 1,000"),
+    ("training_restarts", "-1", "must be a whole number from 0 to 1,000"),
     ("points_per_centroid", "0", "must be a whole number from 1 to 1,000,000"),
     ("max_length", "1", "must be a whole number from 2 to 1,048,576"),
     ("batch_tokens", "-1", "must be a whole number from 0 to 16,777,216"),

@@ -29,7 +29,7 @@ TRAINING_BATCH = 4096
 OLD_METHOD: Method = "kmeans"
 """The method of tokenizers whose settings do not name one."""
 
-MAY_BE_OPEN = ("method", "codebook_size")
+MAY_BE_OPEN = ("method", "codebook_size", "restarts")
 """Settings of training that a request may leave open; see `TrainingSettings.decided`."""
 
 

@@ -30,6 +30,9 @@ DEFAULT_METHOD: Method = "kmeans"
 """The method where no tokenizer is there and `SID_TRAINING` is not set. The figures that decide it
 are in `docs/quantising.md`."""
 
+FEW_CENTROIDS = 256
+"""Up to this many centroids, k-means is quick enough to be repeated."""
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -46,7 +49,8 @@ class TrainingSettings:
         codebook_size: Centroids per layer; 0: to be chosen from the number of items.
         iterations: Iterations of k-means.
         seed: Seed of the sample and of the initial centroids (layer l uses seed + l).
-        restarts: For `kmeans`, runs with different initial centroids; the best result is kept.
+        restarts: For `kmeans`, runs with different initial centroids; the best result is kept. 0: 3
+            with few centroids, else 1.
         points_per_centroid: Training rows per centroid, if there are enough. The sample in memory
             holds codebook_size * points_per_centroid * 10/9 vectors: 9.5 GB for 8192 centroids, 64
             points per centroid and 4096 values per vector.
@@ -70,7 +74,8 @@ class TrainingSettings:
         """
         method = self.method or method
         size = self.codebook_size or chosen_codebook_size(items, method)
-        return replace(self, method=method, codebook_size=size)
+        restarts = self.restarts or (3 if size <= FEW_CENTROIDS else 1)
+        return replace(self, method=method, codebook_size=size, restarts=restarts)
 
     def describe(self) -> str:
         """The tokenizer in a few words, for the log."""

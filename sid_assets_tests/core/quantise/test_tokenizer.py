@@ -201,3 +201,12 @@ def test_the_store_returns_the_centroids_and_their_making(tmp_path, place):
     assert store.path("tokenizer_checkpoint").name == "tokenizer_checkpoint.pt"
     if place == "local":
         assert (tmp_path / "tokenizer_checkpoint.pt").is_file()
+
+
+def test_restarts_that_are_not_set_follow_the_tokenizer_that_is_there_or_the_size():
+    made = of_training(method="kmeans", restarts=3)
+    assert made.differences(of_training(method="kmeans", restarts=0)) == []
+    assert made.differences(of_training(method="kmeans", restarts=2)) == ["restarts: 3 -> 2"]
+    open_settings = TrainingSettings("kmeans", codebook_size=0, restarts=0)
+    assert open_settings.decided(items=900).restarts == 3  # 256 centroids
+    assert open_settings.decided(items=17_472).restarts == 1  # 1,024 centroids
