@@ -265,7 +265,8 @@ class Store:
         """
         gone = {folder.name for folder in folders}
         kept = [version for version in self.kept(table) if version.folder.name not in gone]
-        for folder in _folders(self.history(table)):
+        # Versions before the files that only they referred to: none is left with a part missing.
+        for folder in sorted(_folders(self.history(table)), key=lambda one: one.name not in gone):
             if folder.name in gone or (not is_local(folder) and _is_remnant(folder)):
                 remove_unshared(folder, kept)
 
