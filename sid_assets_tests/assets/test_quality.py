@@ -19,7 +19,8 @@ MADE_FROM = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes")
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """Sixty items, some of them sharing a SID, by a tokenizer that does not use all of its codes;
-    and interactions."""
+    and interactions.
+    """
     path = tmp_path_factory.mktemp("quality")
     frame = write_catalog(path / "catalog.parquet")
     write_interactions(path / "interactions.parquet", frame.pid.tolist())
