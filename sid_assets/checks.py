@@ -36,7 +36,7 @@ from sid_assets.core.contracts.training import (
     known_sids,
 )
 from sid_assets.core.contracts.unmoved import check_unmoved
-from sid_assets.core.errors import SidAssetsError
+from sid_assets.core.errors import SidAssetsError, StoreError
 from sid_assets.core.quantise.tokenizer import (
     TokenizerMaking,
     load_tokenizer,
@@ -185,10 +185,12 @@ def _checks(
 def _find_codes(domain: Domain, store: Store, version: Version) -> Findings:
     vectors = store.require(domain.table("item_embeddings"))
     codebook_size = TokenizerMaking.of(require_tokenizer(store).provenance).codebook_size
-    return {
-        **check_codes(version, vectors, codebook_size),
-        **check_unmoved(version, store.current(domain.table("pid2sid")), vectors),
-    }
+    found = check_codes(version, vectors, codebook_size)
+    try:
+        published = store.current(domain.table("pid2sid"))
+    except StoreError as error:  # the codes themselves are not damaged
+        return {**found, "unmoved": Finding(False, str(error))}
+    return {**found, **check_unmoved(version, published, vectors)}
 
 
 def _find_prefixes(domain: Domain, store: Store) -> Findings:

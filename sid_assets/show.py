@@ -56,7 +56,10 @@ def summary(settings: Settings) -> dict[str, Any]:
                 "rows": version.rows,
                 "bytes": version.bytes,
                 "version": version.provenance.version,
-                "made_from": version.provenance.inputs,
+                "made_from": [
+                    {"table": source, "version": made_from}
+                    for source, made_from in version.provenance.inputs.items()
+                ],
                 "replaced_inputs": replaced_inputs(store, version),
             }
             for table in TABLES

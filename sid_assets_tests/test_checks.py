@@ -177,6 +177,15 @@ def test_moved_sids_are_not_published_until_a_person_does_so(settings):
     assert table(settings, "pid2sid").sid[0].tolist() != published.sid[0].tolist()
 
 
+def test_published_sids_that_cannot_be_read_are_no_damage_of_the_codes(settings):
+    manifest = settings.store().require("pid2sid").folder / "_manifest.json"
+    manifest.write_text("{}")
+    result = _check(settings, "codes")
+    assert failed_checks(result) == {"codes:unmoved"}
+    (found,) = [c for c in result.get_asset_check_evaluations() if c.check_name == "unmoved"]
+    assert str(manifest) in (found.description or "")
+
+
 def test_all_checks_except_warnings_block():
     for key in GRAPH.asset_check_keys:
         spec = GRAPH.get_check_spec(key)

@@ -116,6 +116,7 @@ def test_a_data_folder_on_an_unknown_file_system_is_a_message(name, monkeypatch)
 
 def test_a_device_that_cannot_be_used_is_a_message():
     save_checkpoint("tokenizer.pt", np.zeros((3, 8, 4), np.float32), {})
+    Path("x").touch()
     files = ["--model_path", "tokenizer.pt", "--emb_path", "x", "--output_path", "y"]
     result = call("quantise", *files, "--device", "nodev")
     assert (result.exit_code, result.stdout) == (1, "")

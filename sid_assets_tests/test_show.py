@@ -102,7 +102,9 @@ def test_tables_that_were_made_from_an_earlier_version_are_marked(tmp_path):
     assert tables["codes"]["replaced_inputs"] == []
     assert tables["pid2sid"]["replaced_inputs"] == ["codes"]
     assert tables["sid2pid"]["replaced_inputs"] == ["codes"]
-    assert tables["sid2pid"]["made_from"] == {"pid2sid": tables["pid2sid"]["version"]}
+    assert tables["sid2pid"]["made_from"] == [
+        {"table": "pid2sid", "version": tables["pid2sid"]["version"]}
+    ]
     said = show.describe(made)
     assert said.count("made from an earlier codes") == 2
     assert "do not belong to the others" in said

@@ -62,10 +62,10 @@ def require_named_format(files: TableFiles) -> None:
         for name, first in zip(files.names, begins, strict=True):
             content, is_gz = content_of(first), name.lower().endswith(".gz")
             if is_gz and content is None and first:
-                raise InputError(
-                    f"{name}: is not gzip, but begins with {_shown(first)}. Rename it to "
-                    f"{name.rpartition('/')[2][:-3]}."
-                )
+                remedy = f"Rename it to {name.rpartition('/')[2][:-3]}."
+                if re.search(_CONTROL, first):
+                    remedy = "It is damaged: copy or write it again."
+                raise InputError(f"{name}: is not gzip, but begins with {_shown(first)}. {remedy}")
             if content and not (is_gz and content is _GZIP):
                 raise InputError(f"{name}: holds {content.name}. {_remedy(content, name)}")
 

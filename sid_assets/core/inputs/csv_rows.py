@@ -146,4 +146,6 @@ def opened_lines(files: TableFiles, position: int) -> Iterator[Iterator[str]]:
             "`iconv -f <its encoding> -t UTF-8`."
         ) from error
     except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{name}: cannot be read beyond line {number} ({error}).") from error
+        raise InputError(
+            f"{name}: cannot be read beyond line {number} ({error}). Copy or write it again."
+        ) from error

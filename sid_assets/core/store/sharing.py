@@ -16,6 +16,7 @@ import pyarrow as pa
 from upath import UPath
 
 from sid_assets.core.store.chunks import Chunk
+from sid_assets.core.store.draft import STATE
 from sid_assets.core.store.parts import TEMPORARY_SUFFIX, Part, file_digest, read_part
 from sid_assets.core.store.places import explained, is_local, remove_folder
 from sid_assets.core.store.versions import MANIFEST, Version
@@ -108,7 +109,10 @@ def has_only_shared_parts(folder: UPath, kept: Iterable[Version]) -> bool:
 
 def remove_unshared(folder: UPath, kept: Iterable[Version]) -> None:
     """Remove a folder of a version or draft, except for files that versions to keep refer to."""
-    (folder / MANIFEST).unlink(missing_ok=True)  # first: a version without it is not read
+    # First the state, so that no run resumes in what is left if this is killed, and overwrites or
+    # removes files of other versions there. Then the manifest: a version without it is not read.
+    for name in (STATE, MANIFEST):
+        (folder / name).unlink(missing_ok=True)
     needed = {name for owner, name in referred_files(kept) if owner == folder.name}
     if not needed:
         remove_folder(folder)

@@ -39,6 +39,10 @@ from sid_assets.core.store.versions import (
 VERSIONS = ".versions"
 CURRENT = "current"
 
+COMMITTED = ".committed"
+"""In the folder of all versions, from the first commit on. It tells a pointer that was lost from a
+first commit that was killed."""
+
 
 class Store:
     """All tables below one folder or URL, each in versions."""
@@ -79,7 +83,7 @@ class Store:
         """Name of the folder that readers see; "" if there is none.
 
         Raises:
-            StoreError: What names it is damaged.
+            StoreError: What names it is damaged or lost.
         """
         if is_local(self.root):
             pointer = self.history(table) / CURRENT
@@ -93,6 +97,12 @@ class Store:
         else:
             pointer = self._pointer(table)
             name = _name_in(pointer) if pointer.exists() else ""
+        if name == "" and (self.history(table) / COMMITTED).exists():
+            raise StoreError(
+                f"{pointer}: is lost, although {table} has been committed. If the data folder is a "
+                f"copy, copy it again with its symlinks (`cp -a`, `rsync -a`, `tar`). Else: "
+                f"{_how_to_point(pointer)}"
+            )
         if name == "" or (isinstance(name, str) and FOLDER_NAME.fullmatch(name)):
             return name
         raise StoreError(
@@ -213,6 +223,7 @@ class Store:
                 write_manifest(version)
                 sync_folder(draft.folder)
                 self._show(version, draft.table)
+                (self.history(draft.table) / COMMITTED).touch()
             for other in self.leftovers(draft.table):
                 remove_unshared(other, [version, *([before] if before else [])])
         finally:
@@ -252,6 +263,7 @@ class Store:
 
     def forget(self, table: str) -> None:
         """Hide the table from readers, as before its first commit. Its files stay."""
+        (self.history(table) / COMMITTED).unlink(missing_ok=True)
         if not is_local(self.root):
             self._pointer(table).unlink(missing_ok=True)
             return
@@ -265,7 +277,8 @@ class Store:
         """
         gone = {folder.name for folder in folders}
         kept = [version for version in self.kept(table) if version.folder.name not in gone]
-        for folder in _folders(self.history(table)):
+        # Versions before the files that only they referred to: none is left with a part missing.
+        for folder in sorted(_folders(self.history(table)), key=lambda one: one.name not in gone):
             if folder.name in gone or (not is_local(folder) and _is_remnant(folder)):
                 remove_unshared(folder, kept)
 

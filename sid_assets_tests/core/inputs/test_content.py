@@ -68,6 +68,9 @@ def test_gzip_under_another_name_and_another_under_gz(tmp_path: Path, ending: st
     assert f"holds gzip. Rename it to a.{ending}.gz." in message
     message = refused(tmp_path / f"b.{ending}.gz", CSV)
     assert f"is not gzip, but begins with 'pid,title'. Rename it to b.{ending}." in message
+    message = refused(tmp_path / f"c.{ending}.gz", bytes(600))
+    assert "is not gzip" in message
+    assert "It is damaged: copy or write it again." in message
 
 
 def test_parquet_files_that_hold_something_else(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sid_assets.core import schema
@@ -35,6 +35,7 @@ def test_items_of_sids(
     ]
 
 
+@settings(deadline=None)
 @given(CATALOG, st.lists(st.integers(0, 29)), st.integers(1, 3))
 def test_neighbours(sids: list[tuple[int, ...]], used: list[int], depth: int) -> None:
     def order(own: tuple[int, ...], pid: int) -> tuple:

@@ -1,13 +1,17 @@
 """Shared parts: versions have them in common, and removing one takes nothing from another."""
 
+import itertools
 import os
+import secrets
 import shutil
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from upath import UPath
 
 from sid_assets.core.store.chunks import Chunk
@@ -219,3 +223,52 @@ def test_data_can_be_copied_with_and_without_its_links(local, tmp_path):
     copy = Store(tmp_path / "copy")
     assert pids(copy, PARTS) == rows(version)
     assert rows(commit(copy, range(5), [9])) == [*range(5), 9]
+
+
+@pytest.fixture
+def stop_at_removal(monkeypatch):
+    """Stops whatever removes the file with a number, counted from 0."""
+
+    def stop_at(number: int) -> None:
+        removals, remove = itertools.count(), MemoryFileSystem.rm
+
+        def remove_or_stop(self, *args, **options):
+            if next(removals) >= number:
+                raise KeyboardInterrupt
+            remove(self, *args, **options)
+
+        monkeypatch.setattr(MemoryFileSystem, "rm", remove_or_stop)
+
+    return stop_at
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_no_run_resumes_in_a_folder_whose_removal_was_killed(tmp_path, stop_at_removal, number):
+    store = Store(f"memory://{tmp_path.name}")
+    commit(store, range(5), [10])
+    commit(store, range(5), [11])
+    third = draft_of(store, range(5), [12])
+    stop_at_removal(number)
+    with pytest.raises(KeyboardInterrupt):
+        store.commit(third)
+    owners = {part.folder for version in store.kept(PARTS) for part in version.parts}
+    resumed = [run for run in store.unfinished(PARTS) if run.folder.name in owners]
+    assert all((run.folder / "_manifest.json").exists() for run in resumed)
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_previous_version_whose_removal_was_killed_is_whole_or_gone(
+    tmp_path, monkeypatch, stop_at_removal, number
+):
+    names = itertools.count()  # folders of one second are in the order of their commits
+    monkeypatch.setattr(secrets, "token_hex", lambda size: f"{next(names):0{2 * size}x}")
+    store = Store(f"memory://{tmp_path.name}")
+    for last in range(3):
+        commit(store, range(5), [10], [20 + last])
+    current = commit(store, range(5), [11], [30])
+    stop_at_removal(number)
+    with suppress(KeyboardInterrupt):
+        store.remove(PARTS, [current.folder.parent / current.before])
+    assert rows(current) == [*range(5), 11, 30]
+    previous = current.previous()
+    assert previous is None or rows(previous) == [*range(5), 10, 22]

@@ -186,6 +186,33 @@ def test_a_damaged_pointer_says_what_to_do(tmp_path, content):
         store.current("t")
 
 
+def test_a_lost_pointer_is_no_new_table(store):
+    """The next commit would have removed all versions."""
+    version = commit(store, [1])
+    pointer = store.history("t") / (
+        "current" if store.history("t").protocol == "" else "current.json"
+    )
+    named = pointer.read_text() if pointer.name == "current.json" else ""
+    pointer.unlink()
+    with pytest.raises(StoreError, match=rf"is lost.*{version.folder.name}"):
+        store.current("t")
+    with pytest.raises(StoreError, match="is lost"):
+        commit(store, [2])
+    if named:
+        pointer.write_text(named)
+    else:
+        Path(pointer.path).symlink_to(version.folder.name)
+    assert pids(store) == [1]
+
+
+def test_a_table_that_was_forgotten_is_new(store):
+    commit(store, [1])
+    store.forget("t")
+    assert store.current("t") is None
+    commit(store, [2])
+    assert pids(store) == [2]
+
+
 def test_a_full_disk_is_reported_and_leaves_the_old_version(mounted):
     folder, mount = mounted
     mount("size=1m")
