@@ -25,6 +25,8 @@ ANOTHER_OF_ITS_FORM = {
     "embedder": "openai",
     "embedding_dtype": "float16",
     "embedding_url": "http://localhost:8000/v1",
+    "training": "balanced",
+    "training_inequality": 2.5,
     "schedule": "30 4 * * *",
     "timezone": "Asia/Shanghai",
 }
@@ -248,8 +250,8 @@ WRONG_VALUES = [
     ("min_utilisation", "inf", "must be a number from 0 to 1"),
     ("max_error_ratio", "-1", "must be a number 0 or more"),
     ("max_error_ratio", "inf", "must be a number 0 or more"),
-    ("codebook_size", "0", "must be a whole number from 1 to 8,192"),
-    ("codebook_size", "8193", "must be a whole number from 1 to 8,192"),
+    ("codebook_size", "-1", "must be a whole number from 0 to 8,192"),
+    ("codebook_size", "8193", "must be a whole number from 0 to 8,192"),
     ("seed", "-1", "must be a whole number from 0 to 2,147,483,645"),
     ("seed", "4294967296", "must be a whole number from 0 to 2,147,483,645"),
     ("seed", "many", "must be a whole number from 0 to 2,147,483,645"),
@@ -293,7 +295,7 @@ def test_every_number_has_a_range_that_the_launchpad_and_the_docs_show():
     [
         ("max_changed_share", 30.0, "SID_MAX_CHANGED_SHARE=30.0: must be a number from 0 to 1."),
         ("max_changed_share", float("nan"), "SID_MAX_CHANGED_SHARE=nan: must be a number from"),
-        ("codebook_size", 9000, "SID_CODEBOOK_SIZE=9000: must be a whole number from 1 to 8,192."),
+        ("codebook_size", 9000, "SID_CODEBOOK_SIZE=9000: must be a whole number from 0 to 8,192."),
         ("embedder", "bert", "SID_EMBEDDER=bert: not one of hashing, qwen3, openai."),
     ],
 )
