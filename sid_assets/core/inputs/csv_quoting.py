@@ -72,7 +72,8 @@ class _Quotes:
         stray: Whether a quote is closed before the end of its value, which no quoted file has.
         enclosed: Values that are enclosed in quotes.
         first_enclosed: The line of the first of them.
-        doubled: Whether an enclosed value has a quote in it, written twice.
+        doubled: Whether an enclosed value has a quote in it, written twice; or is empty, as many
+            programs write an empty text where nothing stands for null.
         whole_columns: Columns whose values are all enclosed.
     """
 
@@ -100,7 +101,7 @@ class _Quotes:
                 columns.add(column)
                 self.enclosed += 1
                 self.first_enclosed = self.first_enclosed or number
-                self.doubled |= '""' in value[1:-1]
+                self.doubled |= value == '""' or '""' in value[1:-1]
         self.whole_columns &= columns
 
 

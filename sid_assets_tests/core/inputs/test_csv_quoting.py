@@ -54,6 +54,7 @@ def test_tsv_whose_quotes_would_swallow_lines_is_written_without_quoting(tmp_pat
         'pid\ttitle\n1\t"a\tb"\n2\tc\n',
         'pid\ttitle\n1\t"two\nlines"\n2\tc\n',
         'pid\ttitle\n1\t"say ""hi"""\n2\tc\n',
+        'pid\ttitle\n1\t""\n2\tc\n',
         '"pid"\t"title"\n1\t"a"\n2\tb\n',
         'pid\ttitle\n1\t"a"\n2\t"b"\n',
         'title\n"two\nlines"\n',
