@@ -12,16 +12,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.inputs.csv_rows import DELIMITERS, Quoting, opened_lines
+from sid_assets.core.inputs.csv_rows import DELIMITERS, HOW_TO_SAY, Quoting, opened_lines
 from sid_assets.core.inputs.files import TableFiles
 
 QuotingSetting = Literal["auto", "quoted", "none"]
 """SID_CSV_QUOTING. `auto`: found out for each file."""
-
-HOW_TO_SAY = (
-    "Set SID_CSV_QUOTING=none if the file is written without quoting, or SID_CSV_QUOTING=quoted if "
-    "quotes enclose its values."
-)
 
 
 def find_quoting(files: TableFiles, position: int) -> tuple[Quoting, str]:
