@@ -16,7 +16,7 @@ from sid_assets import cli
 from sid_assets.assets.catalog import catalog_source, texts_provenance
 from sid_assets.assets.domains import Domain, domains_of
 from sid_assets.core.catalog.item_texts import read_item_texts
-from sid_assets.core.catalog.rules_change import RulesChange, count_rules_change
+from sid_assets.core.catalog.rules_change import RulesChange, count_rules_change, texts_of_vectors
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.embeddings.plan import Plan, make_plan
@@ -132,7 +132,9 @@ def plan_refresh(
         texts = read_item_texts(source, scratch_dir=scratch)
         for warning in texts.warnings:
             logging.warning(warning)
-        before = store.current(domain.table("item_texts"))
+        before = texts_of_vectors(
+            store, domain.table("item_texts"), domain.table("item_embeddings")
+        )
         reader, rules = count_rules_change(source, texts, before, scratch_dir=second)
         missing = isinstance(embedder, Qwen3Embedder) and not embedder.has_weights()
         plan = make_plan(

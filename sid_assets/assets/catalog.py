@@ -10,7 +10,7 @@ from pydantic import Field
 from sid_assets.assets.domains import Domain
 from sid_assets.core.catalog.item_texts import CatalogSource, ItemTexts, read_item_texts
 from sid_assets.core.catalog.making import TextsMaking
-from sid_assets.core.catalog.rules_change import count_rules_change
+from sid_assets.core.catalog.rules_change import count_rules_change, texts_of_vectors
 from sid_assets.core.catalog.value_texts import TextRules
 from sid_assets.core.embeddings.plan import Plan, make_plan
 from sid_assets.core.errors import InputError, SidAssetsError
@@ -84,9 +84,8 @@ def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:
             for warning in texts.warnings:
                 context.log.warning(f"{table}: {warning}")
             _store_rejected(store, table, texts)
-            reader, change = count_rules_change(
-                source, texts, store.current(table), scratch_dir=second
-            )
+            before = texts_of_vectors(store, table, domain.table("item_embeddings"))
+            reader, change = count_rules_change(source, texts, before, scratch_dir=second)
             draft = draft_rows(store, table, reader, texts_provenance(settings, domain, texts))
         with draft:
             context.log.info(f"{table}: {texts.counts.items:,} items.")

@@ -65,6 +65,22 @@ def test_a_refresh_says_how_many_texts_other_rules_change(
     assert kept.store().require("item_texts").provenance.details["rules"] == 2
 
 
+@pytest.mark.parametrize("again", ["1", "2"])
+def test_after_a_stopped_refresh_texts_are_compared_with_those_of_the_vectors(
+    tmp_path: Path, again: str
+) -> None:
+    lines = tmp_path / "catalog.jsonl"
+    values = {"catalog": str(lines), "text_template": "{title}"}
+    lines.write_text('{"pid": 1, "title": {"a": 1, "b": null}}\n{"pid": 2, "title": "b"}\n')
+    first = settings_for(tmp_path, **values, text_rules="1")
+    assert materialize(first, "item_texts", "item_embeddings").success
+    assert materialize(settings_for(tmp_path, **values, text_rules="2"), "item_texts").success
+    result = materialize(settings_for(tmp_path, **values, text_rules=again), "item_texts")
+    assert metadata_of(result, "item_texts").get("texts_changed_by_rules") == (
+        None if again == "1" else 1
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "words"), [("text_rules", "1, 2"), ("csv_quoting", "auto, quoted, none")]
 )

@@ -218,6 +218,7 @@ class CatalogScan:
                 [header.index(column) if column else 0 for column in labels],
                 found[position],
                 certain=self._quoting != "auto",
+                warnings=self.warnings,
             )
             for number, columns in enumerate(batches):
                 if not number:

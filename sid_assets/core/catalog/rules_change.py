@@ -18,6 +18,7 @@ from sid_assets.core.catalog.item_texts import CatalogSource, ItemTexts, read_it
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.catalog.value_texts import TextRules
 from sid_assets.core.errors import InputError, StoreError
+from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 
 BATCH_ROWS = 16_384
@@ -57,6 +58,23 @@ class RulesChange:
         return {} if self.unknown else {"texts_changed_by_rules": self.texts}
 
 
+def texts_of_vectors(store: Store, texts: str, vectors: str) -> Version | None:
+    """The version of the texts that the current vectors were made from, if it is kept.
+
+    Else the current version. The two differ after a run that stopped before its vectors changed.
+
+    Args:
+        store: The store of the tables.
+        texts: The table of the texts.
+        vectors: The table of their vectors.
+    """
+    current = store.current(vectors)
+    made_from = current.provenance.inputs.get(texts) if current else None
+    kept = store.kept(texts)
+    those = (version for version in kept if version.provenance.version == made_from)
+    return next(those, kept[0] if kept else None)
+
+
 def count_rules_change(
     source: CatalogSource, texts: ItemTexts, before: Version | None, *, scratch_dir: str | Path
 ) -> tuple[pa.RecordBatchReader, RulesChange | None]:
@@ -65,7 +83,7 @@ def count_rules_change(
     Args:
         source: The catalog.
         texts: Its texts.
-        before: The current version of `item_texts`; None if there is none.
+        before: The version of `item_texts` to compare with; None if there is none.
         scratch_dir: An empty folder, as for `read_item_texts`.
 
     Returns:

@@ -48,6 +48,10 @@ _CONTENTS = (
     Content(rb"\s*<(?i:!doctype|html)", "an HTML page", "Download the file itself."),
 )
 
+_COMPRESSED = [
+    content for content in _CONTENTS if content is _GZIP or content.remedy == _DECOMPRESS
+]
+
 
 def require_named_format(files: TableFiles) -> None:
     """Raise InputError if a CSV or JSON file begins as a file of another kind does.
@@ -87,7 +91,8 @@ def why_no_parquet(first: bytes) -> str | None:
     """Why a file that begins with these bytes is not parquet, and what to do; None if unknown."""
     content = content_of(first)
     if content and content.name != "parquet":
-        return f"it holds {content.name}. {_DECOMPRESS if content is _GZIP else content.remedy}"
+        remedy = "Decompress it." if content in _COMPRESSED else content.remedy
+        return f"it holds {content.name}. {remedy}"
     if first and not re.search(_CONTROL, first) and not first.startswith(b"PAR1"):
         return (
             f"it is text that begins with {_shown(first)}. Rename it after its format, such as "

@@ -12,16 +12,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.inputs.csv_rows import DELIMITERS, Quoting, opened_lines
+from sid_assets.core.inputs.csv_rows import DELIMITERS, HOW_TO_SAY, Quoting, opened_lines
 from sid_assets.core.inputs.files import TableFiles
 
 QuotingSetting = Literal["auto", "quoted", "none"]
 """SID_CSV_QUOTING. `auto`: found out for each file."""
-
-HOW_TO_SAY = (
-    "Set SID_CSV_QUOTING=none if the file is written without quoting, or SID_CSV_QUOTING=quoted if "
-    "quotes enclose its values."
-)
 
 
 def find_quoting(files: TableFiles, position: int) -> tuple[Quoting, str]:
@@ -72,7 +67,8 @@ class _Quotes:
         stray: Whether a quote is closed before the end of its value, which no quoted file has.
         enclosed: Values that are enclosed in quotes.
         first_enclosed: The line of the first of them.
-        doubled: Whether an enclosed value has a quote in it, written twice.
+        doubled: Whether an enclosed value has a quote in it, written twice; or is empty, as many
+            programs write an empty text where nothing stands for null.
         whole_columns: Columns whose values are all enclosed.
     """
 
@@ -100,7 +96,7 @@ class _Quotes:
                 columns.add(column)
                 self.enclosed += 1
                 self.first_enclosed = self.first_enclosed or number
-                self.doubled |= '""' in value[1:-1]
+                self.doubled |= value == '""' or '""' in value[1:-1]
         self.whole_columns &= columns
 
 

@@ -22,6 +22,11 @@ DELIMITERS = {"csv": ",", "tsv": "\t"}
 Quoting = Literal["quoted", "none"]
 """Whether quotes enclose values (`quoted`) or are part of them (`none`)."""
 
+HOW_TO_SAY = (
+    "Set SID_CSV_QUOTING=none if the file is written without quoting, or SID_CSV_QUOTING=quoted if "
+    "quotes enclose its values."
+)
+
 BATCH_ROWS = 16_384
 
 FIELD_LIMIT = 2**24
@@ -45,6 +50,7 @@ def read_columns(
     quoting: Quoting = "quoted",
     *,
     certain: bool = True,
+    warnings: list[str] | None = None,
 ) -> Iterator[list[pa.Array]]:
     """Some columns of one of the files, batch by batch; blank lines are skipped.
 
@@ -54,14 +60,16 @@ def read_columns(
         columns: Which columns, by position in the header.
         quoting: Whether quotes enclose values.
         certain: Whether the user says so. If not, rows of a TSV file that read like several rows
-            are an error.
+            are an error; the first such row of a CSV file is a warning, since texts of several
+            lines with a few commas are common there.
+        warnings: Gets the warning.
 
     Raises:
         InputError: A line is malformed, or the file is truncated or not UTF-8.
     """
-    doubted = not certain and files.format == "tsv"
+    doubted = not certain
     with opened_lines(files, position) as lines:
-        rows = _rows(files, position, lines, quoting, doubted)
+        rows = _rows(files, position, lines, quoting, doubted, warnings)
         next(rows, None)
         batch = []
         for row in rows:
@@ -84,6 +92,7 @@ def _rows(
     lines: Iterable[str],
     quoting: Quoting,
     doubted: bool = False,
+    warnings: list[str] | None = None,
 ) -> Iterator[list[str]]:
     """The rows, the header first."""
     delimiter = DELIMITERS[files.format]
@@ -97,7 +106,14 @@ def _rows(
             if row and len(row) != width:
                 raise csv.Error(f"{len(row)} values, but the header has {width}")
             if doubted and reader.line_num > line + 1 and _reads_like_rows(row, delimiter):
-                raise csv.Error("a value in quotes spans lines that read like rows")
+                what = "a value in quotes spans lines that read like rows"
+                if files.format == "tsv":
+                    raise csv.Error(what)
+                doubted = False
+                if warnings is not None:
+                    warnings.append(
+                        f"{files.names[position]}: line {line + 1}: {what}. {HOW_TO_SAY}"
+                    )
             line = reader.line_num
             if row:
                 yield row
@@ -105,7 +121,7 @@ def _rows(
         remedy = ""
         if quoting == "quoted":
             remedy = " If quotes do not enclose values in this file, set SID_CSV_QUOTING=none."
-        if doubted:
+        if doubted and files.format == "tsv":
             remedy += " If they do, set SID_CSV_QUOTING=quoted."
         raise InputError(
             f"{files.names[position]}: line {line + 1} is malformed: {error}.{remedy}"

@@ -87,9 +87,11 @@ def _store_marks(root: UPath, listing: Listing) -> Iterator[tuple[str, str]]:
     if root.protocol in ("http", "https"):
         return  # no folders to look at
     known = {*listing.files, *listing.hidden}
-    for folder in map(str, Path(root.path).parents):
+    for folder in (str(above) for above in Path(root.path).parents if str(above) != "."):
         for mark in (*_MARKS, *_BESIDE.values()):
-            with suppress(OSError):  # such as a folder that may not be listed
+            # Stores raise errors of their own kinds where a folder may not be listed or cannot
+            # exist, such as one above the repositories of the Hugging Face hub.
+            with suppress(Exception):
                 known |= {str(path) for path in root.fs.glob(f"{folder.rstrip('/')}/{mark}")}
     for path in sorted(known):
         for mark, kind in _MARKS.items():

@@ -157,9 +157,16 @@ class _LocalWalk:
                         self._add_file(entry.path, entry.stat())
 
     def _add_file(self, path: str, status: os.stat_result) -> None:
-        """Hard links count as one file, unless their folders give them different columns."""
+        """Hard links count as one file, unless their folders give them different columns.
+
+        So do a link and a file of another ending, which decides whether it is read: the Hugging
+        Face cache has `a.parquet` beside the blob that it points to. Size and time are compared
+        because some network file systems give all files the same number.
+        """
         partition = tuple(partition_of(path, self.base).items())
-        identity = (status.st_dev, status.st_ino, partition)
+        ending = Path(path).suffix.lower()
+        state = (status.st_size, status.st_mtime_ns)
+        identity = (status.st_dev, status.st_ino, *state, ending, partition)
         if identity not in self._known:
             self._known.add(identity)
             self.files.append(path)

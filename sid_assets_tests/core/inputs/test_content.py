@@ -77,7 +77,8 @@ def test_parquet_files_that_hold_something_else(tmp_path: Path) -> None:
     path = tmp_path / "items.parquet"
     for name, content in OTHERS.items():
         assert f"not a readable parquet file; it holds {name}" in refused(path, content)
-    assert "it holds gzip. Decompress it" in refused(path, gzip.compress(PARQUET))
+    assert refused(path, gzip.compress(PARQUET)).endswith("it holds gzip. Decompress it.")
+    assert refused(path, b"\x28\xb5\x2f\xfd" * 9).endswith("holds zstd. Decompress it.")
     assert "it is text that begins with 'pid,title'. Rename it" in refused(path, CSV)
     for damaged in (b"", PARQUET[:-9], PARQUET[:99]):
         assert "it is truncated or damaged" in refused(path, damaged)

@@ -54,6 +54,7 @@ def test_tsv_whose_quotes_would_swallow_lines_is_written_without_quoting(tmp_pat
         'pid\ttitle\n1\t"a\tb"\n2\tc\n',
         'pid\ttitle\n1\t"two\nlines"\n2\tc\n',
         'pid\ttitle\n1\t"say ""hi"""\n2\tc\n',
+        'pid\ttitle\n1\t""\n2\tc\n',
         '"pid"\t"title"\n1\t"a"\n2\tb\n',
         'pid\ttitle\n1\t"a"\n2\t"b"\n',
         'title\n"two\nlines"\n',
@@ -77,6 +78,19 @@ def test_tsv_with_a_few_enclosed_values_keeps_their_quotes_and_says_so(tmp_path:
 )
 def test_csv_is_quoted(tmp_path: Path, content: str) -> None:
     assert quoting(tmp_path / "a.csv", content) == ("quoted", "")
+
+
+def test_a_value_of_a_csv_that_may_have_swallowed_lines_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('pid,title,kind\n1,"a, b",x\n2,"Odd Al,y\n3,lost,z\n4,Monitor 24",w\n5,c,v\n')
+    files, warnings = find_table_files(str(path)), list[str]()
+    [[pids]] = read_columns(files, 0, [0], certain=False, warnings=warnings)
+    assert pids.to_pylist() == ["1", "2", "5"]
+    [warning] = warnings
+    assert f"{path}: line 3: a value in quotes spans lines that read like rows" in warning
+    assert "SID_CSV_QUOTING=none" in warning
+    list(read_columns(files, 0, [0], certain=True, warnings=warnings))
+    assert warnings == [warning]
 
 
 def test_csv_that_can_be_read_in_two_ways_is_an_error(tmp_path: Path) -> None:

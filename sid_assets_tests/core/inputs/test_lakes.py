@@ -90,3 +90,18 @@ def test_plain_folders_are_not_taken_for_tables(tmp_path: Path) -> None:
     assert find_table_files(f"{tmp_path}/lake/*.parquet").names == (
         f"{tmp_path}/lake/items.parquet",
     )
+
+
+@pytest.mark.parametrize("error", [ValueError, RuntimeError, PermissionError])
+def test_what_a_store_says_about_folders_above_does_not_matter(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    store = fsspec.filesystem("memory")
+    store.pipe("/datasets/user/above/a.csv", b"pid,title\n1,a\n")
+
+    def refuse(path: str, **_: object) -> list[str]:
+        raise error(path)
+
+    monkeypatch.setattr(store, "glob", refuse)
+    found = find_table_files("memory://datasets/user/above").names
+    assert found == ("memory:///datasets/user/above/a.csv",)

@@ -8,6 +8,7 @@ import pytest
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.files import find_table_files, fingerprint
+from sid_assets.core.inputs.listing import _LocalWalk
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -64,6 +65,30 @@ def test_a_link_out_of_a_glob_adds_nothing_that_the_glob_leaves_out(tmp_path: Pa
     touch(tmp_path, "t/2025/a.csv", "t/other/b.csv")
     link(tmp_path / "t/2025/up", "..")
     assert names(tmp_path, f"{tmp_path}/t/20*") == ["t/2025/a.csv"]
+
+
+def test_a_link_to_a_file_of_the_same_folder_without_an_ending_is_read(tmp_path: Path) -> None:
+    touch(tmp_path, "a.csv", "blobs/2", "blobs/3.bin")
+    link(tmp_path / "b.csv", "blobs/2")
+    link(tmp_path / "snapshots/main/c.csv", "../../blobs/3.bin")
+    assert names(tmp_path, tmp_path) == ["a.csv", "b.csv", "snapshots/main/c.csv"]
+
+
+def test_files_of_one_number_are_one_file_only_if_they_are_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    touch(tmp_path, "a.csv", "longer.csv")
+    link(tmp_path / "again.csv", "a.csv")
+
+    found = _LocalWalk(str(tmp_path))
+    real = found._add_file
+
+    def numbered_0(path: str, status: os.stat_result) -> None:
+        real(path, os.stat_result((status.st_mode, 0, *status[2:])))
+
+    monkeypatch.setattr(found, "_add_file", numbered_0)
+    found.read([str(tmp_path)])
+    assert [Path(path).name for path in found.files] == ["a.csv", "longer.csv"]
 
 
 def test_folders_that_link_to_each_other_end(tmp_path: Path) -> None:
