@@ -1,7 +1,8 @@
 """Time and memory of the metrics of a catalog, compared with pandas on the same files.
 
 Simulates catalogs of one and ten million items, about half of which share their SIDs, with texts (a
-tenth of them repeated) and a million rows of interactions, and measures them from parquet.
+tenth of them repeated), a column of a thousand values and a million rows of interactions, and
+measures them from parquet.
 
     python -m benchmarks.quality            # an argument replaces the 10 (in millions)
 """
@@ -20,9 +21,14 @@ import pyarrow.parquet as pq
 
 from benchmarks.measure import in_own_process
 from sid_assets.core import schema
+from sid_assets.core.catalog.column_values import column_values
+from sid_assets.core.catalog.item_texts import CatalogSource
 from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.quality.interactions import measure_interactions
+from sid_assets.core.quality.items import read_items
 from sid_assets.core.quality.measure import measure_sids
+from sid_assets.core.quality.subjects import measure_subjects
+from sid_assets.core.quality.use import counted_use
 from sid_assets.core.sids.spelling import pack
 from sid_assets.core.store.parts import ROW_GROUP
 
@@ -33,8 +39,8 @@ HISTORY_LENGTH = 20
 
 
 def simulate(folder: Path, items: int) -> None:
-    """Write `codes`, `item_texts` and `interactions` of a catalog as parquet."""
-    for name in ("codes", "item_texts"):
+    """Write `codes`, `item_texts`, `catalog` and `interactions` of a catalog as parquet."""
+    for name in ("codes", "item_texts", "catalog"):
         (folder / name).mkdir(parents=True)
     for part, start in enumerate(range(0, items, ROWS_PER_PART)):
         stop = min(items, start + ROWS_PER_PART)
@@ -42,11 +48,17 @@ def simulate(folder: Path, items: int) -> None:
         name = f"part-{part:05d}.parquet"
         write(simulated_codes(pids, items), folder / "codes" / name)
         write(simulated_texts(pids), folder / "item_texts" / name)
+        write(simulated_column(pids), folder / "catalog" / name)
     rng = np.random.default_rng(1)
     pids = pa.array((items * rng.random(HISTORIES * HISTORY_LENGTH) ** 3).astype(np.int64))
     offsets = pa.array(np.arange(0, len(pids) + 1, HISTORY_LENGTH, dtype=np.int32))
     histories = pa.ListArray.from_arrays(offsets, pids)
-    pq.write_table(pa.table({"hist_video_pid": histories}), folder / "interactions.parquet")
+    targets = pa.ListArray.from_arrays(
+        pa.array(np.arange(HISTORIES + 1, dtype=np.int32)), pids[::HISTORY_LENGTH]
+    )
+    split = pa.array((np.arange(HISTORIES) % 10 == 0).astype(np.int64))
+    rows = {"split": split, "hist_video_pid": histories, "target_video_pid": targets}
+    pq.write_table(pa.table(rows), folder / "interactions.parquet")
 
 
 def write(table: pa.Table, path: Path) -> None:
@@ -75,6 +87,12 @@ def simulated_codes(pids: np.ndarray, items: int) -> pa.Table:
 def simulated_texts(pids: np.ndarray) -> pa.Table:
     """One text in ten repeats the previous one."""
     return pa.table({"pid": pids, "text_hash": hashes(pids - (pids % 10 == 1))})
+
+
+def simulated_column(pids: np.ndarray) -> pa.Table:
+    """A catalog with one of a thousand values for each item."""
+    values = pa.array((pids * 7919 % 1000).astype(str))
+    return pa.table({"pid": pids, "category": values})
 
 
 def hashes(numbers: np.ndarray) -> pa.Array:
@@ -110,6 +128,24 @@ def by_interactions(folder: Path) -> dict[str, float]:
     ).figures()
 
 
+def by_subjects(folder: Path) -> dict[str, float]:
+    """The metrics of the tree, by popularity, of the recall ceiling and of a column's purity."""
+    interactions = ParquetInput(str(folder / "interactions.parquet"))
+    lists = ["hist_video_pid", "target_video_pid"]
+    source = CatalogSource(str(folder / "catalog"), "{category}")
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        counted_use(interactions, lists, "int") as use,
+        column_values(source, "category", "int", scratch_dir=scratch) as values,
+    ):
+        codes = read(folder / "codes", ["pid", "codes", "residual_norms"])
+        items = read_items(codes, schema.MAX_CODEBOOK_SIZE, use.batches, values)
+    found: dict[str, float] = {}
+    for subject in measure_subjects(items, schema.MAX_CODEBOOK_SIZE, use, "category"):
+        found |= subject.figures()
+    return found
+
+
 def by_pandas(folder: Path) -> dict[str, float]:
     """A few of the same metrics, all in memory."""
     codes = pq.read_table(folder / "codes", columns=["codes"])["codes"].combine_chunks()
@@ -142,6 +178,7 @@ def measure(items: int) -> dict[str, float]:
         simulate(folder, items)
         runs = [in_own_process(by_sid_assets, folder) for _ in range(3)]
         weighted = in_own_process(by_interactions, folder)
+        subjects = in_own_process(by_subjects, folder)
         reference = in_own_process(by_pandas, folder)
     for metric, expected in reference.result.items():
         assert np.isclose(runs[0].result[metric], expected), metric
@@ -153,13 +190,16 @@ def measure(items: int) -> dict[str, float]:
         f"{seconds:.1f} s and {peak:,.0f} MB (median of 3, each in a fresh process); pandas, for "
         f"six of them: {reference.seconds:.1f} s and {reference.peak_rss_mb:,.0f} MB, with the "
         f"same figures. Weighted by {HISTORIES * HISTORY_LENGTH:,} interactions: "
-        f"{weighted.seconds:.1f} s, {weighted.peak_rss_mb:,.0f} MB."
+        f"{weighted.seconds:.1f} s, {weighted.peak_rss_mb:,.0f} MB. Tree, popularity, recall "
+        f"ceiling and purity: {subjects.seconds:.1f} s, {subjects.peak_rss_mb:,.0f} MB."
     )
     return {
         "seconds": round(seconds, 2),
         "peak_rss_mb": round(peak),
         "interactions_seconds": round(weighted.seconds, 2),
         "interactions_peak_rss_mb": round(weighted.peak_rss_mb),
+        "subjects_seconds": round(subjects.seconds, 2),
+        "subjects_peak_rss_mb": round(subjects.peak_rss_mb),
         "pandas_seconds": round(reference.seconds, 2),
         "pandas_peak_rss_mb": round(reference.peak_rss_mb),
     }

@@ -60,6 +60,13 @@ def test_errors_are_reported(catalog, monkeypatch, capsys):
     assert "catalog.csv.gone" in capsys.readouterr().err
 
 
+def test_a_column_to_measure_that_is_not_there_is_reported(catalog, monkeypatch, capsys):
+    monkeypatch.setenv("SID_QUALITY_COLUMN", "colour")
+    assert plan.main() == 1
+    said = capsys.readouterr()
+    assert "no column 'colour'" in said.out + said.err
+
+
 def test_a_refresh_that_would_stop_is_reported_with_its_plan(catalog, monkeypatch, capsys):
     store = Store(catalog.parent / "data")
     texts = commit_texts(store, {1: "one two", 2: "other", 9: "x"})

@@ -108,6 +108,7 @@ def catalog_source(
         pid_column=settings.pid_column,
         pid_type=settings.choice("pid_type", get_args(PidTypeSetting)),
         on_bad_rows=on_bad_rows,
+        other_columns=(settings.quality_column,) if settings.quality_column else (),
     )
 
 

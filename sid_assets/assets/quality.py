@@ -1,23 +1,33 @@
 """How good the semantic IDs are, after the codes: figures, pictures and a report."""
 
+import logging
+from contextlib import ExitStack
 from typing import Any, get_args
 
 import dagster as dg
 
+from sid_assets.assets.catalog import catalog_source
 from sid_assets.assets.check_results import check_results, check_specs
 from sid_assets.assets.domains import Domain
+from sid_assets.core.catalog.column_values import column_values
 from sid_assets.core.catalog.making import TextsMaking
+from sid_assets.core.inputs.files import find_table_files
 from sid_assets.core.inputs.ids import PidTypeSetting
 from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.quality.charts import markdown_image, pictures
 from sid_assets.core.quality.figures import SidQuality
 from sid_assets.core.quality.interactions import InteractionQuality, measure_interactions
+from sid_assets.core.quality.items import read_items
 from sid_assets.core.quality.limits import Limits, check_limits
 from sid_assets.core.quality.measure import measure_sids
 from sid_assets.core.quality.report import render_report, report_items
+from sid_assets.core.quality.section import Subject
+from sid_assets.core.quality.subjects import measure_subjects
+from sid_assets.core.quality.use import counted_use, id_lists
 from sid_assets.core.quantise.tokenizer import TokenizerMaking, require_tokenizer
 from sid_assets.core.store.places import write_text
 from sid_assets.core.store.provenance import require_space
+from sid_assets.core.store.scratch import scratch_folder
 from sid_assets.core.store.versions import Version
 from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
@@ -49,19 +59,34 @@ def sid_quality_asset(domain: Domain) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult:
         store = settings.store()
         making = TokenizerMaking.of(require_tokenizer(store).provenance)
+        interactions = _interactions_of(settings, domain)
+        subjects = _subjects(
+            settings, domain, codes, item_texts, making.codebook_size, interactions, context.log
+        )
         quality = measure_sids(
             codes.stream(batch_rows=MEASURED_ROWS),
             making.codebook_size,
             item_texts.stream(["pid", "text_hash"], MEASURED_ROWS),
         )
-        interactions = _interactions(settings, domain, codes, item_texts, quality)
+        weighted = None
+        if interactions:
+            weighted = measure_interactions(
+                codes.stream(["pid", "codes", "residual_norms"], MEASURED_ROWS),
+                quality.codebook_size,
+                interactions,
+                domain.interacted,
+                _pid_type_setting(settings),
+                catalog=TextsMaking.of(item_texts.provenance).pids,
+            )
         report = store.root / f"{domain.table(REPORT)}"
-        write_text(report, _report(settings, codes, item_texts, quality, interactions))
+        page = _report(settings, codes, item_texts, quality, weighted, subjects)
+        write_text(report, page)
         context.log.info(f"{domain.table('sid_quality')}: the page is {report}")
         findings = check_limits(quality, making.training_error, _limits(settings))
         results = check_results(key, check_limits.checks, findings, context.log)
         return dg.MaterializeResult(
-            metadata=_metadata(quality, interactions, str(report)), check_results=list(results)
+            metadata=_metadata(quality, weighted, subjects, str(report)),
+            check_results=list(results),
         )
 
     return sid_quality
@@ -75,22 +100,59 @@ def _limits(settings: Settings) -> Limits:
     )
 
 
-def _interactions(
-    settings: Settings, domain: Domain, codes: Version, item_texts: Version, quality: SidQuality
-) -> InteractionQuality | None:
-    """The quality weighted by interactions, if there are any with these items."""
+def _pid_type_setting(settings: Settings) -> PidTypeSetting:
+    return settings.choice("pid_type", get_args(PidTypeSetting))
+
+
+def _interactions_of(settings: Settings, domain: Domain) -> ParquetInput | None:
+    """The interactions, if there are any with the items of this domain."""
     path = settings.of_catalog("interactions")
     interactions = ParquetInput(path) if path else None
     if interactions is None or not set(domain.interacted) & set(interactions.columns):
         return None
-    return measure_interactions(
-        codes.stream(["pid", "codes", "residual_norms"], MEASURED_ROWS),
-        quality.codebook_size,
-        interactions,
-        domain.interacted,
-        settings.choice("pid_type", get_args(PidTypeSetting)),
-        catalog=TextsMaking.of(item_texts.provenance).pids,
-    )
+    return interactions
+
+
+def _subjects(
+    settings: Settings,
+    domain: Domain,
+    codes: Version,
+    item_texts: Version,
+    codebook_size: int,
+    interactions: ParquetInput | None,
+    log: logging.Logger,
+) -> list[Subject]:
+    """The measures of codes alone that `measure_sids` does not have."""
+    making = TextsMaking.of(item_texts.provenance)
+    setting = _pid_type_setting(settings)
+    with ExitStack() as stack:
+        use = values = None
+        if interactions:
+            lists = id_lists(interactions, domain.interacted, making.pids, setting)
+            use = stack.enter_context(counted_use(interactions, lists, codes.pid_type, setting))
+            if use.all_targets and use.split == 0:
+                log.warning(
+                    f"{interactions.path}: no targets in split 1, so the recall ceiling is "
+                    "measured on those of split 0, which are counted as popularity too."
+                )
+        if settings.quality_column:
+            source = catalog_source(settings, domain, on_bad_rows="drop")
+            if find_table_files(source.catalog).fingerprint != making.fingerprint:
+                log.warning(
+                    f"{source.catalog}: has changed since {domain.table('item_texts')} was made. "
+                    f"The purity of {settings.quality_column!r} is that of its current values."
+                )
+            scratch = stack.enter_context(scratch_folder(settings.store().root))
+            values = stack.enter_context(
+                column_values(source, settings.quality_column, codes.pid_type, scratch_dir=scratch)
+            )
+        items = read_items(
+            codes.stream(["pid", "codes", "residual_norms"], MEASURED_ROWS),
+            codebook_size,
+            use and use.batches,
+            values,
+        )
+    return measure_subjects(items, codebook_size, use, settings.quality_column)
 
 
 def _report(
@@ -99,6 +161,7 @@ def _report(
     item_texts: Version,
     quality: SidQuality,
     interactions: InteractionQuality | None,
+    subjects: list[Subject],
 ) -> str:
     items = report_items(
         codes.stream(batch_rows=MEASURED_ROWS),
@@ -112,18 +175,24 @@ def _report(
         "Tokenizer": codes.provenance.tokenizer[:16],
         "Made": codes.created,
     }
-    return render_report(quality, items, interactions, made_from=made_from)
+    sections = [subject.section() for subject in subjects]
+    return render_report(quality, items, interactions, sections, made_from=made_from)
 
 
 def _metadata(
-    quality: SidQuality, interactions: InteractionQuality | None, report: str
+    quality: SidQuality,
+    interactions: InteractionQuality | None,
+    subjects: list[Subject],
+    report: str,
 ) -> dict[str, Any]:
+    figures = quality.figures() | (interactions.figures() if interactions else {})
+    for subject in subjects:
+        figures |= subject.figures()
     return {
         "report": dg.MetadataValue.path(report),
         **{
             name: dg.MetadataValue.md(markdown_image(name.replace("_", " "), png))
             for name, png in pictures(quality).items()
         },
-        **quality.figures(),
-        **(interactions.figures() if interactions else {}),
+        **figures,
     }

@@ -269,6 +269,28 @@
     });
   }
 
+  // The bars of a section: shares as percent, other numbers as they are.
+  function drawBars(key, bars) {
+    const colours = layerColours();
+    const scaled = (value) => value === null ? null : bars.percent ? 100 * value : value;
+    const digits = bars.percent ? 1 : 2;
+    const label = (value) => value === null ? "" :
+      value.toLocaleString("en-US", { maximumFractionDigits: digits });
+    const traces = Object.entries(bars.series).map(([name, values], index) => ({
+      type: "bar", name, x: bars.places, y: values.map(scaled), text: values.map(scaled).map(label),
+      textposition: "outside", constraintext: "none", textangle: 0, cliponaxis: false,
+      marker: { color: colours[index] },
+      hovertemplate: bars.percent ? "%{y:.1f}%<extra></extra>" : "%{y:,.2f}<extra></extra>",
+    }));
+    const most = Math.max(1, ...traces.flatMap((trace) => trace.y.filter((value) => value !== null)));
+    const scale = bars.logarithmic ? { type: "log", range: [Math.log10(0.7), Math.log10(3 * most)], dtick: 1, tickformat: ",~r" } :
+      { range: [0, 1.08 * (bars.percent ? Math.max(100, most) : most)] };
+    draw(`${key}-chart`, traces, {
+      bargap: 0.3, bargroupgap: 0.08, showlegend: traces.length > 1,
+      xaxis: { type: "category" }, yaxis: { title: bars.title, ...scale },
+    });
+  }
+
   // ---- The code tree ----
 
   const nodeId = (prefix) => prefix.join(" ");
@@ -343,6 +365,7 @@
     drawCodeUsage();
     drawErrors();
     drawTree();
+    for (const [key, bars] of Object.entries(data.bars)) drawBars(key, bars);
   }
 
   drawAll();

@@ -213,7 +213,8 @@ def _require(source: str, there: Sequence[str], wanted: Sequence[str]) -> None:
     if missing := [name for name in wanted if name not in there]:
         raise InputError(
             f"{source}: no column {', '.join(map(repr, missing))}. Its columns: {shown}. "
-            "SID_PID_COLUMN names the column of ids, SID_TEXT_TEMPLATE the columns of the text."
+            "SID_PID_COLUMN names the column of ids, SID_TEXT_TEMPLATE the columns of the text, "
+            "SID_QUALITY_COLUMN a column to measure."
         )
     for name in wanted:
         # DuckDB does not distinguish names that differ only in case.

@@ -35,6 +35,7 @@ class CatalogSource:
         pid_type: The type of the ids; see `inputs.ids`.
         on_bad_rows: Whether rows without an id or a text, and ids with several texts, are an error
             or are rejected.
+        other_columns: Columns that must be there although no text is made from them.
     """
 
     catalog: str
@@ -42,6 +43,7 @@ class CatalogSource:
     pid_column: str = "pid"
     pid_type: PidTypeSetting = "auto"
     on_bad_rows: Literal["fail", "drop"] = "fail"
+    other_columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def read_item_texts(
     connection = connect(scratch_dir, memory_mb // 2)
     rows = CatalogRows(connection)
     with reading(files):
-        scanned = scan(connection, files, source.pid_column, template.fields)
+        wanted = list(dict.fromkeys([*template.fields, *source.other_columns]))
+        scanned = scan(connection, files, source.pid_column, wanted)
         rows.add(_with_text(columns, template) for columns in scanned)
     if find_table_files(source.catalog) != files:
         raise InputError(f"{place}: changed while it was read. Run again when it is complete.")

@@ -12,6 +12,9 @@ from sid_assets.core.training_sets import HISTORY_MASKS, TARGET_MASKS, VIDEO_LIS
 HISTORY_PREFIX = "hist_"
 """How the names of columns with histories begin."""
 
+TARGET_PREFIX = "target_"
+"""How the names of columns with targets begin."""
+
 ITEM_COLUMNS = (*VIDEO_LISTS, "hist_ad_pid", "target_ad_pid")
 GOODS_COLUMNS = ("hist_goods_pid", "target_goods_pid")
 """The columns whose pids count as interactions: with items of the catalog, and with goods."""

@@ -18,12 +18,12 @@ import pyarrow.compute as pc
 from sid_assets.core.arrow.columns import run_starts
 from sid_assets.core.arrow.duck import spilling_database
 from sid_assets.core.arrow.statistics import entropy, gini, nearest_rank
-from sid_assets.core.errors import InputError
-from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting, agree, convert_pids, stored_as
-from sid_assets.core.inputs.interactions import HISTORY_PREFIX, ITEM_COLUMNS, check_types
+from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting, convert_pids, stored_as
+from sid_assets.core.inputs.interactions import HISTORY_PREFIX, ITEM_COLUMNS
 from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.quality.figures import ReconstructionError, named
 from sid_assets.core.quality.measure import code_rows, relative_errors
+from sid_assets.core.quality.use import id_lists
 from sid_assets.core.schema import CODE_LAYERS, PID_TYPES, PidType, pid_type_of
 from sid_assets.core.sids.spelling import pack, prefix_of, unpack
 
@@ -145,23 +145,13 @@ def measure_interactions(
         InputError: None of the lists exists, a column does not hold lists of ids, or one side
             stores its ids as text and the other as integers while `pid_type` is `auto`.
     """
-    lists = [name for name in columns if name in interactions.columns]
-    if not lists:
-        raise InputError(
-            f"{interactions.path}: there is no column {' or '.join(map(repr, columns))}. The "
-            f"columns are {', '.join(interactions.columns)}. Give the lists of pids one of the "
-            "expected names."
-        )
-    check_types(interactions, lists)
     stored = stored_as(codes.schema.field("pid").type, source="codes", column="pid")
     catalog = catalog or PidColumn("codes", "pid", stored, rows=0)
+    lists = id_lists(interactions, columns, catalog, pid_type)
     with spilling_database() as connection:
         connection.execute("SET preserve_insertion_order = false")
         connection.register("sids", _sids(codes, codebook_size))
         connection.execute("CREATE TABLE items AS SELECT * FROM sids")
-        for name in lists:
-            for other in interactions.pid_columns(name):
-                agree(catalog, other, pid_type)
         occurrences = _Occurrences(interactions, pid_type_of(codes.schema), pid_type != "auto")
         return _measure(connection, occurrences, lists, codebook_size)
 

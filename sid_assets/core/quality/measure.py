@@ -278,7 +278,7 @@ def _code_usage(layer: int, counts: np.ndarray, ascending_errors: np.ndarray) ->
         utilisation=used / len(counts),
         entropy=nats,
         perplexity=float(np.exp(nats)),
-        error=_reconstruction_error(ascending_errors) if len(ascending_errors) else None,
+        error=_error_of(ascending_errors),
     )
 
 
@@ -288,7 +288,14 @@ def _sorted_numbers(values: np.ndarray) -> np.ndarray:
     return values[: len(values) - np.count_nonzero(np.isnan(values))]
 
 
-def _reconstruction_error(ascending: np.ndarray) -> ReconstructionError:
+def reconstruction_error(errors: np.ndarray) -> ReconstructionError | None:
+    """The figures of some errors, float32 (n,), which are sorted in place; None if all are NaN."""
+    return _error_of(_sorted_numbers(errors))
+
+
+def _error_of(ascending: np.ndarray) -> ReconstructionError | None:
+    if not len(ascending):
+        return None
     return ReconstructionError(
         mean=float(ascending.mean(dtype=np.float64)),
         p50=float(ascending[nearest_rank(0.50, len(ascending)) - 1]),

@@ -9,8 +9,8 @@ import base64
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from sid_assets.core.quality.charts import FEW_CODES, even_use, items_by_group_s
 from sid_assets.core.quality.figures import SidGroup, SidQuality
 from sid_assets.core.quality.interactions import InteractionQuality
 from sid_assets.core.quality.measure import code_rows, relative_errors
+from sid_assets.core.quality.section import Section, count_text, decimal_text, percent_text
 from sid_assets.core.sids.spelling import BEGIN, END, LAYER_PREFIXES, pack
 
 SAMPLE_ITEMS = 50_000
@@ -128,6 +129,7 @@ def render_report(
     quality: SidQuality,
     items: list[ReportItem],
     interactions: InteractionQuality | None = None,
+    sections: Sequence[Section] = (),
     title: str = "How good are these SIDs?",
     made_from: Mapping[str, str] | None = None,
 ) -> str:
@@ -137,6 +139,7 @@ def render_report(
         quality: The result of `measure_sids`.
         items: The result of `report_items`.
         interactions: The result of `measure_interactions`, if there are interactions.
+        sections: More sections, in the order in which the page shows them.
         title: Heading of the page.
         made_from: More facts about the catalog and the tokenizer, by name.
     """
@@ -162,6 +165,7 @@ def render_report(
         title=title,
         quality=quality,
         interactions=interactions,
+        sections=sections,
         sampled=quality.items > SAMPLE_ITEMS,
         sample_items=SAMPLE_ITEMS,
         items_by_group_size=items_by_group_size(quality.distributions),
@@ -173,7 +177,7 @@ def render_report(
         style=source("sid_report.css"),
         scripts=scripts,
         script_hashes=[_csp_hash(script) for script in scripts.values()],
-        data=_page_data(quality, items),
+        data=_page_data(quality, items, sections),
     )
 
 
@@ -194,7 +198,9 @@ def _worst_with_rows(quality: SidQuality, items: list[ReportItem]) -> list[tuple
     return [(place, items[place]) for place in found]
 
 
-def _page_data(quality: SidQuality, items: list[ReportItem]) -> dict[str, Any]:
+def _page_data(
+    quality: SidQuality, items: list[ReportItem], sections: Sequence[Section]
+) -> dict[str, Any]:
     """The data that the page's script draws and searches."""
     curves = quality.distributions.error_quantiles
     used = [-np.sort(-counts[counts > 0]) for counts in quality.distributions.code_counts]
@@ -215,6 +221,7 @@ def _page_data(quality: SidQuality, items: list[ReportItem]) -> dict[str, Any]:
         "branches": [[list(b.prefix), b.items, b.distinct] for b in quality.branches],
         "groupSizes": list(items_by_group_size(quality.distributions).items()),
         "prefixes": [[p.distinct_share, 1 - p.colliding_share] for p in quality.prefixes],
+        "bars": {section.key: asdict(section.bars) for section in sections},
     }
 
 
@@ -222,22 +229,3 @@ def _csp_hash(script: str) -> str:
     """The hash by which a content security policy allows an inline script."""
     digest = hashlib.sha256(script.encode()).digest()
     return f"'sha256-{base64.b64encode(digest).decode()}'"
-
-
-def count_text(number: float) -> str:
-    """Format a count: 17,472."""
-    return f"{number:,.0f}"
-
-
-def percent_text(share: float) -> str:
-    """Format a share: 80.8%. Only exact shares read 0.0% or 100%; others <0.1% or >99.9%."""
-    if 0 < share < 0.0005:
-        return "<0.1%"
-    if 0.9995 <= share < 1:
-        return ">99.9%"
-    return "100%" if share == 1 else f"{share:.1%}"
-
-
-def decimal_text(number: float) -> str:
-    """Format a figure: 0.503."""
-    return f"{number:.3f}"
