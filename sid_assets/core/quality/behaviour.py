@@ -53,10 +53,11 @@ class Behaviour:
             short="Behaviour",
             heading="Next items that SIDs find",
             paragraphs=(
-                f"{count_text(self.pairs)} times, an item follows one of {count_text(self.queries)} "
-                f"items in a history of split 0 (each user and pair once). Among "
-                f"{count_text(self.items)} items, ranked by the length of the prefix that they "
-                "share with the item before, with ties in random order, is it one of the first?",
+                f"{count_text(self.pairs)} times, an item follows one of "
+                f"{count_text(self.queries)} items in a history of split 0 (each user and pair "
+                f"once). Among {count_text(self.items)} items, ranked by the length of the prefix "
+                "that they share with the item before, with ties in random order, is it one of "
+                "the first?",
                 "Good: near the share by vector, or above it; SIDs then keep what the vectors know "
                 "of behaviour. Bad: near the share at random. If the share by vector is low too, "
                 "the vectors say little about what users take next, and no tokenizer can help. "

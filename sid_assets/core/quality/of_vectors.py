@@ -15,8 +15,8 @@ from sid_assets.core.quality.section import Subject
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
-    """What does not depend on the tokenizer.
+class VectorMeasures:
+    """What the measures need of vectors and behaviour; it does not depend on the tokenizer.
 
     Attributes:
         vectors: float32, shape (n, dim): of the items of the sample.
@@ -51,12 +51,13 @@ class Measured:
         nearest = nearest_items(sample.vectors, asked)
         return cls(sample.vectors, queries, pairs, asked, nearest, following)
 
-    def subjects(self, codes: np.ndarray, centroids: np.ndarray) -> list[Subject]:
+    def subjects(self, codes: np.ndarray, centroids: np.ndarray | None) -> list[Subject]:
         """Measure a tokenizer, in the order of the report.
 
         Args:
             codes: Integers, shape (n, 3): its codes of the sample.
-            centroids: float32, shape (3, codebook_size, dim): the tokenizer.
+            centroids: float32, shape (3, codebook_size, dim): the tokenizer; None if it is not at
+                hand, which leaves the margins out.
         """
         of_queries = np.searchsorted(self.asked, self.queries)
         subjects: list[Subject] = [
@@ -67,5 +68,6 @@ class Measured:
             behaviour = measure_behaviour(codes, self.pairs, self.following, nearest)
             if behaviour:
                 subjects.append(behaviour)
-        subjects.append(measure_margins(self.vectors, codes, self.queries, centroids))
+        if centroids is not None:
+            subjects.append(measure_margins(self.vectors, codes, self.queries, centroids))
         return subjects

@@ -145,8 +145,10 @@ def read_sample(chosen: Chosen, sources: Sequence[Version]) -> Sample:
     missing = np.arange(len(chosen.pids))
     vectors = np.empty((len(chosen.pids), schema.EMBEDDING_DIM), np.float32)
     for source in sources:
-        if not len(missing) or not source.rows or source.schema().field("pid").type != (
-            chosen.pids.type
+        if (
+            not len(missing)
+            or not source.rows
+            or source.schema().field("pid").type != (chosen.pids.type)
         ):
             continue
         found = []
@@ -212,9 +214,7 @@ def _rows(sample: Sample) -> Iterator[pa.RecordBatch]:
         yield pa.record_batch([sample.pids[some], hashes[some], vectors], list(COLUMNS))
 
 
-def rows_of(
-    version: Version, pids: pa.Array, columns: Sequence[str]
-) -> Iterator[pa.RecordBatch]:
+def rows_of(version: Version, pids: pa.Array, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
     """The rows of some items. Row groups without any of them are not read.
 
     Args:
@@ -234,8 +234,7 @@ def rows_of(
         with readable(path), open_part(path, footer) as file:
             for group in range(footer.num_row_groups):
                 bounds = footer.row_group(group).column(pid_column).statistics
-                known = bounds is not None and bounds.has_min_max
-                if known and not _any_between(wanted, bounds.min, bounds.max):
+                if bounds and not _any_between(wanted, bounds.min, bounds.max):
                     continue
                 for batch in file.iter_batches(row_groups=[group], columns=list(columns)):
                     yield batch.filter(pc.is_in(batch["pid"], value_set=pids))
