@@ -191,6 +191,7 @@ def compare(tokenizers: tuple[str, ...], as_json: bool) -> None:
     from sid_assets.core.quality.comparison import as_text
 
     logging.basicConfig(format="%(message)s")
+    logging.getLogger("sid_assets.core.quantise.train").setLevel(logging.INFO)  # layer by layer
     settings = _settings()
     found = measure(settings, tokenizers, lambda text: click.echo(text, err=True))
     page = write_page(settings, found)

@@ -70,6 +70,11 @@ class Comparison:
     facts: Mapping[str, str]
 
 
+def main(arguments: Sequence[str] = ()) -> int:
+    """`python -m sid_assets.compare`, which is `sid-assets compare`; the exit code."""
+    return cli.run("compare", arguments, "python -m sid_assets.compare")
+
+
 def compare(settings: Settings, names: Sequence[str], progress: Progress) -> Comparison:
     """Measure several tokenizers on the vectors in the data folder.
 
@@ -285,4 +290,4 @@ def _encode(
 
 
 if __name__ == "__main__":
-    raise SystemExit(cli.run("compare", sys.argv[1:], "python -m sid_assets.compare"))
+    raise SystemExit(main(sys.argv[1:]))
