@@ -19,6 +19,8 @@ import pyarrow.compute as pc
 
 from sid_assets.core import schema
 from sid_assets.core.arrow.vectors import vector_array, vectors_of
+from sid_assets.core.errors import StoreError
+from sid_assets.core.schema import PID_TYPES
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP, open_part, read_footer, readable
 from sid_assets.core.store.provenance import derive
 from sid_assets.core.store.store import Store
@@ -93,12 +95,11 @@ def pid_hashes(pids: pa.Array) -> np.ndarray:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-def choose(batches: Iterable[pa.RecordBatch], items: int = SAMPLE_ITEMS) -> Chosen:
-    """Choose the items with the smallest hashes, in one pass; the smaller pid wins a tie.
+def choose(batches: Iterable[pa.RecordBatch]) -> Chosen:
+    """Choose the 20,000 items with the smallest hashes, in one pass; all if there are fewer.
 
     Args:
         batches: Batches with `pid`, sorted by it, and other columns that are kept.
-        items: Size of the sample; all items if there are fewer.
     """
     held: list[pa.RecordBatch] = []
     hashes = np.empty(0, np.uint64)
@@ -108,12 +109,12 @@ def choose(batches: Iterable[pa.RecordBatch], items: int = SAMPLE_ITEMS) -> Chos
         near = of_batch <= limit
         held.append(batch.filter(pa.array(near)))
         hashes = np.concatenate([hashes, of_batch[near]])
-        if len(hashes) > 2 * items:
-            held, hashes = _smallest(held, hashes, items)
+        if len(hashes) > 2 * SAMPLE_ITEMS:
+            held, hashes = _smallest(held, hashes)
             limit = hashes.max()
     if not held:
         return Chosen(pa.array([], pa.int64()), np.empty(0, np.int64), pa.table({}))
-    held, hashes = _smallest(held, hashes, items)
+    held, hashes = _smallest(held, hashes)
     ranks = np.empty(len(hashes), np.int64)
     ranks[np.argsort(hashes, kind="stable")] = np.arange(len(hashes))
     table = pa.Table.from_batches(held)
@@ -121,9 +122,10 @@ def choose(batches: Iterable[pa.RecordBatch], items: int = SAMPLE_ITEMS) -> Chos
 
 
 def _smallest(
-    held: list[pa.RecordBatch], hashes: np.ndarray, items: int
+    held: list[pa.RecordBatch], hashes: np.ndarray
 ) -> tuple[list[pa.RecordBatch], np.ndarray]:
-    kept = np.sort(np.argsort(hashes, kind="stable")[:items])
+    """The rows with the smallest hashes, still sorted by pid; the smaller pid wins a tie."""
+    kept = np.sort(np.argsort(hashes, kind="stable")[:SAMPLE_ITEMS])
     return pa.Table.from_batches(held).take(pa.array(kept)).to_batches(), hashes[kept]
 
 
@@ -139,27 +141,26 @@ def read_sample(chosen: Chosen, sources: Sequence[Version]) -> Sample:
             the vector is used.
 
     Raises:
-        StoreError: A part of a source is missing or damaged.
+        StoreError: A part of the last source is missing or damaged. The others are only quicker.
     """
     wanted = chosen.columns["vector_hash"].combine_chunks()
     missing = np.arange(len(chosen.pids))
     vectors = np.empty((len(chosen.pids), schema.EMBEDDING_DIM), np.float32)
-    for source in sources:
-        if (
-            not len(missing)
-            or not source.rows
-            or source.schema().field("pid").type != (chosen.pids.type)
-        ):
-            continue
-        found = []
+    for number, source in enumerate(sources):
         pids, hashes = chosen.pids.take(pa.array(missing)), wanted.take(pa.array(missing))
-        for batch in rows_of(source, pids, COLUMNS):
-            place = pc.index_in(batch["pid"], value_set=pids)
-            same = pc.equal(batch["vector_hash"], hashes.take(place))
-            rows = missing[place.filter(same).to_numpy()]
-            vectors[rows] = vectors_of(batch["embedding"].filter(same))
-            found.append(rows)
-        missing = np.setdiff1d(missing, np.concatenate([[], *found]).astype(np.int64))
+        if not len(pids) or PID_TYPES[source.pid_type] != pids.type:
+            continue
+        found = [np.empty(0, np.int64)]
+        try:
+            for batch in rows_of(source, pids, COLUMNS):
+                place = pc.index_in(batch["pid"], value_set=pids)
+                same = pc.equal(batch["vector_hash"], hashes.take(place))
+                found.append(missing[place.filter(same).to_numpy()])
+                vectors[found[-1]] = vectors_of(batch["embedding"].filter(same))
+        except StoreError:
+            if number + 1 == len(sources):
+                raise
+        missing = np.setdiff1d(missing, np.concatenate(found))
     there = np.setdiff1d(np.arange(len(chosen.pids)), missing)
     if len(missing):
         vectors = vectors[there]
@@ -197,9 +198,14 @@ def keep_sample(store: Store, table: str, embeddings: Version) -> int:
 
 
 def _missing(kept: Version, chosen: Chosen) -> int:
-    """How many of the chosen items have no vector of today in the kept table."""
-    there = kept.stream(["pid", "vector_hash"], PIDS_AT_ONCE).read_all()
-    if there.schema.field("pid").type != chosen.pids.type:
+    """How many of the chosen items have no vector of today in the kept table; all if it is
+    damaged.
+    """
+    if PID_TYPES[kept.pid_type] != chosen.pids.type:
+        return len(chosen.pids)
+    try:
+        there = kept.stream(["pid", "vector_hash"], PIDS_AT_ONCE).read_all()
+    except StoreError:
         return len(chosen.pids)
     place = pc.index_in(chosen.pids, value_set=there["pid"].combine_chunks())
     same = pc.equal(chosen.columns["vector_hash"], there["vector_hash"].take(place))

@@ -46,10 +46,7 @@ def test_centroids_that_no_item_uses_do_not_count():
 def test_random_centroids_and_a_collapse_have_small_margins():
     vectors, queries = clustered_vectors(), np.arange(600)
     means = {
-        name: [
-            margin.mean
-            for margin in measure_margins(vectors, codes, queries, centroids).layers
-        ]
+        name: [margin.mean for margin in measure_margins(vectors, codes, queries, centroids).layers]
         for name in ("trained", "random", "one code")
         for centroids, codes in [tokenizer(name)]
     }
