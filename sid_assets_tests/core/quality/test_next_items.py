@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.quality.next_items import next_items
+from sid_assets.core.schema import PID_TYPES, PidType
 from sid_assets_tests.core.quality.small_tables import interactions_in
 
 PIDS = [2, 3, 5, 7]
 histories = st.none() | st.lists(st.none() | st.integers(1, 7), max_size=6)
 
 
-def found_in(interactions, pids=PIDS, lists=("hist_video_pid",), pid_type="int", setting="auto"):
+def found_in(interactions, pids=PIDS, lists=("hist_video_pid",), pid_type: PidType = "int"):
     """Users by pair of pids."""
-    kind = pa.int64() if pid_type == "int" else pa.string()
-    pairs = next_items(interactions, lists, pa.array(pids, kind), pid_type, setting)
+    pairs = next_items(interactions, lists, pa.array(pids, PID_TYPES[pid_type]), pid_type)
     return {
         (pids[item], pids[following]): users
         for item, following, users in zip(pairs.items, pairs.nexts, pairs.users, strict=True)

@@ -3,7 +3,6 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from upath import UPath
 
 from sid_assets.core.errors import StoreError
 from sid_assets.core.quality import sample
@@ -24,7 +23,7 @@ def small(monkeypatch):
 
 @pytest.fixture
 def store(tmp_path):
-    return Store(UPath(tmp_path))
+    return Store(tmp_path)
 
 
 def pid_batches(pids: list, rows: int = 7) -> list[pa.RecordBatch]:
