@@ -66,13 +66,12 @@ class Behaviour:
             caption="Next items among the first",
             bars=Bars(
                 places=tuple(f"first {first}" for first in FIRST),
-                series={
-                    "by SID": self.by_sid,
-                    "by vector": self.by_vector,
-                    "at random": self.at_random,
+                series={  # in percent, on an axis that may end far below 100
+                    "by SID": [100 * share for share in self.by_sid],
+                    "by vector": [100 * share for share in self.by_vector],
+                    "at random": [100 * share for share in self.at_random],
                 },
-                title="share of next items (%)",
-                percent=True,
+                title="next items (%)",
             ),
             header=("Figure", *(f"First {first}" for first in FIRST), "What it says"),
             rows=(

@@ -1,7 +1,7 @@
 """Several tokenizers on the same vectors: which figures are compared, and which is best.
 
-The best of a row is marked only where the figure cannot be won by giving all items one code. Shares
-of common prefixes, purity of few groups, fan-out, margins and times are shown without a mark.
+The best of a row is marked only where the figure cannot be won by using few codes or only one.
+Purity, fan-out, margins and times are shown without a mark.
 """
 
 from collections.abc import Mapping, Sequence
@@ -190,20 +190,20 @@ GROUPS = (
     Group(
         "Tree and margins",
         "Fan-out is the number of different codes that follow a prefix. The margin says how much "
-        "nearer the chosen centroid is than the second. A collapse can win both: no best is "
-        "marked.",
+        "nearer the chosen centroid is than the second. Few codes that are far apart have large "
+        "margins: no best is marked.",
         (
             *(
                 Row(f"Mean fan-out, level {level}", f"fan_out_{level}_mean", "decimal")
                 for level in (1, 2, 3)
             ),
             Row("SIDs below the largest first code", "largest_branch_share", "percent"),
-            *_of_layers("Mean margin", "margin_{}_mean", "decimal"),
+            *_of_layers("Mean margin", "margin_{}_mean", "percent"),
         ),
     ),
     Group(
         "Time",
-        "On this machine, while it did nothing else.",
+        "On this machine. Other programs that run at the same time make it longer.",
         (
             Row("Training", "training_seconds", "seconds"),
             Row("Encoding all items", "encoding_seconds", "seconds"),
@@ -269,7 +269,7 @@ def as_text(compared: Sequence[Compared], sizes: str) -> str:
         + "".join(f"  {cell.rjust(width)}" for cell, width in zip(line[1:], widths, strict=False))
         for line in table
     ]
-    note = "* the best of a row; other rows have none, because a collapse could win them."
+    note = "* the best of a row. Rows that a tokenizer with few codes could win have none."
     return "\n".join([sizes, "", *(line.rstrip() for line in lines), "", note])
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sid_assets.core.quality.section import Bars, Section, count_text, decimal_text
+from sid_assets.core.quality.section import Bars, Section, count_text, percent_text
 from sid_assets.core.quantise.row_blocks import distances, subtract_rows
 
 
@@ -63,8 +63,8 @@ class Margins:
             short="Margins",
             heading="Margins of codes",
             paragraphs=(
-                "How much nearer the chosen centroid is than the second: 0 if both are equally "
-                "near, 1 if the chosen one is the vector itself. Measured on "
+                "How much nearer the chosen centroid is than the second: 0% if both are equally "
+                "near, 100% if the chosen one is the vector itself. Measured on "
                 f"{count_text(self.queries)} items, with the centroids that "
                 f"{count_text(self.items)} items use.",
                 "Good: margins well above 0, most of all in the first layer; a small change of a "
@@ -76,27 +76,27 @@ class Margins:
             bars=Bars(
                 places=heads,
                 series={
-                    "mean": [margin.mean for margin in self.layers],
-                    "median": [margin.median for margin in self.layers],
-                    "tenth of the items below": [margin.p10 for margin in self.layers],
+                    "mean": [100 * margin.mean for margin in self.layers],
+                    "median": [100 * margin.median for margin in self.layers],
+                    "10th percentile": [100 * margin.p10 for margin in self.layers],
                 },
-                title="margin",
+                title="margin (%)",
             ),
             header=("Figure", *heads, "What it says"),
             rows=(
                 (
                     "Mean margin",
-                    *(decimal_text(margin.mean) for margin in self.layers),
-                    "0: both centroids equally near; 1: exactly at the chosen one.",
+                    *(percent_text(margin.mean) for margin in self.layers),
+                    "0%: both centroids equally near; 100%: exactly at the chosen one.",
                 ),
                 (
                     "Median",
-                    *(decimal_text(margin.median) for margin in self.layers),
+                    *(percent_text(margin.median) for margin in self.layers),
                     "Half of the items have less.",
                 ),
                 (
                     "10th percentile",
-                    *(decimal_text(margin.p10) for margin in self.layers),
+                    *(percent_text(margin.p10) for margin in self.layers),
                     "A tenth of the items have less.",
                 ),
             ),

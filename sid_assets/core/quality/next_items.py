@@ -86,11 +86,12 @@ def next_items(
 
 def _users(batch: pa.RecordBatch, start: int) -> pa.Array:
     """The user of each row, as text; a row without one has a user of its own."""
-    rows = pa.array([f"row {start + row}" for row in range(batch.num_rows)])
-    if "uid" not in batch.schema.names or pa.types.is_null(batch["uid"].type):
-        return rows
-    users = convert_pids(batch["uid"], "string")
-    return pc.coalesce(pc.binary_join_element_wise("user ", users, ""), rows)
+    users = pa.nulls(batch.num_rows, pa.string())
+    if "uid" in batch.schema.names and not pa.types.is_null(batch["uid"].type):
+        users = pc.binary_join_element_wise("user ", convert_pids(batch["uid"], "string"), "")
+    if not users.null_count:
+        return users
+    return pc.coalesce(users, pa.array(f"row {start + row}" for row in range(batch.num_rows)))
 
 
 def _pairs(
