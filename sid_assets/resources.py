@@ -12,8 +12,9 @@ from sid_assets.core.embeddings.adopt import declared_space
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.ids import PidTypeSetting
 from sid_assets.core.inputs.vector_files import VectorFiles
+from sid_assets.core.quantise.codebook_size import Method
 from sid_assets.core.quantise.tokenizer import TokenizerSource, tokenizer_source
-from sid_assets.core.quantise.train import Method, TrainingSettings
+from sid_assets.core.quantise.train import TrainingSettings
 from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.store.provenance import EmbeddingSpace
 from sid_assets.settings import Refresh, Settings

@@ -174,9 +174,9 @@ class Settings(dg.ConfigurableResource):
     tokenizer_revision: str = _setting("Branch, tag or commit of a tokenizer on the hub.", "main")
     training: str = _setting(
         "How a tokenizer is trained: `balanced`, so that the codes of a layer are used about "
-        "equally, or `kmeans`; empty: as the tokenizer that is there, else `balanced`.",
+        "equally, or `kmeans`; empty: as the tokenizer that is there, else `kmeans`.",
         "",
-        shown="`balanced`, where no tokenizer is there",
+        shown="`kmeans`, where no tokenizer is there",
     )
     training_inequality: float = _setting(
         "With `balanced`, in training a centroid gets at most this many times the equal share of "

@@ -102,8 +102,8 @@ def test_there_is_a_plan_for_each_domain(catalog, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("items", "size", "said", "code"),
     [
-        (60, "", "Tokenizer to train: 3 x 8 centroids, method ", 0),
-        (60, "20", "SID_CODEBOOK_SIZE=20 is too large for 60 items", 0),
+        (60, "", "Tokenizer to train: 3 x 16 centroids, method ", 0),
+        (60, "21", "SID_CODEBOOK_SIZE=21 is too large for 60 items", 0),
         (20_000, "8", "SID_CODEBOOK_SIZE=8 is too small for 20,000 items", 0),
         (60, "55", "60 vectors leave 54 to train on", 1),
         (1, "", "1 vector: a tokenizer is trained on at least two", 1),

@@ -30,7 +30,7 @@ def test_another_tokenizer_is_refused_before_anything_is_embedded(folder, change
     assert materialize(before_settings).success
     before = table(before_settings, "pid2sid")
     write_catalog(folder / "catalog.parquet", items=61)
-    settings = settings_for(folder, **change)
+    settings = settings_for(folder, **{"training": "balanced", **change})
     result = materialize(settings)
     assert not result.success
     message = failure_message(result)
@@ -80,17 +80,17 @@ def test_a_new_generation_is_trained_from_nothing_if_the_old_centroids_are_damag
 
 
 def test_the_size_is_chosen_from_the_items_and_kept_with_the_generation(folder):
-    settings = settings_for(folder, codebook_size="0")
+    settings = settings_for(folder, codebook_size="0", training="balanced")
     result = materialize(settings)
     assert result.success, failure_message(result)
-    assert metadata_of(result, "tokenizer_checkpoint")["codebook_size"] == 8
+    assert metadata_of(result, "tokenizer_checkpoint")["codebook_size"] == 16
     add_items(folder, 140)
     result = materialize(settings)
     assert result.success, failure_message(result)
     said = metadata_of(result, "tokenizer_checkpoint")
-    assert (said["codebook_size"], said["kept"]) == (8, True)
+    assert (said["codebook_size"], said["kept"]) == (16, True)
     result = materialize(settings, refresh=Refresh(new_generation=True))
-    assert metadata_of(result, "tokenizer_checkpoint")["codebook_size"] == 32
+    assert metadata_of(result, "tokenizer_checkpoint")["codebook_size"] == 64
 
 
 @pytest.mark.parametrize(
@@ -108,6 +108,6 @@ def test_too_many_centroids_are_told_before_anything_is_embedded(tmp_path, items
 
 def test_a_size_that_does_not_suit_is_a_warning_before_embedding(tmp_path, capsys):
     write_catalog(tmp_path / "catalog.parquet", items=60)
-    result = materialize(settings_for(tmp_path, codebook_size="20"), *MADE_FROM[:2])
+    result = materialize(settings_for(tmp_path, codebook_size="21"), *MADE_FROM[:2])
     assert result.success, failure_message(result)
-    assert "SID_CODEBOOK_SIZE=20 is too large for 60 items" in capsys.readouterr().err
+    assert "SID_CODEBOOK_SIZE=21 is too large for 60 items" in capsys.readouterr().err

@@ -5,18 +5,23 @@ training comes after it.
 """
 
 import math
+from collections.abc import Mapping
+from typing import Literal
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.schema import MAX_CODEBOOK_SIZE
 
+Method = Literal["balanced", "kmeans"]
+"""How a tokenizer is trained; see `train`."""
+
 HELD_OUT = 10
 """One in this many rows of the sample is held out from training, to measure the error on."""
 
-CENTROIDS_PER_ROOT = 4
-"""A chosen size is about this many times the square root of the number of items
-(`benchmarks/codebook_size.py`)."""
+CENTROIDS_PER_ROOT: Mapping[Method, int] = {"balanced": 4, "kmeans": 8}
+"""A chosen size is about this many times the square root of the number of items. Plain k-means uses
+its centroids unevenly and needs more of them (`benchmarks/codebook_size.py`)."""
 
-TOO_FEW_ITEMS = 4
+TOO_FEW_ITEMS = 3
 """With fewer items for each centroid, the first code tells nearly all items apart: SIDs share no
 prefixes, and new items are reconstructed badly (`benchmarks/codebook_size.py`)."""
 
@@ -25,14 +30,14 @@ TOO_SMALL = 8
 items share their SID (`benchmarks/codebook_size.py`)."""
 
 
-def chosen_codebook_size(items: int) -> int:
+def chosen_codebook_size(items: int, method: Method) -> int:
     """Centroids per layer for this many items: a power of two, at most 8192.
 
-    It is the power of two nearest to 4 times the square root of `items`, by ratio, if there are at
-    least four items for each centroid. As a catalog grows, so do both the centroids and the items
-    of each: 256 centroids for 4,096 items, 1024 for 65,536.
+    It is the power of two nearest to 4 (for k-means 8) times the square root of `items`, by ratio,
+    if there are at least three items for each centroid. As a catalog grows, so do both the
+    centroids and the items of each.
     """
-    wanted = CENTROIDS_PER_ROOT * math.sqrt(max(items, 1))
+    wanted = CENTROIDS_PER_ROOT[method] * math.sqrt(max(items, 1))
     most = max(min(items // TOO_FEW_ITEMS, MAX_CODEBOOK_SIZE), 1)
     return min(2 ** round(math.log2(wanted)), 2 ** (most.bit_length() - 1))
 
@@ -63,14 +68,13 @@ def require_enough(rows: int, codebook_size: int) -> None:
         raise InputError(
             f"{_vectors(rows)} leave {trained:,} to train on ({held_out:,} are held out), fewer "
             f"than the {codebook_size:,} centroids per layer. Set SID_CODEBOOK_SIZE to at most "
-            f"{trained:,}, unset it (then it is {chosen_codebook_size(rows):,}), or set "
-            "SID_TOKENIZER to a tokenizer that is already trained."
+            f"{trained:,}, unset it, or set SID_TOKENIZER to a tokenizer that is already trained."
         )
 
 
-def advice(items: int, codebook_size: int) -> str:
+def advice(items: int, codebook_size: int, method: Method) -> str:
     """What speaks against a size that was set by hand; "" if nothing does."""
-    chosen = chosen_codebook_size(items)
+    chosen = chosen_codebook_size(items, method)
     instead = (
         f"Without SID_CODEBOOK_SIZE it would be {chosen:,}. It cannot be changed later without a "
         "new generation."

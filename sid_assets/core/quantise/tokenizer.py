@@ -12,9 +12,9 @@ from upath import UPath
 from sid_assets.core.arrow.vectors import vectors_of
 from sid_assets.core.errors import InputError
 from sid_assets.core.quantise.checkpoint import centroid_hash, load_checkpoint, save_checkpoint
-from sid_assets.core.quantise.codebook_size import advice, require_enough
+from sid_assets.core.quantise.codebook_size import Method, advice, require_enough
 from sid_assets.core.quantise.hub import download_checkpoint
-from sid_assets.core.quantise.train import DEFAULT_METHOD, Method, TrainingSettings, train
+from sid_assets.core.quantise.train import DEFAULT_METHOD, TrainingSettings, train
 from sid_assets.core.refresh import HOW_TO_MOVE_ON, RefreshPolicy, how_to_stay
 from sid_assets.core.schema import CODE_LAYERS, EMBEDDING_DIM, MAX_CODEBOOK_SIZE
 from sid_assets.core.store.parts import file_digest
@@ -259,7 +259,9 @@ def training_of(
     earlier = TokenizerMaking.of(before.provenance).source.method if before else None
     training = wanted.decided(items, earlier or DEFAULT_METHOD)
     require_enough(min(items, training.sample_size), training.codebook_size)
-    return training, advice(items, training.codebook_size) if wanted.codebook_size else ""
+    method = training.method or DEFAULT_METHOD
+    against = advice(items, training.codebook_size, method) if wanted.codebook_size else ""
+    return training, against
 
 
 def train_tokenizer(

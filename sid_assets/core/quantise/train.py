@@ -16,6 +16,7 @@ from sid_assets.core.arrow.statistics import entropy
 from sid_assets.core.devices import usable_device
 from sid_assets.core.quantise.codebook_size import (
     HELD_OUT,
+    Method,
     chosen_codebook_size,
     require_enough,
     rows_held_out,
@@ -25,8 +26,9 @@ from sid_assets.core.quantise.torch_kmeans import start_rows, torch_kmeans
 
 log = logging.getLogger(__name__)
 
-Method = Literal["balanced", "kmeans"]
-DEFAULT_METHOD: Method = "balanced"
+DEFAULT_METHOD: Method = "kmeans"
+"""The method where no tokenizer is there and `SID_TRAINING` is not set. The figures that decide it
+are in `docs/quantising.md`."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class TrainingSettings:
             points per centroid and 4096 values per vector.
     """
 
-    method: Method | Literal[""] = DEFAULT_METHOD
+    method: Method | Literal[""] = "balanced"
     inequality: float = 1.5
     layers: int = 3
     codebook_size: int = 8192
@@ -66,8 +68,9 @@ class TrainingSettings:
             items: How many vectors there are.
             method: The method, if these settings leave it open.
         """
-        size = self.codebook_size or chosen_codebook_size(items)
-        return replace(self, method=self.method or method, codebook_size=size)
+        method = self.method or method
+        size = self.codebook_size or chosen_codebook_size(items, method)
+        return replace(self, method=method, codebook_size=size)
 
     def describe(self) -> str:
         """The tokenizer in a few words, for the log."""

@@ -141,9 +141,12 @@ def test_the_method_of_the_tokenizer_that_is_there_is_kept_in_a_new_generation()
     left_open = of_training(method="", codebook_size=0)
     made = version("tokenizer_checkpoint", source=TokenizerSource("train", settings=OLD).to_dict())
     assert training_of(left_open, 5000, made)[0].method == "kmeans"
-    assert training_of(left_open, 5000, version("tokenizer_checkpoint", source=HUB.to_dict()))[
-        0
-    ] == TrainingSettings(DEFAULT_METHOD, codebook_size=256)
+    assert (
+        training_of(left_open, 5000, version("tokenizer_checkpoint", source=HUB.to_dict()))[
+            0
+        ].method
+        == DEFAULT_METHOD
+    )
     assert training_of(left_open, 5000, None)[0].method == DEFAULT_METHOD
     asked = of_training(method="balanced", codebook_size=0)
     assert training_of(asked, 5000, made)[0].method == "balanced"

@@ -1,5 +1,8 @@
 """K-means in torch against plain programs, and how even the clusters of balanced k-means are."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -153,3 +156,28 @@ def test_an_empty_cluster_starts_again_at_a_vector():
     start = np.concatenate([vectors[:4], np.full((1, 16), 1e6, np.float32)])
     centroids, _ = torch_kmeans(vectors, start, 1, None, np.random.default_rng(0), "cpu")
     assert any((centroids[4] == row).all() for row in vectors)
+
+
+MEASURED = """
+import sys
+import numpy as np
+from sid_assets.core.quantise.torch_kmeans import start_rows, torch_kmeans
+
+def most_mb():
+    return int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
+
+rng = np.random.default_rng(0)
+for rows in (4096, 300_000):
+    vectors = rng.standard_normal((rows, 4), np.float32)
+    before = most_mb()
+    torch_kmeans(vectors, start_rows(vectors, 256, rng), 1, 1.5, rng, "cpu")
+print(most_mb() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_distances_are_never_kept_whole():
+    """They would take 307 MB; the first, small training loads what torch needs."""
+    run = subprocess.run([sys.executable, "-c", MEASURED], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert float(run.stdout) < 60

@@ -281,9 +281,10 @@ def test_a_point_for_each_centroid_is_enough():
 
 
 def test_what_is_left_open_is_decided_by_the_number_of_items():
-    settings = TrainingSettings(method="", codebook_size=0).decided(3459)
-    assert (settings.method, settings.codebook_size) == (DEFAULT_METHOD, 256)
-    assert TrainingSettings(method="", codebook_size=0).decided(3459, "kmeans").method == "kmeans"
+    left_open = TrainingSettings(method="", codebook_size=0)
+    assert left_open.decided(3459).method == DEFAULT_METHOD
+    assert left_open.decided(3459, "balanced") == TrainingSettings("balanced", codebook_size=256)
+    assert left_open.decided(3459, "kmeans") == TrainingSettings("kmeans", codebook_size=512)
     assert PLAIN.decided(3459, "balanced") == PLAIN
 
 
