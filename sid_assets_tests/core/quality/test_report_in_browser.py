@@ -137,7 +137,7 @@ def test_each_section_has_a_picture_and_says_what_is_good(tmp_path, open_page):
     texts = texts_table([f"item {row}" for row in range(300)])
     counts = rng.poisson(2, (2, 300))
     items = read_items(batches(table, 100), CODEBOOK_SIZE)
-    items = Items(items.sids, items.errors, *counts, rng.integers(1, 4, 300))
+    items = Items(items.sids, items.errors, counts[0], counts[1], rng.integers(1, 4, 300))
     use = Use(1, int(counts[1].sum()), ())
     subjects = measure_subjects(items, CODEBOOK_SIZE, use, "<i>column</i>")
     path = tmp_path / "sid_report.html"
