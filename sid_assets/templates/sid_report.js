@@ -273,9 +273,9 @@
   function drawBars(key, bars) {
     const colours = layerColours();
     const scaled = (value) => value === null ? null : bars.percent ? 100 * value : value;
-    const digits = bars.percent ? 1 : 2;
-    const label = (value) => value === null ? "" :
-      value.toLocaleString("en-US", { maximumFractionDigits: digits });
+    const narrow = innerWidth < 600; // numbers above the bars would overlap
+    const label = (value) => value === null || narrow ? "" :
+      bars.percent ? value.toFixed(1) : value.toLocaleString("en-US", { maximumFractionDigits: 2 });
     const traces = Object.entries(bars.series).map(([name, values], index) => ({
       type: "bar", name, x: bars.places, y: values.map(scaled), text: values.map(scaled).map(label),
       textposition: "outside", constraintext: "none", textangle: 0, cliponaxis: false,

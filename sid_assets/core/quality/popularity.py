@@ -93,9 +93,9 @@ class Popularity:
                 "most there. Shared SIDs among items that are never seen cost little today, but "
                 "such items may become popular.",
             ),
-            caption="Items by popularity",
+            caption="Thirds of the interactions, and items that are never seen",
             bars=Bars(
-                places=tuple(head.lower() for head in HEADS),
+                places=("first", "second", "last", "never"),
                 series={
                     "items that share their SID": [g.colliding_share for g in self.groups],
                     "distinct SIDs / items": [g.distinct_share for g in self.groups],

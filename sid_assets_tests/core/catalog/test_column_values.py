@@ -5,10 +5,11 @@ import pytest
 from sid_assets.core.catalog.column_values import column_values
 from sid_assets.core.catalog.item_texts import CatalogSource
 from sid_assets.core.errors import InputError
+from sid_assets.core.schema import PidType
 from sid_assets_tests.core.catalog.read_catalogs import Write, refused
 
 
-def read(path, tmp_path, column="category", pid_type="int"):
+def read(path, tmp_path, column="category", pid_type: PidType = "int"):
     """The values by id."""
     source = CatalogSource(str(path), "{title}")
     (tmp_path / "scratch").mkdir()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sid_assets.core.quality.items import group_by_sid
-from sid_assets.core.quality.popularity import Popularity, measure_popularity
+from sid_assets.core.quality.popularity import NAMES, Popularity, measure_popularity
 from sid_assets_tests.core.quality.clustered_items import ITEMS, clustered_items
 
 items = st.lists(
@@ -83,14 +83,15 @@ def test_random_centroids_and_one_code_for_all_items_look_poor():
 
     def measured(tokenizer):
         items = clustered_items(tokenizer)
-        return measure_popularity(group_by_sid(items.sids), trained, items.errors).groups
+        return measure_popularity(group_by_sid(items.sids), trained, items.errors).figures()
 
     good, random, one = map(measured, ("trained", "random", "one code"))
-    for place in range(4):
+    for name in NAMES:
+        error, sharing = f"popularity_{name}_error_mean", f"popularity_{name}_colliding_share"
         for poor in (random, one):
-            assert poor[place].error.mean > 3 * good[place].error.mean
-            assert poor[place].colliding_share > 1.5 * good[place].colliding_share
-        assert one[place].colliding_share == 1
+            assert poor[error] > 3 * good[error]
+            assert poor[sharing] > 1.5 * good[sharing]
+        assert one[sharing] == 1
 
 
 def test_figures_and_section_have_a_number_for_each_group():

@@ -44,7 +44,7 @@ def test_shares_match_brute_force_over_pairs(items):
         count, share = brute_share(sids, values, prefix.length)
         assert prefix.items == count
         assert prefix.share == (None if share is None else pytest.approx(share))
-        if share is None or found.chance == 1:
+        if share is None or found.chance is None or found.chance == 1:
             assert prefix.above_chance is None
         else:
             expected = (share - found.chance) / (1 - found.chance)

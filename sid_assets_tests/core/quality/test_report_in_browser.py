@@ -19,8 +19,11 @@ import pytest
 from sid_assets import sample
 from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets.core.quality.interactions import measure_interactions
+from sid_assets.core.quality.items import Items, read_items
 from sid_assets.core.quality.measure import measure_sids
 from sid_assets.core.quality.report import render_report, report_items
+from sid_assets.core.quality.subjects import measure_subjects
+from sid_assets.core.quality.use import Use
 from sid_assets.core.quantise.residual_kmeans import Encoder
 from sid_assets.core.quantise.train import TrainingSettings, train
 from sid_assets_tests.browser import IMAGES, chromium, needs_chromium
@@ -104,13 +107,13 @@ def _godfather(catalog):
     return [row for row in catalog.to_pylist() if row["title"] == "The Godfather Part II"][:1]
 
 
-def _report(codes, texts, interactions=None, codebook_size=CODEBOOK_SIZE):
+def _report(codes, texts, interactions=None, codebook_size=CODEBOOK_SIZE, sections=()):
     quality = measure_sids(batches(codes, 1000), codebook_size, item_texts=batches(texts, 1000))
     items = report_items(batches(codes, 1000), batches(texts, 1000), quality)
     weighted = None
     if interactions is not None:
         weighted = measure_interactions(reader(codes), codebook_size, interactions)
-    return render_report(quality, items, weighted, title="SIDs of the films")
+    return render_report(quality, items, weighted, sections, title="SIDs of the films")
 
 
 def search(page, words):
@@ -125,6 +128,29 @@ def test_the_page_logs_nothing_and_loads_nothing(films, open_page):
     for chart in ("group-sizes", "prefixes", "code-usage", "errors", "tree-chart"):
         assert opened.page.locator(f"#{chart} .main-svg").first.is_visible()
     assert opened.requests == [films.as_uri()]
+    assert opened.complaints == []
+
+
+def test_each_section_has_a_picture_and_says_what_is_good(tmp_path, open_page):
+    rng = np.random.default_rng(0)
+    table = codes_table(rng.integers(0, CODEBOOK_SIZE, (300, 3)))
+    texts = texts_table([f"item {row}" for row in range(300)])
+    counts = rng.poisson(2, (2, 300))
+    items = read_items(batches(table, 100), CODEBOOK_SIZE)
+    items = Items(items.sids, items.errors, counts[0], counts[1], rng.integers(1, 4, 300))
+    use = Use(1, int(counts[1].sum()), ())
+    subjects = measure_subjects(items, CODEBOOK_SIZE, use, "<i>column</i>")
+    path = tmp_path / "sid_report.html"
+    path.write_text(_report(table, texts, sections=[s.section() for s in subjects]))
+    opened = open_page(path)
+    assert len(subjects) == 4
+    for key, series in (("fan-out", 3), ("popularity", 3), ("recall-ceiling", 1), ("purity", 2)):
+        section = opened.page.locator(f"section#{key}")
+        assert "Good: " in section.inner_text()
+        assert "Bad: " in section.inner_text()
+        assert section.locator(".barlayer .trace").count() == series, key
+        assert opened.page.locator(f"nav a[href='#{key}']").count() == 1
+    assert "“<i>column</i>”" in opened.page.locator("#purity h2").inner_text()
     assert opened.complaints == []
 
 

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sid_assets.core.errors import InputError
-from sid_assets.core.inputs.ids import PidColumn
+from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
 from sid_assets.core.quality.use import counted_use, id_lists
+from sid_assets.core.schema import PidType
 from sid_assets_tests.core.quality.small_tables import interactions_in
 
 LISTS = ["hist_video_pid", "target_video_pid"]
@@ -25,7 +26,7 @@ def rows(tmp_path):
     return lambda **columns: interactions_in(tmp_path, pa.table(columns))
 
 
-def counted(interactions, lists=LISTS, pid_type="int", setting="auto"):
+def counted(interactions, lists=LISTS, pid_type: PidType = "int", setting: PidTypeSetting = "auto"):
     """The split, its targets, and `(trained, targets)` by pid."""
     with counted_use(interactions, lists, pid_type, setting) as use:
         found = {
