@@ -158,7 +158,8 @@ def _require_fit(name: str, shape: Sequence[int], space: Any, embeddings: Versio
     here = require_space(embeddings.provenance)
     if not isinstance(space, Mapping):
         return
-    fields = {field: space[field] for field in here.to_dict() if field in space}
+    known = {name: space.get(name) for name in here.to_dict()}
+    fields = {name: value for name, value in known.items() if isinstance(value, str | int)}
     if different := EmbeddingSpace(**{**here.to_dict(), **fields}).differences(here):
         raise InputError(
             f"{name}: was trained in another embedding space than these vectors ({different}). "

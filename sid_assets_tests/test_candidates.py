@@ -111,6 +111,11 @@ def test_another_embedding_space_is_refused(found, folder, tmp_path):
         found(other)
 
 
+@pytest.mark.parametrize("space", ["a text", {"model": ["a", "list"]}, {"unknown": 1}, None])
+def test_a_space_that_says_nothing_is_no_reason_to_refuse(found, tmp_path, space):
+    assert found(write_tokenizer(tmp_path / "other.pt", space=space))
+
+
 def test_a_current_tokenizer_of_an_earlier_embedding_space_is_refused(folder):
     settings = settings_for(folder)
     embeddings = settings.store().require("item_embeddings")

@@ -16,12 +16,14 @@ from sid_assets.core.quality.section import (
 )
 
 Better = Literal["higher", "lower", ""]
-Format = Literal["count", "percent", "decimal", "seconds"]
+Format = Literal["count", "tenths", "decimal", "percent", "fine percent", "seconds"]
 
 _FORMATS = {
     "count": count_text,
-    "percent": percent_text,
+    "tenths": lambda number: f"{number:,.1f}",
     "decimal": decimal_text,
+    "percent": percent_text,
+    "fine percent": lambda share: f"{share:.2%}",
     "seconds": lambda seconds: f"{seconds:,.1f} s",
 }
 
@@ -95,7 +97,7 @@ GROUPS = (
         "used equally. Far below the codebook size, a few codes take most items.",
         (
             Row("Centroids per layer", "codebook_size", "count"),
-            *_of_layers("Perplexity", "layer_{}_perplexity", "decimal", "higher"),
+            *_of_layers("Perplexity", "layer_{}_perplexity", "tenths", "higher"),
         ),
     ),
     Group(
@@ -132,11 +134,13 @@ GROUPS = (
                 Row(
                     f"Next item among the first {first}",
                     f"behaviour_in_first_{first}",
-                    "percent",
+                    "fine percent",
                     "higher",
                 ),
                 Row(
-                    f"By vector, first {first}", f"behaviour_by_vector_in_first_{first}", "percent"
+                    f"By vector, first {first}",
+                    f"behaviour_by_vector_in_first_{first}",
+                    "fine percent",
                 ),
             )
         ),
