@@ -26,6 +26,9 @@ from benchmarks.measure import in_own_process
 from benchmarks.sentence_vectors import model_folder, sentence_vectors
 from sid_assets.core.arrow.statistics import entropy
 from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
+from sid_assets.core.quality.nearest import nearest_items
+from sid_assets.core.quality.neighbours import NEIGHBOURS, measure_neighbours
+from sid_assets.core.quality.sample import QUERIES
 from sid_assets.core.quantise.residual_kmeans import Encoder
 from sid_assets.core.quantise.torch_kmeans import start_rows, torch_kmeans
 from sid_assets.core.quantise.train import TrainingSettings, train
@@ -36,7 +39,6 @@ from sid_assets.settings import DEFAULT_TEMPLATE
 SIZES = (128, 256, 512, 1024)
 METHODS = ("kmeans", "balanced")
 OFFICE_TEMPLATE = "Title: {title}\nDescription: {description}"
-QUERIES, NEIGHBOURS, FIRST = 2000, 10, (10, 30, 100)
 POINTS, DIM = 64, 4096
 ROUNDS, LAYERS = 20, 3
 """Of a whole training in the deployment `onerec`."""
@@ -95,27 +97,11 @@ class Nearest:
     def __init__(self, vectors: np.ndarray) -> None:
         drawn = np.random.default_rng(0).permutation(len(vectors))[:QUERIES]
         self.queries = np.sort(drawn)
-        closeness = vectors[self.queries] @ vectors.T
-        closeness[np.arange(len(self.queries)), self.queries] = -np.inf
-        self.neighbours = np.argpartition(-closeness, NEIGHBOURS)[:, :NEIGHBOURS]
+        self.neighbours = nearest_items(vectors, self.queries, NEIGHBOURS)
 
     def found_by(self, codes: np.ndarray) -> list[float]:
-        """How many of the ten stand among the first 10, 30 and 100 items.
-
-        Items are ranked by the length of the prefix that they share with the query. Where items
-        with equally long prefixes do not all fit, each has the same chance. Mean of the queries.
-        """
-        found = np.zeros(len(FIRST))
-        for query, neighbours in zip(self.queries, self.neighbours, strict=True):
-            lengths = (codes == codes[query]).cumprod(axis=1).sum(axis=1)
-            hits = np.bincount(lengths[neighbours], minlength=codes.shape[1] + 1)
-            lengths[query] = -1
-            items = np.bincount(lengths + 1, minlength=codes.shape[1] + 2)[1:]
-            before = np.cumsum(items[::-1]) - items[::-1]  # longest prefixes first
-            for place, first in enumerate(FIRST):
-                shown = np.clip(first - before, 0, items[::-1])
-                found[place] += (hits[::-1] * shown / np.maximum(items[::-1], 1)).sum()
-        return (found / len(self.queries)).tolist()
+        """How many of the ten stand among the first 10, 30 and 100 items by shared prefix."""
+        return list(measure_neighbours(codes, self.queries, self.neighbours).found)
 
 
 def one_round(centroids: int) -> dict[str, float]:

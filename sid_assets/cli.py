@@ -164,6 +164,44 @@ def show(as_json: bool) -> None:
         click.echo(describe(made))
 
 
+@main.command(
+    example="sid-assets compare current train:balanced:512 train:kmeans:512\n"
+    "sid-assets compare current tokenizer.pt OpenOneRec/OneRec-tokenizer --json"
+)
+@click.argument("tokenizers", nargs=-1, required=True, metavar="TOKENIZER...")
+@json_option
+def compare(tokenizers: tuple[str, ...], as_json: bool) -> None:
+    r"""Compare tokenizers on the vectors in the data folder.
+
+    \b
+    Each TOKENIZER is
+      current                  the tokenizer in the data folder
+      train                    one trained as the settings say; also train:METHOD, train:SIZE,
+                               train:METHOD:SIZE (balanced or kmeans, centroids per layer)
+      FILE.pt                  a file
+      OWNER/NAME               a repository on the Hugging Face hub; also OWNER/NAME@REVISION
+
+    All are checked before work starts. Each then encodes all items, and their codes are measured as
+    sid_quality does. Prints a table and writes a page, sid_comparison.html in the data folder.
+    Tables and SIDs stay as they are. Progress is shown on stderr.
+    """
+    from sid_assets.compare import compare as measure
+    from sid_assets.compare import write_page
+    from sid_assets.core.quality.comparison import as_json as json_of
+    from sid_assets.core.quality.comparison import as_text
+
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("sid_assets.core.quantise.train").setLevel(logging.INFO)  # layer by layer
+    settings = _settings()
+    found = measure(settings, tokenizers, lambda text: click.echo(text, err=True))
+    page = write_page(settings, found)
+    if as_json:
+        _print_json({**json_of(found.compared), "sizes": found.sizes, "page": page})
+    else:
+        click.echo(as_text(found.compared, found.sizes))
+        click.echo(f"\nThe same as a page: {page}")
+
+
 @main.command(example="sid-assets purge\nsid-assets purge --yes")
 @click.option("--yes", is_flag=True, help="Remove what is listed.")
 @json_option

@@ -4,6 +4,8 @@ import dagster as dg
 
 from sid_assets.assets.domains import Domain
 from sid_assets.assets.tokenizer import TABLE as TOKENIZER
+from sid_assets.core.quality.sample import TABLE as SAMPLE
+from sid_assets.core.quality.sample import keep_sample
 from sid_assets.core.quantise.run import encode_items
 from sid_assets.core.quantise.tokenizer import require_tokenizer
 from sid_assets.core.store.draft import Draft
@@ -45,6 +47,8 @@ def codes_asset(domain: Domain) -> dg.AssetsDefinition:
         )
         with draft:
             context.log.info(f"{table}: {progress.describe()}")
+            if written := keep_sample(store, domain.table(SAMPLE), item_embeddings):
+                context.log.info(f"{domain.table(SAMPLE)}: the vectors of {written:,} items")
             context.add_output_metadata(
                 {
                     "items_quantised": progress.computed,

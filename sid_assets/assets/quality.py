@@ -9,6 +9,7 @@ import dagster as dg
 from sid_assets.assets.catalog import catalog_source
 from sid_assets.assets.check_results import check_results, check_specs
 from sid_assets.assets.domains import Domain
+from sid_assets.core.arrow.columns import codes_array
 from sid_assets.core.catalog.column_values import column_values
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.inputs.files import find_table_files
@@ -20,11 +21,19 @@ from sid_assets.core.quality.interactions import InteractionQuality, measure_int
 from sid_assets.core.quality.items import read_items
 from sid_assets.core.quality.limits import Limits, check_limits
 from sid_assets.core.quality.measure import measure_sids
+from sid_assets.core.quality.next_items import next_items
+from sid_assets.core.quality.of_vectors import VectorMeasures
 from sid_assets.core.quality.report import render_report, report_items
+from sid_assets.core.quality.sample import TABLE as SAMPLE
+from sid_assets.core.quality.sample import choose, read_sample
 from sid_assets.core.quality.section import Subject
 from sid_assets.core.quality.subjects import measure_subjects
 from sid_assets.core.quality.use import counted_use, id_lists
-from sid_assets.core.quantise.tokenizer import TokenizerMaking, require_tokenizer
+from sid_assets.core.quantise.tokenizer import (
+    TokenizerMaking,
+    load_tokenizer,
+    require_tokenizer,
+)
 from sid_assets.core.store.places import write_text
 from sid_assets.core.store.provenance import require_space
 from sid_assets.core.store.scratch import scratch_folder
@@ -68,6 +77,7 @@ def sid_quality_asset(domain: Domain) -> dg.AssetsDefinition:
             making.codebook_size,
             item_texts.stream(["pid", "text_hash"], MEASURED_ROWS),
         )
+        subjects += _of_vectors(settings, domain, codes, item_texts, interactions, context.log)
         weighted = None
         if interactions:
             weighted = measure_interactions(
@@ -157,6 +167,41 @@ def _subjects(
             values,
         )
     return measure_subjects(items, codebook_size, use, settings.quality_column)
+
+
+def _of_vectors(
+    settings: Settings,
+    domain: Domain,
+    codes: Version,
+    item_texts: Version,
+    interactions: ParquetInput | None,
+    log: logging.Logger,
+) -> list[Subject]:
+    """The measures of vectors, on a sample; none of a catalog with one item."""
+    store, setting = settings.store(), _pid_type_setting(settings)
+    chosen = choose(codes.stream(["pid", "codes", "vector_hash"], MEASURED_ROWS))
+    kept = (store.current(domain.table(table)) for table in (SAMPLE, "item_embeddings"))
+    sample = read_sample(chosen, [version for version in kept if version])
+    if without := len(chosen.pids) - len(sample.pids):
+        log.warning(
+            f"{domain.table('sid_quality')}: measures of vectors leave out {without:,} of "
+            f"{len(chosen.pids):,} items, whose vectors were made again after the codes. "
+            f"Materialise {domain.table('codes')} first."
+        )
+    if len(sample.pids) < 2:
+        return []
+    pairs = None
+    if interactions:
+        lists = id_lists(
+            interactions, domain.interacted, TextsMaking.of(item_texts.provenance).pids, setting
+        )
+        pairs = next_items(interactions, lists, sample.pids, codes.pid_type, setting)
+    tokenizer = require_tokenizer(store)
+    same = tokenizer.provenance.tokenizer == codes.provenance.tokenizer
+    return VectorMeasures.of(sample, pairs).subjects(
+        codes_array(sample.columns["codes"].combine_chunks()),
+        load_tokenizer(tokenizer) if same else None,
+    )
 
 
 def _report(

@@ -62,6 +62,17 @@ def item_embeddings(pid: PidType) -> pa.Schema:
     )
 
 
+def quality_sample(pid: PidType) -> pa.Schema:
+    """`quality_sample`: the vectors of the items that measures of vectors use, sorted by pid."""
+    return pa.schema(
+        [
+            _required("pid", PID_TYPES[pid]),
+            _required("vector_hash", HASH),
+            _required("embedding", VECTOR),
+        ]
+    )
+
+
 def codes(pid: PidType) -> pa.Schema:
     """`codes`: the three codes of every item, and the norms of its residuals.
 
@@ -147,6 +158,7 @@ TABLES: dict[str, Table] = {
     "item_embeddings": Table(item_embeddings, "parts"),
     "tokenizer_checkpoint": Table(_no_columns, "file", suffix=".pt"),
     "codes": Table(codes, "parts"),
+    "quality_sample": Table(quality_sample, "file"),
     "pid2sid": Table(pid2sid, "file"),
     "pid_map": Table(lambda pid: PID_MAP, "file"),
     "sid2pid": Table(sid2pid, "file"),

@@ -123,7 +123,7 @@ def _met(
 
     def batches() -> Iterator[pa.RecordBatch]:
         for batch in interactions.batches([*lists, SPLIT]):
-            split = _splits(batch)
+            split = splits_of(batch)
             for name in lists:
                 if pa.types.is_null(batch[name].type):
                     continue
@@ -139,7 +139,7 @@ def _met(
     return pa.RecordBatchReader.from_batches(schema, batches())
 
 
-def _splits(batch: pa.RecordBatch) -> pa.Array:
+def splits_of(batch: pa.RecordBatch) -> pa.Array:
     """The split of each row, int8; -1 for any other than 0 and 1."""
     if SPLIT not in batch.schema.names:
         return pa.array(np.zeros(batch.num_rows, np.int8))
