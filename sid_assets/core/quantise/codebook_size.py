@@ -17,9 +17,13 @@ Method = Literal["balanced", "kmeans"]
 HELD_OUT = 10
 """One in this many rows of the sample is held out from training, to measure the error on."""
 
-CENTROIDS_PER_ROOT: Mapping[Method, int] = {"balanced": 4, "kmeans": 8}
-"""A chosen size is about this many times the square root of the number of items. Plain k-means uses
-its centroids unevenly and needs more of them (`benchmarks/codebook_size.py`)."""
+CENTROIDS_PER_ROOT: Mapping[Method, int] = {"balanced": 4, "kmeans": 2}
+"""A chosen size is about this many times the square root of the number of items
+(`benchmarks/codebook_size.py`)."""
+
+FEWEST_CENTROIDS: Mapping[Method, int] = {"balanced": 1, "kmeans": 256}
+"""A chosen size is at least this, if there are enough items. Plain k-means uses its centroids
+unevenly, so small catalogs need more of them."""
 
 TOO_FEW_ITEMS = 3
 """With fewer items for each centroid, the first code tells nearly all items apart: SIDs share no
@@ -33,11 +37,12 @@ items share their SID (`benchmarks/codebook_size.py`)."""
 def chosen_codebook_size(items: int, method: Method) -> int:
     """Centroids per layer for this many items: a power of two, at most 8192.
 
-    It is the power of two nearest to 4 (for k-means 8) times the square root of `items`, by ratio,
-    if there are at least three items for each centroid. As a catalog grows, so do both the
-    centroids and the items of each.
+    It is the power of two nearest to 4 times the square root of `items`, by ratio (for k-means 2
+    times, but at least 256), if there are at least three items for each centroid. As a catalog
+    grows, so do both the centroids and the items of each.
     """
     wanted = CENTROIDS_PER_ROOT[method] * math.sqrt(max(items, 1))
+    wanted = max(wanted, FEWEST_CENTROIDS[method])
     most = max(min(items // TOO_FEW_ITEMS, MAX_CODEBOOK_SIZE), 1)
     return min(2 ** round(math.log2(wanted)), 2 ** (most.bit_length() - 1))
 

@@ -209,4 +209,4 @@ def test_restarts_that_are_not_set_follow_the_tokenizer_that_is_there_or_the_siz
     assert made.differences(of_training(method="kmeans", restarts=2)) == ["restarts: 3 -> 2"]
     open_settings = TrainingSettings("kmeans", codebook_size=0, restarts=0)
     assert open_settings.decided(items=900).restarts == 3  # 256 centroids
-    assert open_settings.decided(items=17_472).restarts == 1  # 1,024 centroids
+    assert open_settings.decided(items=100_000).restarts == 1  # 512 centroids
