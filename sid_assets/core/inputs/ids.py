@@ -128,6 +128,14 @@ def convert_pids(
     return _fitting(values)
 
 
+def inexact_floats(values: pa.Array) -> pa.Array:
+    """Which values are floats beyond 2**53, where neighbouring integers share one: bool (n,)."""
+    if not pa.types.is_floating(values.type):
+        return pa.repeat(False, len(values))
+    beyond = pc.greater(pc.abs(values.cast(pa.float64())), float(MAX_EXACT_FLOAT))
+    return pc.and_(beyond, pc.is_finite(values)).fill_null(False)
+
+
 def cast_pids(
     values: pa.Array | pa.ChunkedArray,
     pid_type: PidType,

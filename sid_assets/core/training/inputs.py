@@ -1,6 +1,6 @@
 """The inputs of training data sets: interactions, captions, and the ids in them."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +14,7 @@ from sid_assets.core.inputs.ids import (
     Stored,
     agree,
     convert_pids,
+    inexact_floats,
     stored_as,
     zeros_lost,
 )
@@ -80,12 +81,16 @@ class IdSpace:
         """Ids as the catalog stores them; null where a value cannot be an id.
 
         Raises:
-            InputError: SID_PID_TYPE declares the ids integers, but some are not.
+            InputError: SID_PID_TYPE declares the ids integers, but some are not; or ids are floats
+                beyond 2**53.
         """
         forced = self.setting != "auto"
         converted = convert_pids(ids, self.index.pid_type, forced=forced)
-        if forced and converted.null_count > ids.null_count:
-            self._refuse(source, column)
+        if converted.null_count > ids.null_count:
+            if forced:
+                self._refuse(source, column)
+            if pc.any(inexact_floats(ids)).as_py():
+                raise _inexact(source, column)
         return converted
 
     def zeros_lost(self, source: ParquetInput, column: str) -> str:
@@ -105,17 +110,13 @@ class IdSpace:
         return zeros_lost(pc.unique(pa.concat_arrays(missing)), self.index.pids)
 
     def _refuse(self, source: ParquetInput, column: str) -> None:
-        rows, first, files = 0, [], dict[str, None]()
-        for file, batch in source.batches_of_files([column]):
-            ids = flat(batch[column])
+        def unreadable(ids: pa.Array) -> pa.Array:
             lost = convert_pids(ids, self.index.pid_type, forced=True).is_null()
-            wrong = ids.filter(pc.and_not(lost, ids.is_null(nan_is_null=True)))
-            if len(wrong):
-                rows += len(wrong)
-                first += wrong.slice(0, IDS_SHOWN).to_pylist()
-                files[file] = None
+            return pc.and_not(lost, ids.is_null(nan_is_null=True))
+
+        files, rows, first = _where(source, column, unreadable)
         if rows:
-            raise self._unreadable(shortened(list(files)), column, rows, first)
+            raise self._unreadable(files, column, rows, first)
 
     def _unreadable(self, source: str, column: str, rows: int, ids: Iterable[Any]) -> InputError:
         return offending_rows(
@@ -126,6 +127,33 @@ class IdSpace:
             ids=ids,
             remedy="Correct them, or set SID_PID_TYPE=string.",
         )
+
+
+def _where(
+    source: ParquetInput, column: str, is_wrong: Callable[[pa.Array], pa.Array]
+) -> tuple[str, int, list[Any]]:
+    """The files with wrong ids in a column, the number of these ids, and the first of them."""
+    rows, first, files = 0, [], dict[str, None]()
+    for file, batch in source.batches_of_files([column]):
+        ids = flat(batch[column])
+        wrong = ids.filter(is_wrong(ids))
+        if len(wrong):
+            rows += len(wrong)
+            first += wrong.slice(0, IDS_SHOWN).to_pylist()
+            files[file] = None
+    return shortened(list(files)), rows, first
+
+
+def _inexact(source: ParquetInput, column: str) -> InputError:
+    files, rows, first = _where(source, column, inexact_floats)
+    return offending_rows(
+        "ids are floats beyond 2**53, so they may be those of other items",
+        source=files,
+        column=column,
+        rows=rows,
+        ids=first,
+        remedy="Write ids as integers or text.",
+    )
 
 
 @dataclass(frozen=True)

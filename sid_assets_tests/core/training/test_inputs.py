@@ -49,6 +49,16 @@ def test_ids_that_the_setting_cannot_read(folder: Path) -> None:
         assert said in str(refused.value)
 
 
+def test_ids_that_are_floats_beyond_what_a_float_tells_apart(folder: Path) -> None:
+    """They would have had no SID, without a word."""
+    table = video_rows([[0.0, 2.0**53 + 2], [float("nan"), 1.0], [2.0**60]], [[0]] * 3)
+    inputs, path = inputs_of(folder, table, [0, 1])
+    with pytest.raises(InputError) as refused:
+        training_rows("video_rec", inputs).reader.read_all()
+    for said in (str(path), "'hist_video_pid'", "(2 rows)", "9007199254740994.0", "beyond 2**53"):
+        assert said in str(refused.value)
+
+
 def test_several_files_with_several_types(folder: Path) -> None:
     """Lists as pyarrow and pandas write them: large, of floats because of nulls, all null."""
     parts = folder / "parts"
