@@ -354,7 +354,7 @@ def _malformed_line(files: TableFiles, name: str) -> tuple[int, str] | None:
         InputError: The file is not UTF-8.
     """
     with opened_lines(files, files.names.index(name)) as lines:
-        good = 0
+        are_lines = not name.lower().endswith((".json", ".json.gz"))  # such a file may be one array
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
@@ -362,12 +362,12 @@ def _malformed_line(files: TableFiles, name: str) -> tuple[int, str] | None:
                 value = json.loads(line)
             except ValueError as error:
                 reason = getattr(error, "msg", "") or str(error)
-                return (number, reason[0].lower() + reason[1:]) if good else None
+                return (number, reason[0].lower() + reason[1:]) if are_lines else None
             except RecursionError:
                 continue
             if not isinstance(value, dict):
-                return (number, "not a JSON object") if good else None
-            good += 1
+                return (number, "not a JSON object") if are_lines else None
+            are_lines = True
     return None
 
 

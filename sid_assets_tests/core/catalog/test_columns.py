@@ -345,6 +345,7 @@ def test_columns_that_differ_only_in_case(parquet: Write) -> None:
         ("a.jsonl", '{"pid": 1, "title": "a"}\n{"pid": 2\n{"pid": 3}\n', "line 2 is malformed"),
         ("a.jsonl", '{"pid": 1}\n\n\n{"pid": 2\n', "line 4 is malformed"),
         ("a.jsonl", '{"pid": 1}\r\n{"pid": 2,\r\n', "line 2 is malformed"),
+        ("a.jsonl", '{"pid": 1\n{"pid": 2}\n', "line 1 is malformed"),
         ("a.json", '[{"pid": 1, "title": "a"},\n{"pid": 2]\n', "cannot be read as json"),
         ("a.jsonl", b'{"pid": 1, "title": "caf\xe9"}\n', "UTF-8"),
         ("a.jsonl", '{"pid": 1, "title": "a"}\n["x"]\n', "line 2"),
