@@ -100,7 +100,7 @@ class Store:
         if name == "" and (self.history(table) / COMMITTED).exists():
             raise StoreError(
                 f"{pointer}: is lost, although {table} has been committed. If the data folder is a "
-                f"copy, copy it again with its symlinks (`cp -a`, `rsync -a`, `tar`). Else: "
+                f"copy, copy it again with its symlinks (`cp -a`, `rsync -a`, `tar`). If not: "
                 f"{_how_to_point(pointer)}"
             )
         if name == "" or (isinstance(name, str) and FOLDER_NAME.fullmatch(name)):
