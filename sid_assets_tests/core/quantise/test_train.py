@@ -284,7 +284,7 @@ def test_what_is_left_open_is_decided_by_the_number_of_items():
     left_open = TrainingSettings(method="", codebook_size=0)
     assert left_open.decided(3459).method == DEFAULT_METHOD
     assert left_open.decided(3459, "balanced") == TrainingSettings("balanced", codebook_size=256)
-    assert left_open.decided(3459, "kmeans") == TrainingSettings("kmeans", codebook_size=512)
+    assert left_open.decided(68_000, "kmeans") == TrainingSettings("kmeans", codebook_size=512)
     assert PLAIN.decided(3459, "balanced") == PLAIN
 
 
