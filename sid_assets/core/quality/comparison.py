@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sid_assets.core.quality.page_templates import page_environment, page_source
 from sid_assets.core.quality.section import (
     NOT_THERE,
     count_text,
@@ -302,16 +303,7 @@ def as_page(compared: Sequence[Compared], sizes: str, facts: Mapping[str, str]) 
         sizes: One line: what was measured.
         facts: More facts, by name.
     """
-    import jinja2
-
-    pages = jinja2.PackageLoader("sid_assets", "templates")
-    environment = jinja2.Environment(
-        loader=pages,
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     groups = [
         {
             "heading": group.heading,
@@ -327,13 +319,12 @@ def as_page(compared: Sequence[Compared], sizes: str, facts: Mapping[str, str]) 
         }
         for group, rows in shown_groups(compared)
     ]
-    style = pages.get_source(environment, "sid_report.css")[0].replace("\r\n", "\n")
     return environment.get_template("sid_comparison.html").render(
         names=[one.name for one in compared],
         groups=groups,
         sizes=sizes,
         facts=facts,
-        style=style,
+        style=page_source(environment, "sid_report.css"),
     )
 
 

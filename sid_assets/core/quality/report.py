@@ -22,6 +22,7 @@ from sid_assets.core.quality.charts import FEW_CODES, even_use, items_by_group_s
 from sid_assets.core.quality.figures import SidGroup, SidQuality
 from sid_assets.core.quality.interactions import InteractionQuality
 from sid_assets.core.quality.measure import code_rows, relative_errors
+from sid_assets.core.quality.page_templates import page_environment, page_source
 from sid_assets.core.quality.section import Section, count_text, decimal_text, percent_text
 from sid_assets.core.sids.spelling import BEGIN, END, LAYER_PREFIXES, pack
 
@@ -143,24 +144,14 @@ def render_report(
         title: Heading of the page.
         made_from: More facts about the catalog and the tokenizer, by name.
     """
-    import jinja2
     from plotly.offline import get_plotlyjs
 
-    pages = jinja2.PackageLoader("sid_assets", "templates")
-    environment = jinja2.Environment(
-        loader=pages,
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment()
     environment.policies["json.dumps_kwargs"] = {"ensure_ascii": False, "allow_nan": False}
     environment.filters |= {"count": count_text, "percent": percent_text, "decimal": decimal_text}
 
-    def source(name: str) -> str:
-        return pages.get_source(environment, name)[0].replace("\r\n", "\n")
-
-    scripts = {"plotly": get_plotlyjs().replace("\r\n", "\n"), "page": source("sid_report.js")}
+    script = page_source(environment, "sid_report.js")
+    scripts = {"plotly": get_plotlyjs().replace("\r\n", "\n"), "page": script}
     return environment.get_template("sid_report.html").render(
         title=title,
         quality=quality,
@@ -174,7 +165,7 @@ def render_report(
         first_codes=[branch for branch in quality.branches if len(branch.prefix) == 1],
         most_nats=math.log(quality.codebook_size),
         made_from=made_from or {},
-        style=source("sid_report.css"),
+        style=page_source(environment, "sid_report.css"),
         scripts=scripts,
         script_hashes=[_csp_hash(script) for script in scripts.values()],
         data=_page_data(quality, items, sections),
