@@ -196,12 +196,15 @@ def _assigned(
     """The cluster of each vector, on the CPU, and the mean squared distance to its centroid."""
     import torch
 
-    clusters, total = [], 0.0
+    # Filled in place: small tensors kept between the freed blocks would leave gaps in memory that
+    # no later block fits into.
+    clusters, total, start = torch.empty(len(rows), dtype=torch.int64), 0.0, 0
     for block in _distances(rows, centroids):
         chosen = (block + prices).argmin(1, keepdim=True)
         total += float(block.gather(1, chosen).double().sum())
-        clusters.append(chosen[:, 0].cpu())
-    return torch.cat(clusters), total / len(rows)
+        clusters[start : start + len(block)] = chosen[:, 0]
+        start += len(block)
+    return clusters, total / len(rows)
 
 
 def _means(
