@@ -265,6 +265,35 @@ class Settings(dg.ConfigurableResource):
         at_least=0,
         at_most=MAX_CODEBOOK_SIZE,
     )
+    max_items_per_sid: int = _setting(
+        "At most this many items get the same SID: where the SID of an item's codes is taken, its "
+        "third code is replaced. 0: any number, as OneRec's programs do.",
+        0,
+        at_least=0,
+        at_most=10**6,
+    )
+    no_room: str = _setting(
+        "What happens where all SIDs with the first two codes of an item are taken. `error`: the "
+        "run stops. `share`: the item shares the SID of its codes.",
+        "error",
+        words=("error", "share"),
+    )
+    on_text_change: str = _setting(
+        "The SID of an item whose text changes so that it has other codes. `requantise`: that of "
+        "the new codes. `keep`: the SID that is published.",
+        "requantise",
+        words=("requantise", "keep"),
+    )
+    align_generations: bool = _setting(
+        "When a tokenizer is trained again in the same embedding space, number its centroids so "
+        "that as many items as possible keep their codes.",
+        True,
+    )
+    removed_in_histories: bool = _setting(
+        "Histories in training data spell the SIDs of items that are no longer in the catalog. "
+        "Targets never do.",
+        True,
+    )
     max_collision_share: float = _setting(
         "Warn if more than this share of the items share their SID with another item.",
         0.3,

@@ -35,6 +35,16 @@ CODES = pa.list_(pa.int64())
 RESIDUAL_NORMS = pa.list_(pa.float32(), CODE_LAYERS + 1)
 
 
+TIME = pa.timestamp("us", tz="UTC")
+
+MADE = ("quantised", "resolved", "kept")
+"""How a SID was made: it is the item's codes; its third code was replaced because the SID of its
+codes was taken; or it stayed when the text of the item changed (`SID_ON_TEXT_CHANGE=keep`)."""
+
+LEFT_WHY = ("removed", "text changed")
+"""Why an item left a SID."""
+
+
 def pid_type_of(schema: pa.Schema) -> PidType:
     """`int` or `string`: the type of the pids in a table of this package that has pids."""
     kind = (
@@ -93,6 +103,63 @@ def pid2sid(pid: PidType) -> pa.Schema:
     return pa.schema([_required("pid", PID_TYPES[pid]), _required("sid", CODES)])
 
 
+def item_counts(pid: PidType) -> pa.Schema:
+    """`item_counts`: how many users have interacted with an item in split 0, sorted by pid.
+
+    Items without such interactions have no row.
+    """
+    return pa.schema([_required("pid", PID_TYPES[pid]), _required("users", pa.int64())])
+
+
+def sid_registry(pid: PidType) -> pa.Schema:
+    """`sid_registry`: every SID that was ever published, and the item it belongs to.
+
+    A row for each (generation, pid, sid), sorted by generation (the earliest first), pid and
+    `published_at`. A row is never removed, and its first three columns and `published_at` never
+    change. An item has at most one row of a generation whose `left_at` is null: its SID.
+
+    - `codes`: what the text quantised to when it last changed; they differ from `sid` where a
+      collision was resolved or the item kept its SID.
+    - `text_hash`: of the text that the SID stands for; null if not known.
+    - `made`: one of `MADE`.
+    - `extra_error`: how much larger the relative reconstruction error is than that of `codes`;
+      null where `made` is not `resolved`.
+    - `left_at`, `left_why`: when the item left the SID, and one of `LEFT_WHY`. The SID stays
+      reserved for the item.
+    - `freed_at`: when a purge gave the SID up; it is no longer reserved.
+    """
+    return pa.schema(
+        [
+            _required("generation", pa.string()),
+            _required("pid", PID_TYPES[pid]),
+            _required("sid", CODES),
+            _required("codes", CODES),
+            pa.field("text_hash", HASH),
+            _required("made", pa.string()),
+            pa.field("extra_error", pa.float32()),
+            _required("published_at", TIME),
+            pa.field("left_at", TIME),
+            pa.field("left_why", pa.string()),
+            pa.field("freed_at", TIME),
+        ]
+    )
+
+
+def sid_moves(pid: PidType) -> pa.Schema:
+    """`sid_moves`: the items whose SID differs from their codes to resolve a collision.
+
+    `extra_error` is how much larger the relative reconstruction error is. Sorted by pid.
+    """
+    return pa.schema(
+        [
+            _required("pid", PID_TYPES[pid]),
+            _required("codes", CODES),
+            _required("sid", CODES),
+            _required("extra_error", pa.float32()),
+        ]
+    )
+
+
 def sid2pid(pid: PidType) -> pa.Schema:
     """`sid2pid`: the items of every SID, sorted by its codes.
 
@@ -114,6 +181,29 @@ ITEM_TEXTS_REJECTED = pa.schema([(name, pa.string()) for name in ("pid", "text",
 
 PID_MAP = pa.schema([pa.field("pid", pa.string(), False), pa.field("number", pa.int64(), False)])
 """`pid_map`: a stable integer for every string id, for programs that call `int()` on ids."""
+
+SID_REFRESHES = pa.schema(
+    [
+        pa.field("at", TIME, False),
+        pa.field("generation", pa.string(), False),
+        pa.field("tokenizer", pa.string(), False),
+        pa.field("registry", pa.string(), False),
+        *(
+            pa.field(name, pa.int64(), False)
+            for name in (
+                *("items", "new", "changed", "removed", "returned", "resolved"),
+                *("distinct_sids", "shared_sids"),
+            )
+        ),
+    ]
+)
+"""`sid_refreshes`: a row for each refresh, the earliest first.
+
+`registry` is the version of `sid_registry` that the refresh committed. `new`: published for the
+first time in the generation. `changed`: items with a new text. `removed`, `returned`: items that
+left, and that came back. `resolved`: items whose SID is not that of their codes because it was
+taken. `shared_sids`: SIDs of more than one item.
+"""
 
 VOCABULARY = pa.schema([pa.field("token", pa.string(), False), pa.field("id", pa.int64(), False)])
 """`sid_vocabulary`: the tokens that OneRec adds to Qwen3's, and their ids."""
@@ -159,6 +249,10 @@ TABLES: dict[str, Table] = {
     "tokenizer_checkpoint": Table(_no_columns, "file", suffix=".pt"),
     "codes": Table(codes, "parts"),
     "quality_sample": Table(quality_sample, "file"),
+    "item_counts": Table(item_counts, "file"),
+    "sid_registry": Table(sid_registry, "file"),
+    "sid_moves": Table(sid_moves, "file"),
+    "sid_refreshes": Table(lambda pid: SID_REFRESHES, "file"),
     "pid2sid": Table(pid2sid, "file"),
     "pid_map": Table(lambda pid: PID_MAP, "file"),
     "sid2pid": Table(sid2pid, "file"),

@@ -76,6 +76,8 @@ class Provenance:
         space: The embedding space of its vectors, or of the vectors behind its codes.
         tokenizer: Hash of the centroids that its codes refer to.
         details: What is specific to this table (the text template, seeds, ...).
+        generation: Id of the generation that its SIDs belong to; "" for tables without SIDs, and
+            for those that version 0.1 wrote.
     """
 
     asset: str
@@ -84,6 +86,7 @@ class Provenance:
     space: EmbeddingSpace | None = None
     tokenizer: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+    generation: str = ""
 
     def to_json(self) -> str:
         """The provenance as one JSON object, with the format version."""
@@ -151,6 +154,7 @@ def derive(
     space: EmbeddingSpace | None = None,
     tokenizer: str = "",
     details: dict[str, Any] | None = None,
+    generation: str = "",
 ) -> Provenance:
     """The provenance of a table that is made from other tables; it names their versions.
 
@@ -160,9 +164,10 @@ def derive(
         space: Its embedding space; by default that of the inputs.
         tokenizer: Hash of its tokenizer's centroids; by default that of the inputs.
         details: What is specific to this table.
+        generation: Id of its generation; by default that of the inputs.
 
     Raises:
-        InputError: Two inputs have different embedding spaces or tokenizers.
+        InputError: Two inputs have different embedding spaces, tokenizers or generations.
     """
     return Provenance(
         asset=asset,
@@ -170,6 +175,7 @@ def derive(
         space=_only(asset, "embedding spaces", [space, *(source.space for source in inputs)]),
         tokenizer=_only(asset, "tokenizers", [tokenizer, *(s.tokenizer for s in inputs)]) or "",
         details=details or {},
+        generation=_only(asset, "generations", [generation, *(s.generation for s in inputs)]) or "",
     )
 
 

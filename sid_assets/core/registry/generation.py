@@ -1,0 +1,45 @@
+"""The generation of SIDs: the time in which texts, vectors and codes are made in the same way."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from sid_assets.core.catalog.making import TextsMaking
+from sid_assets.core.catalog.value_texts import TextRules
+from sid_assets.core.store.provenance import EmbeddingSpace, Provenance, require_space
+
+ID_DIGITS = 12
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What must stay the same so that published SIDs can stay.
+
+    Attributes:
+        space: The embedding space.
+        tokenizer: Hash of the tokenizer's centroids.
+        template: The template of an item's text.
+        rules: The rules by which values become text.
+    """
+
+    space: EmbeddingSpace
+    tokenizer: str
+    template: str
+    rules: TextRules
+
+    @classmethod
+    def of(cls, texts: Provenance, codes: Provenance) -> "Generation":
+        """The generation of codes.
+
+        Args:
+            texts: The provenance of `item_texts`.
+            codes: The provenance of the `codes` that were made from these texts.
+        """
+        making = TextsMaking.of(texts)
+        return cls(require_space(codes), codes.tokenizer, making.template, making.rules)
+
+    @property
+    def id(self) -> str:
+        """A hash of all fields, 12 hex digits: a return to earlier settings is the same one."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
