@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.catalog.value_texts import TextRules
@@ -38,8 +39,27 @@ class Generation:
         making = TextsMaking.of(texts)
         return cls(require_space(codes), codes.tokenizer, making.template, making.rules)
 
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Generation":
+        """Read what `to_dict` gave; further fields are ignored."""
+        known = {name: fields[name] for name in ("tokenizer", "template", "rules")}
+        return cls(space=EmbeddingSpace(**fields["space"]), **known)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, for JSON."""
+        return asdict(self)
+
     @property
     def id(self) -> str:
         """A hash of all fields, 12 hex digits: a return to earlier settings is the same one."""
-        text = json.dumps(asdict(self), sort_keys=True)
+        text = json.dumps(self.to_dict(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:ID_DIGITS]
+
+    def differences(self, other: "Generation") -> str:
+        """What the other generation has differently, as `field: this -> other`; "" if nothing."""
+        mine, others = self.to_dict(), other.to_dict()
+        found = [self.space.differences(other.space)]
+        for name in ("tokenizer", "template", "rules"):
+            if mine[name] != others[name]:
+                found.append(f"{name}: {mine[name]!r} -> {others[name]!r}")
+        return ", ".join(filter(None, found))

@@ -74,8 +74,8 @@ class PartWriter:
     appears; `pq.ParquetWriter` alone would leave a short but valid file. An object store has no
     rename and shows an object only once it is whole, so the final name is used from the start.
 
-    `part` describes the file once the block has ended. If there is a `pid` column, rows must be
-    sorted by it and pids must be unique. Required columns must have no nulls.
+    `part` describes the file once the block has ended. If the first column is `pid`, it is the key:
+    rows must be sorted by it and pids must be unique. Required columns must have no nulls.
     """
 
     part: Part
@@ -124,7 +124,7 @@ class PartWriter:
         for name in self._required:
             if rows.column(name).null_count:
                 raise StoreError(f"{self._path}: column {name!r} has nulls; nothing was written.")
-        if "pid" in self._required:  # the key of the table
+        if self._required[:1] == ["pid"] == self._schema.names[:1]:  # the key of the table
             self._check_order(rows.column("pid"))
         self._rows += rows.num_rows
         with explained(self._path, wanted=self._sink.size + rows.nbytes):

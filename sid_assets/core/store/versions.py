@@ -65,7 +65,10 @@ class Version:
 
     @property
     def pid_type(self) -> PidType:
-        """`int` or `string`, according to the manifest; no file is read."""
+        """`int` or `string`, according to the manifest; no file is read.
+
+        Only for tables whose key is the pid, and that have rows.
+        """
         return "string" if isinstance(self.parts[0].first_pid, str) else "int"
 
     @property
@@ -209,6 +212,10 @@ def content_version(parts: Sequence[Part]) -> str:
 
 _WITHOUT_A_BACKUP = {
     "tokenizer_checkpoint": "Without it, only a new generation is possible, which moves every SID.",
+    "sid_registry": "Only it knows the SIDs that are published; it cannot be made again. "
+    "Without a backup, the version before it may be in {history}: a folder with a _manifest.json "
+    "that can be read. Point the symlink `current` there to it (`ln -sfn FOLDER current`); SIDs "
+    "that were first published by the last refresh may then change.",
     "pid_map": "Without it, ids cannot keep their numbers.",
     "item_embeddings": "Without a backup, move {history} to a place outside of the data folder and "
     "keep it; the next run embeds all items again.",

@@ -35,20 +35,37 @@ def draft_rows(
         StoreError: Another run is writing the table, the rows are not in order, or the folder
             cannot be written.
     """
-    schema = provenance.attach(reader.schema)
-    layout = table_named(table)
     with store.draft(table) as draft:
-        draft.begin()
-        if layout.layout == "parts":
-            whole = pa.RecordBatchReader.from_batches(schema, reader)
-            parts = write_parts(draft.folder, whole, layout.rows_per_part)
-        else:
-            with PartWriter(draft.folder / store.path(table).name, schema) as writer:
-                for rows in rebatched(reader, ROW_GROUP):
-                    writer.write(rows)
-            parts = [writer.part]
-        draft.finish(parts, provenance)
+        write_rows(store, draft, reader, provenance)
     return draft
+
+
+def write_rows(
+    store: Store, draft: Draft, reader: pa.RecordBatchReader, provenance: Provenance
+) -> None:
+    """Write a stream of rows into a draft and finish it, for callers that opened it to read first.
+
+    Args:
+        store: The store of the tables.
+        draft: A new draft.
+        reader: The rows, sorted by pid if they have pids.
+        provenance: Where they come from.
+
+    Raises:
+        StoreError: The rows are not in order, or the folder cannot be written.
+    """
+    schema = provenance.attach(reader.schema)
+    layout = table_named(draft.table)
+    draft.begin()
+    if layout.layout == "parts":
+        whole = pa.RecordBatchReader.from_batches(schema, reader)
+        parts = write_parts(draft.folder, whole, layout.rows_per_part)
+    else:
+        with PartWriter(draft.folder / store.path(draft.table).name, schema) as writer:
+            for rows in rebatched(reader, ROW_GROUP):
+                writer.write(rows)
+        parts = [writer.part]
+    draft.finish(parts, provenance)
 
 
 def draft_file(

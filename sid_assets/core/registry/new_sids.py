@@ -1,0 +1,136 @@
+"""SIDs for the items that need one: their codes or, where collisions are resolved, a free SID."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from sid_assets.core.errors import IDS_SHOWN, InputError
+from sid_assets.core.registry.apply import NewSids
+from sid_assets.core.registry.decide import Decision, codes_of, column, known
+from sid_assets.core.sids.spelling import pack
+
+Vectors = Callable[[np.ndarray], Iterator[np.ndarray]]
+"""Given ascending row numbers, float32 blocks of vectors in that order."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many items may have a SID, and what happens where there is no room.
+
+    Attributes:
+        most: Items that may have the same SID; 0: any number, and nothing is resolved.
+        share: Whether items without room share the SID of their codes; else they are refused.
+    """
+
+    most: int = 0
+    share: bool = False
+
+
+class Given:
+    """The new SIDs of all windows, given out in order.
+
+    Attributes:
+        without_room: Items that share a SID because there was no room.
+    """
+
+    def __init__(self, resolved: NewSids | None = None, without_room: int = 0) -> None:
+        """Without `resolved`, the SIDs are the codes."""
+        self.without_room = without_room
+        self._resolved = resolved
+        self._start = 0
+
+    def next(self, decision: Decision) -> NewSids:
+        """The SIDs of the items `decision.new` of the next window."""
+        if self._resolved is None:
+            return NewSids.of_codes(decision.codes[decision.new])
+        rows = slice(self._start, self._start + len(decision.new))
+        self._start = rows.stop
+        every = self._resolved
+        return NewSids(every.sids[rows], every.moved[rows], every.extra_error[rows])
+
+
+def resolved_sids(
+    decisions: Callable[[], Iterable[Decision]],
+    room: Room,
+    centroids: Callable[[], np.ndarray],
+    vectors: Vectors,
+) -> Given:
+    """Resolve the collisions of the new SIDs; SIDs that are published or reserved are occupied.
+
+    Memory: 22 bytes for each new item and 8 for each SID that is occupied.
+
+    Args:
+        decisions: Gives all windows, whose items have a column `users`: their popularity.
+        room: How many items may have a SID.
+        centroids: Loads the tokenizer's centroids: float32 (3, K, 4096).
+        vectors: Given numbers of items, all items counted from 0, their vectors.
+
+    Raises:
+        InputError: There is no room for some items, and they may not share a SID.
+    """
+    from sid_assets.core.registry.resolve import resolve
+
+    codes, users, numbers, occupied = [], [], [], []
+    start = 0
+    for decision in decisions():
+        new = decision.new
+        codes.append(decision.codes[new].astype(np.uint16))
+        users.append(column(decision.items["users"]).fill_null(0).to_numpy()[new])
+        numbers.append(start + new)
+        start += len(decision.row)
+        taken = ~known(decision.rows["freed_at"])
+        occupied.append(pack(codes_of(decision.rows["sid"]))[taken])
+    rows = _joined(numbers, np.int64)
+    if not len(rows):
+        return Given()
+    found = resolve(
+        np.concatenate(codes),
+        _joined(users, np.int64),
+        _joined(occupied, np.int64),
+        room.most,
+        centroids(),
+        lambda places: vectors(rows[places]),
+    )
+    lacking = np.flatnonzero(found.without_room)
+    if len(lacking) and not room.share:
+        raise _no_room(decisions, rows[lacking], found.sids[lacking], room.most)
+    return Given(NewSids(found.sids, found.moved, found.extra_error), len(lacking))
+
+
+def _joined(arrays: list[np.ndarray], kind: type) -> np.ndarray:
+    joined = np.concatenate([np.empty(0, kind), *arrays])
+    arrays.clear()
+    return joined
+
+
+def _no_room(
+    decisions: Callable[[], Iterable[Decision]], items: np.ndarray, sids: np.ndarray, most: int
+) -> InputError:
+    """The error that names the prefixes whose SIDs are all taken.
+
+    Args:
+        decisions: Gives all windows.
+        items: Numbers of the items without room, ascending: int64 (k,).
+        sids: The SIDs of their codes: integers (k, 3).
+        most: Items that may have the same SID.
+    """
+    pids: list[object] = []
+    start = 0
+    for decision in decisions():
+        inside = items[(items >= start) & (items < start + len(decision.row))] - start
+        pids += column(decision.items["pid"]).take(pa.array(inside)).to_pylist()
+        start += len(decision.row)
+        if len(pids) >= IDS_SHOWN:
+            break
+    prefixes = np.unique(sids[:, :2].astype(np.int64), axis=0)
+    shown = ", ".join(f"{first}-{second}" for first, second in prefixes[:IDS_SHOWN].tolist())
+    first_pids = ", ".join(map(repr, pids[:IDS_SHOWN]))
+    return InputError(
+        f"SID_MAX_ITEMS_PER_SID={most}: {len(items):,} items (first ids: {first_pids}) find no "
+        f"SID, because all SIDs with their first two codes are taken ({len(prefixes):,} pairs of "
+        f"codes, first: {shown}). Nothing was published. Set SID_NO_ROOM=share to let them share "
+        "the SID of their codes, set a larger SID_MAX_ITEMS_PER_SID, or start a new generation "
+        "with a larger SID_CODEBOOK_SIZE."
+    )
