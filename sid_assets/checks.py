@@ -15,6 +15,12 @@ from sid_assets.assets.tokenizer import TABLE as TOKENIZER
 from sid_assets.core import schema
 from sid_assets.core.arrow.vectors import vectors_of
 from sid_assets.core.contracts.findings import Check, Contract, Finding, Findings
+from sid_assets.core.contracts.registry import (
+    check_pid2sid,
+    check_sid_moves,
+    check_sid_refreshes,
+    check_sid_registry,
+)
 from sid_assets.core.contracts.sids import (
     check_sid2pid,
     check_sid_prefixes,
@@ -26,7 +32,6 @@ from sid_assets.core.contracts.tables import (
     check_files,
     check_item_embeddings,
     check_item_texts,
-    check_pid2sid,
     check_pid_map,
     check_tokenizer,
 )
@@ -74,18 +79,22 @@ def contract_checks(domain: Domain) -> list[dg.AssetChecksDefinition]:
             ),
             check_item_embeddings,
         ),
-        _table_checks(domain, "codes", partial(_find_codes, domain), check_codes, check_unmoved),
+        _table_checks(domain, "codes", partial(_find_codes, domain), check_codes),
+        _table_checks(
+            domain,
+            "sid_registry",
+            partial(_find_registry, domain),
+            check_sid_registry,
+            check_unmoved,
+        ),
+        _of_registry(domain, "sid_moves", check_sid_moves),
+        _of_registry(domain, "sid_refreshes", check_sid_refreshes),
+        _of_registry(domain, "pid2sid", check_pid2sid),
         _table_checks(
             domain,
             "pid_map",
             lambda store, version: check_pid_map(version, store.require(domain.table("pid2sid"))),
             check_pid_map,
-        ),
-        _table_checks(
-            domain,
-            "pid2sid",
-            lambda store, version: check_pid2sid(version, store.require(domain.table("codes"))),
-            check_pid2sid,
         ),
         _table_checks(
             domain,
@@ -182,15 +191,30 @@ def _checks(
     return scan
 
 
+def _of_registry(
+    domain: Domain, name: str, check: Contract[[Version, Version]]
+) -> dg.AssetChecksDefinition:
+    """The checks of a table that follows from the registry."""
+    registry = domain.table("sid_registry")
+    return _table_checks(
+        domain, name, lambda store, version: check(version, store.require(registry)), check
+    )
+
+
 def _find_codes(domain: Domain, store: Store, version: Version) -> Findings:
     vectors = store.require(domain.table("item_embeddings"))
     codebook_size = TokenizerMaking.of(require_tokenizer(store).provenance).codebook_size
-    found = check_codes(version, vectors, codebook_size)
+    return check_codes(version, vectors, codebook_size)
+
+
+def _find_registry(domain: Domain, store: Store, version: Version) -> Findings:
+    found = check_sid_registry(version, store.require(domain.table("codes")))
     try:
-        published = store.current(domain.table("pid2sid"))
-    except StoreError as error:  # the codes themselves are not damaged
-        return {**found, "unmoved": Finding(False, str(error))}
-    return {**found, **check_unmoved(version, published, vectors)}
+        before = version.previous()
+        return {**found, **check_unmoved(version, before)}
+    except StoreError as error:  # it was compared before it was committed
+        why = f"not compared now, because the version before cannot be read ({error})"
+        return {**found, "unmoved": Finding(True, why)}
 
 
 def _find_prefixes(domain: Domain, store: Store) -> Findings:

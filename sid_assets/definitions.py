@@ -1,7 +1,7 @@
 """The asset graph: this module wires everything together and does nothing else.
 
-Read `assets/` next, in the order in which data flows (catalog, embeddings, tokenizer, codes, sids,
-training), then the modules of `core/` that interest you.
+Read `assets/` next, in the order in which data flows (catalog, embeddings, tokenizer, codes,
+registry, sids, training), then the modules of `core/` that interest you.
 """
 
 from typing import Any
@@ -13,6 +13,11 @@ from sid_assets.assets.codes import codes_asset
 from sid_assets.assets.domains import GOODS, domains_of
 from sid_assets.assets.embeddings import item_embeddings_asset
 from sid_assets.assets.quality import sid_quality_asset
+from sid_assets.assets.registry import (
+    sid_moves_asset,
+    sid_refreshes_asset,
+    sid_registry_asset,
+)
 from sid_assets.assets.sids import (
     pid2sid_asset,
     pid_map_asset,
@@ -38,6 +43,9 @@ STAGES = (
     item_texts_asset,
     item_embeddings_asset,
     codes_asset,
+    sid_registry_asset,
+    sid_moves_asset,
+    sid_refreshes_asset,
     pid2sid_asset,
     pid_map_asset,
     sid_quality_asset,

@@ -16,6 +16,9 @@ from sid_assets.core.embeddings.plan import Plan, make_plan
 from sid_assets.core.errors import InputError, SidAssetsError
 from sid_assets.core.inputs.csv_quoting import QuotingSetting
 from sid_assets.core.inputs.ids import PidTypeSetting
+from sid_assets.core.refresh import require_same_generation
+from sid_assets.core.registry.generation_guard import why_other_texts
+from sid_assets.core.registry.tables import Tables
 from sid_assets.core.schema import ITEM_TEXTS_REJECTED
 from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.places import explained
@@ -24,8 +27,8 @@ from sid_assets.core.store.scratch import scratch_folder
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.write import draft_rows
 from sid_assets.failures import clear_failures
-from sid_assets.resources import planning_embedder, vector_files
-from sid_assets.settings import Settings
+from sid_assets.resources import planning_embedder, policy_of, vector_files
+from sid_assets.settings import Refresh, Settings
 
 PLANNED_ROWS = 16_384
 
@@ -73,9 +76,15 @@ def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:
     )
     @clear_failures
     def item_texts(
-        context: dg.AssetExecutionContext, config: ItemTextsConfig, settings: Settings
+        context: dg.AssetExecutionContext,
+        config: ItemTextsConfig,
+        settings: Settings,
+        refresh: Refresh,
     ) -> Draft:
         store = settings.store()
+        # Before the texts so far are replaced, which say how they were made.
+        reason = why_other_texts(store, Tables.of(domain.table), texts_making(settings))
+        require_same_generation(reason, policy_of(context, settings, refresh))
         with explained(store.root):
             store.root.mkdir(parents=True, exist_ok=True)
         with scratch_folder(store.root) as scratch, scratch_folder(store.root) as second:
@@ -166,10 +175,13 @@ def _timed_by_the_last_run(context: dg.AssetExecutionContext, domain: Domain, pl
 
 def texts_provenance(settings: Settings, domain: Domain, texts: ItemTexts) -> Provenance:
     """The provenance of a domain's `item_texts`; the same texts have the same provenance."""
-    making = TextsMaking(
-        settings.text_template, texts.fingerprint, texts.pid_column, _text_rules(settings)
-    )
+    making = replace(texts_making(settings), fingerprint=texts.fingerprint, pids=texts.pid_column)
     return Provenance(domain.table("item_texts"), details=making.details())
+
+
+def texts_making(settings: Settings) -> TextsMaking:
+    """How texts are made, as far as the settings say it."""
+    return TextsMaking(template=settings.text_template, rules=_text_rules(settings))
 
 
 def _store_rejected(store: Store, table: str, texts: ItemTexts) -> None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 from sid_assets.assets.domains import Domain
 from sid_assets.core import schema
 from sid_assets.core.catalog.making import TextsMaking
+from sid_assets.core.contracts.registry import live_rows
 from sid_assets.core.contracts.training import sids_replaced
 from sid_assets.core.embedders.hashed_words import HASHING
 from sid_assets.core.inputs.ids import PidTypeSetting, agree
@@ -36,26 +37,27 @@ def pid2sid_asset(domain: Domain) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=domain.key("pid2sid"),
-        ins={"codes": dg.AssetIn(key=domain.key("codes"))},
+        ins={"sid_registry": dg.AssetIn(key=domain.key("sid_registry"))},
         group_name=domain.group("semantic_ids"),
         kinds={"parquet"},
         description=f"The semantic IDs of all {domain.items}: one parquet file (`pid`, `sid`: a "
         "list of three codes) that OneRec's programs read directly.",
     )
     @clear_failures
-    def pid2sid(context: dg.AssetExecutionContext, settings: Settings, codes: Version) -> Draft:
-        usable = require_space(codes.provenance).embedder != HASHING
+    def pid2sid(
+        context: dg.AssetExecutionContext, settings: Settings, sid_registry: Version
+    ) -> Draft:
+        usable = require_space(sid_registry.provenance).embedder != HASHING
         context.add_output_metadata({"usable_with_onerec_models": usable})
         if not usable:
             context.log.warning(
                 f"{domain.table('pid2sid')}: these SIDs come from the demo's hashed words, and "
                 "OneRec's models do not know them. SID_DEPLOYMENT=onerec makes SIDs that they know."
             )
-        provenance = derive(domain.table("pid2sid"), codes.provenance)
-        columns = provenance.attach(schema.pid2sid(schema.pid_type_of(codes.schema())))
-        rows = codes.stream(["pid", "codes"], batch_rows=BATCH_ROWS)
-        renamed = (batch.rename_columns(columns.names).cast(columns) for batch in rows)
-        reader = pa.RecordBatchReader.from_batches(columns, renamed)
+        provenance = derive(domain.table("pid2sid"), sid_registry.provenance)
+        columns = provenance.attach(schema.pid2sid(schema.pid_type_of(sid_registry.schema())))
+        rows = (batch.cast(columns) for batch in live_rows(sid_registry, columns.names))
+        reader = pa.RecordBatchReader.from_batches(columns, rows)
         store = settings.store()
         with draft_rows(store, provenance.asset, reader, provenance) as draft:
             _replace_sids(context, store, draft.as_version().provenance)

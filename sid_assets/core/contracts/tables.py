@@ -74,7 +74,7 @@ def check_item_texts(version: Version, rejected: Version | None) -> Findings:
 
     `rejected` holds the rows that were left out, if any.
     """
-    order, empty, other_hash, zero = _Order(), Offenders(), Offenders(), Offenders()
+    order, empty, other_hash, zero = PidOrder(), Offenders(), Offenders(), Offenders()
     rows = 0
     for batch in version.stream(batch_rows=TEXT_ROWS):
         pids, texts = batch.column("pid"), batch.column("text")
@@ -111,7 +111,7 @@ def check_item_texts(version: Version, rejected: Version | None) -> Findings:
 )
 def check_item_embeddings(version: Version, texts: Version) -> Findings:
     """Vectors are 4096 wide, finite, of unit norm and match their hashes; rows match `texts`."""
-    order, infinite, norm, other_hash = _Order(), Offenders(), Offenders(), Offenders()
+    order, infinite, norm, other_hash = PidOrder(), Offenders(), Offenders(), Offenders()
     width = version.schema().field("embedding").type
     if width != schema.VECTOR:
         return {"width": Finding(False, f"embedding is {width}; expected {schema.VECTOR}")}
@@ -144,7 +144,7 @@ def check_item_embeddings(version: Version, texts: Version) -> Findings:
 )
 def check_codes(version: Version, embeddings: Version, codebook_size: int) -> Findings:
     """Every item has exactly three codes within the codebook; rows match `embeddings`."""
-    order, length, outside = _Order(), Offenders(), Offenders()
+    order, length, outside = PidOrder(), Offenders(), Offenders()
     for batch in version.stream(["pid", "codes"], batch_rows=COMPARED_ROWS):
         pids, codes = batch.column("pid"), batch.column("codes")
         order.add(pids)
@@ -156,36 +156,10 @@ def check_codes(version: Version, embeddings: Version, codebook_size: int) -> Fi
     }
 
 
-@contract(PIDS, Check("equal_to_codes", "Every SID equals the item's codes."))
-def check_pid2sid(version: Version, codes: Version) -> Findings:
-    """Pids are unique, and every SID equals the item's codes."""
-    order, other = _Order(), Offenders()
-    sids = rebatched(version.stream(batch_rows=COMPARED_ROWS), COMPARED_ROWS)
-    wanted = rebatched(codes.stream(["pid", "codes"], batch_rows=COMPARED_ROWS), COMPARED_ROWS)
-    rows = wanted_rows = 0
-    for mine, theirs in zip_longest(sids, wanted):
-        if mine is not None:
-            rows += mine.num_rows
-            order.add(mine.column("pid").combine_chunks())
-        if theirs is not None:
-            wanted_rows += theirs.num_rows
-        if mine is None or theirs is None or mine.num_rows != theirs.num_rows:
-            continue
-        pids = mine.column("pid").combine_chunks()
-        same = pc.and_(
-            pc.equal(mine.column("pid"), theirs.column("pid")), _equal_lists(mine, theirs)
-        )
-        other.add(~_true(same), pids)
-    equal = other.finding("every SID equals the item's codes", "a SID differs from its codes")
-    if rows != wanted_rows:
-        equal = Finding(False, f"{rows:,} rows; codes has {wanted_rows:,}")
-    return {"pids": order.finding(), "equal_to_codes": equal}
-
-
 @contract(PIDS, Check("numbers", "Numbers start at 1 and are unique, and every item has one."))
 def check_pid_map(version: Version, sids: Version) -> Findings:
     """Ids are sorted and unique; numbers run from 1 to the number of ids; every item has one."""
-    order, numbers, known = _Order(), Offenders(), 0
+    order, numbers, known = PidOrder(), Offenders(), 0
     seen = np.zeros(version.rows + 1, bool)
     for batch in version.stream(batch_rows=COMPARED_ROWS):
         order.add(batch.column("pid"))
@@ -264,15 +238,21 @@ def _check_rejected(rejected: Version | None) -> Finding:
     )
 
 
-class _Order:
-    """Whether pids are sorted, unique and not null across the batches of a stream."""
+class PidOrder:
+    """Whether pids are sorted, unique and not null across the batches of a stream.
+
+    Attributes:
+        rows: The pids so far.
+    """
 
     def __init__(self) -> None:
+        """Begin before the first batch."""
         self._last: pa.Scalar | None = None
         self._offenders = Offenders()
         self.rows = 0
 
     def add(self, pids: pa.Array) -> None:
+        """Look at the pids of the next batch."""
         self.rows += len(pids)
         if not len(pids):
             return
@@ -284,6 +264,7 @@ class _Order:
         self._last = pids[-1].as_py()
 
     def finding(self) -> Finding:
+        """The finding once all batches were added."""
         return self._offenders.finding(
             f"{self.rows:,} pids, sorted and unique", "a pid is null, repeated or out of order"
         )
@@ -347,13 +328,6 @@ def _rows(version: Version, hash_column: str) -> Iterator[pa.RecordBatch]:
     stream = version.stream(["pid", hash_column], batch_rows=COMPARED_ROWS)
     for table in rebatched(stream, COMPARED_ROWS):
         yield table.to_batches()[0]
-
-
-def _equal_lists(mine: pa.Table, theirs: pa.Table) -> pa.Array:
-    """Row by row, whether the lists `sid` and `codes` hold the same codes."""
-    first = pc.binary_join(pc.cast(mine.column("sid"), pa.list_(pa.string())), " ")
-    second = pc.binary_join(pc.cast(theirs.column("codes"), pa.list_(pa.string())), " ")
-    return pc.fill_null(pc.equal(first, second), False)
 
 
 def _true(mask: pa.Array | pa.ChunkedArray) -> np.ndarray:

@@ -18,35 +18,13 @@ from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.errors import StoreError
 from sid_assets.core.registry.generation import Generation
 from sid_assets.core.registry.making import KnownGeneration, RefreshRecord, RegistryMaking
+from sid_assets.core.registry.tables import Tables
 from sid_assets.core.schema import HASH, PidType
 from sid_assets.core.store.pid_ranges import SortedParts
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version, how_to_restore
 
 BATCH_ROWS = 65_536
-
-
-@dataclass(frozen=True)
-class Tables:
-    """The names of a domain's tables.
-
-    Attributes:
-        texts: `item_texts`.
-        embeddings: `item_embeddings`.
-        codes: `codes`.
-        registry: `sid_registry`.
-        pid2sid: `pid2sid`.
-        counts: `item_counts`.
-        refreshes: `sid_refreshes`.
-    """
-
-    texts: str
-    embeddings: str
-    codes: str
-    registry: str
-    pid2sid: str
-    counts: str
-    refreshes: str
 
 
 @dataclass(frozen=True)

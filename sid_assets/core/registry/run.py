@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from sid_assets.core.arrow.windows import windows
 from sid_assets.core.registry.apply import apply
 from sid_assets.core.registry.counting import Counting
 from sid_assets.core.registry.decide import Decision, decide
 from sid_assets.core.registry.new_sids import Given
-from sid_assets.core.registry.windows import windows
 from sid_assets.core.schema import TIME
 
 

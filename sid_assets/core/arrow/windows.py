@@ -1,4 +1,4 @@
-"""Items and rows of the registry side by side: a merge of two streams that are sorted by pid."""
+"""Two streams that are sorted by pid, side by side: tables of the same pids, one after another."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,17 +8,17 @@ import pyarrow.compute as pc
 
 
 def windows(
-    items: pa.RecordBatchReader, rows: pa.RecordBatchReader
+    left: pa.RecordBatchReader, right: pa.RecordBatchReader
 ) -> Iterator[tuple[pa.Table, pa.Table]]:
     """Cut two streams into pairs of tables of the same pids; no pid is in two pairs.
 
     A table of a pair may be empty. Memory does not grow with the streams.
 
     Args:
-        items: Rows with a column `pid`, sorted by it.
-        rows: The same; pids may repeat.
+        left: Rows with a column `pid`, sorted by it; pids may repeat.
+        right: The same.
     """
-    streams = _Stream(items), _Stream(rows)
+    streams = _Stream(left), _Stream(right)
     while True:
         for stream in streams:
             if not stream.rows:
