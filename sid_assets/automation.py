@@ -19,7 +19,7 @@ from sid_assets.variables import WEBHOOK_VARIABLE, failure_webhook
 
 JOB_NAME = "refresh_semantic_ids"
 SENSOR_SECONDS = 60
-STAGES = ("item_texts", "item_embeddings", "codes", "pid2sid")
+STAGES = ("item_texts", "item_embeddings", "codes", "sid_registry", "pid2sid")
 """From the catalog to the SIDs, each made from the previous one."""
 
 WEBHOOK_TIMEOUT_SECONDS = 10

@@ -18,6 +18,7 @@ from sid_assets_tests.graph import (
     GRAPH,
     assets_and_checks,
     failed_checks,
+    failure_message,
     materialize,
     settings_for,
     table,
@@ -73,7 +74,15 @@ def test_a_failed_check_is_logged(tmp_path, capfd):
 def test_every_declared_check_has_a_finding(settings):
     tables = {
         *("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid"),
-        *("sid2pid", "sid_prefixes", "sid_vocabulary", "video_rec_dataset"),
+        *(
+            "sid_registry",
+            "sid_moves",
+            "sid_refreshes",
+            "sid2pid",
+            "sid_prefixes",
+            "sid_vocabulary",
+            "video_rec_dataset",
+        ),
     }
     found = _check(settings, *tables).get_asset_check_evaluations()
     declared = {key for key in GRAPH.asset_check_keys if key.asset_key.to_user_string() in tables}
@@ -157,33 +166,47 @@ def _move_two_sids(settings) -> None:
     store.commit(draft)
 
 
-def test_moved_sids_are_not_published_until_a_person_does_so(settings):
+def test_a_published_sid_stays_if_the_codes_of_its_item_are_others(settings):
     published = table(settings, "pid2sid")
     _move_two_sids(settings)
-    result = _check(settings, "codes")
-    assert failed_checks(result) == {"codes:unmoved"}
-    (found,) = [c for c in result.get_asset_check_evaluations() if c.check_name == "unmoved"]
-    assert "2 of 60 items with unchanged text have a new SID; first ids: 1, 2" in (
-        found.description or ""
-    )
-    for _ in range(2):  # the codes are reused, and the check fails again
+    for _ in range(2):  # the codes are reused
         result = materialize(settings)
-        assert not result.success
-        assert "codes:unmoved" in failed_checks(result)
+        assert result.success, failure_message(result)
+        assert failed_checks(result) == {"sid_registry:same_codes"}
         pd.testing.assert_frame_equal(published, table(settings, "pid2sid"))
-    assert materialize(settings, "pid2sid").success
-    result = materialize(settings)
-    assert result.success
-    assert table(settings, "pid2sid").sid[0].tolist() != published.sid[0].tolist()
+    (found,) = [c for c in result.get_asset_check_evaluations() if c.check_name == "same_codes"]
+    assert "(2 rows; first ids: 1, 2)" in (found.description or "")
 
 
-def test_published_sids_that_cannot_be_read_are_no_damage_of_the_codes(settings):
-    manifest = settings.store().require("pid2sid").folder / "_manifest.json"
-    manifest.write_text("{}")
-    result = _check(settings, "codes")
-    assert failed_checks(result) == {"codes:unmoved"}
+def test_a_registry_that_moves_a_sid_fails_its_checks(settings):
+    store = settings.store()
+    version = store.require("sid_registry")
+    rows = version.stream().read_all()
+    sids = rows["sid"].to_pylist()
+    sids[:2] = [[7 - code for code in sid] for sid in sids[:2]]
+    column = pa.array(sids, rows["sid"].type)
+    for name in ("sid", "codes"):
+        place = rows.schema.get_field_index(name)
+        rows = rows.set_column(place, rows.schema.field(name), column)
+    store.commit(draft_rows(store, "sid_registry", rows.to_reader(), version.provenance))
+    result = _check(settings, "sid_registry", "pid2sid")
+    assert failed_checks(result) == {
+        "sid_registry:unmoved",
+        "sid_registry:same_codes",
+        "pid2sid:equal_to_registry",
+    }
     (found,) = [c for c in result.get_asset_check_evaluations() if c.check_name == "unmoved"]
-    assert str(manifest) in (found.description or "")
+    assert "a published SID vanished (2 rows; first ids: 1, 2)" in (found.description or "")
+
+
+def test_the_version_before_is_not_needed(settings):
+    assert materialize(settings).success
+    before = settings.store().require("sid_registry").previous()
+    (before.folder / "_manifest.json").write_text("{}")
+    result = _check(settings, "sid_registry")
+    assert failed_checks(result) == set()
+    (found,) = [c for c in result.get_asset_check_evaluations() if c.check_name == "unmoved"]
+    assert "not compared now" in (found.description or "")
 
 
 def test_all_checks_except_warnings_block():

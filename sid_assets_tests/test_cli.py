@@ -135,7 +135,14 @@ def test_stdout_is_only_json(tmp_path, monkeypatch):
     settings = settings_for(tmp_path)
     for name in ("catalog", "data_dir", "codebook_size"):
         monkeypatch.setenv(variable(name), str(getattr(settings, name)))
-    tables = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid")
+    tables = (
+        "item_texts",
+        "item_embeddings",
+        "tokenizer_checkpoint",
+        "codes",
+        "sid_registry",
+        "pid2sid",
+    )
     assert materialize(settings, *tables).success
 
     shown = json.loads(call("show", "--json").stdout)
@@ -160,7 +167,14 @@ def test_the_keys_of_the_json_are_documented(tmp_path, monkeypatch):
     settings = settings_for(tmp_path)
     for name in ("catalog", "data_dir", "codebook_size"):
         monkeypatch.setenv(variable(name), str(getattr(settings, name)))
-    tables = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid")
+    tables = (
+        "item_texts",
+        "item_embeddings",
+        "tokenizer_checkpoint",
+        "codes",
+        "sid_registry",
+        "pid2sid",
+    )
     assert materialize(settings, *tables).success
     left = tmp_path / "data" / ".scratch-x"
     left.mkdir()
@@ -266,7 +280,14 @@ def test_the_demo_is_refused_with_other_settings(monkeypatch):
 def test_a_demo_that_fails_says_so_and_leaves_other_sids_alone(tmp_path):
     write_catalog(tmp_path / "catalog.parquet")
     settings = settings_for(tmp_path)
-    tables = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid")
+    tables = (
+        "item_texts",
+        "item_embeddings",
+        "tokenizer_checkpoint",
+        "codes",
+        "sid_registry",
+        "pid2sid",
+    )
     assert materialize(settings, *tables).success
     before = (tmp_path / "data" / "pid2sid.parquet").read_bytes()
     result = program("-m", "sid_assets", "demo", str(tmp_path))

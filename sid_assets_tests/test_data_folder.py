@@ -274,7 +274,7 @@ def test_a_url_and_a_refresh_while_it_is_open(small: Settings, tmp_path: Path):
     assert data.logits_processor() is not None
 
     write_catalog(tmp_path / "catalog.parquet", items=31)
-    make(small, "item_texts", "item_embeddings", "codes", "pid2sid")
+    make(small, "item_texts", "item_embeddings", "codes", "sid_registry", "pid2sid")
     assert data.sids_of(31) is None  # as it was when it was opened
     again = sid_assets.load(small.data_dir)
     assert again.sids_of(31)

@@ -20,9 +20,12 @@ TRAINING_SETS = (
 CHECKS_OF_A_DOMAIN = {
     "item_texts": "files rows pids texts text_hashes pid_zero rejected",
     "item_embeddings": "files width finite unit_norm vector_hashes pids same_pids same_text_hash",
-    "codes": "files three_codes codes_in_range pids same_pids same_vector_hash unmoved",
+    "codes": "files three_codes codes_in_range pids same_pids same_vector_hash",
+    "sid_registry": "files rows_in_order values one_sid same_items same_codes room unmoved",
+    "sid_moves": "files pids equal_to_registry",
+    "sid_refreshes": "files times last_refresh",
     "pid_map": "files pids numbers",
-    "pid2sid": "files pids equal_to_codes",
+    "pid2sid": "files pids equal_to_registry",
     "sid2pid": "files sids_in_order inverts_pid2sid json_file",
     "sid_prefixes": "only_the_catalog",
     "sid_quality": "collisions utilisation reconstruction",
@@ -41,7 +44,7 @@ CHECKS = {
 
 CHECKS_THAT_WARN = {
     *("pid_zero", "rejected", "free_texts", "coverage", "not_empty", "current_sids"),
-    *("collisions", "utilisation", "reconstruction"),
+    *("collisions", "utilisation", "reconstruction", "same_codes", "room"),
 }
 
 HEAVY = ("torch", "transformers", "faiss", "ray", "sklearn", "matplotlib", "plotly", "openai")

@@ -27,6 +27,8 @@ ANOTHER_OF_ITS_FORM = {
     "embedding_url": "http://localhost:8000/v1",
     "training": "balanced",
     "training_inequality": 2.5,
+    "no_room": "share",
+    "on_text_change": "keep",
     "schedule": "30 4 * * *",
     "timezone": "Asia/Shanghai",
 }

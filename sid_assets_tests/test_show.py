@@ -14,7 +14,10 @@ from sid_assets_tests.graph import (
     write_frame,
 )
 
-TABLES = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid")
+TABLES = (
+    *("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes", "sid_registry"),
+    "pid2sid",
+)
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,14 @@ def _with_sids(tmp_path_factory: pytest.TempPathFactory) -> Path:
     captions = pd.DataFrame({"pid": frame.pid, "dense_caption": frame.title})
     write_frame(folder / "captions.parquet", captions)
     _write_users(folder, 2500)
-    tables = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid")
+    tables = (
+        "item_texts",
+        "item_embeddings",
+        "tokenizer_checkpoint",
+        "codes",
+        "sid_registry",
+        "pid2sid",
+    )
     result = materialize(settings_for(folder), *tables)
     assert result.success, failure_message(result)
     return folder
@@ -266,7 +273,13 @@ def test_when_sids_are_replaced_the_lists_are_withdrawn_and_a_check_of_each_data
         assert list(map(Path.exists, lists)) == [True, False]
         _new_title(folder)
         result = materialize(
-            settings, "item_texts", "item_embeddings", "codes", "pid2sid", instance=instance
+            settings,
+            "item_texts",
+            "item_embeddings",
+            "codes",
+            "sid_registry",
+            "pid2sid",
+            instance=instance,
         )
         assert result.success, failure_message(result)
         assert not current_sids()
@@ -281,5 +294,7 @@ def test_a_list_of_shuffled_rows_is_withdrawn_as_well(folder):
     assert materialize(settings, *PRETRAIN).success
     assert "pretrain_shuffled" in (folder / "data" / "pretrain_file_list.json").read_text()
     _new_title(folder)
-    assert materialize(settings, "item_texts", "item_embeddings", "codes", "pid2sid").success
+    assert materialize(
+        settings, "item_texts", "item_embeddings", "codes", "sid_registry", "pid2sid"
+    ).success
     assert not (folder / "data" / "pretrain_file_list.json").exists()

@@ -117,7 +117,7 @@ def test_its_tokenizer_is_of_kmeans(tmp_path):
 @pytest.mark.parametrize(
     ("tables", "resumed"),
     [
-        (("item_embeddings", "tokenizer_checkpoint", "codes", "pid2sid"), 4),
+        (("item_embeddings", "tokenizer_checkpoint", "codes", "sid_registry", "pid2sid"), 4),
         # Texts made again, from a file in another place, are another version: the vectors of the
         # unfinished run are reused one by one.
         ((), 0),

@@ -122,7 +122,7 @@ def test_added_changed_and_removed_items_leave_the_sids_of_the_others_unchanged(
     metadata = metadata_of(result, "item_embeddings")
     counts = {name: metadata[f"items_{name}"] for name in ("new", "changed", "removed")}
     assert counts == {"new": 5, "changed": 5, "removed": 5}
-    assert "codes:unmoved" not in failed_checks(result)
+    assert "sid_registry:unmoved" not in failed_checks(result)
 
 
 @pytest.mark.parametrize("tag", ["dagster/schedule_name", "dagster/sensor_name"])

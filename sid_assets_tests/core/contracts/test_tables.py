@@ -95,13 +95,10 @@ def check_codes(version: Version, store: Store) -> dict[str, Finding]:
 
 
 def test_all_hold_if_nothing_is_wrong(store):
-    texts, vectors, codes, sids = map(
-        store.require, ("item_texts", "item_embeddings", "codes", "pid2sid")
-    )
+    texts, vectors, codes = map(store.require, ("item_texts", "item_embeddings", "codes"))
     assert broken(contracts.check_item_texts(texts, None)) == set()
     assert broken(contracts.check_item_embeddings(vectors, texts)) == set()
     assert broken(check_codes(codes, store)) == set()
-    assert broken(contracts.check_pid2sid(sids, codes)) == set()
     for name in ("item_texts", "item_embeddings", "codes", "pid2sid"):
         wanted = schema.TABLES[name].schema("int")
         assert contracts.check_files(store.require(name), wanted).passed
@@ -280,24 +277,6 @@ def test_codes_of_other_vectors_or_items(store):
     }
     table = version.stream().read_all()
     assert broken(check_codes(rewritten(version, table.slice(1)), store)) == {"same_pids"}
-
-
-@pytest.mark.parametrize("sid", [[1, 2, 3], [2, 0], [2, 0, 15, 0], None, [2, None, 15]])
-def test_a_sid_that_is_not_the_codes(store, sid):
-    version = changed(store.require("pid2sid"), 1, sid=sid)
-    findings = contracts.check_pid2sid(version, store.require("codes"))
-    assert broken(findings) == {"equal_to_codes"}
-    assert findings["equal_to_codes"].metadata == {"rows_offending": 1, "first_ids": "2"}
-
-
-def test_sids_of_other_items(store):
-    version, codes = store.require("pid2sid"), store.require("codes")
-    table = version.stream().read_all()
-    findings = contracts.check_pid2sid(rewritten(version, table.slice(1)), codes)
-    assert broken(findings) == {"equal_to_codes"}
-    assert findings["equal_to_codes"].description == "7 rows; codes has 8"
-    findings = contracts.check_pid2sid(rewritten(version, table.take([0, 0, *range(2, 8)])), codes)
-    assert broken(findings) == {"equal_to_codes", "pids"}
 
 
 # --- the tokenizer
