@@ -73,8 +73,8 @@ def catalogs(draw):
 
 
 def of(catalog) -> Resolved:
-    *arguments, vectors = catalog
-    return resolve(*arguments, Vectors(vectors))
+    codes, popularity, occupied, most, centroids, vectors = catalog
+    return resolve(codes, popularity, occupied, most, centroids, Vectors(vectors))
 
 
 @given(catalogs())
