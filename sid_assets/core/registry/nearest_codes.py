@@ -1,21 +1,26 @@
 """The codes of a layer ranked by exact distance: the nearest centroids of each residual, in order.
 
-One product in float64 gives the scores s_j = x.c_j - |c_j|^2 / 2 of all centroids; a larger score
-is a smaller distance. With g = (n + 4) 2^-52, each score is within E_j = g (|x| |c_j| + |c_j|^2) of
-the exact one (see `nearest_centroid`). So the nearest k centroids are among those whose score is at
-most 2 max E_j below the k-th best. These are compared by distances that are summed row by row, in
-one order, and centroids whose distances differ by less than their error as real numbers. So the
-ranking depends only on the residual and the centroids. On an exact tie, the lower code comes first.
+One product in float32 gives the scores s_j = x.c_j - |c_j|^2 / 2 of all centroids; a larger score
+is a smaller distance. A sum of n float32 products, in any order, is within g |x| |c_j| of the exact
+one, where g = n 2^-24 / (1 - n 2^-24) (Higham, Accuracy and Stability of Numerical Algorithms,
+section 4.2). The half norm is one more term, and its rounding another. With the g of n + 4 terms,
+each score is therefore within E_j = g (|x| |c_j| + |c_j|^2 / 2), and the nearest k centroids are
+among those whose score is at most 2 max E_j below the k-th best.
+
+These are compared by distances that are summed row by row, in one order, and centroids whose
+distances differ by less than their error as real numbers. So the ranking depends only on the
+residual and the centroids. On an exact tie, the lower code comes first.
 """
 
 from functools import cmp_to_key
+from hashlib import blake2b
 
 import numpy as np
 
 from sid_assets.core.quantise.nearest_centroid import exactly_nearest
 from sid_assets.core.quantise.row_blocks import distances, row_norms
 
-ROWS = 256
+ROWS = 512
 """Residuals ranked at a time: 17 MB of scores for 8192 centroids."""
 
 
@@ -28,7 +33,6 @@ class NearestCodes:
 
     def __init__(self, codebook: np.ndarray) -> None:
         self._centroids = np.ascontiguousarray(codebook, np.float32)
-        self._wide = self._centroids.astype(np.float64)
         self._norms = row_norms(self._centroids)
 
     def __len__(self) -> int:
@@ -69,12 +73,14 @@ class NearestCodes:
         size, dim = self._centroids.shape
         if count == size:
             return np.ones((len(residuals), size), bool)
-        scores = residuals.astype(np.float64) @ self._wide.T
-        scores -= self._norms**2 / 2
+        scores = residuals @ self._centroids.T
+        scores -= (self._norms**2 / 2).astype(np.float32)
         longest = self._norms.max()
-        error = (dim + 4) * 2.0**-52 * (row_norms(residuals) * longest + longest**2)
+        terms = (dim + 4) * 2.0**-24
+        error = terms / (1 - terms) * (row_norms(residuals) * longest + longest**2 / 2)
         least = np.partition(scores, size - count, axis=1)[:, size - count]
-        return scores >= (least - 2 * error)[:, None]
+        # A score that overflowed is not known to be too low.
+        return ~(scores < (least - 2 * error)[:, None])
 
     def _sort_near_ties(
         self, residuals: np.ndarray, rows: np.ndarray, candidates: np.ndarray, apart: np.ndarray
@@ -109,6 +115,7 @@ def _distinct_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Items with the same text have the same vector, and often collide in large numbers.
     """
     seen: dict[bytes, int] = {}
-    which = np.array([seen.setdefault(row.tobytes(), len(seen)) for row in rows], np.int64)
+    contents = (blake2b(row, digest_size=16).digest() for row in rows)
+    which = np.array([seen.setdefault(content, len(seen)) for content in contents], np.int64)
     first = np.unique(which, return_index=True)[1]
     return first, which

@@ -12,7 +12,7 @@ An item is without room only if all SIDs behind its first two codes are taken.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -132,22 +132,11 @@ class _Taken:
         there = self.sids.take(place, mode="clip") == packed
         return np.where(there, self.counts.take(place, mode="clip"), 0)
 
-    def room(self, prefix: np.ndarray, codebook_size: int, most: int) -> np.ndarray:
-        """How many more items may have each SID with the same first two codes.
-
-        Args:
-            prefix: The first two codes.
-            codebook_size: The number of third codes.
-            most: Items that may have the same SID.
-
-        Returns:
-            int64, shape (codebook_size,), by the third code.
-        """
+    def behind(self, prefix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The third codes of the SIDs that begin with two codes, and how many items have each."""
         ends = np.array([[*prefix, 0], [prefix[0], prefix[1] + 1, 0]])
         some = slice(*np.searchsorted(self.sids, pack(ends)))
-        room = np.full(codebook_size, most)
-        room[unpack(self.sids[some])[:, -1]] -= self.counts[some]
-        return room
+        return unpack(self.sids[some])[:, -1], self.counts[some]
 
 
 @dataclass
@@ -155,18 +144,22 @@ class _Prefix:
     """Items that move, and have the same first two codes.
 
     Attributes:
+        prefix: int64, shape (2,): these codes.
         movers: Their rows, in the order in which they get a SID.
-        room: How many more items may have each third code.
+        placed: The third codes that were given to items before these.
     """
 
+    prefix: np.ndarray
     movers: np.ndarray
-    room: np.ndarray
+    placed: list[int] = field(default_factory=list)
 
-    def place(self, ranked: np.ndarray) -> np.ndarray:
+    def place(self, ranked: np.ndarray, room: np.ndarray) -> np.ndarray:
         """Give items the nearest third code that has room, until one finds none.
 
         Args:
             ranked: Third codes of each of the items, the nearest first.
+            room: int64, shape (codebook_size,): how many items may have each third code, without
+                those that were placed before. It is used up.
 
         Returns:
             The position in `ranked` of what each item got, for the items before the one that found
@@ -174,11 +167,12 @@ class _Prefix:
         """
         got = []
         for candidates in ranked:
-            has_room = self.room[candidates] > 0
+            has_room = room[candidates] > 0
             first = int(has_room.argmax())
             if not has_room[first]:
                 break
-            self.room[candidates[first]] -= 1
+            room[candidates[first]] -= 1
+            self.placed.append(int(candidates[first]))
             got.append(first)
         self.movers = self.movers[len(got) :]
         return np.array(got, np.int64)
@@ -186,6 +180,15 @@ class _Prefix:
 
 @dataclass(frozen=True)
 class _Movers:
+    """What moving items takes.
+
+    Attributes:
+        codes: uint16, shape (n, 3): the codes of all items.
+        taken: The SIDs of the items that do not move.
+        codebook_size: The number of third codes.
+        most: Items that may have the same SID.
+    """
+
     codes: np.ndarray
     taken: _Taken
     codebook_size: int
@@ -210,7 +213,7 @@ class _Movers:
             for some in _batches(waiting, MOST_RANKED // count):
                 rows = np.concatenate([prefix.movers for prefix in some])
                 ranking = _ranked(rows, self.codes, centroids, nearest, vectors, count)
-                _place(some, ranking, resolved)
+                self._place(some, ranking, resolved)
             waiting = [prefix for prefix in waiting if len(prefix.movers)]
             count *= MORE
 
@@ -219,11 +222,32 @@ class _Movers:
         starts = run_starts(prefix_of(pack(self.codes[movers]), CODE_LAYERS - 1))
         for start, end in zip(starts, np.append(starts[1:], len(movers)), strict=True):
             prefix = self.codes[movers[start], :-1].astype(np.int64)
-            room = self.taken.room(prefix, self.codebook_size, self.most)
-            last = min(end, start + int(room.sum()))
+            room = self.codebook_size * self.most - int(self.taken.behind(prefix)[1].sum())
+            last = min(end, start + room)
             resolved.without_room[movers[last:end]] = True
             if last > start:
-                yield _Prefix(movers[start:last], room)
+                yield _Prefix(prefix, movers[start:last])
+
+    def _place(self, prefixes: list[_Prefix], ranking: "_Ranking", resolved: Resolved) -> None:
+        """Give the items of prefixes, ranked one after the other, their third codes."""
+        start = 0
+        for prefix in prefixes:
+            movers = prefix.movers
+            ranked = ranking.codes[start : start + len(movers)]
+            got = prefix.place(ranked, self._room(prefix))
+            moved, places = movers[: len(got)], (start + np.arange(len(got)), got)
+            resolved.sids[moved, -1] = ranking.codes[places]
+            resolved.extra_error[moved] = ranking.extra_errors[places]
+            resolved.moved[moved] = True
+            start += len(movers)
+
+    def _room(self, prefix: _Prefix) -> np.ndarray:
+        """How many more items may have each third code: int64, shape (codebook_size,)."""
+        room = np.full(self.codebook_size, self.most)
+        thirds, counts = self.taken.behind(prefix.prefix)
+        room[thirds] -= counts
+        np.subtract.at(room, prefix.placed, 1)
+        return room
 
 
 @dataclass(frozen=True)
@@ -251,19 +275,6 @@ def _batches(prefixes: list[_Prefix], most: int) -> Iterator[list[_Prefix]]:
         batch.append(prefix)
         items += len(prefix.movers)
     yield batch
-
-
-def _place(prefixes: list[_Prefix], ranking: _Ranking, resolved: Resolved) -> None:
-    """Give the items of prefixes, ranked one after the other, their third codes."""
-    start = 0
-    for prefix in prefixes:
-        movers = prefix.movers
-        got = prefix.place(ranking.codes[start : start + len(movers)])
-        moved, places = movers[: len(got)], (start + np.arange(len(got)), got)
-        resolved.sids[moved, -1] = ranking.codes[places]
-        resolved.extra_error[moved] = ranking.extra_errors[places]
-        resolved.moved[moved] = True
-        start += len(movers)
 
 
 def _ranked(

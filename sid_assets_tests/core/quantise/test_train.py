@@ -240,8 +240,10 @@ def test_sample_is_uniform_and_made_of_rows_of_the_stream():
     counts = np.zeros(rows)
     for seed in range(times):
         stream = np.arange(rows, dtype=np.float32)[:, None]
-        sample, seen = draw_sample(np.array_split(stream, 7), size, np.random.default_rng(seed))
+        batches, rng = np.array_split(stream, 7), np.random.default_rng(seed)
+        sample, numbers, seen = draw_sample(batches, size, rng)
         assert seen == rows
+        np.testing.assert_array_equal(stream[numbers], sample)
         assert len(np.unique(sample)) == size
         counts[sample[:, 0].astype(int)] += 1
     # Each row is drawn with probability 1/4; five standard deviations either way.
@@ -249,10 +251,20 @@ def test_sample_is_uniform_and_made_of_rows_of_the_stream():
     assert (np.abs(counts - expected) < 5 * deviation).all()
 
 
+def test_the_sample_says_which_rows_it_has_and_their_codes():
+    vectors = made_vectors(rows=300)
+    settings = TrainingSettings("kmeans", codebook_size=8, iterations=2, points_per_centroid=20)
+    trained = train(np.array_split(vectors, 5), settings)
+    assert len(np.unique(trained.sample_rows)) == settings.sample_size < 300
+    codes = Encoder(trained.centroids, "cpu").encode(vectors[trained.sample_rows]).codes
+    np.testing.assert_array_equal(trained.sample_codes, codes)
+
+
 def test_a_short_stream_is_the_sample():
     stream = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
-    sample, seen = draw_sample(np.array_split(stream, 9), 100, np.random.default_rng(0))
+    sample, numbers, seen = draw_sample(np.array_split(stream, 9), 100, np.random.default_rng(0))
     assert seen == 50
+    assert numbers.tolist() == list(range(50))
     np.testing.assert_array_equal(sample, stream)
 
 

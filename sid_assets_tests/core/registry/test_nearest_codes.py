@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -24,6 +24,7 @@ def ranked_exactly(residual: np.ndarray, codebook: np.ndarray) -> list[int]:
     return sorted(range(len(codebook)), key=lambda code: (squared(codebook[code]), code))
 
 
+@settings(deadline=None)
 @given(
     arrays(np.float32, (9, 3), elements=FEW_VALUES),
     arrays(np.float32, (4, 3), elements=FEW_VALUES),

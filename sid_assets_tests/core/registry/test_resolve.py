@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sid_assets.core.quantise.residual_kmeans import Encoder, decode
@@ -73,15 +73,17 @@ def catalogs(draw):
 
 
 def of(catalog) -> Resolved:
-    *arguments, vectors = catalog
-    return resolve(*arguments, Vectors(vectors))
+    codes, popularity, occupied, most, centroids, vectors = catalog
+    return resolve(codes, popularity, occupied, most, centroids, Vectors(vectors))
 
 
+@settings(deadline=None)
 @given(catalogs())
 def test_sids_are_given_as_the_rules_say(catalog):
     assert list(map(tuple, of(catalog).sids.tolist())) == one_by_one(*catalog)
 
 
+@settings(deadline=None)
 @given(catalogs())
 def test_nobody_is_turned_away_while_a_prefix_has_room(catalog):
     codes, _, occupied, most, *_ = catalog
@@ -97,6 +99,7 @@ def test_nobody_is_turned_away_while_a_prefix_has_room(catalog):
         assert not resolved.moved[row]
 
 
+@settings(deadline=None)
 @given(catalogs())
 def test_the_extra_error_is_the_difference_of_relative_errors(catalog):
     codes, _, _, _, centroids, vectors = catalog
