@@ -11,10 +11,10 @@ import numpy as np
 from sid_assets.core.arrow.vectors import vectors_of
 from sid_assets.core.errors import InputError
 from sid_assets.core.quantise.checkpoint import load_checkpoint
-from sid_assets.core.quantise.codebook_size import require_enough
+from sid_assets.core.quantise.codebook_size import chosen_codebook_size, require_enough, unsuitable
 from sid_assets.core.quantise.hub import download_checkpoint
 from sid_assets.core.quantise.tokenizer import TokenizerMaking, load_tokenizer, require_tokenizer
-from sid_assets.core.quantise.train import Method, TrainingSettings, train
+from sid_assets.core.quantise.train import DEFAULT_METHOD, Method, TrainingSettings, train
 from sid_assets.core.schema import CODE_LAYERS, EMBEDDING_DIM, MAX_CODEBOOK_SIZE
 from sid_assets.core.store.provenance import EmbeddingSpace, require_space
 from sid_assets.core.store.versions import Version
@@ -91,7 +91,12 @@ def _candidate(settings: Settings, name: str, embeddings: Version) -> Candidate:
         return Candidate(name, CURRENT, lambda: Loaded(load_tokenizer(version)))
     if name.split(":")[0] == TRAIN:
         training = _training(settings, name, embeddings)
-        return Candidate(name, TRAIN, lambda: _trained(embeddings, training, settings.device))
+        return Candidate(
+            name,
+            TRAIN,
+            lambda: _trained(embeddings, training, settings.device),
+            _notes_on_size(training, embeddings.rows),
+        )
     path, kind = _file_of(name)
     checkpoint = load_checkpoint(path)
     _require_fit(name, checkpoint.centroids.shape, checkpoint.provenance.get("space"), embeddings)
@@ -133,6 +138,19 @@ def _training(settings: Settings, name: str, embeddings: Version) -> TrainingSet
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     return training
+
+
+def _notes_on_size(training: TrainingSettings, items: int) -> tuple[str, ...]:
+    """What speaks against the size; nothing against one that is chosen from the items."""
+    method = training.method or DEFAULT_METHOD
+    chosen = chosen_codebook_size(items, method)
+    against = unsuitable(items, training.codebook_size, method)
+    if not against or training.codebook_size == chosen:
+        return ()
+    return (
+        f"a codebook of {training.codebook_size:,} is {against} Chosen from the number of items, "
+        f"it would be of {chosen:,}.",
+    )
 
 
 def _require_fit(name: str, shape: Sequence[int], space: Any, embeddings: Version) -> None:

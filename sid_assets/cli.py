@@ -171,7 +171,7 @@ def show(as_json: bool) -> None:
 @click.argument("tokenizers", nargs=-1, required=True, metavar="TOKENIZER...")
 @json_option
 def compare(tokenizers: tuple[str, ...], as_json: bool) -> None:
-    r"""Compare tokenizers on the vectors in the data folder.
+    """Compare tokenizers on the vectors in the data folder.
 
     \b
     Each TOKENIZER is
@@ -184,7 +184,7 @@ def compare(tokenizers: tuple[str, ...], as_json: bool) -> None:
     All are checked before work starts. Each then encodes all items, and their codes are measured as
     sid_quality does. Prints a table and writes a page, sid_comparison.html in the data folder.
     Tables and SIDs stay as they are. Progress is shown on stderr.
-    """
+    """  # noqa: D301 - click looks for the character, which a raw string does not have
     from sid_assets.compare import compare as measure
     from sid_assets.compare import write_page
     from sid_assets.core.quality.comparison import as_json as json_of

@@ -96,6 +96,8 @@ def compare(settings: Settings, names: Sequence[str], progress: Progress) -> Com
     with ExitStack() as stack:
         scratch = stack.enter_context(scratch_folder(store.root))
         catalog = _Catalog.of(settings, embeddings, scratch, stack)
+        if catalog.interactions and catalog.use and catalog.use.warning:
+            progress(f"{catalog.interactions.path}: {catalog.use.warning}")
         for candidate in candidates:
             for note in candidate.notes:
                 progress(f"{candidate.name}: {note}")

@@ -317,11 +317,6 @@ class Settings(dg.ConfigurableResource):
         "share codes have the same value of it. Empty: none.",
         "",
     )
-    quality_column: str = _setting(
-        "A column of the catalog, such as a category: `sid_quality` measures whether items that "
-        "share codes have the same value of it. Empty: none.",
-        "",
-    )
     training_iterations: int = _setting(
         "Iterations of k-means per layer, when the tokenizer is trained.",
         10,

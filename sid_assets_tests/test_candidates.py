@@ -8,6 +8,7 @@ import pytest
 from sid_assets import candidates
 from sid_assets.candidates import find_candidates
 from sid_assets.core.errors import InputError
+from sid_assets.core.quantise import codebook_size
 from sid_assets.core.quantise.checkpoint import load_checkpoint, save_checkpoint
 from sid_assets.core.quantise.hub import DownloadedCheckpoint
 from sid_assets.core.store.provenance import require_space
@@ -123,6 +124,22 @@ def test_a_current_tokenizer_of_an_earlier_embedding_space_is_refused(folder):
     moved = replace(embeddings, provenance=replace(embeddings.provenance, space=space))
     with pytest.raises(InputError, match=r"^current .*another embedding space"):
         find_candidates(settings, ["current"], moved)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("train:kmeans:50", "a codebook of 50 is too large for 60 items"),
+        ("train:kmeans:20", ""),
+        ("train:balanced:4", "a codebook of 4 is too small for 60 items"),
+        ("train", ""),
+    ],
+)
+def test_a_size_that_does_not_suit_the_catalog_is_a_note(found, monkeypatch, name, said):
+    monkeypatch.setattr(codebook_size, "TOO_SMALL", 4)
+    [candidate] = found(name, codebook_size="0")
+    assert len(candidate.notes) == bool(said)
+    assert said in "".join(candidate.notes)
 
 
 @pytest.mark.parametrize(

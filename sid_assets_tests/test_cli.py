@@ -61,6 +61,7 @@ def test_help_is_readable(name):
     assert result.exit_code == 0
     for word in ("Usage:", "Example:", f"sid-assets {name}", "Exit codes:"):
         assert word in result.stdout
+    assert "\\b" not in result.stdout
     assert not list(Path().iterdir())
 
 

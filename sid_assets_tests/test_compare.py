@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -125,6 +126,19 @@ def test_a_column_that_is_not_there_is_said_before_work_starts(call):
     assert result.exit_code == 1
     assert "no column 'colour'" in result.stderr
     assert "training" not in result.stderr
+
+
+def test_what_is_unusual_is_said_before_the_first_tokenizer_is_measured(call, folder):
+    known = pd.read_parquet(folder / "interactions.parquet")
+    known.assign(split=0).to_parquet(folder / "no_split_1.parquet")
+    result = call("train:kmeans:50", interactions="no_split_1.parquet")
+    assert result.exit_code == 0, result.stderr
+    said, _, measured = result.stderr.partition("1 of 1: train:kmeans:50: training")
+    assert measured
+    assert "no_split_1.parquet: no targets in split 1, so the recall ceiling" in said
+    assert "train:kmeans:50: a codebook of 50 is too large for 60 items" in said
+    [line] = [line for line in result.stdout.splitlines() if "those of split" in line]
+    assert line.split()[-1] == "0"
 
 
 def test_without_vectors_it_says_what_to_make(call, tmp_path):

@@ -144,11 +144,8 @@ def _subjects(
         if interactions:
             lists = id_lists(interactions, domain.interacted, making.pids, setting)
             use = stack.enter_context(counted_use(interactions, lists, codes.pid_type, setting))
-            if use.all_targets and use.split == 0:
-                log.warning(
-                    f"{interactions.path}: no targets in split 1, so the recall ceiling is "
-                    "measured on those of split 0, which are counted as popularity too."
-                )
+            if use.warning:
+                log.warning(f"{interactions.path}: {use.warning}")
         if settings.quality_column:
             source = catalog_source(settings, domain, on_bad_rows="drop")
             if find_table_files(source.catalog).fingerprint != making.fingerprint:

@@ -37,9 +37,11 @@ class Behaviour:
     def figures(self) -> dict[str, int | float]:
         """The numbers by name, flat, for metadata plotted over refreshes."""
         figures: dict[str, int | float] = {}
-        for first, by_sid, by_vector in zip(FIRST, self.by_sid, self.by_vector, strict=True):
+        shares = zip(FIRST, self.by_sid, self.by_vector, self.at_random, strict=True)
+        for first, by_sid, by_vector, at_random in shares:
             figures[f"behaviour_in_first_{first}"] = by_sid
             figures[f"behaviour_by_vector_in_first_{first}"] = by_vector
+            figures[f"behaviour_by_chance_in_first_{first}"] = at_random
         return figures | {
             "behaviour_queries": self.queries,
             "behaviour_items": self.items,

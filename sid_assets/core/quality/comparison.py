@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sid_assets.core.quality.page_templates import page_environment, page_source
+from sid_assets.core.quality.popularity import HEADS, NAMES
+from sid_assets.core.quality.prefix_ranking import FIRST
 from sid_assets.core.quality.section import (
     NOT_THERE,
     count_text,
@@ -82,6 +84,12 @@ def _of_layers(label: str, figure: str, format_: Format, better: Better = "") ->
     )
 
 
+_BY_POPULARITY: tuple[tuple[str, str, Format, Better], ...] = (
+    ("share their SID", "colliding_share", "percent", "lower"),
+    ("distinct SIDs / items", "distinct_share", "percent", "higher"),
+    ("mean error", "error_mean", "decimal", "lower"),
+)
+
 GROUPS = (
     Group(
         "Uniqueness",
@@ -113,37 +121,56 @@ GROUPS = (
     Group(
         "Neighbours",
         "How many of the ten nearest items by vector stand among the first items by shared "
-        "prefix, with ties in random order. A model can learn from SIDs that find many.",
+        "prefix, with ties in random order. A model can learn from SIDs that find many. By chance, "
+        "it is what SIDs find that are dealt at random, and one SID for all items.",
         tuple(
-            Row(
-                f"Found among the first {first}",
-                f"neighbours_in_first_{first}",
-                "decimal",
-                "higher",
+            row
+            for first in FIRST
+            for row in (
+                Row(
+                    f"Found among the first {first}",
+                    f"neighbours_in_first_{first}",
+                    "decimal",
+                    "higher",
+                ),
+                Row(
+                    f"By chance, first {first}",
+                    f"neighbours_by_chance_in_first_{first}",
+                    "decimal",
+                ),
             )
-            for first in (10, 30, 100)
         ),
     ),
     Group(
         "Behaviour",
         "How often the next item of a history stands among the first items by shared prefix. By "
-        "vector, it is the same for every tokenizer and says what can be expected.",
-        tuple(
-            row
-            for first in (10, 30, 100)
-            for row in (
-                Row(
-                    f"Next item among the first {first}",
-                    f"behaviour_in_first_{first}",
-                    "fine percent",
-                    "higher",
-                ),
-                Row(
-                    f"By vector, first {first}",
-                    f"behaviour_by_vector_in_first_{first}",
-                    "fine percent",
-                ),
-            )
+        "vector, it is the same for every tokenizer and says what can be expected; by chance, it "
+        "is that of SIDs dealt at random.",
+        (
+            *(
+                row
+                for first in FIRST
+                for row in (
+                    Row(
+                        f"Next item among the first {first}",
+                        f"behaviour_in_first_{first}",
+                        "fine percent",
+                        "higher",
+                    ),
+                    Row(
+                        f"By vector, first {first}",
+                        f"behaviour_by_vector_in_first_{first}",
+                        "fine percent",
+                    ),
+                    Row(
+                        f"By chance, first {first}",
+                        f"behaviour_by_chance_in_first_{first}",
+                        "fine percent",
+                    ),
+                )
+            ),
+            Row("Items asked for", "behaviour_queries", "count"),
+            Row("Pairs of items that count", "behaviour_pairs", "count"),
         ),
     ),
     Group(
@@ -154,6 +181,8 @@ GROUPS = (
             Row("The most popular item", "recall_ceiling_most_popular", "percent", "higher"),
             Row("A random item", "recall_ceiling_random", "percent", "higher"),
             Row("The largest pid", "recall_ceiling_largest_pid", "percent", "higher"),
+            Row("Targets", "recall_ceiling_targets", "count"),
+            Row("Targets are those of split", "recall_ceiling_split", "count"),
             Row(
                 "Interactions with an ambiguous item",
                 "interactions_sid_colliding_share",
@@ -170,16 +199,12 @@ GROUPS = (
     ),
     Group(
         "By popularity",
-        "Items that share their SID, among those that make up the first, second and last third of "
-        "the interactions, and among those that nobody has met.",
+        "The items that make up the first, second and last third of the interactions, and those "
+        "that nobody has met: shared SIDs, and errors as above.",
         tuple(
-            Row(head, f"popularity_{name}_colliding_share", "percent", "lower")
-            for head, name in (
-                ("First third", "first"),
-                ("Second third", "second"),
-                ("Last third", "last"),
-                ("Never seen", "never_seen"),
-            )
+            Row(f"{head}: {label}", f"popularity_{name}_{figure}", form, better)
+            for label, figure, form, better in _BY_POPULARITY
+            for head, name in zip(HEADS, NAMES, strict=True)
         ),
     ),
     Group(
@@ -190,6 +215,19 @@ GROUPS = (
             Row("One code", "purity_prefix_1_above_chance", "decimal"),
             Row("Two codes", "purity_prefix_2_above_chance", "decimal"),
             Row("Whole SIDs", "purity_sid_above_chance", "decimal"),
+            *(
+                row
+                for label, of in (
+                    ("One code", "prefix_1"),
+                    ("Two codes", "prefix_2"),
+                    ("Whole SIDs", "sid"),
+                )
+                for row in (
+                    Row(f"{label}: same value", f"purity_{of}_share", "percent"),
+                    Row(f"{label}: items that count", f"purity_{of}_items", "count"),
+                )
+            ),
+            Row("Same value by chance", "purity_chance", "percent"),
         ),
     ),
     Group(

@@ -40,6 +40,10 @@ class Neighbours:
                 f"neighbours_in_first_{first}": found
                 for first, found in zip(FIRST, self.found, strict=True)
             },
+            **{
+                f"neighbours_by_chance_in_first_{first}": found
+                for first, found in zip(FIRST, self.at_random, strict=True)
+            },
             "neighbours_queries": self.queries,
             "neighbours_items": self.items,
         }

@@ -38,6 +38,16 @@ class Use:
     all_targets: int
     batches: Iterable[pa.RecordBatch]
 
+    @property
+    def warning(self) -> str:
+        """What to know of the targets; "" if split 1 has some, or there are none at all."""
+        if self.split == 1 or not self.all_targets:
+            return ""
+        return (
+            "no targets in split 1, so the recall ceiling is measured on those of split 0, which "
+            "are counted as popularity too."
+        )
+
 
 def id_lists(
     interactions: ParquetInput,

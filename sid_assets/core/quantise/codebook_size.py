@@ -79,19 +79,25 @@ def require_enough(rows: int, codebook_size: int) -> None:
 
 def advice(items: int, codebook_size: int, method: Method) -> str:
     """What speaks against a size that was set by hand; "" if nothing does."""
-    chosen = chosen_codebook_size(items, method)
-    instead = (
-        f"Without SID_CODEBOOK_SIZE it would be {chosen:,}. It cannot be changed later without a "
-        "new generation."
+    against = unsuitable(items, codebook_size, method)
+    return against and (
+        f"SID_CODEBOOK_SIZE={codebook_size} is {against} Without SID_CODEBOOK_SIZE it would be "
+        f"{chosen_codebook_size(items, method):,}. It cannot be changed later without a new "
+        "generation."
     )
-    said = f"SID_CODEBOOK_SIZE={codebook_size} is too"
+
+
+def unsuitable(items: int, codebook_size: int, method: Method) -> str:
+    """Why a size is too large or too small for this many items, a sentence without its subject;
+    "" if it is neither.
+    """
     if codebook_size > MAX_CODEBOOK_SIZE or codebook_size * TOO_FEW_ITEMS > items:
         return (
-            f"{said} large for {items:,} items: the first code will tell nearly all items apart, "
-            f"and the others add little. {instead}"
+            f"too large for {items:,} items: the first code will tell nearly all items apart, and "
+            "the others add little."
         )
-    if codebook_size * TOO_SMALL <= chosen:
-        return f"{said} small for {items:,} items: many of them will share their SID. {instead}"
+    if codebook_size * TOO_SMALL <= chosen_codebook_size(items, method):
+        return f"too small for {items:,} items: many of them will share their SID."
     return ""
 
 

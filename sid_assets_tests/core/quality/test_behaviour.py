@@ -64,6 +64,7 @@ def test_numbers_and_section_state_the_sizes():
     figures = found.figures()
     assert figures["behaviour_by_vector_in_first_10"] == found.by_vector[0]
     assert figures["behaviour_in_first_100"] == found.by_sid[2]
+    assert figures["behaviour_by_chance_in_first_30"] == found.at_random[1]
     assert figures["behaviour_pairs"] == figures["behaviour_queries"] == 300
     section = found.section()
     assert "300 times" in section.paragraphs[0]

@@ -54,7 +54,9 @@ def test_the_best_of_a_row(better, values, wanted):
     "figure",
     [
         *("margin_1_mean", "fan_out_2_mean", "largest_branch_share", "purity_sid_above_chance"),
-        *("behaviour_by_vector_in_first_10", "training_seconds", "encoding_seconds"),
+        *("purity_prefix_1_share", "purity_chance", "neighbours_by_chance_in_first_10"),
+        *("behaviour_by_vector_in_first_10", "behaviour_by_chance_in_first_10"),
+        *("behaviour_pairs", "recall_ceiling_split", "training_seconds", "encoding_seconds"),
     ],
 )
 def test_what_a_collapse_can_win_or_no_tokenizer_decides_has_no_best(figure):

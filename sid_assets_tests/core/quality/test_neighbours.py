@@ -49,6 +49,7 @@ def test_numbers_and_section_state_the_sizes():
     assert figures["neighbours_queries"] == 200
     assert figures["neighbours_items"] == ITEMS
     assert figures["neighbours_in_first_30"] == found.found[1]
+    assert figures["neighbours_by_chance_in_first_30"] == found.at_random[1]
     section = found.section()
     assert "200 items has 10 nearest items by vector among 600" in section.paragraphs[0]
     assert all(len(row) == len(section.header) for row in section.rows)

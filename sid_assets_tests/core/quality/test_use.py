@@ -94,6 +94,17 @@ def test_splits_may_be_written_as_other_numbers(rows, split):
     assert found == {1: (1, 0), 2: (1, 0), 3: (0, 1)}
 
 
+@pytest.mark.parametrize(
+    ("split", "targets", "warns"),
+    [([0, 0], [[2], [3]], True), ([0, 1], [[2], [3]], False), ([0, 0], [[], []], False)],
+    ids=["of split 0", "of split 1", "none"],
+)
+def test_targets_of_split_0_are_a_warning(rows, split, targets, warns):
+    stored = rows(split=split, hist_video_pid=[[1], [1]], target_video_pid=targets)
+    with counted_use(stored, LISTS, "int") as use:
+        assert ("no targets in split 1" in use.warning) is warns
+
+
 def test_text_splits_are_refused(rows):
     stored = rows(split=["train"], hist_video_pid=[[1]], target_video_pid=[[2]])
     with pytest.raises(InputError, match="'split' holds string, not numbers"):
