@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import dagster as dg
+import numpy as np
 import pyarrow as pa
 
 from sid_assets.assets.check_results import check_results, check_specs
@@ -39,7 +40,9 @@ from sid_assets.core.contracts.training import (
     check_current_sids,
     check_data_set,
     known_sids,
+    left_sids,
 )
+from sid_assets.core.contracts.training_rows import NO_SIDS
 from sid_assets.core.contracts.unmoved import check_unmoved
 from sid_assets.core.errors import SidAssetsError, StoreError
 from sid_assets.core.quantise.tokenizer import (
@@ -232,9 +235,15 @@ def _find_tokenizer(store: Store) -> Findings:
 
 def _find_training(data_set: DataSet, store: Store, version: Version) -> Findings:
     items, goods = store.require(ITEMS.table("pid2sid")), store.current(GOODS.table("pid2sid"))
+    registries = [store.current(domain.table("sid_registry")) for domain in (ITEMS, GOODS)]
+    removed = [left_sids(registry) for registry in registries if registry]
     return {
         **check_data_set(
-            version, data_set, known_sids(items), known_sids(goods) if goods else None
+            version,
+            data_set,
+            known_sids(items),
+            known_sids(goods) if goods else None,
+            np.concatenate([NO_SIDS, *removed]),
         ),
         **check_current_sids(version, [items, goods] if goods else [items]),
     }

@@ -14,6 +14,7 @@ from sid_assets.assets.domains import GOODS, ITEMS, Domain
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.inputs.ids import PidTypeSetting
 from sid_assets.core.inputs.parquet import ParquetInput
+from sid_assets.core.registry.removed import removed_sids
 from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.store import Store
@@ -107,10 +108,16 @@ def training_inputs(settings: Settings, store: Store, sids: Sids) -> TrainingInp
 
     def ids(domain: Domain, pid2sid: Version) -> IdSpace:
         texts = store.require(domain.table("item_texts"))
+        index = SidIndex.from_table(pid2sid.stream(batch_rows=65_536))
+        removed = None
+        registry = store.current(domain.table("sid_registry"))
+        if registry and settings.removed_in_histories:
+            removed = removed_sids(registry, pid2sid.provenance.generation, index)
         return IdSpace(
-            SidIndex.from_table(pid2sid.stream(batch_rows=65_536)),
+            index,
             catalog=TextsMaking.of(texts.provenance).pids,
             setting=settings.choice("pid_type", get_args(PidTypeSetting)),
+            removed=removed,
         )
 
     interactions, captions = map(settings.of_catalog, ("interactions", "captions"))
@@ -140,7 +147,13 @@ def _tell_what_is_stale(
 
 def _metadata(data_set: DataSet, counts: RowCounts) -> dict[str, Any]:
     pids = [
-        (column, count.pids, count.with_sid, f"{count.share:.2%}" if count.pids else "")
+        (
+            column,
+            count.pids,
+            count.with_sid,
+            f"{count.share:.2%}" if count.pids else "",
+            count.removed,
+        )
         for column, count in counts.pids.items()
     ]
     of_interactions = data_set.made_of == "interactions"  # Captions have no split.
@@ -150,7 +163,9 @@ def _metadata(data_set: DataSet, counts: RowCounts) -> dict[str, Any]:
         "rows_written": counts.written,
         "rows_dropped": _markdown(("reason", "rows"), sorted(counts.lost().items())),
         "lines_left_out_for_their_mask": counts.mask_lines.total(),
-        "pids_with_a_sid": _markdown(("column", "pids", "with a SID", "share"), pids),
+        "pids_with_a_sid": _markdown(
+            ("column", "pids", "with a SID", "share", "of removed items"), pids
+        ),
     }
 
 

@@ -20,6 +20,9 @@ TRAINING: dict[Phase, str] = {"pretrain": "pretraining", "sft": "fine-tuning"}
 InputName = Literal["interactions", "captions"]
 Columns = tuple[str, ...]
 
+HISTORY_PREFIX = "hist_"
+"""How the names of columns with histories begin."""
+
 LABELS = ("longview", "like", "follow", "forward", "not_interested")
 """Kinds of interaction. Each can have a mask of 0 and 1 beside a list of videos."""
 
@@ -86,6 +89,12 @@ class DataSet:
     def table(self) -> str:
         """The name of the table and the asset: `sft_ad_rec` -> `sft_ad_rec_dataset`."""
         return f"{self.name}_dataset"
+
+    @property
+    def has_histories(self) -> bool:
+        """Whether its texts spell histories of items, which may be gone."""
+        columns = (*self.items, *self.goods)
+        return any(column.startswith(HISTORY_PREFIX) for column in columns)
 
     @property
     def schema(self) -> pa.Schema:

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
+import pyarrow.compute as pc
 
 from sid_assets.core.arrow.columns import codes_array
 from sid_assets.core.contracts.findings import Check, Finding, Findings, contract
-from sid_assets.core.contracts.training_rows import check_rows
+from sid_assets.core.contracts.training_rows import NO_SIDS, check_rows
 from sid_assets.core.sids.spelling import pack
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.versions import Version
@@ -32,7 +33,11 @@ ROWS = 1024
     Check("not_empty", "The data set has rows.", warns=True),
 )
 def check_data_set(
-    version: Version, data_set: DataSet, items: np.ndarray, goods: np.ndarray | None
+    version: Version,
+    data_set: DataSet,
+    items: np.ndarray,
+    goods: np.ndarray | None,
+    removed: np.ndarray = NO_SIDS,
 ) -> Findings:
     """The rows are as a trainer expects them, and the counts of input rows add up.
 
@@ -41,9 +46,10 @@ def check_data_set(
         data_set: Which one it is.
         items: int64, sorted: the packed SIDs of the catalog.
         goods: The same for goods, if there are any.
+        removed: The SIDs of items and goods that are no longer there, which histories may spell.
     """
     counts = RowCounts.of(version.provenance)
-    found = check_rows(version.stream(batch_rows=ROWS), data_set, items, goods)
+    found = check_rows(version.stream(batch_rows=ROWS), data_set, items, goods, removed)
     return {
         "contract": Finding(
             not found.broken,
@@ -95,6 +101,19 @@ def known_sids(pid2sid: Version) -> np.ndarray:
     packed = [np.empty(0, np.int64)]
     for batch in pid2sid.stream(["sid"], batch_rows=65_536):
         packed.append(np.unique(pack(codes_array(batch["sid"]))))
+    return np.unique(np.concatenate(packed))
+
+
+def left_sids(registry: Version) -> np.ndarray:
+    """The distinct SIDs that items have left and that are still theirs: packed, sorted.
+
+    Args:
+        registry: The table `sid_registry`.
+    """
+    packed = [np.empty(0, np.int64)]
+    for batch in registry.stream(["sid", "left_at", "freed_at"], batch_rows=65_536):
+        left = pc.and_(batch["left_at"].is_valid(), batch["freed_at"].is_null())
+        packed.append(np.unique(pack(codes_array(batch["sid"].filter(left)))))
     return np.unique(np.concatenate(packed))
 
 

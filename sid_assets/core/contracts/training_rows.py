@@ -23,6 +23,8 @@ from sid_assets.core.training_sets import DataSet
 MEMORY_MB = 512
 """Memory that DuckDB may use for the uuids before it spills to disk (MB)."""
 
+NO_SIDS = np.empty(0, np.int64)
+
 UUID5 = r"^[0-9a-f]{8}-[0-9a-f]{4}-5[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$"
 
 CHAT_MARKERS = r"<\|(endoftext|im_start|im_end)\|>"
@@ -51,6 +53,7 @@ def check_rows(
     data_set: DataSet,
     items: np.ndarray,
     goods: np.ndarray | None = None,
+    removed: np.ndarray = NO_SIDS,
 ) -> CheckedRows:
     """Check a data set as one stream; memory does not grow with its rows.
 
@@ -59,12 +62,13 @@ def check_rows(
         data_set: Which one it is.
         items: The SIDs of the catalog, packed and sorted (`training.known_sids`).
         goods: The same for goods.
+        removed: The SIDs of items and goods that are no longer there, which histories may spell.
     """
     checked = CheckedRows()
     if not rows.schema.remove_metadata().equals(data_set.schema):
         checked.broken[f"columns are not those of {data_set.name}"] += 1
         return checked
-    known = _known_sids(data_set, items, goods)
+    known = _known_sids(data_set, items, goods, removed)
     with _uuids() as uuids:
         for batch in rows:
             checked.rows += batch.num_rows
@@ -77,12 +81,15 @@ def check_rows(
 
 
 def _known_sids(
-    data_set: DataSet, items: np.ndarray, goods: np.ndarray | None
+    data_set: DataSet, items: np.ndarray, goods: np.ndarray | None, removed: np.ndarray
 ) -> dict[str, np.ndarray]:
     """The SIDs that may occur in each text."""
     known = dict.fromkeys(data_set.roles, items)
     if data_set.goods and goods is not None:
         known |= {"user": np.union1d(items, goods), "assistant": goods}
+    if data_set.has_histories:
+        with_history = "user" if "user" in data_set.roles else data_set.roles[0]
+        known[with_history] = np.union1d(known[with_history], removed)
     return known
 
 

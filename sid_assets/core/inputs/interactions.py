@@ -9,9 +9,6 @@ from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.training_sets import HISTORY_MASKS, TARGET_MASKS, VIDEO_LISTS
 
-HISTORY_PREFIX = "hist_"
-"""How the names of columns with histories begin."""
-
 TARGET_PREFIX = "target_"
 """How the names of columns with targets begin."""
 

@@ -19,13 +19,14 @@ from sid_assets.core.arrow.columns import run_starts
 from sid_assets.core.arrow.duck import spilling_database
 from sid_assets.core.arrow.statistics import entropy, gini, nearest_rank
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting, convert_pids, stored_as
-from sid_assets.core.inputs.interactions import HISTORY_PREFIX, ITEM_COLUMNS
+from sid_assets.core.inputs.interactions import ITEM_COLUMNS
 from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.quality.figures import ReconstructionError, named
 from sid_assets.core.quality.measure import code_rows, relative_errors
 from sid_assets.core.quality.use import id_lists
 from sid_assets.core.schema import CODE_LAYERS, PID_TYPES, PidType, pid_type_of
 from sid_assets.core.sids.spelling import pack, prefix_of, unpack
+from sid_assets.core.training_sets import HISTORY_PREFIX
 
 
 @dataclass(frozen=True)

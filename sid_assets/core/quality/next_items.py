@@ -12,10 +12,11 @@ import pyarrow.compute as pc
 
 from sid_assets.core.arrow.duck import spilling_database
 from sid_assets.core.inputs.ids import PidTypeSetting, convert_pids
-from sid_assets.core.inputs.interactions import HISTORY_PREFIX, check_types
+from sid_assets.core.inputs.interactions import check_types
 from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.quality.use import splits_of
 from sid_assets.core.schema import PidType
+from sid_assets.core.training_sets import HISTORY_PREFIX
 
 _ROWS = pa.schema([("user", pa.string()), ("item", pa.int32()), ("next", pa.int32())])
 

@@ -30,10 +30,26 @@ class FoundSids:
     Attributes:
         fragments: uint16, shape (m, 3): the SIDs found, in order (see `spelling.fragment_numbers`).
         found: bool, shape (n,): which of the pids have a SID.
+        removed: How many of these pids are of items that are no longer in the catalog.
     """
 
     fragments: np.ndarray
     found: np.ndarray
+    removed: int = 0
+
+    def filled(self, removed: "FoundSids") -> "FoundSids":
+        """The same pids, with the SIDs of items that were removed.
+
+        Args:
+            removed: What was found for the pids without a SID, in their order.
+        """
+        missing = np.flatnonzero(~self.found)
+        fragments = np.empty((len(self.found), CODE_LAYERS), np.uint16)
+        found = self.found.copy()
+        found[missing[removed.found]] = True
+        fragments[self.found] = self.fragments
+        fragments[missing[removed.found]] = removed.fragments
+        return FoundSids(fragments[found], found, len(removed.fragments))
 
 
 class SidIndex:

@@ -135,7 +135,7 @@ class Block:
             items: The catalog of the ids.
         """
         found = items.find(pids.take(pa.array(positions)), self.source, column)
-        self.counts += RowCounts(pids={column: PidCount.of(found.found)})
+        self.counts += RowCounts(pids={column: PidCount.of(found.found, found.removed)})
         return sids_where(found.found, found.fragments, bounds)
 
     def filled(self, column: str, sids: SidLists) -> Conditions:

@@ -15,19 +15,30 @@ from sid_assets.core.store.provenance import Provenance
 
 @dataclass(frozen=True)
 class PidCount:
-    """How many pids of a column were looked up, and how many of them have a SID."""
+    """How many pids of a column were looked up, and how many of them have a SID.
+
+    Attributes:
+        pids: Pids.
+        with_sid: Those that have a SID.
+        removed: Those of these whose item is no longer in the catalog.
+    """
 
     pids: int = 0
     with_sid: int = 0
+    removed: int = 0
 
     @classmethod
-    def of(cls, found: np.ndarray) -> "PidCount":
+    def of(cls, found: np.ndarray, removed: int = 0) -> "PidCount":
         """Count pids; `found`: bool, which of them have a SID."""
-        return cls(len(found), int(found.sum()))
+        return cls(len(found), int(found.sum()), removed)
 
     def __add__(self, other: "PidCount") -> "PidCount":
         """The sum of both counts."""
-        return PidCount(self.pids + other.pids, self.with_sid + other.with_sid)
+        return PidCount(
+            self.pids + other.pids,
+            self.with_sid + other.with_sid,
+            self.removed + other.removed,
+        )
 
     @property
     def share(self) -> float:

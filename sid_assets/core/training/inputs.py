@@ -1,7 +1,7 @@
 """The inputs of training data sets: interactions, captions, and the ids in them."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -35,11 +35,21 @@ class IdSpace:
         index: The SIDs by pid.
         catalog: How the catalog stores its ids.
         setting: SID_PID_TYPE.
+        removed: The SIDs of items that are no longer in the catalog, for histories; None if there
+            are none.
+        in_histories: Whether ids are looked up for histories, which may spell `removed` too.
     """
 
     index: SidIndex
     catalog: PidColumn
     setting: PidTypeSetting = "auto"
+    removed: SidIndex | None = None
+    in_histories: bool = False
+
+    @property
+    def histories(self) -> "IdSpace":
+        """The same ids as histories may spell them: including those of removed items."""
+        return replace(self, in_histories=True)
 
     def check(self, source: ParquetInput, columns: Iterable[str]) -> None:
         """Raise InputError if a column does not store its ids as the catalog does."""
@@ -75,7 +85,11 @@ class IdSpace:
 
     def find(self, ids: pa.Array, source: ParquetInput, column: str) -> FoundSids:
         """The SIDs of ids as stored in a file, shape (n,); values that cannot be ids have none."""
-        return self.index.find(self.converted(ids, source, column))
+        pids = self.converted(ids, source, column)
+        found = self.index.find(pids)
+        if not (self.in_histories and self.removed) or found.found.all():
+            return found
+        return found.filled(self.removed.find(pids.filter(pa.array(~found.found))))
 
     def converted(self, ids: pa.Array, source: ParquetInput, column: str) -> pa.Array:
         """Ids as the catalog stores them; null where a value cannot be an id.

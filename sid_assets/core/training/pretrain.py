@@ -15,7 +15,7 @@ TARGET_LENGTH = 10
 
 def video_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
     """The SIDs of a history, directly followed by the SIDs of its targets."""
-    history = rows.sids("hist_video_pid", inputs.items, last=HISTORY_LENGTH)
+    history = rows.sids("hist_video_pid", inputs.items.histories, last=HISTORY_LENGTH)
     targets = rows.sids("target_video_pid", inputs.items, first=TARGET_LENGTH)
     kept = rows.keep_candidates(
         rows.has_id("uid")

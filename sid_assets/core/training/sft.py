@@ -30,7 +30,7 @@ YES, NO = "是", "否"
 
 def video_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
     """A history; the answer is the targets."""
-    history = rows.sids("hist_video_pid", inputs.items, last=HISTORY_LENGTH)
+    history = rows.sids("hist_video_pid", inputs.items.histories, last=HISTORY_LENGTH)
     targets = rows.sids("target_video_pid", inputs.items, first=TARGET_LENGTH)
     kept = rows.keep_candidates(
         rows.has_id("uid")
@@ -93,7 +93,7 @@ def interactive_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier)
 
 def label_cond_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
     """Histories by label and a label to predict; the answer is the targets with that label."""
-    histories = labelled(rows, "hist", inputs.items, last=LABELLED_LENGTH).sids
+    histories = labelled(rows, "hist", inputs.items.histories, last=LABELLED_LENGTH).sids
     targets = labelled(rows, "target", inputs.items, first=TARGET_LENGTH)
     available = np.stack(targets.positive, axis=1)
     uid = rows.id_json("uid")
@@ -128,7 +128,7 @@ def label_cond_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) 
 def label_pred(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
     """Histories by label and one target; the answer says whether the user watched it for long."""
     targets, mask = rows.lists("target_video_pid"), read_mask(rows, "target_video_longview")
-    histories = labelled(rows, "hist", inputs.items, last=LABELLED_LENGTH).sids
+    histories = labelled(rows, "hist", inputs.items.histories, last=LABELLED_LENGTH).sids
     starts, ends = list_bounds(targets)
     passed = rows.keep_rows(
         rows.has_id("uid")
@@ -171,8 +171,8 @@ def label_pred(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> S
 
 def ad_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
     """Histories of long-watched videos and of ads; the answer is the ads clicked next."""
-    videos = rows.sids("hist_longview_video_list", inputs.items, last=LONGVIEW_LENGTH)
-    ads = rows.sids("hist_ad_pid", inputs.items, last=AD_LENGTH)
+    videos = rows.sids("hist_longview_video_list", inputs.items.histories, last=LONGVIEW_LENGTH)
+    ads = rows.sids("hist_ad_pid", inputs.items.histories, last=AD_LENGTH)
     targets = rows.sids("target_ad_pid", inputs.items, first=TARGET_LENGTH)
     histories = {"video": videos, "ad": ads}
     return _across_domains(
@@ -184,8 +184,8 @@ def product_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> 
     """Histories of long-watched videos and of goods; the answer is the goods clicked next."""
     if inputs.goods is None:
         raise ValueError("product_rec needs goods")
-    videos = rows.sids("hist_longview_video_list", inputs.items, last=LONGVIEW_LENGTH)
-    goods = rows.sids("hist_goods_pid", inputs.goods, last=GOODS_LENGTH)
+    videos = rows.sids("hist_longview_video_list", inputs.items.histories, last=LONGVIEW_LENGTH)
+    goods = rows.sids("hist_goods_pid", inputs.goods.histories, last=GOODS_LENGTH)
     targets = rows.sids("target_goods_pid", inputs.goods, first=TARGET_LENGTH)
     histories = {"video": videos, "goods": goods}
     column = "target_goods_pid"

@@ -45,6 +45,8 @@ def test_the_json_has_the_format_of_tables_on_disk() -> None:
     stored = (
         '{"rows": 3, "candidates": 2, "written": 0, "dropped_rows": {"no uid": 1}, '
         '"dropped": {"no history": 2}, "mask_lines": {}, '
-        '"pids": {"hist_video_pid": {"pids": 100, "with_sid": 95}}}'
+        '"pids": {"hist_video_pid": {"pids": 100, "with_sid": 95, "removed": 2}}}'
     )
     assert json.dumps(RowCounts.from_json(json.loads(stored)).to_json()) == stored
+    of_version_0_1 = json.loads(stored.replace(', "removed": 2', ""))
+    assert RowCounts.from_json(of_version_0_1).pids["hist_video_pid"].with_sid == 95

@@ -23,6 +23,7 @@ from sid_assets.core.inputs.ids import PidColumn
 from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.sids.spelling import pack
+from sid_assets.core.training.counts import RowCounts
 from sid_assets.core.training.inputs import IdSpace, TrainingInputs
 from sid_assets.core.training.prompts import Prompts
 from sid_assets.core.training.rows import MAKERS, lacking, training_data_table, training_rows
@@ -164,6 +165,47 @@ def test_missing_input_is_reported(folder: Path) -> None:
         InputError, match=r"sft_ad_rec cannot be made: .* no column 'target_ad_pid'"
     ):
         training_rows("sft_ad_rec", inputs)
+
+
+@pytest.mark.parametrize("name", ["video_rec", "sft_video_rec", "sft_label_pred", "sft_ad_rec"])
+def test_histories_spell_removed_items_and_targets_never_do(folder: Path, name: str) -> None:
+    rows = {
+        **{"uid": [1, 2], "split": [0, 0]},
+        **{"hist_video_pid": [[1, 9], [9]], "target_video_pid": [[2, 9], [2]]},
+        **{"hist_video_like": [[1, 1], [1]], "target_video_longview": [[1, 1], [0]]},
+        **{"hist_longview_video_list": [[9], [1]], "hist_ad_pid": [[9, 2], [9]]},
+        "target_ad_pid": [[9, 1], [2]],
+    }
+    path = folder / "interactions.parquet"
+    pq.write_table(pa.table(rows), path)
+    ids = PidColumn("catalog", "pid", "int", 2)
+    live = SidIndex(pa.array([1, 2]), np.array([[1, 1, 1], [2, 2, 2]]))
+    gone = SidIndex(pa.array([9]), np.array([[9, 9, 9]]))
+
+    def made(removed: SidIndex | None) -> tuple[pa.Table, RowCounts]:
+        space = IdSpace(live, ids, removed=removed)
+        made = training_rows(name, TrainingInputs(space, ParquetInput(str(path))))
+        return made.reader.read_all(), made.counts
+
+    table, counts = made(gone)
+    spelled, answers = "", ""
+    for body in map(json.loads, table.column(2).to_pylist()):
+        texts = [part["content"][0]["text"] if "role" in part else part["text"] for part in body]
+        spelled += "".join(texts)
+        answers += texts[-1] if len(texts) > 1 else texts[0][texts[0].index("<s_a_2>") :][:60]
+    assert "<s_a_9>" in spelled
+    assert "<s_a_9>" not in answers
+    histories = [count for column, count in counts.pids.items() if column.startswith("hist_")]
+    assert sum(count.removed for count in histories) >= 2
+    targets = [count for column, count in counts.pids.items() if column.startswith("target_")]
+    assert sum(count.removed for count in targets) == 0
+    without, _ = made(None)
+    assert "<s_a_9>" not in "".join(without.column(2).to_pylist())
+    everything = np.array([pack(np.array([[code] * 3]))[0] for code in (1, 2)])
+    removed = pack(np.array([[9, 9, 9]]))
+    data_set = DATA_SETS[name]
+    assert not check_rows(table.to_reader(), data_set, everything, None, removed).broken
+    assert check_rows(table.to_reader(), data_set, everything).broken
 
 
 def test_the_real_catalog(folder: Path) -> None:
