@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from sid_assets.assets.domains import ITEMS
+from sid_assets.core.quantise.align import PUBLISHED
 from sid_assets.core.quantise.tokenizer import (
     TABLE,
     TokenizerMaking,
@@ -49,11 +50,14 @@ def tokenizer_checkpoint(
         return dg.MaterializeResult(metadata=_metadata(store, before, kept=True))
     if wanted.kind == "train":
         context.log.info(f"{TABLE}: training on {item_embeddings.rows:,} vectors or a sample.")
-        made = train_tokenizer(wanted, item_embeddings, before, settings.device)
+        published = store.current(PUBLISHED) if settings.align_generations else None
+        made = train_tokenizer(wanted, item_embeddings, before, settings.device, published)
     else:
         made = fetch_tokenizer(wanted, settings.tokenizer)
     for note in made.notes:
         context.log.warning(f"{TABLE}: {note}")
+    for remark in made.remarks:
+        context.log.info(f"{TABLE}: {remark}")
     version = commit_tokenizer(store, made, item_embeddings)
     return dg.MaterializeResult(metadata=_metadata(store, version, kept=False))
 

@@ -101,10 +101,14 @@ class Trained:
             norm of the vector), `utilisation` (share of codes used), `entropy` (nats),
             `perplexity` (exp of the entropy), `dead_codes` (count). Also `settings`, `device` and
             `warm_start`: whether training started from a tokenizer.
+        sample_rows: Where the rows of the sample are in the stream: int64, shape (n,).
+        sample_codes: Their codes, uint16, shape (n, layers).
     """
 
     centroids: np.ndarray
     figures: dict[str, Any]
+    sample_rows: np.ndarray
+    sample_codes: np.ndarray
 
 
 def train(
@@ -131,18 +135,22 @@ def train(
     """
     device = usable_device(device)
     rng = np.random.default_rng(settings.seed)
-    residuals, rows_seen = draw_sample(batches, settings.sample_size, rng)
+    residuals, sample_rows, rows_seen = draw_sample(batches, settings.sample_size, rng)
     require_enough(len(residuals), settings.codebook_size)
     held_out = rows_held_out(len(residuals))
     trained = len(residuals) - held_out
-    _move_to_end(residuals, rng.choice(len(residuals), held_out, replace=False))
+    chosen = rng.choice(len(residuals), held_out, replace=False)
+    _move_to_end(residuals, chosen)
+    _move_to_end(sample_rows, chosen)
 
     centroids, layers = [], []
+    codes = np.empty((len(residuals), settings.layers), np.uint16)
     lengths = np.empty(0, np.float32)
     for layer in range(settings.layers):
         old = None if start is None else start[layer]
         codebook = _train_layer(residuals[:trained], settings, layer, device, old)
         encoded = _subtract(residuals, codebook, device)
+        codes[:, layer] = encoded.codes[:, 0]
         if layer == 0:
             lengths = encoded.residual_norms[:, 0]
         parts = {"trained": slice(0, trained), "held_out": slice(trained, None)}
@@ -168,12 +176,12 @@ def train(
         "rows_held_out": held_out,
         "layers": layers,
     }
-    return Trained(np.stack(centroids), figures)
+    return Trained(np.stack(centroids), figures, sample_rows, codes)
 
 
 def draw_sample(
     batches: Iterable[np.ndarray], size: int, rng: np.random.Generator
-) -> tuple[np.ndarray, int]:
+) -> tuple[np.ndarray, np.ndarray, int]:
     """Draw a uniform sample of the rows of a stream of unknown length.
 
     Reservoir sampling (Vitter 1985, algorithm R): row i, counted from 0, replaces a random row of
@@ -181,9 +189,11 @@ def draw_sample(
     does not depend on how the stream is cut into batches.
 
     Returns:
-        A copy of at most `size` rows, and the number of rows in the stream.
+        A copy of at most `size` rows, where they are in the stream (int64), and the number of rows
+        in the stream.
     """
     sample = np.empty((0, 0), np.float32)
+    places_in_stream = np.empty(0, np.int64)
     seen = 0
     for batch in batches:
         if not seen:
@@ -194,11 +204,14 @@ def draw_sample(
         if filled > len(sample):
             rows = min(size, max(filled, 2 * len(sample)))
             sample.resize((rows, batch.shape[1]), refcheck=False)
+            places_in_stream.resize(rows, refcheck=False)
         sample[seen:filled] = batch[:fresh]
+        places_in_stream[seen:filled] = np.arange(seen, filled)
         for row in fresh + np.flatnonzero(places[fresh:] < size):
             sample[int(places[row])] = batch[row]
+            places_in_stream[int(places[row])] = seen + row
         seen += len(batch)
-    return sample[:seen], seen
+    return sample[:seen], places_in_stream[:seen], seen
 
 
 def _move_to_end(rows: np.ndarray, chosen: np.ndarray) -> None:
