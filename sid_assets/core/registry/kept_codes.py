@@ -57,7 +57,7 @@ def kept_codes(
 ) -> KeptCodes:
     """Compare the codes of the same items in two generations.
 
-    Beyond its arguments it takes about 2 bytes an item, if no first code has many of the items.
+    Beyond its arguments, memory holds two bools an item, and the items of one range of first codes.
 
     Args:
         before: The earlier codes, uint16, shape (n, 3).
