@@ -5,6 +5,7 @@ from typing import Any
 import dagster as dg
 
 from sid_assets.assets.domains import ITEMS
+from sid_assets.core.quantise.align import PUBLISHED
 from sid_assets.core.quantise.tokenizer import (
     TABLE,
     TokenizerMaking,
@@ -49,18 +50,14 @@ def tokenizer_checkpoint(
         return dg.MaterializeResult(metadata=_metadata(store, before, kept=True))
     if wanted.kind == "train":
         context.log.info(f"{TABLE}: training on {item_embeddings.rows:,} vectors or a sample.")
-        published = store.current(ITEMS.table("pid2sid")) if settings.align_generations else None
+        published = store.current(PUBLISHED) if settings.align_generations else None
         made = train_tokenizer(wanted, item_embeddings, before, settings.device, published)
-        if aligned := made.making.figures.get("aligned"):
-            keep = " / ".join(f"{100 * share:.0f}" for share in aligned["keep"])
-            context.log.info(
-                f"{TABLE}: numbered to agree with the published SIDs: of {aligned['items']:,} "
-                f"items in the sample, {keep} % keep 1 / 2 / 3 codes."
-            )
     else:
         made = fetch_tokenizer(wanted, settings.tokenizer)
     for note in made.notes:
         context.log.warning(f"{TABLE}: {note}")
+    for remark in made.remarks:
+        context.log.info(f"{TABLE}: {remark}")
     version = commit_tokenizer(store, made, item_embeddings)
     return dg.MaterializeResult(metadata=_metadata(store, version, kept=False))
 

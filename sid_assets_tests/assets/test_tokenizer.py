@@ -4,6 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sid_assets.core.quantise.checkpoint import save_checkpoint
+from sid_assets.core.quantise.tokenizer import load_tokenizer
 from sid_assets.settings import Refresh
 from sid_assets_tests.graph import (
     failure_message,
@@ -16,6 +18,7 @@ from sid_assets_tests.graph import (
 )
 
 MADE_FROM = ("item_texts", "item_embeddings", "tokenizer_checkpoint")
+SIDS_FROM = (*MADE_FROM, "codes", "pid2sid")
 
 
 @pytest.mark.parametrize(
@@ -96,6 +99,61 @@ def test_a_tokenizer_from_a_file_keeps_its_numbers(folder):
     result = materialize(settings, refresh=Refresh(new_generation=True))
     assert result.success, failure_message(result)
     pd.testing.assert_frame_equal(before, table(settings, "pid2sid"))
+
+
+def kept(before, after):
+    """How many items keep their first code, two codes and the SID."""
+    both = before.index.intersection(after.index)
+    same = np.array(before[both].tolist()) == np.array(after[both].tolist())
+    return np.logical_and.accumulate(same, axis=1).sum(axis=0)
+
+
+@pytest.mark.parametrize("training", ["balanced", "kmeans"])
+def test_a_new_generation_is_numbered_by_the_published_sids(tmp_path, training):
+    sids = {}
+    for name in ("true", "false"):
+        folder = tmp_path / name
+        folder.mkdir()
+        write_catalog(folder / "catalog.parquet")
+        settings = settings_for(folder, training=training, align_generations=name)
+        assert materialize(settings, *SIDS_FROM).success
+        before = table(settings, "pid2sid").set_index("pid").sid
+        frame = pd.read_parquet(folder / "catalog.parquet").iloc[6:]
+        new = write_catalog(folder / "catalog.parquet", items=6, seed=1, pids=range(101, 107))
+        write_frame(folder / "catalog.parquet", pd.concat([frame, new]))
+        result = materialize(settings, *SIDS_FROM, refresh=Refresh(new_generation=True))
+        assert result.success, failure_message(result)
+        sids[name] = kept(before, table(settings, "pid2sid").set_index("pid").sid)
+        said = metadata_of(result, "tokenizer_checkpoint")["figures"]
+        assert ("aligned" in said) == (name == "true")
+        if name == "true":
+            assert 0 < said["aligned"]["items"] <= 54
+            assert said["aligned"]["kept"][0] == sids[name][0]  # the sample is the catalog
+    assert sids["true"][0] >= sids["false"][0]
+
+
+def test_sids_of_another_tokenizer_number_no_centroids(folder, capsys):
+    settings = settings_for(folder)
+    assert materialize(settings).success
+    for count in (3, 5):  # the second run finds SIDs of the first tokenizer
+        add_items(folder, count)
+        result = materialize(settings, *MADE_FROM, refresh=Refresh(new_generation=True))
+        assert result.success, failure_message(result)
+    assert "aligned" not in metadata_of(result, "tokenizer_checkpoint")["figures"]
+    assert "was not made with the tokenizer that is replaced" in capsys.readouterr().err
+
+
+def test_a_tokenizer_of_a_file_keeps_its_numbers(folder, tmp_path):
+    settings = settings_for(folder)
+    assert materialize(settings).success
+    path = tmp_path / "mine.pt"
+    centroids = load_tokenizer(settings.store().require("tokenizer_checkpoint"))[:, ::-1].copy()
+    save_checkpoint(path, centroids, {})
+    settings = settings_for(folder, tokenizer=str(path))
+    result = materialize(settings, *MADE_FROM, refresh=Refresh(new_generation=True))
+    assert result.success, failure_message(result)
+    made = settings.store().require("tokenizer_checkpoint")
+    np.testing.assert_array_equal(load_tokenizer(made), centroids)
 
 
 def test_a_new_generation_is_trained_from_nothing_if_the_old_centroids_are_damaged(folder):

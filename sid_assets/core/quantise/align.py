@@ -1,56 +1,166 @@
-"""A new tokenizer that speaks the vocabulary of the one before: its centroids are renumbered.
+"""The numbers of centroids, chosen so that items keep the codes that are published.
 
-The number of a centroid means nothing to a tokenizer, but a model has learnt what each code stands
-for. After training, each layer is therefore renumbered so that as many items as possible keep their
-code: an assignment of new numbers to old ones with the largest total weight, where the weight of a
-pair is the number of items that had the old code and have the new centroid. The layers follow each
-other, and a layer counts only the items whose codes agree in the layers before it. So each layer is
-maximised in turn, not whole prefixes jointly.
-
-Centroids change places and nothing else, so every item keeps its nearest centroids.
+Training numbers centroids by chance. Where items have published SIDs, the centroids of a layer are
+numbered by a matching: each new code gets the number of one published code so that the most items
+have the same code as before. Only items whose codes before that layer are kept count, because an
+item keeps its second code only where it keeps its first. Each layer is maximised in turn, given the
+layers before it; the number of whole SIDs that are kept may not be the largest possible.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
+import pyarrow as pa
+
+from sid_assets.core.arrow.columns import codes_array, is_valid
+from sid_assets.core.arrow.sorted_join import joined
+from sid_assets.core.errors import InputError, StoreError
+from sid_assets.core.quantise.train import Trained
+from sid_assets.core.schema import CODES, pid_type_of
+from sid_assets.core.store.versions import Version
+
+PUBLISHED = "pid2sid"
+"""The table of the published SIDs."""
 
 
-def renumbered(before: np.ndarray, after: np.ndarray, codebook_size: int) -> np.ndarray:
-    """New numbers of the centroids of each layer, so that items keep their codes.
+@dataclass(frozen=True)
+class Alignment:
+    """How the centroids of a tokenizer were numbered.
 
-    Between equally good numberings, the one that leaves more numbers unchanged is chosen.
+    Attributes:
+        centroids: float32, shape (layers, codebook_size, dim): those of the tokenizer, each layer
+            in another order.
+        items: The items that it was found on.
+        before: How many of them had the first code, the first two, .. of their published SIDs.
+        after: How many of them have now.
+    """
+
+    centroids: np.ndarray
+    items: int
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+
+    def figures(self) -> dict[str, object]:
+        """The counts, for JSON."""
+        return {"items": self.items, "kept_before": [*self.before], "kept": [*self.after]}
+
+    def sentence(self) -> str:
+        """What was gained, for the log."""
+        if not self.items:
+            return "Centroids are numbered anew: no item of the sample has a published SID."
+        before, after = (
+            " / ".join(f"{100 * kept / self.items:.0f}" for kept in counts)
+            for counts in (self.before, self.after)
+        )
+        return (
+            f"Centroids are numbered by the published SIDs: of {self.items:,} items of the sample, "
+            f"{after} % keep 1 / 2 / 3 codes ({before} % without)."
+        )
+
+
+def align_to_published(
+    trained: Trained, embeddings: Version, before: Version, published: Version
+) -> Alignment | str:
+    """Number the centroids of a new tokenizer by the SIDs of the items that it was trained on.
 
     Args:
-        before: Integers, shape (n, layers): the published codes of items.
-        after: Integers, shape (n, layers): their codes by the new tokenizer.
-        codebook_size: Centroids per layer of the new tokenizer. Published codes beyond it count for
-            nothing.
+        trained: The new tokenizer.
+        embeddings: The version of `item_embeddings` that it was trained on.
+        before: The version of `tokenizer_checkpoint` that it replaces.
+        published: The current version of `pid2sid`.
 
     Returns:
-        int64, shape (layers, codebook_size): the new number of each centroid.
+        The tokenizer with other numbers; or why there are none, as a sentence.
     """
-    from scipy.optimize import linear_sum_assignment
-
-    numbers = np.empty((before.shape[1], codebook_size), np.int64)
-    agree = np.ones(len(before), bool)
-    for layer, of_layer in enumerate(numbers):
-        counted = agree & (before[:, layer] < codebook_size)
-        weights = np.zeros((codebook_size, codebook_size))
-        pairs = after[counted, layer], before[counted, layer]
-        np.add.at(weights, pairs, codebook_size + 1)  # an item outweighs all unchanged numbers
-        np.einsum("ii->i", weights)[:] += 1
-        new, old = linear_sum_assignment(weights, maximize=True)
-        of_layer[new] = old
-        agree &= before[:, layer] == of_layer[after[:, layer]]
-    return numbers
+    if published.provenance.tokenizer != before.provenance.tokenizer:
+        return f"{published.folder} was not made with the tokenizer that is replaced."
+    if pid_type_of(published.schema()) != pid_type_of(embeddings.schema()):
+        return f"the pids in {published.folder} are of another type."
+    try:
+        codes, sids = _of_sample(trained, embeddings, published)
+    except (InputError, StoreError) as error:  # after hours of training, this is no reason to stop
+        return str(error)
+    return align(trained.centroids, codes, sids)
 
 
-def with_numbers(centroids: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """The centroids with new numbers.
+def align(centroids: np.ndarray, codes: np.ndarray, published: np.ndarray) -> Alignment:
+    """Number the centroids of a tokenizer so that items keep their published codes.
+
+    Deterministic. Memory holds one float64 matrix of codebook_size x codebook_size at a time.
 
     Args:
         centroids: float32, shape (layers, codebook_size, dim).
-        numbers: int64, shape (layers, codebook_size): the new number of each centroid.
+        codes: The codes that some items have with these centroids: integers, shape (n, layers).
+        published: The published codes of the same items: integers, shape (n, layers). They may come
+            from another codebook size: codes that this one has no number for are not kept.
     """
-    made = np.empty_like(centroids)
-    for layer, of_layer in enumerate(numbers):
-        made[layer, of_layer] = centroids[layer]
-    return made
+    size = centroids.shape[1]
+    ordered = np.empty_like(centroids)
+    before = _prefixes_kept(codes, published)
+    agree = np.ones(len(codes), bool)
+    after = []
+    for layer, codebook in enumerate(centroids):
+        numbers = matching(codes[agree, layer], published[agree, layer], size)
+        ordered[layer][numbers] = codebook
+        numbers = _lowest_of_equal(codebook, numbers)
+        agree &= numbers[codes[:, layer]] == published[:, layer]
+        after.append(int(agree.sum()))
+    return Alignment(ordered, len(codes), before, tuple(after))
+
+
+def matching(new: np.ndarray, old: np.ndarray, size: int) -> np.ndarray:
+    """The numbers of new codes with which the most items have their old code.
+
+    Among the best, one that leaves the most codes their number: a code starts from the old centroid
+    of its number, so this also suits codes that no item of the sample has.
+
+    Args:
+        new: Integers below `size`, shape (n,).
+        old: Integers, shape (n,); those of `size` or more cannot be kept.
+        size: The number of codes.
+
+    Returns:
+        A permutation, int64, shape (size,): the number of each new code.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    possible = old < size
+    pairs = new[possible].astype(np.int64) * size + old[possible]
+    pairs, counts = np.unique(pairs, return_counts=True)
+    cost = np.zeros((size, size))  # float64: what scipy computes with, so that it makes no copy
+    cost.reshape(-1)[pairs] = -counts
+    # Together less than one item, and exact in binary.
+    cost[np.diag_indices(size)] -= 2.0 ** -(size.bit_length() + 1)
+    return linear_sum_assignment(cost)[1].astype(np.int64)
+
+
+def _lowest_of_equal(codebook: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """The code that encoding gives for each centroid: of equal centroids, the lowest number."""
+    lowest: dict[bytes, int] = {}
+    rows = [(row + np.float32(0)).tobytes() for row in codebook]  # -0 equals 0
+    for row, number in zip(rows, numbers.tolist(), strict=True):
+        lowest[row] = min(number, lowest.get(row, number))
+    return np.array([lowest[row] for row in rows], np.int64)
+
+
+def _prefixes_kept(codes: np.ndarray, published: np.ndarray) -> tuple[int, ...]:
+    agree = np.logical_and.accumulate(codes == published, axis=1)
+    return tuple(int(kept) for kept in agree.sum(axis=0))
+
+
+def _of_sample(
+    trained: Trained, embeddings: Version, published: Version
+) -> tuple[np.ndarray, np.ndarray]:
+    """The codes and the published SIDs of the items of the sample that have one: shape (m, 3)."""
+    order = np.argsort(trained.sample_rows)
+    rows = trained.sample_rows[order]
+    chosen, sids = [np.empty(0, np.int64)], [np.empty((0, trained.sample_codes.shape[1]), np.int64)]
+    start = 0
+    columns = pa.schema([("sid", CODES)])
+    for batch in joined(embeddings.stream(["pid"]), published.stream(), columns):
+        low, high = np.searchsorted(rows, [start, start + batch.num_rows])
+        some = batch["sid"].take(pa.array(rows[low:high] - start))
+        chosen.append(order[low + np.flatnonzero(is_valid(some))])
+        sids.append(codes_array(some.drop_null()))
+        start += batch.num_rows
+    return trained.sample_codes[np.concatenate(chosen)], np.concatenate(sids)

@@ -14,7 +14,7 @@ from sid_assets.core.arrow.columns import codes_array, is_valid
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.arrow.vectors import vectors_of
 from sid_assets.core.errors import InputError
-from sid_assets.core.quantise.align import renumbered, with_numbers
+from sid_assets.core.quantise.align import align_to_published
 from sid_assets.core.quantise.checkpoint import centroid_hash, load_checkpoint, save_checkpoint
 from sid_assets.core.quantise.codebook_size import Method, advice, require_enough
 from sid_assets.core.quantise.hub import download_checkpoint
@@ -148,11 +148,13 @@ class MadeTokenizer:
         centroids: float32, shape (layers, codebook_size, dim).
         making: How it was made.
         notes: What was accepted but should be reported.
+        remarks: What a reader of the log may want to know.
     """
 
     centroids: np.ndarray
     making: TokenizerMaking
     notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def tokenizer_source(tokenizer: str, revision: str, training: Mapping[str, Any]) -> TokenizerSource:
@@ -278,15 +280,15 @@ def train_tokenizer(
     """Train a tokenizer on the vectors.
 
     Where there is one of the same embedding space and shape, each layer starts from its centroids,
-    so that more items keep their codes. Where SIDs of it are published, the new centroids are
-    numbered so that they agree with as many of these as possible; see `align`.
+    so that more items keep their codes. Then centroids are numbered by the published SIDs, if these
+    are of the tokenizer that is replaced and of the same embedding space; see `align`.
 
     Args:
         source: The requested tokenizer, of the kind `train`.
         embeddings: The version of `item_embeddings` to train on.
         before: The current version of `tokenizer_checkpoint`, if any.
         device: Where to compute; see `train`.
-        published: The current version of `pid2sid`, if there is one to agree with.
+        published: The current version of `pid2sid`; None to leave the numbers as training has them.
 
     Raises:
         InputError: There are too few vectors, or torch has no such device here.
@@ -294,12 +296,17 @@ def train_tokenizer(
     training, _ = training_of(source, embeddings.rows, before)
     start, notes = _warm_start(before, embeddings, training)
     trained = train(_vector_batches(embeddings), training, device, start)
-    centroids, figures = trained.centroids, trained.figures
-    if before and published and _can_agree(before, published, embeddings):
-        centroids, figures["aligned"] = _aligned(trained, embeddings, published)
+    centroids, figures, remarks = trained.centroids, trained.figures, ()
+    if published and before and before.provenance.space == embeddings.provenance.space:
+        found = align_to_published(trained, embeddings, before, published)
+        if isinstance(found, str):
+            notes = (*notes, f"Centroids are not numbered by the published SIDs: {found}")
+        else:
+            centroids, remarks = found.centroids, (found.sentence(),)
+            figures = {**figures, "aligned": found.figures()}
     source = dataclasses.replace(source, settings=dataclasses.asdict(training))
     making = TokenizerMaking(source, centroids.shape, "known", figures)
-    return MadeTokenizer(centroids, making, notes)
+    return MadeTokenizer(centroids, making, notes, remarks)
 
 
 def fetch_tokenizer(source: TokenizerSource, location: str) -> MadeTokenizer:

@@ -101,8 +101,8 @@ class Trained:
             norm of the vector), `utilisation` (share of codes used), `entropy` (nats),
             `perplexity` (exp of the entropy), `dead_codes` (count). Also `settings`, `device` and
             `warm_start`: whether training started from a tokenizer.
-        sample_rows: int64, shape (n,): which rows of the stream were drawn.
-        sample_codes: uint16, shape (n, layers): their codes.
+        sample_rows: Where the rows of the sample are in the stream: int64, shape (n,).
+        sample_codes: Their codes, uint16, shape (n, layers).
     """
 
     centroids: np.ndarray
@@ -135,16 +135,16 @@ def train(
     """
     device = usable_device(device)
     rng = np.random.default_rng(settings.seed)
-    residuals, rows, rows_seen = draw_sample(batches, settings.sample_size, rng)
+    residuals, sample_rows, rows_seen = draw_sample(batches, settings.sample_size, rng)
     require_enough(len(residuals), settings.codebook_size)
     held_out = rows_held_out(len(residuals))
     trained = len(residuals) - held_out
     chosen = rng.choice(len(residuals), held_out, replace=False)
     _move_to_end(residuals, chosen)
-    _move_to_end(rows, chosen)
+    _move_to_end(sample_rows, chosen)
 
     centroids, layers = [], []
-    codes = np.empty((len(rows), settings.layers), np.uint16)
+    codes = np.empty((len(residuals), settings.layers), np.uint16)
     lengths = np.empty(0, np.float32)
     for layer in range(settings.layers):
         old = None if start is None else start[layer]
@@ -176,7 +176,7 @@ def train(
         "rows_held_out": held_out,
         "layers": layers,
     }
-    return Trained(np.stack(centroids), figures, rows, codes)
+    return Trained(np.stack(centroids), figures, sample_rows, codes)
 
 
 def draw_sample(
@@ -189,10 +189,11 @@ def draw_sample(
     does not depend on how the stream is cut into batches.
 
     Returns:
-        A copy of at most `size` rows, their row numbers in the stream, and the number of rows in
-        the stream.
+        A copy of at most `size` rows, where they are in the stream (int64), and the number of rows
+        in the stream.
     """
-    sample, numbers = np.empty((0, 0), np.float32), np.empty(size, np.int64)
+    sample = np.empty((0, 0), np.float32)
+    places_in_stream = np.empty(0, np.int64)
     seen = 0
     for batch in batches:
         if not seen:
@@ -203,13 +204,14 @@ def draw_sample(
         if filled > len(sample):
             rows = min(size, max(filled, 2 * len(sample)))
             sample.resize((rows, batch.shape[1]), refcheck=False)
+            places_in_stream.resize(rows, refcheck=False)
         sample[seen:filled] = batch[:fresh]
-        numbers[seen:filled] = np.arange(seen, filled)
+        places_in_stream[seen:filled] = np.arange(seen, filled)
         for row in fresh + np.flatnonzero(places[fresh:] < size):
             sample[int(places[row])] = batch[row]
-            numbers[int(places[row])] = seen + row
+            places_in_stream[int(places[row])] = seen + row
         seen += len(batch)
-    return sample[:seen], numbers[:seen], seen
+    return sample[:seen], places_in_stream[:seen], seen
 
 
 def _move_to_end(rows: np.ndarray, chosen: np.ndarray) -> None:

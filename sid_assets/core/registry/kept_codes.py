@@ -1,89 +1,132 @@
-"""How many items keep their codes when a new generation begins."""
+"""How many items keep their codes when a new generation begins, and how many would by chance."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from sid_assets.core.schema import CODE_LAYERS
-from sid_assets.core.sids.spelling import pack, prefix_of
+ROWS_AT_A_TIME = 2**20
+"""Items compared at a time; about as many are sorted at a time."""
+
+_BITS = 16
 
 
 @dataclass(frozen=True)
 class KeptCodes:
-    """The items of two generations, compared.
+    """The items that keep the first code, the first two codes and all three.
 
     Attributes:
-        items: Items that have a SID in both (count).
-        kept: Shares of them that keep the first one, two and three codes, 0 to 1.
-        chance: The same shares if the new SIDs were dealt to the items at random.
-        of_interactions: The shares of their interactions; None if there are none.
+        items: How many items were compared.
+        kept: Shares of the items.
+        chance: The shares to expect if the new codes were dealt to the items at random.
+        of_interactions: Shares of the items, weighted by their interactions; None without any.
+        chance_of_interactions: The weighted shares to expect by chance; None without any.
     """
 
     items: int
     kept: tuple[float, ...]
     chance: tuple[float, ...]
-    of_interactions: tuple[float, ...] | None
+    of_interactions: tuple[float, ...] | None = None
+    chance_of_interactions: tuple[float, ...] | None = None
 
-    def describe(self) -> str:
-        """One sentence for the log."""
+    def sentence(self) -> str:
+        """The shares in one sentence, for the log."""
+        if not self.items:
+            return "No item had a SID in the generation before."
         weighted = ""
-        if self.of_interactions:
-            weighted = f"; of their interactions {_percent(self.of_interactions)}"
+        if self.of_interactions is not None:
+            weighted = f"; weighted by interactions, {_percent(self.of_interactions)}"
         return (
-            f"Of {self.items:,} items that had a SID before, {_percent(self.kept)} keep their "
-            f"first 1 / 2 / 3 codes (by chance {_percent(self.chance)}){weighted}."
+            f"Of {self.items:,} items that had a SID in the generation before, "
+            f"{_percent(self.kept)} keep 1 / 2 / 3 codes (by chance {_percent(self.chance)})"
+            f"{weighted}."
         )
 
-    def figures(self) -> dict[str, float]:
-        """The shares by name, for metadata."""
-        shares = {"kept": self.kept, "chance_kept": self.chance}
-        if self.of_interactions:
-            shares["interactions_kept"] = self.of_interactions
-        return {
-            f"{name}_{length}_codes": share
-            for name, of_lengths in shares.items()
-            for length, share in enumerate(of_lengths, start=1)
-        }
+    def figures(self) -> dict[str, Any]:
+        """The numbers, for JSON; those of interactions are left out if there are none."""
+        figures = {"items": self.items, "kept": [*self.kept], "chance": [*self.chance]}
+        if self.of_interactions is not None and self.chance_of_interactions is not None:
+            figures["kept_of_interactions"] = [*self.of_interactions]
+            figures["chance_of_interactions"] = [*self.chance_of_interactions]
+        return figures
 
 
-def kept_codes(before: np.ndarray, after: np.ndarray, users: np.ndarray | None = None) -> KeptCodes:
-    """Compare the SIDs of the same items in two generations.
+def kept_codes(
+    before: np.ndarray, after: np.ndarray, weights: np.ndarray | None = None
+) -> KeptCodes:
+    """Compare the codes of the same items in two generations.
+
+    Beyond its arguments, memory holds two bools an item, and the items of one range of first codes.
 
     Args:
-        before: Integers, shape (n, 3).
-        after: Integers, shape (n, 3).
-        users: int64, shape (n,): how many users have interacted with each item; None if not known.
+        before: The earlier codes, uint16, shape (n, 3).
+        after: The new codes, uint16, shape (n, 3).
+        weights: Interactions of each item, not negative, shape (n,).
     """
-    one, other = pack(before), pack(after)
-    same = [
-        prefix_of(one, length) == prefix_of(other, length) for length in range(1, CODE_LAYERS + 1)
-    ]
-    chance = [
-        _chance(prefix_of(one, length), prefix_of(other, length))
-        for length in range(1, CODE_LAYERS + 1)
-    ]
-    weighted = None
-    if users is not None and users.any():
-        weighted = tuple(float(users[kept].sum() / users.sum()) for kept in same)
-    return KeptCodes(
-        len(one),
-        tuple(float(kept.mean()) if len(one) else 0.0 for kept in same),
-        tuple(chance),
-        weighted,
-    )
+    items, layers = before.shape
+    total = float(weights.sum(dtype=np.float64)) if weights is not None else 0.0
+    weights = weights if total else None
+    kept, chance = np.zeros((2, layers)), np.zeros((2, layers))
+    for start in range(0, items, ROWS_AT_A_TIME):
+        some = slice(start, start + ROWS_AT_A_TIME)
+        same = np.logical_and.accumulate(before[some] == after[some], axis=1)
+        kept[0] += same.sum(axis=0)
+        if weights is not None:
+            kept[1] += weights[some].astype(np.float64) @ same
+    for old, new in _by_first_code(before[:, 0], after[:, 0]):
+        heavy = None if weights is None else weights[old].astype(np.float64)
+        chance += _dealt(_keys(before[old]), _keys(after[new]), heavy, layers)
+    kept, chance = kept / [[items or 1], [total or 1]], chance / [[items or 1], [total or 1]]
+    shares = tuple(tuple(row.tolist()) for row in (*kept, *(chance / (items or 1))))
+    if weights is None:
+        return KeptCodes(items, shares[0], shares[2])
+    return KeptCodes(items, shares[0], shares[2], shares[1], shares[3])
 
 
-def _chance(one: np.ndarray, other: np.ndarray) -> float:
-    """The probability that two values, drawn from each, are equal."""
-    if not len(one):
-        return 0.0
-    values, counts = np.unique(one, return_counts=True)
-    others, other_counts = np.unique(other, return_counts=True)
-    _, here, there = np.intersect1d(values, others, assume_unique=True, return_indices=True)
-    both = counts[here].astype(np.float64) * other_counts[there]
-    return float(both.sum() / len(one) ** 2)
+def _dealt(old: np.ndarray, new: np.ndarray, weights: np.ndarray | None, layers: int) -> np.ndarray:
+    """The new items with the prefix of each old item, summed over the old items.
+
+    Returns:
+        float64, shape (2, layers): each old item counted once, and by its weight.
+    """
+    sums = np.zeros((2, layers))
+    for layer in range(layers):
+        shift = np.uint64(_BITS * (layers - 1 - layer))
+        prefixes, counts = np.unique(new >> shift, return_counts=True)
+        if not len(prefixes):
+            continue
+        wanted = old >> shift
+        place = np.minimum(np.searchsorted(prefixes, wanted), len(prefixes) - 1)
+        found = np.where(prefixes[place] == wanted, counts[place], 0)
+        sums[0, layer] = found.sum()
+        if weights is not None:
+            sums[1, layer] = weights @ found
+    return sums
 
 
-def _percent(shares: Sequence[float]) -> str:
-    return " / ".join(f"{100 * share:.1f}" for share in shares) + " %"
+def _by_first_code(
+    before: np.ndarray, after: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Which items have a first code in a range, before and after: bool, for ranges of all codes."""
+    counts = np.zeros(2**_BITS, np.int64)
+    for codes in (before, after):
+        for start in range(0, len(codes), ROWS_AT_A_TIME):
+            some = codes[start : start + ROWS_AT_A_TIME]
+            counts += np.bincount(some, minlength=2**_BITS)
+    ranges = np.cumsum(counts) // (2 * ROWS_AT_A_TIME)
+    starts = np.flatnonzero(np.diff(ranges, prepend=-1))
+    for start, end in zip(starts, [*starts[1:], 2**_BITS], strict=True):
+        yield (before >= start) & (before < end), (after >= start) & (after < end)
+
+
+def _keys(codes: np.ndarray) -> np.ndarray:
+    """All codes of an item in one number, uint64; its upper bits are those of the prefix."""
+    keys = np.zeros(len(codes), np.uint64)
+    for layer in range(codes.shape[1]):
+        keys = (keys << np.uint64(_BITS)) | codes[:, layer].astype(np.uint64)
+    return keys
+
+
+def _percent(shares: tuple[float, ...]) -> str:
+    return " / ".join(f"{100 * share:.0f}" for share in shares) + " %"

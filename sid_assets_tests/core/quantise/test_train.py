@@ -240,10 +240,11 @@ def test_sample_is_uniform_and_made_of_rows_of_the_stream():
     counts = np.zeros(rows)
     for seed in range(times):
         stream = np.arange(rows, dtype=np.float32)[:, None]
-        batches, rng = np.array_split(stream, 7), np.random.default_rng(seed)
-        sample, numbers, seen = draw_sample(batches, size, rng)
+        sample, places, seen = draw_sample(
+            np.array_split(stream, 7), size, np.random.default_rng(seed)
+        )
         assert seen == rows
-        np.testing.assert_array_equal(stream[numbers], sample)
+        np.testing.assert_array_equal(sample, stream[places])
         assert len(np.unique(sample)) == size
         counts[sample[:, 0].astype(int)] += 1
     # Each row is drawn with probability 1/4; five standard deviations either way.
@@ -262,9 +263,9 @@ def test_the_sample_says_which_rows_it_has_and_their_codes():
 
 def test_a_short_stream_is_the_sample():
     stream = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
-    sample, numbers, seen = draw_sample(np.array_split(stream, 9), 100, np.random.default_rng(0))
+    sample, places, seen = draw_sample(np.array_split(stream, 9), 100, np.random.default_rng(0))
     assert seen == 50
-    assert numbers.tolist() == list(range(50))
+    np.testing.assert_array_equal(places, np.arange(50))
     np.testing.assert_array_equal(sample, stream)
 
 
@@ -307,3 +308,12 @@ def test_the_log_has_the_figures_of_each_layer(caplog):
     assert [line.split(":")[0] for line in lines] == [f"Layer {n} of 3" for n in (1, 2, 3)]
     for words in ("of held-out vectors 0.", "% of codes used", "perplexity "):
         assert all(words in line for line in lines)
+
+
+def test_the_sample_keeps_its_places_in_the_stream_and_its_codes():
+    vectors = made_vectors(rows=500)
+    settings = TrainingSettings("kmeans", codebook_size=4, points_per_centroid=64, iterations=3)
+    trained = train([vectors], settings)
+    assert len(trained.sample_rows) == len(set(trained.sample_rows.tolist())) == 284
+    expected = Encoder(trained.centroids).encode(vectors[trained.sample_rows]).codes
+    np.testing.assert_array_equal(trained.sample_codes, expected)

@@ -1,43 +1,89 @@
-"""How many items keep their codes: known answers, and chance against a shuffle of the SIDs."""
+"""How many items keep their codes in a new generation, against chance."""
+
+import json
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 
+from sid_assets.core.registry import kept_codes as module
 from sid_assets.core.registry.kept_codes import kept_codes
 
-BEFORE = np.array([[1, 2, 3], [1, 2, 4], [5, 6, 7], [5, 6, 8]])
+
+def codes(rng, items=300, size=4):
+    return rng.integers(0, size, (items, 3)).astype(np.uint16)
 
 
-def test_shares_of_items_and_of_interactions():
-    after = np.array([[1, 2, 3], [1, 2, 5], [5, 0, 7], [0, 6, 8]])
-    kept = kept_codes(BEFORE, after, np.array([10, 20, 30, 40]))
-    assert kept.items == 4
-    assert kept.kept == (0.75, 0.5, 0.25)
-    assert kept.of_interactions == pytest.approx((0.6, 0.3, 0.1))
-    assert kept.figures()["interactions_kept_3_codes"] == pytest.approx(0.1)
-    assert kept.describe() == (
-        "Of 4 items that had a SID before, 75.0 / 50.0 / 25.0 % keep their first 1 / 2 / 3 codes "
-        "(by chance 37.5 / 25.0 / 6.2 %); of their interactions 60.0 / 30.0 / 10.0 %."
-    )
+def by_hand(before, after, weights):
+    """The shares kept, and those of every item dealt the codes of every other."""
+    total = weights.sum()
+    kept, chance = [], []
+    for layers in (1, 2, 3):
+        old, new = before[:, :layers], after[:, :layers]
+        kept.append(float(weights @ (old == new).all(axis=1) / total))
+        pairs = (old[:, None] == new[None]).all(axis=2)
+        chance.append(float(weights @ pairs.mean(axis=1) / total))
+    return kept, chance
 
 
-def test_chance_is_what_dealing_the_new_sids_at_random_gives():
+@pytest.mark.parametrize("rows", [2**20, 40])
+def test_the_shares_are_those_counted_pair_by_pair(rows):
     rng = np.random.default_rng(0)
-    before, after = rng.integers(0, 3, (2, 500, 3)) ** 2
-    kept = kept_codes(before, after)
-    dealt = np.mean([kept_codes(before, rng.permutation(after)).kept for _ in range(200)], axis=0)
-    np.testing.assert_allclose(kept.chance, dealt, atol=0.01)
+    before = codes(rng)
+    after = np.where(rng.random((300, 1)) < 0.5, before, codes(rng)).astype(np.uint16)
+    weights = rng.integers(0, 9, 300)
+    with patch.object(module, "ROWS_AT_A_TIME", rows):
+        found = kept_codes(before, after, weights)
+    kept, chance = by_hand(before, after, np.ones(300))
+    assert found.kept == pytest.approx(kept)
+    assert found.chance == pytest.approx(chance)
+    kept, chance = by_hand(before, after, weights)
+    assert found.of_interactions == pytest.approx(kept)
+    assert found.chance_of_interactions == pytest.approx(chance)
 
 
-def test_without_interactions_only_items_are_said():
-    kept = kept_codes(BEFORE, BEFORE, np.zeros(4, np.int64))
-    assert kept.kept == (1, 1, 1)
-    assert kept.of_interactions is None
-    assert "interactions" not in kept.describe()
+def test_chance_is_the_mean_of_codes_dealt_at_random():
+    rng = np.random.default_rng(1)
+    before, after = codes(rng), codes(rng, size=3)
+    dealt = [kept_codes(before, rng.permutation(after)).kept for _ in range(300)]
+    assert np.mean(dealt, axis=0) == pytest.approx(kept_codes(before, after).chance, abs=0.005)
 
 
-def test_no_items_keep_nothing():
-    none = np.zeros((0, 3), np.int64)
-    assert kept_codes(none, none).figures() == {
-        f"{name}_{length}_codes": 0.0 for name in ("kept", "chance_kept") for length in (1, 2, 3)
+def test_codes_at_both_ends_of_the_range_are_compared():
+    before = np.array([[0, 0, 0], [8191, 8191, 8191]], np.uint16)
+    after = np.array([[0, 0, 1], [8191, 8191, 8191]], np.uint16)
+    found = kept_codes(before, after)
+    assert (found.kept, found.chance) == ((1.0, 1.0, 0.5), (0.5, 0.5, 0.25))
+
+
+def test_without_interactions_nothing_is_said_of_them():
+    some = np.zeros((2, 3), np.uint16)
+    for weights in (None, np.zeros(2, np.int64)):
+        found = kept_codes(some, some, weights)
+        assert found.of_interactions is None
+        assert set(found.figures()) == {"items", "kept", "chance"}
+        assert "interactions" not in found.sentence()
+
+
+def test_the_log_has_one_sentence_and_the_metadata_all_numbers():
+    before = np.array([[0, 0, 0], [1, 1, 1]], np.uint16)
+    after = np.array([[0, 0, 1], [1, 1, 1]], np.uint16)
+    found = kept_codes(before, after, np.array([3, 1]))
+    assert found.sentence() == (
+        "Of 2 items that had a SID in the generation before, 100 / 100 / 50 % keep 1 / 2 / 3 codes "
+        "(by chance 50 / 50 / 25 %); weighted by interactions, 100 / 100 / 25 %."
+    )
+    assert json.loads(json.dumps(found.figures())) == {
+        "items": 2,
+        "kept": [1.0, 1.0, 0.5],
+        "chance": [0.5, 0.5, 0.25],
+        "kept_of_interactions": [1.0, 1.0, 0.25],
+        "chance_of_interactions": [0.5, 0.5, 0.125],
     }
+
+
+def test_no_items_are_no_error():
+    none = np.empty((0, 3), np.uint16)
+    found = kept_codes(none, none)
+    assert (found.items, found.kept) == (0, (0.0, 0.0, 0.0))
+    assert found.sentence() == "No item had a SID in the generation before."
