@@ -72,33 +72,6 @@ def test_a_new_generation_in_the_same_space_starts_from_the_old_centroids(folder
     assert (said["figures"]["warm_start"], said["method"]) == (True, training)
     after = table(settings, "pid2sid").set_index("pid").sid
     assert sum(after[pid][0] == before[pid][0] for pid in before.index) > 30
-    aligned = said["figures"]["aligned"]
-    assert aligned["items"] == 60
-    same = [list(np.asarray(after[pid]) == before[pid]) for pid in before.index]
-    kept = np.logical_and.accumulate(same, axis=1).mean(axis=0)
-    np.testing.assert_allclose(aligned["keep"], kept)
-
-
-def test_new_generations_are_aligned_unless_the_settings_say_otherwise(folder):
-    settings = settings_for(folder, seed="1")
-    assert materialize(settings).success
-    for align in ("true", "false"):
-        settings = settings_for(folder, align_generations=align, seed="1")
-        result = materialize(settings, refresh=Refresh(new_generation=True))
-        assert result.success, failure_message(result)
-        aligned = metadata_of(result, "tokenizer_checkpoint")["figures"].get("aligned")
-        assert (aligned is not None) == (align == "true")
-
-
-def test_a_tokenizer_from_a_file_keeps_its_numbers(folder):
-    assert materialize(settings_for(folder)).success
-    file = folder / "other.pt"
-    file.write_bytes((folder / "data" / "tokenizer_checkpoint.pt").read_bytes())
-    settings = settings_for(folder, tokenizer=str(file))
-    before = table(settings, "pid2sid")
-    result = materialize(settings, refresh=Refresh(new_generation=True))
-    assert result.success, failure_message(result)
-    pd.testing.assert_frame_equal(before, table(settings, "pid2sid"))
 
 
 def kept(before, after):

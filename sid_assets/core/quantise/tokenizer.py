@@ -7,20 +7,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
 from upath import UPath
 
-from sid_assets.core.arrow.columns import codes_array, is_valid
-from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.arrow.vectors import vectors_of
 from sid_assets.core.errors import InputError
 from sid_assets.core.quantise.align import align_to_published
 from sid_assets.core.quantise.checkpoint import centroid_hash, load_checkpoint, save_checkpoint
 from sid_assets.core.quantise.codebook_size import Method, advice, require_enough
 from sid_assets.core.quantise.hub import download_checkpoint
-from sid_assets.core.quantise.train import DEFAULT_METHOD, Trained, TrainingSettings, train
+from sid_assets.core.quantise.train import DEFAULT_METHOD, TrainingSettings, train
 from sid_assets.core.refresh import HOW_TO_MOVE_ON, RefreshPolicy, how_to_stay
-from sid_assets.core.schema import CODE_LAYERS, CODES, EMBEDDING_DIM, MAX_CODEBOOK_SIZE
+from sid_assets.core.schema import CODE_LAYERS, EMBEDDING_DIM, MAX_CODEBOOK_SIZE
 from sid_assets.core.store.parts import file_digest
 from sid_assets.core.store.provenance import EmbeddingSpace, Provenance, derive
 from sid_assets.core.store.store import Store
@@ -377,67 +374,6 @@ def _warm_start(
         return load_tokenizer(before), ()
     except InputError as error:
         return None, (f"Training starts without the earlier tokenizer. {error}",)
-
-
-def _can_agree(before: Version, published: Version, embeddings: Version) -> bool:
-    """Whether the published SIDs are of the tokenizer that is replaced, and of these vectors."""
-    made = TokenizerMaking.of(before.provenance)
-    spaces = {version.provenance.space for version in (before, published, embeddings)}
-    return (
-        made.space_is == "known"
-        and published.provenance.tokenizer == before.provenance.tokenizer
-        and published.pid_type == embeddings.pid_type
-        and len(spaces) == 1
-    )
-
-
-def _aligned(
-    trained: Trained, embeddings: Version, published: Version
-) -> tuple[np.ndarray, dict[str, Any]]:
-    """The centroids, numbered so that they agree with published SIDs.
-
-    Returns:
-        The centroids, and JSON for the figures: `items` of the sample that have a published SID,
-        and the shares of these that `keep` their first 1, 2, ... codes.
-    """
-    known, before = _published_codes(embeddings, published, trained.sample_rows)
-    after = trained.sample_codes[known]
-    numbers = renumbered(before, after, trained.centroids.shape[1])
-    same = before == np.take_along_axis(numbers, after.T.astype(np.int64), axis=1).T
-    keep = np.logical_and.accumulate(same, axis=1).mean(axis=0) if len(same) else np.zeros(0)
-    aligned = {"items": len(before), "keep": keep.tolist()}
-    return with_numbers(trained.centroids, numbers), aligned
-
-
-def _published_codes(
-    embeddings: Version, published: Version, rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The published SIDs of rows of `item_embeddings`.
-
-    Args:
-        embeddings: The version of `item_embeddings`.
-        published: The version of `pid2sid`.
-        rows: int64, shape (n,): row numbers, each once.
-
-    Returns:
-        The positions in `rows` of those that have a SID, and the SIDs: int64, shape (m, 3).
-    """
-    order = np.argsort(rows)
-    ordered = rows[order]
-    positions, sids = [], [np.empty((0, CODE_LAYERS), np.int64)]
-    start = 0
-    columns = pa.schema([("sid", CODES)])
-    stream = joined(
-        embeddings.stream(["pid"], TRAINING_BATCH), published.stream(["pid", "sid"]), columns
-    )
-    for batch in stream:
-        low, high = np.searchsorted(ordered, [start, start + batch.num_rows])
-        wanted = batch["sid"].take(pa.array(ordered[low:high] - start))
-        there = is_valid(wanted)
-        positions.append(order[low:high][there])
-        sids.append(codes_array(wanted.drop_null()))
-        start += batch.num_rows
-    return np.concatenate([np.empty(0, np.int64), *positions]), np.concatenate(sids)
 
 
 def _that_matter(

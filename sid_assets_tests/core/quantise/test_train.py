@@ -252,15 +252,6 @@ def test_sample_is_uniform_and_made_of_rows_of_the_stream():
     assert (np.abs(counts - expected) < 5 * deviation).all()
 
 
-def test_the_sample_says_which_rows_it_has_and_their_codes():
-    vectors = made_vectors(rows=300)
-    settings = TrainingSettings("kmeans", codebook_size=8, iterations=2, points_per_centroid=20)
-    trained = train(np.array_split(vectors, 5), settings)
-    assert len(np.unique(trained.sample_rows)) == settings.sample_size < 300
-    codes = Encoder(trained.centroids, "cpu").encode(vectors[trained.sample_rows]).codes
-    np.testing.assert_array_equal(trained.sample_codes, codes)
-
-
 def test_a_short_stream_is_the_sample():
     stream = np.random.default_rng(0).standard_normal((50, 3)).astype(np.float32)
     sample, places, seen = draw_sample(np.array_split(stream, 9), 100, np.random.default_rng(0))
