@@ -350,7 +350,10 @@ class Settings(dg.ConfigurableResource):
         at_most=LARGEST_SEED,
     )
     prompts: str = _setting(
-        "A YAML file of prompts. Each list in it replaces this package's list of that name.", ""
+        "The wordings of prompts: `zh`, Chinese and about videos, as OneRec's models were trained; "
+        "`en`, English and about items; or a YAML file, each list of which replaces the Chinese "
+        "list of that name.",
+        "zh",
     )
     shuffle: bool = _setting(
         "Also write the rows of a phase's training data sets, shuffled, to one table, and list the "

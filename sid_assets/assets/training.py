@@ -120,7 +120,7 @@ def training_inputs(settings: Settings, store: Store, sids: Sids) -> TrainingInp
         interactions=ParquetInput(interactions) if interactions else None,
         captions=ParquetInput(captions) if captions else None,
         seed=settings.seed,
-        prompts=load_prompts(settings.prompts or None),
+        prompts=load_prompts(settings.prompts),
     )
 
 
