@@ -9,7 +9,7 @@ import dagster as dg
 from sid_assets.assets.catalog import catalog_source
 from sid_assets.assets.check_results import check_results, check_specs
 from sid_assets.assets.domains import Domain
-from sid_assets.assets.inputs import interactions_of
+from sid_assets.assets.inputs import EVENTS_TABLE, interactions_of
 from sid_assets.core.arrow.columns import codes_array
 from sid_assets.core.catalog.column_values import column_values
 from sid_assets.core.catalog.making import TextsMaking
@@ -96,6 +96,7 @@ def sid_quality_asset(domain: Domain) -> dg.AssetsDefinition:
             "codes": dg.AssetIn(key=domain.key("codes")),
             "item_texts": dg.AssetIn(key=domain.key("item_texts")),
         },
+        deps=[EVENTS_TABLE],
         group_name=domain.group("semantic_ids"),
         kinds={"matplotlib", "plotly"},
         description="How good the semantic IDs are: how many items collide, which codes are used, "

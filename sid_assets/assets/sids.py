@@ -7,7 +7,7 @@ import dagster as dg
 import pyarrow as pa
 
 from sid_assets.assets.domains import Domain
-from sid_assets.assets.inputs import interactions_of
+from sid_assets.assets.inputs import EVENTS_TABLE, interactions_of
 from sid_assets.core import schema
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.contracts.training import sids_replaced
@@ -122,6 +122,7 @@ def sid2pid_asset(domain: Domain) -> dg.AssetsDefinition:
     @dg.asset(
         key=domain.key("sid2pid"),
         ins={"pid2sid": dg.AssetIn(key=domain.key("pid2sid"))},
+        deps=[EVENTS_TABLE],
         group_name=domain.group("semantic_ids"),
         kinds={"duckdb", "parquet"},
         dagster_type=dg.PythonObjectDagsterType(Draft, name=f"{table.replace('/', '_')}_draft"),

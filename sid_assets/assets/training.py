@@ -11,7 +11,7 @@ from typing import Any, get_args
 import dagster as dg
 
 from sid_assets.assets.domains import GOODS, ITEMS, Domain
-from sid_assets.assets.inputs import interactions_of
+from sid_assets.assets.inputs import EVENTS_TABLE, interactions_of
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.inputs.ids import PidTypeSetting
 from sid_assets.core.inputs.parquet import ParquetInput
@@ -81,7 +81,7 @@ def training_assets(phase: Phase, *, goods: bool = False) -> dg.AssetsDefinition
     @dg.multi_asset(
         name=f"{phase}_datasets",
         ins={"pid2sid": dg.AssetIn(key=ITEMS.key("pid2sid"))},
-        deps=[GOODS.key("pid2sid")] if goods else None,
+        deps=[EVENTS_TABLE, *([GOODS.key("pid2sid")] if goods else [])],
         outs={
             data_set.table: dg.AssetOut(
                 group_name="training_data",

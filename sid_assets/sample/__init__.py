@@ -3,5 +3,6 @@
 from pathlib import Path
 
 CATALOG = Path(__file__).with_name("catalog.parquet")
+EVENTS = Path(__file__).with_name("events.parquet")
 INTERACTIONS = Path(__file__).with_name("interactions.parquet")
 CAPTIONS = Path(__file__).with_name("captions.parquet")
