@@ -1,1 +1,1 @@
-"""From a log of events (who, what, when) to interactions: a row a session, with history and targets."""
+"""Interactions from a log of events: a row a session, with its history and its targets."""
