@@ -15,14 +15,13 @@ import pyarrow as pa
 from sid_assets import cli
 from sid_assets.assets.catalog import catalog_source, texts_provenance
 from sid_assets.assets.domains import Domain, domains_of
-from sid_assets.assets.inputs import input_problems
+from sid_assets.assets.inputs import CatalogIds, input_problems
 from sid_assets.core.catalog.item_texts import read_item_texts
 from sid_assets.core.catalog.rules_change import RulesChange, count_rules_change, texts_of_vectors
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.embeddings.plan import Plan, make_plan
 from sid_assets.core.errors import SidAssetsError
-from sid_assets.core.inputs.ids import PidColumn
 from sid_assets.core.quantise.tokenizer import (
     current_tokenizer,
     fetch_tokenizer,
@@ -92,9 +91,9 @@ def plan_domains(settings: Settings) -> list[DomainPlan]:
 
 
 def _plan_domain(settings: Settings, domain: Domain, embedder: Embedder) -> DomainPlan:
-    plan, rules, pids, problems = None, None, None, []
+    plan, rules, ids, problems = None, None, None, []
     try:
-        plan, rules, complete, pids = plan_refresh(settings, domain, embedder)
+        plan, rules, complete, ids = plan_refresh(settings, domain, embedder)
         if not complete:
             problems.append(REFUSED)
         policy = RefreshPolicy(max_changed_share=settings.max_changed_share)
@@ -105,7 +104,7 @@ def _plan_domain(settings: Settings, domain: Domain, embedder: Embedder) -> Doma
     except SidAssetsError as error:
         problems.append(str(error))
     if domain.trains_tokenizer:
-        problems += input_problems(settings, pids, goods=False)  # goods have a plan of their own
+        problems += input_problems(settings, ids, goods=False)  # goods have a plan of their own
     return DomainPlan(domain.items, plan, tuple(problems), rules)
 
 
@@ -130,12 +129,12 @@ def _training(settings: Settings, plan: Plan, embedder: Embedder, policy: Refres
 
 def plan_refresh(
     settings: Settings, domain: Domain, embedder: Embedder
-) -> tuple[Plan, RulesChange | None, bool, PidColumn]:
+) -> tuple[Plan, RulesChange | None, bool, CatalogIds]:
     """The plan for the catalog of a domain, and what else its rows tell.
 
     Returns:
-        The plan; what other rules of texts change; whether all rows are good; how the catalog
-        stores its ids.
+        The plan; what other rules of texts change; whether all rows are good; the ids of the
+        catalog.
 
     Raises:
         SidAssetsError: The catalog cannot be read, or the embedder cannot be used.
@@ -163,7 +162,7 @@ def plan_refresh(
         )
     if missing and plan.texts:
         plan = replace(plan, unmeasured=NO_WEIGHTS)
-    return plan, rules, texts.rejected is None, texts.pid_column
+    return plan, rules, texts.rejected is None, CatalogIds(texts.pid_column, texts.pid_type)
 
 
 def _with_version(

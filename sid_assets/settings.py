@@ -34,7 +34,7 @@ from sid_assets.setting_types import Cron, Device, ServerUrl, TimeZone
 from sid_assets.variables import SECRETS, WEBHOOK_VARIABLE, require_known, variable
 
 DEPLOYMENTS = ("demo", "onerec")
-SAMPLE_COMPANIONS = ("events", "interactions", "captions")
+SAMPLE_COMPANIONS = ("events", "captions")
 """Settings whose default applies to the sample's catalog only."""
 
 EMBEDDERS = ("hashing", "qwen3", "openai")
@@ -123,7 +123,9 @@ class Settings(dg.ConfigurableResource):
         "A log of what users did, an event a row (user, item, time): a file, folder or glob of "
         "parquet, CSV or JSON lines. The asset `interactions` is made from it. Set but empty means "
         "none.",
+        str(sample.EVENTS),
         "",
+        shown="the sample's with the sample's catalog, else none",
     )
     event_user: str = _setting("The column of users in the log.", "user_id")
     event_item: str = _setting(
@@ -207,9 +209,7 @@ class Settings(dg.ConfigurableResource):
         "The users' interactions, a row a sample: a file, folder or glob of parquet, CSV or JSON "
         "lines. Set but empty means none. Without interactions or events, the training sets made "
         "from them are skipped.",
-        str(sample.INTERACTIONS),
         "",
-        shown="the sample's with the sample's catalog, else none",
     )
     captions: str = _setting(
         "Captions of items (`pid`, `dense_caption`), as parquet. Set but empty means none. "
@@ -513,8 +513,8 @@ class Settings(dg.ConfigurableResource):
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Read the settings from the environment, and from `.env` in the working folder.
 
-        An empty variable counts as not set. An exception: empty interactions or captions turn off
-        those of the sample.
+        An empty variable counts as not set. An exception: empty events or captions turn off those
+        of the sample.
 
         Args:
             environment: Variables to read instead; `.env` is then ignored.
@@ -537,12 +537,12 @@ class Settings(dg.ConfigurableResource):
         return Store(self.data_dir)
 
     def of_catalog(self, name: str) -> str:
-        """`interactions` or `captions`; "" if there are none for the catalog.
+        """`events`, `interactions` or `captions`; "" if there are none for the catalog.
 
         The sample's apply to the sample's catalog only, even if the launchpad names another one.
         """
         value = getattr(self, name)
-        samples = str(getattr(sample, name.upper()))
+        samples = str(getattr(sample, name.upper(), None))
         return "" if value == samples and self.catalog != str(sample.CATALOG) else value
 
     def require(self, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import get_args
+from typing import NamedTuple, get_args
 
 from sid_assets import sample
 from sid_assets.assets.catalog import catalog_source
@@ -10,12 +10,16 @@ from sid_assets.assets.domains import GOODS, ITEMS, Domain
 from sid_assets.core.catalog.item_texts import look_at_catalog
 from sid_assets.core.catalog.making import UNKNOWN_PIDS, TextsMaking
 from sid_assets.core.errors import InputError, SidAssetsError
+from sid_assets.core.events.labels import parse_labels
 from sid_assets.core.events.log import EventLog
+from sid_assets.core.events.reading import read_events
 from sid_assets.core.events.rules import Rules, Split
 from sid_assets.core.inputs.csv_quoting import QuotingSetting
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
 from sid_assets.core.inputs.interaction_texts import open_interactions
 from sid_assets.core.inputs.parquet import ParquetInput
+from sid_assets.core.schema import PidType
+from sid_assets.core.store.places import temporary_folder
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 from sid_assets.core.training.inputs import TrainingInputs
@@ -55,6 +59,12 @@ def event_log(settings: Settings) -> EventLog | None:
         timezone=settings.event_timezone,
         quoting=settings.choice("csv_quoting", get_args(QuotingSetting)),
     )
+
+
+def event_labels(settings: Settings) -> str:
+    """The conditions of labels; those of the sample's log are known."""
+    of_sample = settings.of_catalog("events") == str(sample.EVENTS)
+    return settings.event_labels or (sample.EVENT_LABELS if of_sample else "")
 
 
 def event_rules(settings: Settings) -> Rules:
@@ -105,14 +115,21 @@ def require_usable_inputs(settings: Settings) -> None:
         raise InputError("\n".join(found))
 
 
+class CatalogIds(NamedTuple):
+    """The ids of a catalog: how it stores them, and their type in the tables."""
+
+    stored: PidColumn
+    type: PidType
+
+
 def input_problems(
-    settings: Settings, catalog: PidColumn | None = None, *, goods: bool = True
+    settings: Settings, ids: CatalogIds | None = None, *, goods: bool = True
 ) -> list[str]:
     """What is wrong with the inputs of later stages: goods, interactions, captions, prompts.
 
     Args:
         settings: The settings that name them.
-        catalog: How the catalog stores its ids; by default, as recorded with `item_texts`.
+        ids: The ids of the catalog; by default those of `item_texts`.
         goods: Whether to look at the catalog of goods, too.
     """
     found: list[str] = []
@@ -125,32 +142,53 @@ def input_problems(
 
     if goods and settings.goods_catalog:
         tried(lambda: look_at_catalog(catalog_source(settings, GOODS, on_bad_rows="drop")))
-    tried(lambda: found.extend(_look_at_training_inputs(settings, catalog)))
+    ids = ids or _recorded(settings.store(), ITEMS)
+    tried(lambda: _look_at_events(settings, ids))
+    tried(lambda: found.extend(_look_at_training_inputs(settings, ids)))
     tried(lambda: load_prompts(settings.prompts))
-    return found
+    return list(dict.fromkeys(found))
 
 
-def _look_at_training_inputs(settings: Settings, catalog: PidColumn | None) -> list[str]:
-    store = settings.store()
+def _look_at_events(settings: Settings, ids: CatalogIds) -> None:
+    """Read the log of events once, as the asset `interactions` will."""
+    log = event_log(settings)
+    if log:
+        with temporary_folder() as folder:
+            read_events(
+                log,
+                parse_labels(event_labels(settings)),
+                pid_type=ids.type,
+                forced=settings.pid_type != "auto",
+                scratch_dir=folder,
+                warnings=[],
+            ).close()
+
+
+def _look_at_training_inputs(settings: Settings, ids: CatalogIds) -> list[str]:
     setting = settings.choice("pid_type", get_args(PidTypeSetting))
-    captions = settings.of_catalog("captions")
+    captions, goods = settings.of_catalog("captions"), None
+    if settings.goods_catalog:
+        goods = ids_without_sids(_recorded(settings.store(), GOODS).stored, setting)
     with ExitStack() as stack:
+        given = None
+        if event_log(settings) is None:
+            given = stack.enter_context(interactions_of(settings))
         return problems(
             TrainingInputs(
-                items=ids_without_sids(catalog or _recorded(store, ITEMS), setting),
-                interactions=stack.enter_context(interactions_of(settings)),
+                items=ids_without_sids(ids.stored, setting),
+                interactions=given,
                 captions=ParquetInput(captions) if captions else None,
-                goods=ids_without_sids(_recorded(store, GOODS), setting)
-                if settings.goods_catalog
-                else None,
+                goods=goods,
             )
         )
 
 
-def _recorded(store: Store, domain: Domain) -> PidColumn:
-    """How a catalog stores its ids, as far as that is known before its texts are made."""
+def _recorded(store: Store, domain: Domain) -> CatalogIds:
+    """The ids of a catalog, as far as they are known before its texts are made."""
     texts = store.current(domain.table("item_texts"))
-    return TextsMaking.of(texts.provenance).pids if texts else UNKNOWN_PIDS
+    if texts is None:
+        return CatalogIds(UNKNOWN_PIDS, "int")
+    return CatalogIds(TextsMaking.of(texts.provenance).pids, texts.pid_type)
 
 
 def known_items(store: Store, *, removed: bool) -> Version:

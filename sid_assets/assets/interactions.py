@@ -7,7 +7,7 @@ import dagster as dg
 
 from sid_assets.assets.domains import ITEMS
 from sid_assets.assets.inputs import EVENTS_TABLE as TABLE
-from sid_assets.assets.inputs import event_log, event_rules, known_items
+from sid_assets.assets.inputs import event_labels, event_log, event_rules, known_items
 from sid_assets.core.events.charts import history_lengths_png
 from sid_assets.core.events.log import EventLog
 from sid_assets.core.events.make import make_interactions, text_users
@@ -50,7 +50,7 @@ def interactions(
         made = make_interactions(
             log,
             rules,
-            settings.event_labels,
+            event_labels(settings),
             pid_type=pid2sid.pid_type,
             scratch_dir=_emptied(scratch / "rows"),
             known=known_items(store, removed=settings.removed_in_histories).stream(["pid"]),

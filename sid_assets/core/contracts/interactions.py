@@ -14,7 +14,7 @@ from sid_assets.core.store.versions import Version
 
 ROWS_AT_A_TIME = 1024
 HISTORY, TARGETS = "hist_video_pid", "target_video_pid"
-COLUMNS = ("uid", "split", "time", HISTORY, TARGETS)
+COLUMNS = ("uid", "split", "history_until", "targets_from", HISTORY, TARGETS)
 
 
 @contract(
@@ -22,8 +22,8 @@ COLUMNS = ("uid", "split", "time", HISTORY, TARGETS)
     Check("order", "Rows are sorted by user, and those of a user by time."),
     Check(
         "targets_after_history",
-        "The history of a row begins with the history and the targets of the user's row before, so "
-        "no target comes before its history.",
+        "The history of a row ends before its targets, and begins with the history and the targets "
+        "of the user's row before.",
     ),
     Check("splits", "Rows are split as the method says."),
     Check("ids", "Every id is that of an item that has a SID, or had one."),
@@ -44,14 +44,15 @@ def check_interactions(version: Version, known: Iterable[pa.Array]) -> Findings:
         first, second = rows.slice(0, rows.num_rows - 1), rows.slice(1)
         same_user = _true(pc.equal(first["uid"], second["uid"]))
         later_user = _true(pc.less(first["uid"], second["uid"]))
-        later_time = _true(pc.less(first["time"], second["time"]))
+        later_time = _true(pc.less(first["targets_from"], second["targets_from"]))
         order.add(~(later_user | same_user & later_time), second["uid"])
         histories.add(same_user & ~_grown(first, second, making.most_history), second["uid"])
         new = rows.slice(rows.num_rows - fresh)
+        histories.add(~_true(pc.less(new["history_until"], new["targets_from"])), new["uid"])
         if making.t1 is None:
             splits.add(_split_1(first) == same_user, first["uid"])
         else:
-            times = new["time"].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
+            times = new["targets_from"].cast(pa.timestamp("us", "UTC")).cast(pa.int64())
             splits.add(_split_1(new) != _true(pc.greater_equal(times, making.t1)), new["uid"])
         unknown.add(_without_item(new, index), new["uid"])
         training += int((~_split_1(new)).sum())
@@ -62,8 +63,8 @@ def check_interactions(version: Version, known: Iterable[pa.Array]) -> Findings:
         "rows": Finding(training > 0, f"{training:,} rows of split 0", {"rows": version.rows}),
         "order": order.finding("rows are in order", "a row is out of order"),
         "targets_after_history": histories.finding(
-            "histories grow by the targets before them",
-            "a history does not begin with the row before",
+            "histories end before their targets, and grow by them",
+            "a history ends too late, or does not begin with the row before",
         ),
         "splits": splits.finding(
             f"rows are split {_method(making)}", f"a row is not split {_method(making)}"

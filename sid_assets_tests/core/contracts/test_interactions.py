@@ -18,7 +18,8 @@ SCHEMA = pa.schema(
     [
         ("uid", pa.int64()),
         ("split", pa.int64()),
-        ("time", pa.timestamp("us", "UTC")),
+        ("history_until", pa.timestamp("us", "UTC")),
+        ("targets_from", pa.timestamp("us", "UTC")),
         ("hist_video_pid", pa.list_(pa.int64())),
         ("target_video_pid", pa.list_(pa.int64())),
     ]
@@ -39,7 +40,14 @@ LEFT_LAST = [0, 0, 1, 1, 1]
 def found(
     folder: Path, rows: list[dict[str, Any]], t1: int | None = T1, most_history: int = 6
 ) -> Findings:
-    timed = [{**row, "time": datetime.fromtimestamp(row["time"], UTC)} for row in rows]
+    timed = [
+        {
+            "history_until": datetime.fromtimestamp(row.get("until", row["time"] - 1), UTC),
+            "targets_from": datetime.fromtimestamp(row["time"], UTC),
+            **row,
+        }
+        for row in rows
+    ]
     table = pa.Table.from_pylist(timed, SCHEMA)
     store = Store(folder)
     making = EventsMaking("leave_last" if t1 is None else "time", t1, most_history)
@@ -85,6 +93,8 @@ def test_any_other_split_than_that_of_the_time_is_found(tmp_path: Path, position
         (1, {"time": 1}, "order"),
         (1, {"time": 0}, "order"),
         (3, {"uid": 0}, "order"),
+        (1, {"until": 2}, "targets_after_history"),
+        (0, {"until": 3}, "targets_after_history"),
         (1, {"hist_video_pid": [1, 2]}, "targets_after_history"),
         (1, {"hist_video_pid": [2, 2, 3]}, "targets_after_history"),
         (1, {"hist_video_pid": [1, 3, 2]}, "targets_after_history"),
