@@ -219,7 +219,7 @@ def sft_label_pred(interactions: pd.DataFrame, pid2sid: Pid2Sid, say: Say) -> li
             if not lines or pid not in pid2sid or missing(label):
                 continue
             question = say("sft_label_pred.question").format(sid=SID.format(*pid2sid[pid]))
-            answer = "是" if label == 1 else "否"
+            answer = say(f"sft_label_pred.{'yes' if label == 1 else 'no'}")
             body = messages(say("sft_label_pred.system"), "\n".join([*lines, question]), answer)
             meta = metadata(uid=identifier(row["uid"]), label=int(label))
             made.append(("RecIF_LabelPred", body, meta))

@@ -12,10 +12,13 @@ import pyarrow as pa
 
 from sid_assets.assets.check_results import check_results, check_specs
 from sid_assets.assets.domains import GOODS, ITEMS, Domain
+from sid_assets.assets.inputs import EVENTS_TABLE as INTERACTIONS
+from sid_assets.assets.inputs import event_log, known_items
 from sid_assets.assets.tokenizer import TABLE as TOKENIZER
 from sid_assets.core import schema
 from sid_assets.core.arrow.vectors import vectors_of
 from sid_assets.core.contracts.findings import Check, Contract, Finding, Findings
+from sid_assets.core.contracts.interactions import check_interactions
 from sid_assets.core.contracts.registry import (
     check_pid2sid,
     check_sid_moves,
@@ -58,6 +61,8 @@ from sid_assets.settings import Settings
 
 SCALE_SAMPLE = 1024
 """Number of vectors that a tokenizer is compared with."""
+
+KNOWN_ROWS = 65_536
 
 UNREADABLE = (SidAssetsError, pa.ArrowException, OSError, ValueError, KeyError)
 """Errors from reading a file that is damaged, missing, or not written by this package."""
@@ -129,6 +134,26 @@ def vocabulary_checks() -> dg.AssetChecksDefinition:
     )
 
 
+def interactions_checks() -> dg.AssetChecksDefinition:
+    """The checks of the interactions that are made from a log of events."""
+
+    def find(store: Store) -> Findings:
+        version = store.require(INTERACTIONS)
+        files = check_files(version, version.schema())
+        known = known_items(store, removed=True).stream(["pid"], KNOWN_ROWS)
+        found = check_interactions(version, (batch["pid"] for batch in known))
+        return {FILES.name: files, **(found if files.passed else {})}
+
+    checks = [FILES, *check_interactions.checks]
+    return _checks(
+        ITEMS,
+        INTERACTIONS,
+        find,
+        checks,
+        lambda settings: "" if event_log(settings) else "SID_EVENTS is not set",
+    )
+
+
 def training_checks() -> list[dg.AssetChecksDefinition]:
     """The checks of the training data sets."""
     return [
@@ -167,11 +192,16 @@ def _table_checks(
 
 
 def _checks(
-    domain: Domain, name: str, find: Callable[[Store], Findings], checks: Sequence[Check]
+    domain: Domain,
+    name: str,
+    find: Callable[[Store], Findings],
+    checks: Sequence[Check],
+    skipped: Callable[[Settings], str] = lambda settings: "",
 ) -> dg.AssetChecksDefinition:
     """The checks of an asset, from one scan of it.
 
-    If the asset cannot be read, the first check reports that.
+    If the asset cannot be read, the first check reports that. `skipped` says why there is no asset
+    with the settings of a run; "" if there is one.
     """
     key = domain.key(name)
 
@@ -184,7 +214,9 @@ def _checks(
         context: dg.AssetCheckExecutionContext, settings: Settings
     ) -> Iterator[dg.AssetCheckResult]:
         try:
-            findings = find(settings.store())
+            why = skipped(settings)
+            passed = {check.name: Finding(True, f"skipped: {why}") for check in checks}
+            findings = passed if why else find(settings.store())
         except UNREADABLE as error:
             findings = {checks[0].name: Finding(False, f"cannot be read: {error}")}
         selected = {key.name for key in context.selected_asset_check_keys}

@@ -18,6 +18,7 @@ from upath import UPath
 from sid_assets import cli
 from sid_assets.assets.catalog import catalog_source
 from sid_assets.assets.domains import ITEMS
+from sid_assets.assets.inputs import interactions_of
 from sid_assets.candidates import TRAIN, Candidate, find_candidates
 from sid_assets.core import schema
 from sid_assets.core.arrow.columns import codes_array
@@ -122,7 +123,9 @@ def compare(settings: Settings, names: Sequence[str], progress: Progress) -> Com
         "Embedding model": " ".join(filter(None, (space.model, space.revision))),
         "Vectors": str(store.path(ITEMS.table("item_embeddings"))),
         "Made": embeddings.created,
-        "Interactions": settings.of_catalog("interactions") or "none",
+        "Interactions": settings.of_catalog("events")
+        or settings.of_catalog("interactions")
+        or "none",
     }
     return Comparison(tuple(compared), sizes, facts)
 
@@ -170,8 +173,8 @@ class _Catalog:
     ) -> "_Catalog":
         """Check the interactions and the column, before work starts."""
         making = TextsMaking.of(settings.store().require(ITEMS.table("item_texts")).provenance)
-        path, setting = settings.of_catalog("interactions"), _pid_type_setting(settings)
-        interactions = ParquetInput(path) if path else None
+        setting = _pid_type_setting(settings)
+        interactions = stack.enter_context(interactions_of(settings))
         use, values, lists = None, None, []
         if interactions and set(ITEMS.interacted) & set(interactions.columns):
             lists = id_lists(interactions, ITEMS.interacted, making.pids, setting)

@@ -12,6 +12,7 @@ from sid_assets.assets.catalog import item_texts_asset
 from sid_assets.assets.codes import codes_asset
 from sid_assets.assets.domains import GOODS, domains_of
 from sid_assets.assets.embeddings import item_embeddings_asset
+from sid_assets.assets.interactions import interactions
 from sid_assets.assets.quality import sid_quality_asset
 from sid_assets.assets.registry import (
     sid_moves_asset,
@@ -30,6 +31,7 @@ from sid_assets.assets.training import training_assets
 from sid_assets.automation import refresh_on_new_catalog, refresh_schedule, refresh_semantic_ids
 from sid_assets.checks import (
     contract_checks,
+    interactions_checks,
     tokenizer_checks,
     training_checks,
     vocabulary_checks,
@@ -66,6 +68,7 @@ def definitions(settings: Settings) -> dg.Definitions:
             *(stage(domain) for domain in domains for stage in STAGES),
             tokenizer_checkpoint,
             sid_vocabulary,
+            interactions,
             training_assets("pretrain"),
             training_assets("sft", goods=GOODS in domains),
         ],
@@ -73,6 +76,7 @@ def definitions(settings: Settings) -> dg.Definitions:
             *(checks for domain in domains for checks in contract_checks(domain)),
             tokenizer_checks(),
             vocabulary_checks(),
+            interactions_checks(),
             *training_checks(),
         ],
         jobs=[refresh_semantic_ids],

@@ -15,13 +15,19 @@ import pyarrow as pa
 from sid_assets import cli
 from sid_assets.assets.catalog import catalog_source, texts_provenance
 from sid_assets.assets.domains import Domain, domains_of
+from sid_assets.assets.inputs import CatalogIds, input_problems
 from sid_assets.core.catalog.item_texts import read_item_texts
 from sid_assets.core.catalog.rules_change import RulesChange, count_rules_change, texts_of_vectors
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.embeddings.plan import Plan, make_plan
 from sid_assets.core.errors import SidAssetsError
-from sid_assets.core.quantise.tokenizer import current_tokenizer, keeps_tokenizer, training_of
+from sid_assets.core.quantise.tokenizer import (
+    current_tokenizer,
+    fetch_tokenizer,
+    keeps_tokenizer,
+    training_of,
+)
 from sid_assets.core.refresh import RefreshPolicy, require_same_generation, require_small_change
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.scratch import scratch_folder
@@ -85,9 +91,9 @@ def plan_domains(settings: Settings) -> list[DomainPlan]:
 
 
 def _plan_domain(settings: Settings, domain: Domain, embedder: Embedder) -> DomainPlan:
-    plan, rules, problems = None, None, []
+    plan, rules, ids, problems = None, None, None, []
     try:
-        plan, rules, complete = plan_refresh(settings, domain, embedder)
+        plan, rules, complete, ids = plan_refresh(settings, domain, embedder)
         if not complete:
             problems.append(REFUSED)
         policy = RefreshPolicy(max_changed_share=settings.max_changed_share)
@@ -97,6 +103,8 @@ def _plan_domain(settings: Settings, domain: Domain, embedder: Embedder) -> Doma
         require_small_change(plan.changes, policy)
     except SidAssetsError as error:
         problems.append(str(error))
+    if domain.trains_tokenizer:
+        problems += input_problems(settings, ids, goods=False)  # goods have a plan of their own
     return DomainPlan(domain.items, plan, tuple(problems), rules)
 
 
@@ -104,12 +112,14 @@ def _training(settings: Settings, plan: Plan, embedder: Embedder, policy: Refres
     """The tokenizer that the refresh would train, for `Plan.tokenizer`.
 
     Raises:
-        InputError: The tokenizer that is there is not the requested one, or there are too few
-            items.
+        InputError: The tokenizer that is there is not the requested one, its file cannot be read,
+            or there are too few items.
     """
     wanted, there = wanted_tokenizer(settings), current_tokenizer(settings.store())
     if plan.afresh or keeps_tokenizer(there, wanted, embedder.space, policy):
         return ""
+    if wanted.kind == "path":
+        fetch_tokenizer(wanted, settings.tokenizer)
     if wanted.kind != "train":
         return ""
     items = plan.changes.new + plan.changes.changed + plan.changes.unchanged
@@ -119,8 +129,12 @@ def _training(settings: Settings, plan: Plan, embedder: Embedder, policy: Refres
 
 def plan_refresh(
     settings: Settings, domain: Domain, embedder: Embedder
-) -> tuple[Plan, RulesChange | None, bool]:
-    """The plan for the catalog of a domain, what other rules change, and whether all rows are good.
+) -> tuple[Plan, RulesChange | None, bool, CatalogIds]:
+    """The plan for the catalog of a domain, and what else its rows tell.
+
+    Returns:
+        The plan; what other rules of texts change; whether all rows are good; the ids of the
+        catalog.
 
     Raises:
         SidAssetsError: The catalog cannot be read, or the embedder cannot be used.
@@ -148,7 +162,7 @@ def plan_refresh(
         )
     if missing and plan.texts:
         plan = replace(plan, unmeasured=NO_WEIGHTS)
-    return plan, rules, texts.rejected is None
+    return plan, rules, texts.rejected is None, CatalogIds(texts.pid_column, texts.pid_type)
 
 
 def _with_version(

@@ -26,6 +26,7 @@ from sid_assets import sample
 from sid_assets.core.embedders.qwen3 import Dtype
 from sid_assets.core.environment import merged_environment, refuse_shell_quotes
 from sid_assets.core.errors import InputError
+from sid_assets.core.events.rules import Split
 from sid_assets.core.inputs.ids import PidTypeSetting
 from sid_assets.core.schema import CODE_LAYERS, MAX_CODEBOOK_SIZE
 from sid_assets.core.store.store import Store
@@ -33,7 +34,7 @@ from sid_assets.setting_types import Cron, Device, ServerUrl, TimeZone
 from sid_assets.variables import SECRETS, WEBHOOK_VARIABLE, require_known, variable
 
 DEPLOYMENTS = ("demo", "onerec")
-SAMPLE_COMPANIONS = ("interactions", "captions")
+SAMPLE_COMPANIONS = ("events", "captions")
 """Settings whose default applies to the sample's catalog only."""
 
 EMBEDDERS = ("hashing", "qwen3", "openai")
@@ -118,12 +119,97 @@ class Settings(dg.ConfigurableResource):
         "",
         shown="the sample in demo; required in onerec",
     )
-    interactions: str = _setting(
-        "The users' interactions: a parquet file, folder or glob. Set but empty means none. "
-        "Without interactions, the training sets made from them are skipped.",
-        str(sample.INTERACTIONS),
+    events: str = _setting(
+        "A log of what users did, an event a row (user, item, time): a file, folder or glob of "
+        "parquet, CSV or JSON lines. The asset `interactions` is made from it. Set but empty means "
+        "none.",
+        str(sample.EVENTS),
         "",
         shown="the sample's with the sample's catalog, else none",
+    )
+    event_user: str = _setting("The column of users in the log.", "user_id")
+    event_item: str = _setting(
+        "The column of items in the log; ids are written as in the catalog.", "item_id"
+    )
+    event_time: str = _setting("The column of times in the log.", "timestamp")
+    event_order: str = _setting(
+        "A column of numbers that orders the events of a user at the same time. Empty: they are "
+        "ordered by a hash that depends on `SID_SEED`.",
+        "",
+    )
+    event_delimiter: str = _setting(
+        "What separates the values of a log in text files, such as `::`. Empty: as the name of the "
+        "file says.",
+        "",
+    )
+    event_header: str = _setting(
+        "The names of the columns, separated by commas, if the log's files have no header line.", ""
+    )
+    event_time_format: str = _setting(
+        "`s`, `ms`, `us` or `ns` since 1970, or a format of strptime such as `%Y%m%d`. Empty: "
+        "found out from the values, which may be ISO text.",
+        "",
+    )
+    event_timezone: TimeZone = _setting(
+        "The time zone of times in the log that name none, and of days.", "UTC"
+    )
+    event_labels: str = _setting(
+        "Labels as conditions on columns of the log: `like: rating >= 4; longview: watch_ms >= "
+        "10000 and type == 'view'`. Only comparisons, `and` and `or`.",
+        "",
+    )
+    event_split: str = _setting(
+        "How rows are split. `time`: those whose targets lie before a time are for training (split "
+        "0). `leave_last`: the last row of each user is for evaluation; it leaks the future of one "
+        "user into the training of others.",
+        "time",
+        words=get_args(Split),
+    )
+    event_split_at: str = _setting(
+        "With `time`, the time from which on targets are for evaluation, as ISO text. Empty: the "
+        "time that leaves `SID_EVENT_TEST_SHARE` of the events.",
+        "",
+    )
+    event_test_share: float = _setting(
+        "The share of the events that are for evaluation.", 0.1, at_least=0.0001, at_most=0.9999
+    )
+    event_session_minutes: int = _setting(
+        "A longer pause starts a new session of a user; a row is a session. Where times are days, "
+        "a day is a session. 0: events at the same time are one.",
+        30,
+        at_least=0,
+        at_most=10**7,
+    )
+    event_most_targets: int = _setting(
+        "A row has at most this many targets, the first of its session.",
+        10,
+        at_least=1,
+        at_most=512,
+    )
+    event_most_history: int = _setting(
+        "A row has at most this many items of history, the last before its session.",
+        512,
+        at_least=1,
+        at_most=2**20,
+    )
+    event_rows_per_user: int = _setting(
+        "The newest rows of a user that are kept.", 20, at_least=1, at_most=10**6
+    )
+    event_fewest: int = _setting(
+        "Users with fewer events are left out.", 2, at_least=1, at_most=10**6
+    )
+    event_core: int = _setting(
+        "Keep only users and items with this many events before the split, counted again until "
+        "none is dropped. 0: keep all.",
+        0,
+        at_least=0,
+        at_most=10**6,
+    )
+    interactions: str = _setting(
+        "The users' interactions, a row a sample: a file, folder or glob of parquet, CSV or JSON "
+        "lines. Set but empty means none. Without interactions or events, the training sets made "
+        "from them are skipped.",
+        "",
     )
     captions: str = _setting(
         "Captions of items (`pid`, `dense_caption`), as parquet. Set but empty means none. "
@@ -345,7 +431,10 @@ class Settings(dg.ConfigurableResource):
         at_most=LARGEST_SEED,
     )
     prompts: str = _setting(
-        "A YAML file of prompts. Each list in it replaces this package's list of that name.", ""
+        "The wordings of prompts: `zh`, Chinese and about videos, as OneRec's models were trained; "
+        "`en`, English and about items; or a YAML file, each list of which replaces the Chinese "
+        "list of that name.",
+        "zh",
     )
     shuffle: bool = _setting(
         "Also write the rows of a phase's training data sets, shuffled, to one table, and list the "
@@ -419,8 +508,8 @@ class Settings(dg.ConfigurableResource):
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Self:
         """Read the settings from the environment, and from `.env` in the working folder.
 
-        An empty variable counts as not set. An exception: empty interactions or captions turn off
-        those of the sample.
+        An empty variable counts as not set. An exception: empty events or captions turn off those
+        of the sample.
 
         Args:
             environment: Variables to read instead; `.env` is then ignored.
@@ -443,12 +532,12 @@ class Settings(dg.ConfigurableResource):
         return Store(self.data_dir)
 
     def of_catalog(self, name: str) -> str:
-        """`interactions` or `captions`; "" if there are none for the catalog.
+        """`events`, `interactions` or `captions`; "" if there are none for the catalog.
 
         The sample's apply to the sample's catalog only, even if the launchpad names another one.
         """
         value = getattr(self, name)
-        samples = str(getattr(sample, name.upper()))
+        samples = str(getattr(sample, name.upper(), None))
         return "" if value == samples and self.catalog != str(sample.CATALOG) else value
 
     def require(self, name: str) -> str:

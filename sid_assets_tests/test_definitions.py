@@ -35,6 +35,7 @@ CHECKS = {
     **{f"goods/{table}": names for table, names in CHECKS_OF_A_DOMAIN.items()},
     "tokenizer_checkpoint": "shape finite embedding_space scale",
     "sid_vocabulary": "files tokens ids",
+    "interactions": "files rows order targets_after_history splits ids",
     **{
         f"{name}_dataset": "files contract free_texts rows_add_up coverage not_empty current_sids"
         for name in TRAINING_SETS

@@ -163,10 +163,10 @@ def test_settings_may_be_variables_of_dagster_but_not_the_deployment(monkeypatch
 
 
 def test_the_samples_users_go_with_the_samples_items_only():
-    assert Settings.from_environment({}).of_catalog("interactions") == str(sample.INTERACTIONS)
+    assert Settings.from_environment({}).of_catalog("events") == str(sample.EVENTS)
     own = Settings.from_environment({"SID_CATALOG": "mine.parquet"})
-    assert (own.of_catalog("interactions"), own.of_catalog("captions")) == ("", "")
-    assert Settings.from_environment({"SID_INTERACTIONS": ""}).interactions == ""
+    assert (own.of_catalog("events"), own.of_catalog("captions")) == ("", "")
+    assert Settings.from_environment({"SID_EVENTS": ""}).events == ""
 
 
 def test_a_line_in_dotenv_is_a_setting_and_wins_as_in_dagsters_commands(tmp_path, monkeypatch):

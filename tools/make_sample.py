@@ -10,7 +10,6 @@ draws come from one seed, so the same package gives the same tables.
 
 import argparse
 import hashlib
-import json
 import re
 import sqlite3
 from collections import Counter, defaultdict
@@ -30,7 +29,9 @@ SEED = 2512
 USERS = 2100
 USERS_WITH_LONG_HISTORY = 8
 FIRST_UID = 100_001
-LABELS = ("longview", "like", "follow", "forward", "not_interested")
+DAY = 86_400
+FIRST_DAY = 1_704_067_200
+"""2024-01-01, in seconds since 1970."""
 
 SHARE_NULL_CAPTION = 0.01
 SHARE_NO_CAPTION_ROW = 0.07
@@ -46,7 +47,6 @@ SHORT_COUNTRIES = {
     "People's Republic of China": "China",
 }
 
-PIDS = pa.list_(pa.int64())
 CATALOG = pa.schema(
     [
         ("pid", pa.int64()),
@@ -67,22 +67,21 @@ CATALOG = pa.schema(
     ]
 )
 CAPTIONS = pa.schema([("pid", pa.int64()), ("dense_caption", pa.string())])
-INTERACTIONS = pa.schema(
+COLUMNS = {
+    "liked": "like",
+    "followed": "follow",
+    "shared": "forward",
+    "rejected": "not_interested",
+}
+"""The columns of the log that are labels."""
+
+EVENTS = pa.schema(
     [
-        ("uid", pa.int64()),
-        ("split", pa.int64()),
-        ("hist_video_pid", PIDS),
-        ("target_video_pid", PIDS),
-        *((f"{side}_video_{label}", PIDS) for label in LABELS for side in ("hist", "target")),
-        ("hist_longview_video_list", PIDS),
-        ("hist_ad_pid", PIDS),
-        ("target_ad_pid", PIDS),
-        ("inter_user_profile_with_sid", pa.string()),
-        ("inter_keyword_to_items", pa.string()),
-        ("reco_gsu_caption", pa.string()),
-        ("reco_target_caption", pa.string()),
-        ("reco_cot", pa.string()),
-        ("target_pid", pa.int64()),
+        ("user_id", pa.int32()),
+        ("item_id", pa.int64()),
+        ("timestamp", pa.int64()),
+        ("watched", pa.int8()),
+        *((name, pa.int8()) for name in COLUMNS),
     ]
 )
 
@@ -280,14 +279,13 @@ class FilmMarket:
         holders: For each facet, such as ("genre", "War"), the positions of the films that have it.
         reviews: (films,) number of reviews: how well known a film is.
         quality: (films,) the critics' score, from -1 (all bad) to 1 (all good).
-        promoted: Positions of the films that are advertised.
         gone_pids: Ids that are no longer in any catalog.
     """
 
     def __init__(
         self, films: list[Film], captions: dict[int, str | None], rng: np.random.Generator
     ) -> None:
-        """Index the films; draw which are promoted and which ids are gone."""
+        """Index the films; draw which ids are gone."""
         self.films = films
         self.captions = captions
         self.pids = np.array([film.pid for film in films])
@@ -295,7 +293,6 @@ class FilmMarket:
         self.reviews = np.array([film.reviews for film in films])
         scores = [50 if film.critics_score is None else film.critics_score for film in films]
         self.quality = np.array(scores) / 50 - 1
-        self.promoted = rng.choice(np.flatnonzero(self.reviews >= 40), 600, replace=False)
         self.gone_pids = np.setdiff1d(rng.integers(1000, self.pids.max(), 200), self.pids)
 
     def closeness(self, loved: Iterable[int]) -> np.ndarray:
@@ -331,7 +328,7 @@ def best_first(positions: np.ndarray, appeal: np.ndarray, count: int) -> np.ndar
 
 @dataclass(frozen=True)
 class User:
-    """A simulated user, before their time is cut into samples.
+    """A simulated user.
 
     Attributes:
         uid: The user's id.
@@ -340,7 +337,6 @@ class User:
         videos: Positions of the films they watch, in order.
         video_pids: The ids of `videos`, some of them gone.
         labels: For each label, (videos,) of 0 and 1.
-        ad_pids: Ids of the advertised films they click, in order; None where no ads are shown.
     """
 
     uid: int
@@ -349,7 +345,6 @@ class User:
     videos: np.ndarray
     video_pids: np.ndarray
     labels: dict[str, np.ndarray]
-    ad_pids: np.ndarray | None
 
 
 def make_user(market: FilmMarket, uid: int, rng: np.random.Generator, *, long: bool) -> User:
@@ -368,7 +363,6 @@ def make_user(market: FilmMarket, uid: int, rng: np.random.Generator, *, long: b
         videos=videos,
         video_pids=market.references(videos, rng),
         labels=make_labels(3 * closeness[videos] + market.quality[videos], rng),
-        ad_pids=make_ads(market, appeal, rng, long=long),
     )
 
 
@@ -389,174 +383,45 @@ def make_labels(pleased: np.ndarray, rng: np.random.Generator) -> dict[str, np.n
     }
 
 
-def make_ads(
-    market: FilmMarket, appeal: np.ndarray, rng: np.random.Generator, *, long: bool
-) -> np.ndarray | None:
-    """Ids of the promoted films the user clicks; None for the two in five who see no ads."""
-    if rng.random() < 0.4 and not long:
-        return None
-    clicked = 260 if long else int(np.clip(rng.lognormal(2.0, 0.8), 1, 80))
-    return market.references(rng.permutation(best_first(market.promoted, appeal, clicked)), rng)
+# --------------------------------------------------------------------------------------- events
 
 
-# --------------------------------------------------------------------------------- interactions
-
-
-def make_interactions(market: FilmMarket, rng: np.random.Generator) -> list[dict]:
-    """All samples, by user and then by time."""
+def make_events(market: FilmMarket, rng: np.random.Generator) -> list[dict]:
+    """All events, by time."""
     long = set(rng.choice(USERS, USERS_WITH_LONG_HISTORY, replace=False).tolist())
     rows = []
     for number in range(USERS):
         user = make_user(market, FIRST_UID + number, rng, long=number in long)
-        rows += samples(market, user, rng)
+        rows += events(user, rng)
+    return sorted(rows, key=lambda row: row["timestamp"])
+
+
+def events(user: User, rng: np.random.Generator) -> list[dict]:
+    """The films of a user in sittings of 1 to 15, minutes apart; between sittings are days."""
+    time = FIRST_DAY + int(rng.integers(300 * DAY))
+    left = 0
+    rows = []
+    longview = user.labels["longview"]
+    watched = np.where(
+        longview, rng.integers(70, 101, len(longview)), rng.integers(1, 70, len(longview))
+    )
+    for place, pid in enumerate(user.video_pids.tolist()):
+        if left == 0:
+            left = int(rng.integers(1, 16))
+            time += int(rng.integers(DAY // 2, 14 * DAY))
+        time += int(rng.integers(20, 25 * 60))
+        left -= 1
+        labels = {name: int(user.labels[label][place]) for name, label in COLUMNS.items()}
+        rows.append(
+            {
+                "user_id": user.uid,
+                "item_id": pid,
+                "timestamp": time,
+                "watched": int(watched[place]),
+                **labels,
+            }
+        )
     return rows
-
-
-def samples(market: FilmMarket, user: User, rng: np.random.Generator) -> list[dict]:
-    """Cut a user's time into samples: what was watched before, and what is watched next.
-
-    The targets of one sample are in the history of the next. The last sample of a third of the
-    users is in split 1.
-    """
-    starts = window_starts(len(user.videos), rng)
-    ends = [*starts[1:], len(user.videos)]
-    last_is_held_out = rng.random() < 1 / 3
-    rows = [
-        {
-            "uid": user.uid,
-            "split": int(last_is_held_out and end == len(user.videos)),
-            **video_columns(user, start, end),
-            **ad_columns(user, end / len(user.videos), rng),
-            "inter_user_profile_with_sid": profile(market, user, start, rng),
-            "inter_keyword_to_items": keywords(market, user, start, end, rng),
-            **reasoning_columns(market, user, start, rng),
-        }
-        for start, end in zip(starts, ends, strict=True)
-    ]
-    if rng.random() < 0.02:
-        forget_history(rows[0], unknown=rng.random() < 0.5)
-    return rows
-
-
-def window_starts(watched: int, rng: np.random.Generator) -> list[int]:
-    """Where the targets of each sample begin: one to four windows of 1 to 15 films at the end."""
-    starts = watched - np.cumsum(rng.integers(1, 16, rng.integers(1, 5)))
-    return sorted(starts[starts > 0].tolist()) or [watched - 1]
-
-
-def video_columns(user: User, start: int, end: int) -> dict:
-    """History, targets, and their labels."""
-    history = user.video_pids[:start]
-    columns = {"hist_video_pid": history, "target_video_pid": user.video_pids[start:end]}
-    for label, values in user.labels.items():
-        columns[f"hist_video_{label}"] = values[:start]
-        columns[f"target_video_{label}"] = values[start:end]
-    columns["hist_longview_video_list"] = history[user.labels["longview"][:start] == 1]
-    return columns
-
-
-def forget_history(row: dict, *, unknown: bool) -> None:
-    """Turn it into the sample of a newcomer, whose history no text can describe.
-
-    The lists are null if the history is unknown, else empty.
-    """
-    for column in row:
-        if column.startswith(("hist_video_", "hist_longview_")):
-            row[column] = None if unknown else []
-    texts = "inter_user_profile_with_sid", "reco_gsu_caption", "reco_target_caption", "reco_cot"
-    row.update(dict.fromkeys(texts))
-
-
-def ad_columns(user: User, share: float, rng: np.random.Generator) -> dict:
-    """The ads clicked so far (about this share of all), and up to three next ones."""
-    if user.ad_pids is None:
-        return {"hist_ad_pid": None, "target_ad_pid": None}
-    now = max(int(len(user.ad_pids) * share) - int(rng.integers(4)), 0)
-    return {"hist_ad_pid": user.ad_pids[:now], "target_ad_pid": user.ad_pids[now : now + 3]}
-
-
-def profile(market: FilmMarket, user: User, start: int, rng: np.random.Generator) -> str | None:
-    """What the user likes, in Chinese; None for one in twelve, empty for one in a hundred."""
-    draw = rng.random()
-    if draw < 0.09:
-        return "" if draw < 0.01 else None
-    loved = [market.films[position] for position in user.loved]
-    genres = most_common(translated(film.genres, GENRES) for film in loved)
-    countries = most_common(translated(film.countries, COUNTRIES) for film in loved)
-    directors = most_common(film.directors[:1] for film in loved)
-    recent = [market.films[position].title for position in user.videos[max(start - 3, 0) : start]]
-    clauses = [
-        f"偏爱{'、'.join(genres)}片" if genres else "",
-        f"多看{'、'.join(countries)}电影" if countries else "",
-        f"关注{'、'.join(directors)}的作品" if directors else "",
-        f"最近看过{''.join(f'《{title}》' for title in recent)}",
-    ]
-    return f"该用户{'，'.join(filter(None, clauses))}。"
-
-
-def most_common(lists: Iterable[list[str]]) -> list[str]:
-    """The two commonest items of all lists."""
-    return [item for item, _ in Counter(item for items in lists for item in items).most_common(2)]
-
-
-def keywords(
-    market: FilmMarket, user: User, start: int, end: int, rng: np.random.Generator
-) -> str | None:
-    """JSON: keywords the user searches for, and what they find; None for half of the samples."""
-    draw = rng.random()
-    if draw < 0.5:
-        return "{}" if draw < 0.01 else None
-    found = {}
-    for position in rng.choice(user.videos[start:end], min(3, end - start), replace=False):
-        facets = [facet for facet in market.films[position].facets if facet[0] != "decade"]
-        if facets:
-            facet = facets[rng.integers(len(facets))]
-            hits = best_first(market.holders[facet], user.appeal, int(rng.integers(2, 14)))
-            found[keyword(*facet)] = market.references(hits, rng).tolist()
-    return json.dumps(found, ensure_ascii=False)
-
-
-def keyword(kind: str, value: str) -> str:
-    """The search term for a facet, such as 犯罪片, 法国电影, 法语片 or Agnès Varda."""
-    match kind:
-        case "genre":
-            return f"{GENRES[value]}片"
-        case "country":
-            return f"{COUNTRIES.get(value, value)}电影"
-        case "language":
-            return f"{LANGUAGES.get(value, value)}片"
-    return value
-
-
-def reasoning_columns(market: FilmMarket, user: User, start: int, rng: np.random.Generator) -> dict:
-    """`target_pid`, and for half of the samples captions and a reason made of shared facts."""
-    target = user.videos[start]
-    target_pid = int(user.video_pids[start])
-    target_caption = market.captions.get(target_pid)
-    columns = {"target_pid": target_pid}
-    if target_caption is None or rng.random() < 0.5:
-        return columns
-    history = user.videos[max(start - 150, 0) : start]
-    alike = [market.films[i] for i in best_first(history, market.closeness([target]), 3)]
-    return columns | {
-        "reco_gsu_caption": "".join(market.captions.get(film.pid) or "" for film in alike),
-        "reco_target_caption": target_caption,
-        "reco_cot": reason(market.films[target], alike),
-    }
-
-
-def reason(target: Film, alike: list[Film]) -> str:
-    """What the target has in common with films of the history, in Chinese."""
-    clauses = []
-    for film in alike:
-        directors = [name for name in film.directors if name in target.directors]
-        genres = [name for name in film.genres if name in target.genres]
-        common = [f"{name}作品" for name in directors]
-        common += [f"{name}题材" for name in translated(genres, GENRES)]
-        if common:
-            clauses.append(f"看过的《{film.title}》与它同为{'、'.join(common)}")
-    history = "；".join(clauses) or "看过的影片与它都不相近"
-    return f"候选影片《{target.title}》是{kind_of_film(target)}。用户{history}。"
 
 
 # ---------------------------------------------------------------------------------------- files
@@ -578,11 +443,11 @@ def main() -> None:
     rng = np.random.default_rng(SEED)
     films = read_films(movies_db())
     captions = make_captions(films, rng)
-    interactions = make_interactions(FilmMarket(films, captions, rng), rng)
+    log = make_events(FilmMarket(films, captions, rng), rng)
     write([catalog_row(film) for film in films], CATALOG, folder / "catalog.parquet")
     caption_rows = [{"pid": pid, "dense_caption": text} for pid, text in captions.items()]
     write(caption_rows, CAPTIONS, folder / "captions.parquet")
-    write(interactions, INTERACTIONS, folder / "interactions.parquet")
+    write(log, EVENTS, folder / "events.parquet")
 
 
 if __name__ == "__main__":

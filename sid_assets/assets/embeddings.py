@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from sid_assets.assets.domains import Domain
+from sid_assets.assets.inputs import require_usable_inputs
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embeddings.run import EmbeddingProgress, embed_items
 from sid_assets.core.quantise.tokenizer import (
@@ -51,6 +52,7 @@ def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
         embedder = make_embedder(settings)
         tokenizer = current_tokenizer(store)
         # Before any item is embedded, so that a run that may not finish does not start.
+        require_usable_inputs(settings)
         wanted = wanted_tokenizer(settings)
         kept = keeps_tokenizer(tokenizer, wanted, embedder.space, policy)
         if not kept and wanted.kind != "train":

@@ -9,6 +9,7 @@ import dagster as dg
 from sid_assets.assets.catalog import catalog_source
 from sid_assets.assets.check_results import check_results, check_specs
 from sid_assets.assets.domains import Domain
+from sid_assets.assets.inputs import EVENTS_TABLE, interactions_of
 from sid_assets.core.arrow.columns import codes_array
 from sid_assets.core.catalog.column_values import column_values
 from sid_assets.core.catalog.making import TextsMaking
@@ -49,26 +50,16 @@ def sid_quality_asset(domain: Domain) -> dg.AssetsDefinition:
     """`sid_quality` of a domain."""
     key = domain.key("sid_quality")
 
-    @dg.asset(
-        key=key,
-        ins={
-            "codes": dg.AssetIn(key=domain.key("codes")),
-            "item_texts": dg.AssetIn(key=domain.key("item_texts")),
-        },
-        group_name=domain.group("semantic_ids"),
-        kinds={"matplotlib", "plotly"},
-        description="How good the semantic IDs are: how many items collide, which codes are used, "
-        f"how well vectors are reconstructed. Figures and pictures are here; `{REPORT}` is a page "
-        "to open and share.",
-        check_specs=check_specs(key, check_limits.checks),
-    )
-    @clear_failures
-    def sid_quality(
-        context: dg.AssetExecutionContext, settings: Settings, codes: Version, item_texts: Version
+    def measured(
+        given: ParquetInput | None,
+        context: dg.AssetExecutionContext,
+        settings: Settings,
+        codes: Version,
+        item_texts: Version,
     ) -> dg.MaterializeResult:
         store = settings.store()
         making = TokenizerMaking.of(require_tokenizer(store).provenance)
-        interactions = _interactions_of(settings, domain, context.log)
+        interactions = _with_items_of(given, domain, context.log)
         subjects = _subjects(
             settings, domain, codes, item_texts, making.codebook_size, interactions, context.log
         )
@@ -99,6 +90,27 @@ def sid_quality_asset(domain: Domain) -> dg.AssetsDefinition:
             check_results=list(results),
         )
 
+    @dg.asset(
+        key=key,
+        ins={
+            "codes": dg.AssetIn(key=domain.key("codes")),
+            "item_texts": dg.AssetIn(key=domain.key("item_texts")),
+        },
+        deps=[EVENTS_TABLE],
+        group_name=domain.group("semantic_ids"),
+        kinds={"matplotlib", "plotly"},
+        description="How good the semantic IDs are: how many items collide, which codes are used, "
+        f"how well vectors are reconstructed. Figures and pictures are here; `{REPORT}` is a page "
+        "to open and share.",
+        check_specs=check_specs(key, check_limits.checks),
+    )
+    @clear_failures
+    def sid_quality(
+        context: dg.AssetExecutionContext, settings: Settings, codes: Version, item_texts: Version
+    ) -> dg.MaterializeResult:
+        with interactions_of(settings) as interactions:
+            return measured(interactions, context, settings, codes, item_texts)
+
     return sid_quality
 
 
@@ -114,12 +126,10 @@ def _pid_type_setting(settings: Settings) -> PidTypeSetting:
     return settings.choice("pid_type", get_args(PidTypeSetting))
 
 
-def _interactions_of(
-    settings: Settings, domain: Domain, log: logging.Logger
+def _with_items_of(
+    interactions: ParquetInput | None, domain: Domain, log: logging.Logger
 ) -> ParquetInput | None:
     """The interactions, if there are any with the items of this domain."""
-    path = settings.of_catalog("interactions")
-    interactions = ParquetInput(path) if path else None
     if interactions is None or not set(domain.interacted) & set(interactions.columns):
         return None
     for warning in interactions.warnings(domain.interacted):

@@ -7,13 +7,13 @@ import dagster as dg
 import pyarrow as pa
 
 from sid_assets.assets.domains import Domain
+from sid_assets.assets.inputs import EVENTS_TABLE, interactions_of
 from sid_assets.core import schema
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.contracts.registry import live_rows
 from sid_assets.core.contracts.training import sids_replaced
 from sid_assets.core.embedders.hashed_words import HASHING
 from sid_assets.core.inputs.ids import PidTypeSetting, agree
-from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.sids.pid_map import number_pids
 from sid_assets.core.sids.prefixes import SidPrefixes
 from sid_assets.core.sids.sid2pid import json_chunks, occurrences, reverse
@@ -124,6 +124,7 @@ def sid2pid_asset(domain: Domain) -> dg.AssetsDefinition:
     @dg.asset(
         key=domain.key("sid2pid"),
         ins={"pid2sid": dg.AssetIn(key=domain.key("pid2sid"))},
+        deps=[EVENTS_TABLE],
         group_name=domain.group("semantic_ids"),
         kinds={"duckdb", "parquet"},
         dagster_type=dg.PythonObjectDagsterType(Draft, name=f"{table.replace('/', '_')}_draft"),
@@ -157,19 +158,18 @@ def _interacted(settings: Settings, domain: Domain, pid2sid: Version) -> Iterato
     Raises:
         InputError: The ids in the interactions and in the catalog have different types.
     """
-    path = settings.of_catalog("interactions")
-    if not path:
-        return
-    interactions = ParquetInput(path)
     setting = settings.choice("pid_type", get_args(PidTypeSetting))
     texts = settings.store().require(domain.table("item_texts"))
     catalog = TextsMaking.of(texts.provenance).pids
-    for column in domain.interacted:
-        if column in interactions.columns:
-            for other in interactions.pid_columns(column):
-                agree(catalog, other, setting)
-    pid_type = schema.pid_type_of(pid2sid.schema())
-    yield from occurrences(interactions, domain.interacted, pid_type, setting)
+    with interactions_of(settings) as interactions:
+        if interactions is None:
+            return
+        for column in domain.interacted:
+            if column in interactions.columns:
+                for other in interactions.pid_columns(column):
+                    agree(catalog, other, setting)
+        pid_type = schema.pid_type_of(pid2sid.schema())
+        yield from occurrences(interactions, domain.interacted, pid_type, setting)
 
 
 def sid_prefixes_asset(domain: Domain) -> dg.AssetsDefinition:

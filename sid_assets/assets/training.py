@@ -11,6 +11,7 @@ from typing import Any, get_args
 import dagster as dg
 
 from sid_assets.assets.domains import GOODS, ITEMS, Domain
+from sid_assets.assets.inputs import EVENTS_TABLE, interactions_of
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.inputs.ids import PidTypeSetting
 from sid_assets.core.inputs.parquet import ParquetInput
@@ -36,29 +37,15 @@ def training_assets(phase: Phase, *, goods: bool = False) -> dg.AssetsDefinition
     """The data sets of a phase, each as an asset; with `goods`, including those made from goods."""
     data_sets = [data_set for data_set in DATA_SETS.values() if data_set.phase == phase]
 
-    @dg.multi_asset(
-        name=f"{phase}_datasets",
-        ins={"pid2sid": dg.AssetIn(key=ITEMS.key("pid2sid"))},
-        deps=[GOODS.key("pid2sid")] if goods else None,
-        outs={
-            data_set.table: dg.AssetOut(
-                group_name="training_data",
-                kinds={"parquet"},
-                is_required=False,
-                dagster_type=DRAFT,
-                description=f"{data_set.description} A folder of parquet files of 1000 rows.",
-            )
-            for data_set in data_sets
-        },
-        can_subset=True,
-    )
-    @clear_failures
-    def datasets(
-        context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version
+    def made_from(
+        interactions: ParquetInput | None,
+        context: dg.AssetExecutionContext,
+        settings: Settings,
+        pid2sid: Version,
     ) -> Iterator[dg.Output[Draft]]:
         store = settings.store()
         sids = replace(_sids(store, goods=goods), items=pid2sid)
-        inputs = training_inputs(settings, store, sids)
+        inputs = training_inputs(settings, store, sids, interactions)
         selected = context.op_execution_context.selected_output_names
         stale = {data_set.name for data_set in data_sets if lacking(data_set, inputs)}
         versions = []
@@ -92,6 +79,29 @@ def training_assets(phase: Phase, *, goods: bool = False) -> dg.AssetsDefinition
         else:
             withdraw_shuffled(store, phase, context.log)
 
+    @dg.multi_asset(
+        name=f"{phase}_datasets",
+        ins={"pid2sid": dg.AssetIn(key=ITEMS.key("pid2sid"))},
+        deps=[EVENTS_TABLE, *([GOODS.key("pid2sid")] if goods else [])],
+        outs={
+            data_set.table: dg.AssetOut(
+                group_name="training_data",
+                kinds={"parquet"},
+                is_required=False,
+                dagster_type=DRAFT,
+                description=f"{data_set.description} A folder of parquet files of 1000 rows.",
+            )
+            for data_set in data_sets
+        },
+        can_subset=True,
+    )
+    @clear_failures
+    def datasets(
+        context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version
+    ) -> Iterator[dg.Output[Draft]]:
+        with interactions_of(settings) as interactions:
+            yield from made_from(interactions, context, settings, pid2sid)
+
     return datasets
 
 
@@ -103,7 +113,9 @@ def _sids(store: Store, *, goods: bool) -> Sids:
     )
 
 
-def training_inputs(settings: Settings, store: Store, sids: Sids) -> TrainingInputs:
+def training_inputs(
+    settings: Settings, store: Store, sids: Sids, interactions: ParquetInput | None
+) -> TrainingInputs:
     """The inputs of the training data that the user has."""
 
     def ids(domain: Domain, pid2sid: Version) -> IdSpace:
@@ -120,14 +132,14 @@ def training_inputs(settings: Settings, store: Store, sids: Sids) -> TrainingInp
             removed=removed,
         )
 
-    interactions, captions = map(settings.of_catalog, ("interactions", "captions"))
+    captions = settings.of_catalog("captions")
     return TrainingInputs(
         items=ids(ITEMS, sids.items),
         goods=ids(GOODS, sids.goods) if sids.goods else None,
-        interactions=ParquetInput(interactions) if interactions else None,
+        interactions=interactions,
         captions=ParquetInput(captions) if captions else None,
         seed=settings.seed,
-        prompts=load_prompts(settings.prompts or None),
+        prompts=load_prompts(settings.prompts),
     )
 
 

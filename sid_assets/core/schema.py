@@ -180,7 +180,8 @@ ITEM_TEXTS_REJECTED = pa.schema([(name, pa.string()) for name in ("pid", "text",
 """`item_texts_rejected`: rejected rows of the catalog, as text, each with the reason."""
 
 PID_MAP = pa.schema([pa.field("pid", pa.string(), False), pa.field("number", pa.int64(), False)])
-"""`pid_map`: a stable integer for every string id, for programs that call `int()` on ids."""
+"""`pid_map`: a stable integer for every string id, for programs that call `int()` on ids. `uid_map`
+has the same columns for the users of a log of events."""
 
 SID_REFRESHES = pa.schema(
     [
@@ -257,6 +258,8 @@ TABLES: dict[str, Table] = {
     "pid_map": Table(lambda pid: PID_MAP, "file"),
     "sid2pid": Table(sid2pid, "file"),
     "sid_prefixes": Table(_no_columns, "file", suffix=".safetensors"),
+    "interactions": Table(_no_columns, "file"),
+    "uid_map": Table(lambda pid: PID_MAP, "file"),
     "sid_vocabulary": Table(lambda pid: VOCABULARY, "file"),
     **{
         made.table: Table(lambda pid, made=made: made.schema, "parts")

@@ -200,7 +200,7 @@ _SFT = (
         one_of=(HISTORY_MASKS,),
         items=VIDEO_LISTS,
         metadata=("uid", "label"),
-        wordings={"system": (), "question": ("sid",)},
+        wordings={"system": (), "question": ("sid",), "yes": (), "no": ()},
         several_a_row=True,
     ),
     DataSet(

@@ -3,5 +3,11 @@
 from pathlib import Path
 
 CATALOG = Path(__file__).with_name("catalog.parquet")
-INTERACTIONS = Path(__file__).with_name("interactions.parquet")
+EVENTS = Path(__file__).with_name("events.parquet")
+EVENT_LABELS = (
+    "longview: watched >= 70; like: liked == 1; follow: followed == 1; forward: shared == 1; "
+    "not_interested: rejected == 1"
+)
+"""The labels of the log of the sample, as conditions on its columns."""
+
 CAPTIONS = Path(__file__).with_name("captions.parquet")

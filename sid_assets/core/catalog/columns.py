@@ -53,6 +53,11 @@ MESSAGE_LENGTH = 400
 
 FILES_SHOWN = 3
 
+_SETTINGS = (
+    "SID_PID_COLUMN names the column of ids, SID_TEXT_TEMPLATE the columns of the text, "
+    "SID_QUALITY_COLUMN a column to measure."
+)
+
 
 @dataclass(frozen=True)
 class Part:
@@ -105,6 +110,7 @@ class CatalogScan:
         scratch_dir: str | Path,
         quoting: QuotingSetting = "auto",
         rules: TextRules = NEWEST_RULES,
+        settings: str = _SETTINGS,
     ) -> None:
         """Prepare to read the files.
 
@@ -116,7 +122,9 @@ class CatalogScan:
             scratch_dir: Has room for the largest of the files, unzipped.
             quoting: How CSV and TSV files are quoted.
             rules: The rules by which values become text; 1 takes all files for quoted.
+            settings: A sentence about the settings that name columns, for errors.
         """
+        self._settings = settings
         self.warnings: list[str] = []
         self._connection = connection
         self._files = files
@@ -301,7 +309,7 @@ class CatalogScan:
             _require_once(name, there, self._wanted)
         there = dict.fromkeys([*itertools.chain(*columns.values()), *partition])
         if missing := [column for column in self._wanted if column not in there]:
-            raise _no_column(_several([*columns]), missing, [*there])
+            raise _no_column(_several([*columns]), missing, [*there], self._settings)
 
     def _note_lacking(self, position: int, there: Sequence[str]) -> None:
         """Note which fields a file with rows lacks.
@@ -312,7 +320,7 @@ class CatalogScan:
         name, partition = self._files.names[position], self._files.partitions[position]
         lacking = [c for c in self._wanted if c not in there and c not in partition]
         if self._pid_column in lacking:
-            raise _no_column(name, lacking, [*there, *partition])
+            raise _no_column(name, lacking, [*there, *partition], self._settings)
         for column in lacking:
             self._lacking[column].append(name)
 
@@ -405,12 +413,12 @@ def _several(names: Sequence[str]) -> str:
     return ", ".join(names[:FILES_SHOWN]) + more
 
 
-def _no_column(source: str, missing: Sequence[str], there: Sequence[str]) -> InputError:
+def _no_column(
+    source: str, missing: Sequence[str], there: Sequence[str], settings: str
+) -> InputError:
     return InputError(
         f"{source}: no column {', '.join(map(repr, missing))}. Its columns: {', '.join(there)}. "
-        f"{did_you_mean(missing, there)}"
-        "SID_PID_COLUMN names the column of ids, SID_TEXT_TEMPLATE the columns of the text, "
-        "SID_QUALITY_COLUMN a column to measure."
+        f"{did_you_mean(missing, there)}{settings}"
     )
 
 

@@ -10,7 +10,13 @@ from pathlib import Path
 from typing import Literal
 
 import pyarrow as pa
-from duckdb import ColumnExpression, DuckDBPyRelation, FunctionExpression, SQLExpression
+from duckdb import (
+    ColumnExpression,
+    DuckDBPyConnection,
+    DuckDBPyRelation,
+    FunctionExpression,
+    SQLExpression,
+)
 
 from sid_assets.core.catalog.columns import CatalogScan, connect, reading
 from sid_assets.core.catalog.rows import CatalogCounts, CatalogRows
@@ -22,6 +28,7 @@ from sid_assets.core.inputs.csv_quoting import QuotingSetting
 from sid_assets.core.inputs.files import TableFiles, find_table_files
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
 from sid_assets.core.schema import PidType
+from sid_assets.core.store.places import temporary_folder
 
 MEMORY_MB = 2048
 """Default memory limit for reading a catalog (MB); enough for any number of rows."""
@@ -138,6 +145,25 @@ def read_item_texts(
     )
 
 
+def look_at_catalog(source: CatalogSource) -> None:
+    """Look at a catalog without reading all of it: its files, its columns and its template.
+
+    Raises:
+        InputError: There is no such catalog, its first file is malformed, or a column is missing.
+    """
+    template = parse_template(source.template)
+    with temporary_folder() as folder:
+        files = find_table_files(source.catalog)
+        require_named_format(files)
+        connection = connect(folder, MEMORY_MB // 2, source.text_rules)
+        scan = _scan(connection, files, source, template, folder)
+        part = next(scan.parts(), None)
+        if part:
+            with reading(files, part.names):
+                part.rows.limit(1).fetchall()
+        connection.close()
+
+
 def gather_rows(
     source: CatalogSource, template: TextTemplate, *, scratch_dir: str | Path, memory_mb: int
 ) -> Gathered:
@@ -155,15 +181,7 @@ def gather_rows(
     files = find_table_files(source.catalog)
     require_named_format(files)
     connection = connect(scratch_dir, memory_mb, source.text_rules)
-    scan = CatalogScan(
-        connection,
-        files,
-        source.pid_column,
-        list(dict.fromkeys([*template.fields, *source.other_columns])),
-        scratch_dir=scratch_dir,
-        quoting=source.csv_quoting,
-        rules=source.text_rules,
-    )
+    scan = _scan(connection, files, source, template, scratch_dir)
     rows = CatalogRows(connection)
     with rows.adding():
         for part in scan.parts():
@@ -172,6 +190,24 @@ def gather_rows(
     if find_table_files(source.catalog) != files:
         raise InputError(f"{files.root}: changed while it was read. Run again when it is complete.")
     return Gathered(rows, files, scan.warnings)
+
+
+def _scan(
+    connection: DuckDBPyConnection,
+    files: TableFiles,
+    source: CatalogSource,
+    template: TextTemplate,
+    scratch_dir: str | Path,
+) -> CatalogScan:
+    return CatalogScan(
+        connection,
+        files,
+        source.pid_column,
+        list(dict.fromkeys([*template.fields, *source.other_columns])),
+        scratch_dir=scratch_dir,
+        quoting=source.csv_quoting,
+        rules=source.text_rules,
+    )
 
 
 def _with_text(columns: DuckDBPyRelation, template: TextTemplate) -> DuckDBPyRelation:

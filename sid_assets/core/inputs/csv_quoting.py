@@ -26,8 +26,11 @@ def find_quoting(files: TableFiles, position: int) -> tuple[Quoting, str]:
         InputError: A CSV file can be read in both ways, which give different rows; or the file
             cannot be read.
     """
+    delimiter = files.delimiter or DELIMITERS[files.format]
+    if len(delimiter) > 1:
+        return "none", ""
     with opened_lines(files, position) as lines:
-        quotes = _survey(lines, DELIMITERS[files.format])
+        quotes = _survey(lines, delimiter)
     name = files.names[position]
     if quotes is None or quotes.in_header:
         return "quoted", ""

@@ -29,6 +29,9 @@ HOW_TO_SAY = (
 
 BATCH_ROWS = 16_384
 
+SEPARATOR = "\x1f"
+"""Stands for a delimiter of several characters, which Python's csv module does not take."""
+
 FIELD_LIMIT = 2**24
 """Maximum characters of a value. Otherwise an unclosed quote would swallow the rest of the file."""
 
@@ -39,6 +42,8 @@ def read_header(files: TableFiles, position: int, quoting: Quoting = "quoted") -
     Raises:
         InputError: The file cannot be read.
     """
+    if files.header:
+        return [*files.header]
     with opened_lines(files, position) as lines:
         return next(_rows(files, position, lines, quoting), [])
 
@@ -70,7 +75,8 @@ def read_columns(
     doubted = not certain
     with opened_lines(files, position) as lines:
         rows = _rows(files, position, lines, quoting, doubted, warnings)
-        next(rows, None)
+        if not files.header:
+            next(rows, None)
         batch = []
         for row in rows:
             batch.append(row)
@@ -95,11 +101,14 @@ def _rows(
     warnings: list[str] | None = None,
 ) -> Iterator[list[str]]:
     """The rows, the header first."""
-    delimiter = DELIMITERS[files.format]
+    delimiter = files.delimiter or DELIMITERS[files.format]
+    if len(delimiter) > 1:
+        lines = _separated(lines, delimiter)
+        delimiter, quoting = SEPARATOR, "none"
     csv.field_size_limit(FIELD_LIMIT)
     quotes = csv.QUOTE_MINIMAL if quoting == "quoted" else csv.QUOTE_NONE
     reader = csv.reader(lines, delimiter=delimiter, quoting=quotes, strict=True)
-    line, width = 0, 0
+    line, width = 0, len(files.header)
     try:
         for row in reader:
             width = width or len(row)
@@ -126,6 +135,10 @@ def _rows(
         raise InputError(
             f"{files.names[position]}: line {line + 1} is malformed: {error}.{remedy}"
         ) from error
+
+
+def _separated(lines: Iterable[str], delimiter: str) -> Iterator[str]:
+    return (line.replace(delimiter, SEPARATOR) for line in lines)
 
 
 def _reads_like_rows(row: list[str], delimiter: str) -> bool:

@@ -71,12 +71,17 @@ class TableFiles:
         partitions: One for each file: the columns that stand in the names of its folders below
             `root`, such as `category=books/split=0`. All files have the same columns in the same
             order; mostly there are none. A value is text, decoded; None is Hive's null.
+        delimiter: What separates the values of a text file, if not what its name says. Values are
+            never in quotes if it has several characters.
+        header: The names of the columns of text files that have no header line.
     """
 
     root: UPath
     format: TableFormat
     stamps: tuple[FileStamp, ...]
     partitions: tuple[Partition, ...]
+    delimiter: str = ""
+    header: tuple[str, ...] = ()
 
     @cached_property
     def names(self) -> tuple[str, ...]:

@@ -134,14 +134,18 @@ class ParquetInput:
         columns: The columns of all its files.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, files: TableFiles | None = None) -> None:
         """Find the files and read their footers.
+
+        Args:
+            path: The location.
+            files: The files there, if they are known already.
 
         Raises:
             InputError: There is no such file, or a file is not parquet.
         """
         self.path = str(path)
-        self._files = find_parquet_files(self.path, "Interactions and captions")
+        self._files = files or find_parquet_files(self.path, "Captions")
         self._footers = read_parquet_footers(self._files)
         self._parts = with_rows(self._footers)
         self._folders = {name: self._folder_column(name) for name in self._files.partition_columns}

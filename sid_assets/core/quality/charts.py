@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -84,9 +85,9 @@ def code_usage_png(quality: SidQuality) -> bytes:
         axes.set_xlabel(f"codes of a layer, most used first (of {quality.codebook_size:,}{rest})")
         axes.set_ylabel("items")
         axes.legend(frameon=False, fontsize=8.5, loc="upper right")
-        _title(axes, "Items per code (dashed: if all codes were used equally)")
+        set_title(axes, "Items per code (dashed: if all codes were used equally)")
 
-    return _png(draw)
+    return as_png(draw)
 
 
 def even_use(quality: SidQuality) -> float:
@@ -107,9 +108,9 @@ def group_sizes_png(quality: SidQuality) -> bytes:
         axes.set_ylim(0, 108)
         axes.set_xlabel("items with the same SID")
         axes.set_ylabel("% of items")
-        _title(axes, "Items by the size of their SID group (1: a unique SID)")
+        set_title(axes, "Items by the size of their SID group (1: a unique SID)")
 
-    return _png(draw)
+    return as_png(draw)
 
 
 def reconstruction_error_png(quality: SidQuality) -> bytes:
@@ -128,9 +129,9 @@ def reconstruction_error_png(quality: SidQuality) -> bytes:
         axes.set_xlabel("relative reconstruction error (0: exact, 1: no better than no codes)")
         axes.set_ylabel("% of items with at most this error")
         axes.legend(frameon=False, fontsize=8.5, loc="upper left")
-        _title(axes, "Reconstruction error after each layer")
+        set_title(axes, "Reconstruction error after each layer")
 
-    return _png(draw)
+    return as_png(draw)
 
 
 def uniqueness_by_prefix_png(quality: SidQuality) -> bytes:
@@ -153,16 +154,19 @@ def uniqueness_by_prefix_png(quality: SidQuality) -> bytes:
         axes.set_ylim(0, 108)
         axes.set_ylabel("%")
         axes.legend(frameon=False, fontsize=8.5, loc="upper left")
-        _title(axes, "Uniqueness by prefix length")
+        set_title(axes, "Uniqueness by prefix length")
 
-    return _png(draw)
+    return as_png(draw)
 
 
-def _title(axes: "Axes", text: str) -> None:
+def set_title(axes: "Axes", text: str) -> None:
+    """Give a chart its title."""
+    """Give a chart its title."""
     axes.set_title(text, loc="left", color=INK, fontsize=10.5, fontweight="bold", pad=10)
 
 
-def _png(draw) -> bytes:
+def as_png(draw: "Callable[[Axes], None]") -> bytes:
+    """A chart as a PNG; `draw` draws it."""
     # Without pyplot, which keeps figures in a global list and is not thread-safe.
     from matplotlib.figure import Figure
 

@@ -17,6 +17,10 @@ from sid_assets.core.errors import InputError
 from sid_assets.core.training.identity import draw
 from sid_assets.core.training_sets import DATA_SETS, LABELS
 
+CHINESE = "zh"
+LANGUAGES = (CHINESE, "en")
+"""The languages that this package has wordings in; each is a file in `sid_assets/prompts/`."""
+
 LINES = (*LABELS, "video", "ad", "goods")
 """The kinds of history lines; each kind has the same introductory wordings in all data sets."""
 
@@ -95,21 +99,32 @@ Prompts = Mapping[str, Wordings]
 """The wordings by name: the keys of `SLOTS`."""
 
 
-def load_prompts(path: str | Path | None = None) -> Prompts:
-    """Load the wordings of this package; the lists of a user's file replace the built-in ones.
+def load_prompts(chosen: str | Path = CHINESE) -> Prompts:
+    """Load the wordings of this package; the lists of a user's file replace the Chinese ones.
+
+    Args:
+        chosen: `zh` or `en`, the wordings in Chinese or English; or the path of a YAML file. Empty:
+            `zh`.
 
     Raises:
         InputError: A list has an unknown name or is empty, or a wording has missing or wrong slots.
     """
-    builtin = resources.files("sid_assets") / "prompts" / "recif.yaml"
-    wordings = _parsed(builtin.read_text("utf-8"), "recif.yaml")
-    if path:
-        try:
-            text = Path(path).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: the prompts cannot be read ({error}).") from error
-        wordings |= _parsed(text, str(path))
-    return wordings
+    if not chosen or chosen in LANGUAGES:
+        return _built_in(str(chosen or CHINESE))
+    try:
+        text = Path(chosen).read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{chosen}: the prompts cannot be read ({error}). SID_PROMPTS must be "
+            f"{', '.join(LANGUAGES)} or a YAML file."
+        ) from error
+    return {**_built_in(CHINESE), **_parsed(text, str(chosen))}
+
+
+def _built_in(language: str) -> dict[str, Wordings]:
+    file = f"{language}.yaml"
+    text = (resources.files("sid_assets") / "prompts" / file).read_text("utf-8")
+    return _parsed(text, file)
 
 
 def _parsed(text: str, source: str) -> dict[str, Wordings]:
@@ -118,7 +133,7 @@ def _parsed(text: str, source: str) -> dict[str, Wordings]:
     except yaml.YAMLError as error:
         raise InputError(f"{source}: not YAML ({error}).") from error
     if not isinstance(groups, dict) or not all(isinstance(g, dict) for g in groups.values()):
-        raise InputError(f"{source}: expected groups of lists of wordings, like recif.yaml.")
+        raise InputError(f"{source}: expected groups of lists of wordings, like zh.yaml.")
     lists = {
         f"{group}.{name}": entries for group, of in groups.items() for name, entries in of.items()
     }

@@ -101,10 +101,22 @@ def training_rows(name: str, inputs: TrainingInputs) -> TrainingRows:
             read: a file is damaged, or an id is not of the type that SID_PID_TYPE sets.
     """
     data_set = DATA_SETS[name]
+    source = checked_source(data_set, inputs)
+    tally = _Tally()
+    batches = _batches(data_set, inputs, source, tally)
+    return TrainingRows(pa.RecordBatchReader.from_batches(data_set.schema, batches), tally)
+
+
+def checked_source(data_set: DataSet, inputs: TrainingInputs) -> ParquetInput:
+    """The input that the rows of a data set come from, after a look at its columns and its ids.
+
+    Raises:
+        InputError: As `training_rows`, before the rows are read.
+    """
     source = inputs.of(data_set.made_of)
     lacks = lacking(data_set, inputs)
     if source is None or lacks:
-        raise InputError(f"{name} cannot be made: {'; '.join(lacks)}.")
+        raise InputError(f"{data_set.name} cannot be made: {'; '.join(lacks)}.")
     if data_set.required or data_set.made_of == "captions":
         source.require_in_all(data_set.columns)
     check_types(source, data_set.reads())
@@ -112,9 +124,7 @@ def training_rows(name: str, inputs: TrainingInputs) -> TrainingRows:
     inputs.items.check(source, data_set.items)
     if inputs.goods:
         inputs.goods.check(source, data_set.goods)
-    tally = _Tally()
-    batches = _batches(data_set, inputs, source, tally)
-    return TrainingRows(pa.RecordBatchReader.from_batches(data_set.schema, batches), tally)
+    return source
 
 
 def _batches(

@@ -44,7 +44,7 @@ def make_data_set(
         StoreError: As `draft_rows`.
     """
     if data_set.required and inputs.interactions:
-        _require_columns(inputs.interactions, data_set)
+        require_columns(inputs.interactions, data_set)
     if lacks := lacking(data_set, inputs):
         log.info(f"{data_set.table} is skipped: {'; '.join(lacks)}.")
         return None
@@ -89,7 +89,8 @@ def made_from_others(sids: Provenance, store: Store) -> list[DataSet]:
     return found
 
 
-def _require_columns(interactions: ParquetInput, data_set: DataSet) -> None:
+def require_columns(interactions: ParquetInput, data_set: DataSet) -> None:
+    """Raise InputError if the interactions lack a column of a required data set."""
     if missing := interactions.missing(data_set.columns):
         raise InputError(
             f"{interactions.path}: there is no column {', '.join(map(repr, missing))}. The columns "

@@ -25,8 +25,6 @@ LONGVIEW_LENGTH = 100
 AD_LENGTH = 200
 GOODS_LENGTH = 100
 
-YES, NO = "是", "否"
-
 
 def video_rec(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> Samples:
     """A history; the answer is the targets."""
@@ -161,10 +159,11 @@ def label_pred(rows: Block, inputs: TrainingInputs, identifier: Identifier) -> S
     ids = identifier.identify(uid, *contents, content, label)
     prompts = inputs.prompts
     lines = _lines(LABELS, [text.take(of_row) for text in _texts(histories)], ids.keys, prompts)
+    answers = (prompts[f"sft_label_pred.{answer}"].fill(ids.keys) for answer in ("yes", "no"))
     body = messages(
         prompts["sft_label_pred.system"].fill(ids.keys),
         [*lines, prompts["sft_label_pred.question"].fill(ids.keys, sid=sid)],
-        pc.if_else(pc.equal(label, "1"), YES, NO),
+        pc.if_else(pc.equal(label, "1"), *answers),
     )
     return Samples(ids, body, json_object(uid=uid, label=label))
 

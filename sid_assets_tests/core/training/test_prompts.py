@@ -1,15 +1,17 @@
 import json
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sid_assets.core.arrow.json_text import escaped, json_object, of_ids, quoted
 from sid_assets.core.errors import InputError
-from sid_assets.core.training.prompts import SLOTS, Wordings, load_prompts, parse
+from sid_assets.core.training.prompts import LANGUAGES, SLOTS, Wordings, load_prompts, parse
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
@@ -65,11 +67,41 @@ def test_the_draw_is_even_and_depends_on_the_key() -> None:
     assert abs(sum(a == b for a, b in zip(drawn, other, strict=True)) - 2000) < 200
 
 
-def test_the_wordings_of_this_package() -> None:
-    prompts = load_prompts()
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_list_has_wordings_in_every_language(language: str) -> None:
+    prompts = load_prompts(language)
     assert prompts.keys() == SLOTS.keys()
-    assert all(len(wordings) >= 2 for wordings in prompts.values())
-    # One of the texts with a SID and its caption is JSON.
+    answers = {"sft_label_pred.yes", "sft_label_pred.no"}
+    assert {name for name, wordings in prompts.items() if len(wordings) < 2} == answers
+
+
+def test_the_english_wordings_are_english_and_not_of_videos() -> None:
+    text = (resources.files("sid_assets") / "prompts" / "en.yaml").read_text("utf-8")
+    lists = yaml.safe_load(text)
+    said = [entry for group in lists.values() for entries in group.values() for entry in entries]
+    texts = [str(entry) for entry in said]
+    assert all("video" not in text.lower() for text in texts)
+    assert not [text for text in texts if any("\u4e00" <= letter <= "\u9fff" for letter in text)]
+
+
+def test_the_answers_are_those_that_the_system_messages_name() -> None:
+    for language, (yes, no) in {"zh": ("是", "否"), "en": ("Yes", "No")}.items():
+        prompts = load_prompts(language)
+        answers = [
+            prompts[f"sft_label_pred.{name}"].fill(keys(1))[0].as_py() for name in ("yes", "no")
+        ]
+        assert answers == [yes, no]
+
+
+def test_without_a_choice_the_wordings_are_chinese() -> None:
+    prompts, chinese = load_prompts(), load_prompts("zh")
+    for name in ("sft_video_rec.system", "sft_ad_rec.task"):
+        assert prompts[name].fill(keys(20)).equals(chinese[name].fill(keys(20)))
+        assert load_prompts("")[name].fill(keys(20)).equals(chinese[name].fill(keys(20)))
+
+
+def test_one_of_the_texts_with_a_sid_and_its_caption_is_json() -> None:
+    prompts = load_prompts()
     values = {"sid": pa.array(["S"] * 99), "caption": pa.array([r"a \"c\""] * 99)}
     texts = prompts["item_understand.text"].fill(keys(99), **values).to_pylist()
     expected = json.dumps({"视频ID": "S", "视频内容": 'a "c"'}, ensure_ascii=False)

@@ -1,0 +1,110 @@
+"""Interactions from a log of events: a row a session, with history and targets."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from sid_assets.assets.domains import ITEMS
+from sid_assets.assets.inputs import EVENTS_TABLE as TABLE
+from sid_assets.assets.inputs import event_labels, event_log, event_rules, known_items
+from sid_assets.core.events.charts import history_lengths_png
+from sid_assets.core.events.log import EventLog
+from sid_assets.core.events.make import make_interactions, text_users
+from sid_assets.core.events.making import EventsMaking, as_text
+from sid_assets.core.events.rules import Summary
+from sid_assets.core.quality.charts import markdown_image
+from sid_assets.core.sids.pid_map import number_pids
+from sid_assets.core.store.provenance import Provenance, derive
+from sid_assets.core.store.scratch import scratch_folder
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import Version
+from sid_assets.core.store.write import draft_rows
+from sid_assets.failures import clear_failures
+from sid_assets.settings import Settings
+
+USERS = "uid_map"
+NOT_SET = "SID_EVENTS is not set"
+
+
+@dg.asset(
+    key=TABLE,
+    ins={"pid2sid": dg.AssetIn(key=ITEMS.key("pid2sid"))},
+    group_name="training_data",
+    kinds={"duckdb", "parquet"},
+    description="Histories and targets of users, made from the log of events in `SID_EVENTS`: one "
+    "parquet file, a row a session, input of the training data sets. Skipped without a log.",
+)
+@clear_failures
+def interactions(
+    context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version
+) -> dg.MaterializeResult:
+    """`interactions`. Without a log it is materialised without a table, so that others run."""
+    log = event_log(settings)
+    if log is None:
+        context.log.info(f"{TABLE} is skipped: {NOT_SET}.")
+        return dg.MaterializeResult(metadata={"skipped": NOT_SET})
+    store, rules = settings.store(), event_rules(settings)
+    with scratch_folder(store.root) as folder:
+        scratch = Path(folder)
+        made = make_interactions(
+            log,
+            rules,
+            event_labels(settings),
+            pid_type=pid2sid.pid_type,
+            scratch_dir=_emptied(scratch / "rows"),
+            known=known_items(store, removed=settings.removed_in_histories).stream(["pid"]),
+            uid_map=_numbered_users(store, log, _emptied(scratch / "users")),
+            forced=settings.pid_type != "auto",
+        )
+        draft = draft_rows(store, TABLE, made.reader, derive(TABLE, pid2sid.provenance))
+    with draft:
+        for warning in made.summary.warnings:
+            context.log.warning(f"{TABLE}: {warning}")
+        making = EventsMaking(rules.split, made.summary.t1, rules.most_history)
+        draft.add_details(making.details())
+        version = store.commit(draft)
+    context.log.info(f"{TABLE}: {version.rows:,} rows of {made.summary.events:,} events.")
+    return dg.MaterializeResult(metadata=_metadata(store, version, made.summary))
+
+
+def _numbered_users(store: Store, log: EventLog, scratch: Path) -> Any:
+    """The rows of `uid_map`, after it has a number for every user; None if users are integers."""
+    users = text_users(log, scratch)
+    if users is None:
+        return None
+    rows = number_pids(users, store.current(USERS))
+    store.commit(draft_rows(store, USERS, rows, Provenance(USERS)))
+    return store.require(USERS).stream()
+
+
+def _emptied(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _metadata(store: Store, version: Version, summary: Summary) -> dict[str, Any]:
+    picture = history_lengths_png(summary)
+    return {
+        "dagster/row_count": version.rows,
+        "dagster/uri": str(store.path(TABLE)),
+        "users": summary.users,
+        "events": summary.events,
+        "events_with_an_item_of_the_catalog": f"{summary.known_share:.2%}",
+        "events_of_unknown_items": summary.dropped["unknown item"],
+        **{
+            f"events_dropped_{reason.replace(' ', '_')}": count
+            for reason, count in summary.dropped.items()
+            if reason != "unknown item"
+        },
+        "sessions_without_history": summary.sessions_without_history,
+        "sessions_too_old": summary.sessions_too_old,
+        "rows_of_split_0": summary.rows[0],
+        "rows_of_split_1": summary.rows[1],
+        "first_event": as_text(summary.first),
+        "last_event": as_text(summary.last),
+        **({} if summary.t1 is None else {"split_at": as_text(summary.t1)}),
+        "history_lengths": dg.MetadataValue.md(markdown_image("lengths of histories", picture)),
+        "bytes": version.bytes,
+        "version": version.provenance.version,
+    }

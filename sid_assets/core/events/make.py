@@ -1,0 +1,279 @@
+"""Interactions from a log of events, in bounded memory."""
+
+# ruff: noqa: S608 - only constants of this package, numbers and quoted text are inserted
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+from duckdb import DuckDBPyConnection
+
+from sid_assets.core import schema
+from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
+from sid_assets.core.events.labels import parse_labels
+from sid_assets.core.events.log import EventLog
+from sid_assets.core.events.reading import read_events
+from sid_assets.core.events.rules import Rules, Summary
+from sid_assets.core.events.sessions import MINUTE, interactions_schema, rows_of, whole_users
+from sid_assets.core.events.times import moment
+from sid_assets.core.inputs.ids import CANONICAL_INTEGER
+from sid_assets.core.schema import PidType
+
+BATCH_ROWS = 65_536
+
+_IS_INTEGER = (
+    f"regexp_matches(user, '{CANONICAL_INTEGER}') AND TRY_CAST(user AS BIGINT) IS NOT NULL"
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """Interactions.
+
+    Attributes:
+        reader: The rows, sorted by user and time; `interactions_schema` has their columns.
+        summary: What became of the events; complete once all rows are read.
+    """
+
+    reader: pa.RecordBatchReader
+    summary: Summary
+
+
+def make_interactions(
+    log: EventLog,
+    rules: Rules,
+    labels: str,
+    *,
+    pid_type: PidType,
+    scratch_dir: str | Path,
+    known: pa.RecordBatchReader | None = None,
+    uid_map: pa.RecordBatchReader | None = None,
+    forced: bool = False,
+) -> Made:
+    """Rows of interactions: a row a session that has a history.
+
+    A session ends where the gap to the next event is longer than the rules say, and at T1. Its
+    targets are its first events; its history is what the user did before it.
+
+    Args:
+        log: The log.
+        rules: How rows are made.
+        labels: Conditions of labels, such as `like: rating >= 4; longview: watch_ms >= 10000`.
+        pid_type: Type of the catalog's ids.
+        scratch_dir: Has room for the log; the caller removes it once all rows are read.
+        known: Column `pid`: the items of the catalog. Events with others are dropped, and counted.
+            None keeps all.
+        uid_map: Columns `pid` (a user, as text) and `number`, which become `uid`. If None, users
+            that are all integers keep them, and others are numbered in the order of their text.
+        forced: Whether SID_PID_TYPE names the type of ids.
+
+    Raises:
+        InputError: A setting is wrong, a column is missing, or values are null or invalid.
+    """
+    conditions = parse_labels(labels)
+    summary = Summary()
+    connection = read_events(
+        log,
+        conditions,
+        pid_type=pid_type,
+        forced=forced,
+        scratch_dir=scratch_dir,
+        warnings=summary.warnings,
+    )
+    t1 = _describe(connection, log, rules, summary)
+    _number_users(connection, log, uid_map)
+    _drop_unknown(connection, known, summary)
+    _keep_core(connection, rules, t1, summary)
+    _drop_short(connection, rules, summary)
+    columns = interactions_schema(pid_type, [*conditions])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            for events in whole_users(_sorted(connection, rules)):
+                rows = rows_of(events, rules, t1, columns, [*conditions], summary)
+                if rows.num_rows:
+                    yield rows
+        finally:
+            connection.close()
+
+    return Made(pa.RecordBatchReader.from_batches(columns, batches()), summary)
+
+
+def text_users(log: EventLog, scratch_dir: str | Path) -> pa.RecordBatchReader | None:
+    """Column `pid`: each user once, for `number_pids`; None if all users are integers.
+
+    Raises:
+        InputError: As `make_interactions`, about everything but the ids of items.
+    """
+    connection = _read(log, "string", scratch_dir, forced=True)
+    [(integers,)] = connection.execute(f"SELECT bool_and({_IS_INTEGER}) FROM events").fetchall()
+    if integers or integers is None:
+        connection.close()
+        return None
+    fields = pa.schema([pa.field("pid", pa.string())])
+    return _read_all(connection, "SELECT DISTINCT user AS pid FROM events", fields)
+
+
+def counted_users(
+    log: EventLog, rules: Rules, *, pid_type: PidType, scratch_dir: str | Path, forced: bool = False
+) -> pa.RecordBatchReader:
+    """Rows of `item_counts`: the users of each item in split 0, sorted by pid.
+
+    These are the events before T1; with `leave_last`, those before the last session of the user.
+    Every user and every item of the log counts, those of no row too.
+
+    Raises:
+        InputError: As `make_interactions`.
+    """
+    connection = _read(log, pid_type, scratch_dir, forced=forced)
+    t1 = _describe(connection, log, rules, Summary())
+    before = f"SELECT user, pid FROM events WHERE us < {t1}"
+    if t1 is None:
+        before = f"""
+            SELECT user, pid FROM (
+                SELECT user, pid, sum(begins) OVER (PARTITION BY user ORDER BY us DESC) AS later
+                    , begins
+                FROM (
+                    SELECT user, pid, us, coalesce(
+                        lead(us) OVER (PARTITION BY user ORDER BY us) - us
+                            > {rules.session_minutes * MINUTE}, false)::INTEGER AS begins
+                    FROM events
+                )
+            ) WHERE later > 0
+        """
+    query = f"SELECT pid, count(DISTINCT user) AS users FROM ({before}) GROUP BY pid ORDER BY pid"
+    return _read_all(connection, query, schema.item_counts(pid_type))
+
+
+def _read(
+    log: EventLog, pid_type: PidType, scratch_dir: str | Path, *, forced: bool
+) -> DuckDBPyConnection:
+    return read_events(
+        log, {}, pid_type=pid_type, forced=forced, scratch_dir=scratch_dir, warnings=[]
+    )
+
+
+def _read_all(
+    connection: DuckDBPyConnection, query: str, fields: pa.Schema
+) -> pa.RecordBatchReader:
+    """The rows of a query; the database is closed after the last."""
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in connection.sql(query).to_arrow_reader(BATCH_ROWS):
+                yield batch.cast(fields)
+        finally:
+            connection.close()
+
+    return pa.RecordBatchReader.from_batches(fields, batches())
+
+
+def _describe(
+    connection: DuckDBPyConnection, log: EventLog, rules: Rules, summary: Summary
+) -> int | None:
+    """Fill in what is known of the log, and return T1; None with `leave_last`.
+
+    Raises:
+        InputError: The log has no events, or T1 is no time.
+    """
+    summary.events, summary.users, summary.first, summary.last = connection.execute(
+        "SELECT count(*), count(DISTINCT user), min(us), max(us) FROM events"
+    ).fetchall()[0]
+    if not summary.events:
+        raise InputError(f"{log.path}: no events. SID_EVENTS names a log of events.")
+    if rules.split == "leave_last":
+        return None
+    if rules.split_at:
+        summary.t1 = moment(rules.split_at, log.timezone, "SID_EVENT_SPLIT_AT")
+    else:
+        later = max(1, round(rules.test_share * summary.events))
+        [(summary.t1,)] = connection.execute(
+            "SELECT us FROM events ORDER BY us DESC LIMIT 1 OFFSET $skipped", {"skipped": later - 1}
+        ).fetchall()
+    return summary.t1
+
+
+def _number_users(
+    connection: DuckDBPyConnection, log: EventLog, uid_map: pa.RecordBatchReader | None
+) -> None:
+    """The table `kept`: the events with `uid`.
+
+    Raises:
+        InputError: The map lacks users.
+    """
+    kept = "CREATE TABLE kept AS SELECT {} AS uid, e.user, e.pid, e.us, e.ord, e.bits FROM events e"
+    [(integers,)] = connection.execute(f"SELECT bool_and({_IS_INTEGER}) FROM events").fetchall()
+    if uid_map is None and integers:
+        connection.execute(kept.format("CAST(e.user AS BIGINT)") + "; DROP TABLE events")
+        return
+    if uid_map is None:
+        connection.execute(
+            "CREATE TABLE users AS SELECT user, row_number() OVER (ORDER BY user) AS number "
+            "FROM (SELECT DISTINCT user FROM events)"
+        )
+    else:
+        connection.register("given", uid_map)
+        connection.execute("CREATE TABLE users AS SELECT pid AS user, number FROM given")
+        connection.unregister("given")
+    rows, file, first = connection.execute(
+        f"SELECT count(*), min(file), min_by(user, row, {IDS_SHOWN}) FROM events "
+        "WHERE user NOT IN (SELECT user FROM users)"
+    ).fetchall()[0]
+    if rows:
+        raise offending_rows(
+            "users have no number in uid_map",
+            source=file,
+            column=log.user,
+            rows=rows,
+            ids=first,
+            remedy="The log has changed since uid_map was made. Make it again.",
+        )
+    connection.execute(kept.format("u.number") + " JOIN users u USING (user); DROP TABLE events")
+
+
+def _drop_unknown(
+    connection: DuckDBPyConnection, known: pa.RecordBatchReader | None, summary: Summary
+) -> None:
+    if known is None:
+        return
+    connection.register("given", known)
+    connection.execute("CREATE TABLE known AS SELECT DISTINCT pid FROM given")
+    connection.unregister("given")
+    gone = _delete(connection, "pid NOT IN (SELECT pid FROM known)")
+    summary.dropped["unknown item"] = gone
+    summary.known_share = 1 - gone / summary.events
+
+
+def _keep_core(
+    connection: DuckDBPyConnection, rules: Rules, t1: int | None, summary: Summary
+) -> None:
+    """Drop items and users with few events before T1, until all have enough."""
+    before = "" if t1 is None else f"WHERE us < {t1}"
+    while rules.core > 0:
+        gone = 0
+        for column in ("pid", "uid"):
+            enough = (
+                f"SELECT {column} FROM kept {before} GROUP BY 1 HAVING count(*) >= {rules.core}"
+            )
+            gone += _delete(connection, f"{column} NOT IN ({enough})")
+        summary.dropped["not in the core"] += gone
+        if not gone:
+            return
+
+
+def _drop_short(connection: DuckDBPyConnection, rules: Rules, summary: Summary) -> None:
+    short = f"SELECT uid FROM kept GROUP BY uid HAVING count(*) < {rules.fewest_events}"
+    summary.dropped["user with too few events"] = _delete(connection, f"uid IN ({short})")
+
+
+def _delete(connection: DuckDBPyConnection, condition: str) -> int:
+    [(rows,)] = connection.execute(f"DELETE FROM kept WHERE {condition}").fetchall()
+    return rows
+
+
+def _sorted(connection: DuckDBPyConnection, rules: Rules) -> Iterator[pa.RecordBatch]:
+    """The events by user and time; at one time by `ord`, else by hash, which no id determines."""
+    tie = f"md5_number_upper(concat_ws(chr(31), '{int(rules.seed)}', user, CAST(pid AS VARCHAR)))"
+    query = f"SELECT uid, us, pid, bits FROM kept ORDER BY uid, us, ord, {tie}, pid, bits"
+    yield from connection.sql(query).to_arrow_reader(BATCH_ROWS)

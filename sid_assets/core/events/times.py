@@ -1,0 +1,137 @@
+"""Times of events as microseconds: numbers of a unit, ISO text, or a format of strptime."""
+
+# ruff: noqa: S608 - only constants of this package, numbers and quoted text are inserted
+
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from duckdb import DuckDBPyConnection
+
+from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
+
+UNITS = {"s": 1_000_000, "ms": 1000, "us": 1, "ns": 0.001}
+"""Microseconds of a unit."""
+
+_LIMITS = (
+    "CASE WHEN x < 1e11 THEN 's' WHEN x < 1e14 THEN 'ms' WHEN x < 1e17 THEN 'us' ELSE 'ns' END"
+)
+"""The unit of a number of 1973 (in the next unit) to 5138 (in this one), by its magnitude."""
+
+_REMEDY = (
+    "Correct these rows, or name the form of the times in SID_EVENT_TIME_FORMAT: s, ms, us, ns or "
+    "a format such as %Y%m%d."
+)
+
+
+def zone(name: str) -> ZoneInfo:
+    """A time zone.
+
+    Raises:
+        InputError: It is unknown.
+    """
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InputError(
+            f"SID_EVENT_TIMEZONE={name}: no such time zone. Write one such as Europe/Berlin or UTC."
+        ) from error
+
+
+def moment(text: str, timezone: str, setting: str) -> int:
+    """A time that a setting names, as microseconds.
+
+    Raises:
+        InputError: It is not ISO text.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise InputError(
+            f"{setting}={text}: no time. Write one such as 2024-05-01 or 2024-05-01T12:00."
+        ) from error
+    if found.tzinfo is None:
+        found = found.replace(tzinfo=zone(timezone))
+    since = found - datetime(1970, 1, 1, tzinfo=UTC)
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def time_sql(connection: DuckDBPyConnection, form: str, timezone: str, column: str) -> str:
+    """SQL of the microseconds of the column `time` of the table `raw`; null if it is no time.
+
+    Args:
+        connection: A database with the table `raw`, whose columns are text.
+        form: See `EventLog.time_format`.
+        timezone: Of times without an offset.
+        column: What the log calls the times.
+
+    Raises:
+        InputError: Times are of several units, or numbers and text.
+    """
+    zone(timezone)
+    connection.execute(f"SET TimeZone = '{timezone}'")
+    if not form:
+        form = _found_form(connection, column)
+    if form in UNITS:
+        return _of_unit(form)
+    if form == "iso":
+        return "epoch_us(TRY_CAST(time AS TIMESTAMPTZ))"
+    pattern = form.replace("'", "''")
+    local = f"try_strptime(time, '{pattern}')"
+    return f"epoch_us(CAST({local} AS TIMESTAMPTZ))"
+
+
+def _of_unit(unit: str) -> str:
+    whole = "TRY_CAST(time AS BIGINT)"
+    exact = f"{whole} * {UNITS[unit]}" if unit != "ns" else f"{whole} // 1000"
+    rounded = f"TRY_CAST(round(TRY_CAST(time AS DOUBLE) * {UNITS[unit]}) AS BIGINT)"
+    # A fraction or an exponent is a float; casting it to an integer would round it.
+    return f"CASE WHEN regexp_matches(time, '^[+-]?[0-9]+$') THEN {exact} ELSE {rounded} END"
+
+
+def _found_form(connection: DuckDBPyConnection, column: str) -> str:
+    """The form of all times that have one.
+
+    Raises:
+        InputError: There are several.
+    """
+    found = connection.execute(
+        f"""
+        SELECT form, count(*) AS rows, min(file) AS file, min_by(time, row, {IDS_SHOWN}) AS first
+        FROM (
+            SELECT file, time, row,
+                CASE WHEN x IS NULL THEN 'iso' ELSE {_LIMITS} END AS form
+            FROM (SELECT *, abs(TRY_CAST(time AS DOUBLE)) AS x FROM raw)
+        )
+        GROUP BY form ORDER BY rows DESC, form
+        """
+    ).fetchall()
+    if len(found) > 1:
+        names = {"iso": "text"}
+        most, *others = found
+        form, rows, file, first = others[0]
+        units = f"{most[1]:,} in {names.get(most[0], most[0])}"
+        raise offending_rows(
+            f"times are of several forms: {units}, and these in {names.get(form, form)}",
+            source=file,
+            column=column,
+            rows=rows,
+            ids=first,
+            remedy=_REMEDY,
+        )
+    return found[0][0] if found else "iso"
+
+
+def check_times(connection: DuckDBPyConnection, column: str) -> None:
+    """Raise InputError if a row of `events` has no time.
+
+    Args:
+        connection: A database with `events`: columns `file`, `row`, `time`, `us`.
+        column: What the log calls the times.
+    """
+    rows, file, first = connection.execute(
+        f"SELECT count(*), min(file), min_by(time, row, {IDS_SHOWN}) FROM events WHERE us IS NULL"
+    ).fetchall()[0]
+    if rows:
+        raise offending_rows(
+            "times are no times", source=file, column=column, rows=rows, ids=first, remedy=_REMEDY
+        )

@@ -1,0 +1,186 @@
+"""Interactions from a log of events, through the graph."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from sid_assets import sample
+from sid_assets.assets.inputs import event_log, input_problems
+from sid_assets.core.errors import InputError
+from sid_assets.settings import Settings
+from sid_assets_tests.graph import (
+    failed_checks,
+    failure_message,
+    materialize,
+    metadata_of,
+    settings_for,
+    table,
+    write_catalog,
+    write_frame,
+    write_interactions,
+)
+
+DAY = 86_400
+ITEMS = 30
+USERS = 12
+
+
+def write_events(path: Path, users: list[Any] | None = None, seed: int = 0) -> pd.DataFrame:
+    """A log of sessions a day apart, each of a few events a minute apart."""
+    draw = np.random.default_rng(seed)
+    rows = []
+    for user in users or range(1, USERS + 1):
+        start = int(draw.integers(0, 30)) * DAY
+        for session in range(int(draw.integers(2, 6))):
+            for place in range(int(draw.integers(1, 4))):
+                rows.append(
+                    {
+                        "user_id": user,
+                        "item_id": int(draw.integers(1, ITEMS + 3)),  # two are in no catalog
+                        "timestamp": 1_700_000_000 + start + session * DAY + 60 * place,
+                        "rating": int(draw.integers(1, 6)),
+                    }
+                )
+    frame = pd.DataFrame(rows).sample(frac=1, random_state=seed)
+    write_frame(path, frame)
+    return frame
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a log, the settings, the log's rows, and the run that made everything."""
+    folder = tmp_path_factory.mktemp("events")
+    write_catalog(folder / "catalog.parquet", items=ITEMS)
+    events = write_events(folder / "events.csv")
+    settings = settings_for(
+        folder, events=str(folder / "events.csv"), event_labels="like: rating >= 4"
+    )
+    return folder, settings, events, materialize(settings)
+
+
+def test_the_graph_makes_training_data_from_a_log(made) -> None:
+    _, settings, _, result = made
+    assert result.success, failure_message(result)
+    assert failed_checks(result) <= {"interactions:ids"} | {
+        name for name in failed_checks(result) if not name.startswith("interactions:")
+    }
+    rows = table(settings, "interactions")
+    training = rows[rows.split == 0]
+    assert 0 < len(training) < len(rows)
+    assert len(table(settings, "video_rec_dataset")) == len(training)
+    assert len(table(settings, "sft_label_cond_rec_dataset")) > 0
+
+
+def test_all_checks_of_the_interactions_pass(made) -> None:
+    _, _, _, result = made
+    found = {
+        check.check_name: check.passed
+        for check in result.get_asset_check_evaluations()
+        if check.asset_key.to_user_string() == "interactions"
+    }
+    names = ("files", "rows", "order", "targets_after_history", "splits", "ids")
+    assert found == dict.fromkeys(names, True)
+
+
+def test_the_metadata_tell_what_became_of_the_events(made) -> None:
+    _, settings, events, result = made
+    metadata = metadata_of(result, "interactions")
+    unknown = int((events.item_id > ITEMS).sum())
+    rows = table(settings, "interactions")
+    assert metadata["events"] == len(events)
+    assert metadata["users"] == events.user_id.nunique()
+    assert metadata["events_of_unknown_items"] == unknown > 0
+    assert metadata["events_with_an_item_of_the_catalog"] == f"{1 - unknown / len(events):.2%}"
+    assert metadata["rows_of_split_0"] + metadata["rows_of_split_1"] == len(rows)
+    assert metadata["first_event"].startswith("2023-11-")
+    assert metadata["first_event"] < metadata["split_at"] <= metadata["last_event"]
+    assert "data:image/png" in metadata["history_lengths"]
+
+
+def test_counts_and_quality_are_those_of_the_log(made) -> None:
+    _, settings, _, result = made
+    rows = table(settings, "interactions")
+    ids = pd.Series(
+        [
+            pid
+            for name in ("hist_video_pid", "target_video_pid")
+            for pids in rows[name]
+            for pid in pids
+        ]
+    )
+    counted = table(settings, "sid2pid").explode(["pids", "counts"]).set_index("pids")["counts"]
+    expected = ids.value_counts().reindex(range(1, ITEMS + 1), fill_value=0)
+    assert counted.sort_index().tolist() == expected.tolist()
+    assert any("interactions" in name for name in metadata_of(result, "sid_quality"))
+
+
+def test_text_users_get_numbers_that_stay(tmp_path: Path) -> None:
+    write_catalog(tmp_path / "catalog.parquet", items=ITEMS)
+    users = [f"user {n}" for n in range(6)]
+    settings = settings_for(tmp_path, events=str(tmp_path / "events.jsonl"))
+    numbers = []
+    for known in (users[2:], users):
+        write_events(tmp_path / "events.jsonl", known)
+        result = materialize(settings)
+        assert result.success, failure_message(result)
+        numbers.append(table(settings, "uid_map").set_index("pid")["number"].to_dict())
+    assert numbers[0].keys() == {*users[2:]}
+    assert numbers[1] == {**numbers[0], "user 0": 5, "user 1": 6}
+    assert set(table(settings, "interactions").uid) <= set(numbers[1].values())
+
+
+def test_items_that_left_the_catalog_are_counted_by_a_refresh(made, tmp_path: Path) -> None:
+    folder, _, events, _ = made
+    write_catalog(tmp_path / "catalog.parquet", items=ITEMS)
+    settings = settings_for(
+        tmp_path,
+        events=str(folder / "events.csv"),
+        removed_in_histories="false",
+        max_changed_share="1",
+    )
+    assert materialize(settings).success
+    write_catalog(tmp_path / "catalog.parquet", items=ITEMS // 2)
+    result = materialize(settings)
+    assert result.success, failure_message(result)
+    gone = int((events.item_id > ITEMS // 2).sum())
+    assert metadata_of(result, "interactions")["events_of_unknown_items"] == gone
+
+
+def test_without_a_log_the_interactions_are_skipped_and_the_rest_is_made(tmp_path: Path) -> None:
+    frame = write_catalog(tmp_path / "catalog.parquet", items=ITEMS)
+    write_interactions(tmp_path / "interactions.parquet", frame.pid.tolist())
+    settings = settings_for(tmp_path, interactions=str(tmp_path / "interactions.parquet"))
+    result = materialize(settings)
+    assert result.success, failure_message(result)
+    assert metadata_of(result, "interactions")["skipped"] == "SID_EVENTS is not set"
+    assert not (tmp_path / "data" / "interactions.parquet").exists()
+    assert not {name for name in failed_checks(result) if name.startswith("interactions:")}
+    assert len(table(settings, "video_rec_dataset")) > 0
+
+
+def test_a_log_and_interactions_together_are_refused(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, events="events.csv", interactions="interactions.parquet")
+    with pytest.raises(InputError, match=r"Unset SID_INTERACTIONS .* or unset SID_EVENTS"):
+        event_log(settings)
+    (said,) = input_problems(settings)
+    assert "are both set" in said
+
+
+def test_interactions_replace_the_log_of_the_sample() -> None:
+    settings = Settings.from_environment({"SID_INTERACTIONS": "interactions.parquet"})
+    assert settings.of_catalog("events") == str(sample.EVENTS)
+    assert event_log(settings) is None
+    assert event_log(Settings.from_environment({})) is not None
+    assert event_log(Settings.from_environment({"SID_EVENTS": ""})) is None
+
+
+def test_a_log_without_its_columns_stops_before_anything_is_embedded(tmp_path: Path) -> None:
+    write_catalog(tmp_path / "catalog.parquet", items=ITEMS)
+    write_events(tmp_path / "events.csv")
+    settings = settings_for(tmp_path, events=str(tmp_path / "events.csv"), event_time="time")
+    result = materialize(settings)
+    assert "events.csv: no column 'time'" in failure_message(result)
+    assert not (tmp_path / "data" / "item_embeddings.parquet").exists()

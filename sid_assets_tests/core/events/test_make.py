@@ -1,0 +1,256 @@
+"""Rows of a log are those of a plain loop, and bad logs are refused with what is wrong."""
+
+import itertools
+import tempfile
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sid_assets.core.errors import InputError
+from sid_assets.core.events.labels import parse_labels
+from sid_assets.core.events.log import EventLog
+from sid_assets.core.events.make import counted_users, make_interactions, text_users
+from sid_assets.core.events.rules import Rules, Summary
+from sid_assets_tests.core.events.plain import Event, plain_rows
+
+LABELS = "like: rating >= 4; longview: ms > 10 and rating != 2 or kind == 'full'"
+START = 1_600_000_000
+PLAIN_COLUMNS = ("uid", "split", "hist_", "target_", "hist_longview")
+
+
+def made(path: Path, rules: Rules, labels: str = "", **options: Any) -> tuple[list[Any], Summary]:
+    """The rows without times, and the summary."""
+    known = options.pop("known", None)
+    pid_type = options.pop("pid_type", "int")
+    uid_map = options.pop("uid_map", None)
+    reader = known and pa.table({"pid": pa.array(sorted(known))}).to_reader()
+    with tempfile.TemporaryDirectory() as scratch:
+        result = make_interactions(
+            EventLog(str(path), **options),
+            rules,
+            labels,
+            pid_type=pid_type,
+            scratch_dir=scratch,
+            known=reader,
+            uid_map=uid_map,
+        )
+        table = result.reader.read_all()
+    assert all(
+        until < targets
+        for until, targets in zip(
+            table["history_until"].to_pylist(), table["targets_from"].to_pylist(), strict=True
+        )
+    )
+    return table.drop_columns(["history_until", "targets_from"]).to_pylist(), result.summary
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.integers(1, 4),
+        st.integers(1, 6),
+        st.one_of(st.integers(0, 40), st.integers(0, 10_000)),
+        st.sampled_from(["1", "2", "4", "4.5", None]),
+        st.sampled_from(["5", "11", "12", None]),
+        st.sampled_from(["full", "part", None]),
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+RULES = st.builds(
+    Rules,
+    split=st.sampled_from(["time", "leave_last"]),
+    test_share=st.sampled_from([0.1, 0.3, 0.9]),
+    session_minutes=st.sampled_from([0, 1, 30]),
+    most_targets=st.integers(1, 3),
+    most_history=st.integers(1, 4),
+    rows_per_user=st.integers(1, 4),
+    fewest_events=st.integers(1, 4),
+    core=st.integers(0, 3),
+    seed=st.integers(0, 2),
+)
+
+UNITS = {"s": 1, "ms": 1000, "us": 1_000_000}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    rows=EVENTS,
+    rules=RULES,
+    form=st.sampled_from(["s", "ms", "us", "iso", "zoned", "days", "ymd"]),
+    known=st.one_of(st.none(), st.sets(st.integers(1, 6), min_size=1)),
+    ordered=st.booleans(),
+)
+def test_rows_are_those_of_a_plain_loop(
+    rows: list[Any], rules: Rules, form: str, known: set[int] | None, ordered: bool
+) -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    events, written = [], []
+    for position, (user, pid, minutes, rating, ms, kind) in enumerate(rows):
+        moment = datetime.fromtimestamp(START, UTC) + timedelta(minutes=minutes / 2)
+        if form in ("days", "ymd"):
+            moment = datetime(2024, 3, 20, tzinfo=berlin) + timedelta(days=minutes % 30)
+            time = f"{moment:%Y-%m-%d}" if form == "days" else f"{moment:%Y%m%d}"
+        elif form in UNITS:
+            time = str(int(moment.timestamp() * UNITS[form]))
+        elif form == "iso":
+            time = moment.astimezone(berlin).replace(tzinfo=None).isoformat()
+        else:
+            time = moment.astimezone(ZoneInfo("Asia/Tokyo")).isoformat()
+        values = {"rating": rating, "ms": ms, "kind": kind, "seq": str(position % 3)}
+        written.append({"user_id": user, "item_id": pid, "timestamp": time, **values})
+        if not ordered:
+            values.pop("seq")
+        us = round(moment.timestamp()) * 1_000_000
+        events.append(Event(str(user), pid, us, values))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "log.csv")
+        pd.DataFrame(written).to_csv(path, index=False)
+        mine, summary = made(
+            path,
+            rules,
+            LABELS,
+            known=known,
+            timezone="Europe/Berlin",
+            order="seq" if ordered else "",
+            time_format="%Y%m%d" if form == "ymd" else "",
+        )
+    assert mine == plain_rows(events, rules, parse_labels(LABELS), known)
+    assert summary.events == len(rows)
+    assert sum(summary.history_lengths) == sum(summary.rows) == len(mine)
+
+
+def log_of(path: Path, rows: list[tuple[Any, ...]], *more: str) -> Path:
+    """A CSV file of (user, item, time, ...)."""
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp", *more])
+    frame.to_csv(path, index=False)
+    return path
+
+
+DAY = 86_400
+
+
+def test_a_session_that_crosses_t1_is_cut_there(tmp_path: Path) -> None:
+    rows = [(1, 1, START - DAY), (1, 2, START - 60), (1, 3, START), (1, 4, START + 60)]
+    t1 = datetime.fromtimestamp(START, UTC).isoformat()
+    found, _ = made(log_of(tmp_path / "a.csv", rows), Rules(split_at=t1))
+    assert [(row["split"], row["hist_video_pid"], row["target_video_pid"]) for row in found] == [
+        (0, [1], [2]),
+        (1, [1, 2], [3, 4]),
+    ]
+
+
+def test_no_row_changes_before_an_event_that_changes(tmp_path: Path) -> None:
+    rows = [(1, item, START + item * DAY) for item in range(1, 9)]
+    before, _ = made(log_of(tmp_path / "a.csv", rows), Rules(split="leave_last"))
+    rows[5] = (1, 99, START + 6 * DAY)
+    after, _ = made(log_of(tmp_path / "b.csv", rows), Rules(split="leave_last"))
+    assert before[:4] == after[:4]
+    assert before[4]["hist_video_pid"] == after[4]["hist_video_pid"]
+    assert before[4]["target_video_pid"] != after[4]["target_video_pid"]
+
+
+def test_text_users_get_the_numbers_of_the_map_or_of_their_order(tmp_path: Path) -> None:
+    rows = [("b", 1, START), ("b", 2, START + DAY), ("a", 1, START), ("a", 3, START + DAY)]
+    path = log_of(tmp_path / "a.csv", rows)
+    (tmp_path / "s").mkdir()
+    users = text_users(EventLog(str(path)), tmp_path / "s")
+    assert users
+    assert sorted(users.read_all()["pid"].to_pylist()) == ["a", "b"]
+    assert [row["uid"] for row in made(path, Rules())[0]] == [1, 2]
+    numbers = pa.table({"pid": ["a", "b"], "number": [8, 7]}).to_reader()
+    found, _ = made(path, Rules(), uid_map=numbers)
+    assert [(row["uid"], row["target_video_pid"]) for row in found] == [(7, [2]), (8, [3])]
+    lacking = pa.table({"pid": ["a"], "number": [8]}).to_reader()
+    with pytest.raises(InputError, match=r"'user_id': users have no number .*2 rows.*'b'"):
+        made(path, Rules(), uid_map=lacking)
+
+
+def test_integer_users_need_no_map(tmp_path: Path) -> None:
+    path = log_of(tmp_path / "a.csv", [(-5, 1, START), (7, 2, START)])
+    assert text_users(EventLog(str(path)), tmp_path) is None
+
+
+@pytest.mark.parametrize("split", ["time", "leave_last"])
+def test_an_item_is_counted_once_for_each_user_of_split_0(tmp_path: Path, split: Any) -> None:
+    rows = [(u, i % 4, START + i * (u + 1) * 1000) for u in range(1, 5) for i in range(9)]
+    path = log_of(tmp_path / "a.csv", rows)
+    (tmp_path / "s").mkdir()
+    rules = Rules(split=split, test_share=0.3)
+    found = counted_users(EventLog(str(path)), rules, pid_type="int", scratch_dir=tmp_path / "s")
+    users: dict[int, set[int]] = defaultdict(set)
+    t1 = sorted(time for _, _, time in rows)[-round(0.3 * len(rows))]
+    for user in range(1, 5):
+        times = sorted(time for u, _, time in rows if u == user)
+        last = max(b for a, b in itertools.pairwise(times) if b - a > 1800)
+        for u, item, time in rows:
+            if u == user and time < (t1 if split == "time" else last):
+                users[item].add(user)
+    expected = [{"pid": pid, "users": len(of)} for pid, of in sorted(users.items())]
+    assert found.read_all().to_pylist() == expected
+
+
+BAD = {
+    "no such column": (
+        {"user": "usr_id"},
+        "",
+        [],
+        r"a\.csv: no column 'usr_id'.*Did you mean 'user_id'\? SID_EVENT_USER",
+    ),
+    "a label of no column": ({}, "like: stars > 1", [], r"a\.csv: no column 'stars'"),
+    "times that are none": (
+        {},
+        "",
+        [(1, 1, "soon"), (2, 2, "later")],
+        r"a\.csv: column 'timestamp': times are of several forms: 3 in s, and these in text "
+        r"\(2 rows\).*'soon', 'later'.*SID_EVENT_TIME_FORMAT",
+    ),
+    "times of no format": (
+        {"time_format": "%Y%m%d"},
+        "",
+        [],
+        r"a\.csv: column 'timestamp': times are no times \(3 rows\).*'1600000000'",
+    ),
+    "mixed units": (
+        {},
+        "",
+        [(1, 1, START * 1000)],
+        r"several forms: 3 in s, and these in ms \(1 row\).*'1600000000000'",
+    ),
+    "a null user": ({}, "", [(None, 77, START)], r"'user_id': .*null or blank.*\(1 row\).*'77'"),
+    "a null item": ({}, "", [(9, None, START)], r"'item_id': .*null or blank.*\(1 row\).*'9"),
+    "a null time": ({}, "", [(9, 1, None)], r"'timestamp': .*null or blank.*\(1 row\).*'9"),
+    "items that are no integers": ({}, "", [(9, "x7", START)], r"'item_id'.*\(1 row\).*'x7'"),
+    "a label that is no number": (
+        {},
+        "like: item_id > 1; follow: user_id >= 1",
+        [("bob", 1, START)],
+        r"'user_id': values are no numbers.*\(1 row\).*'bob'",
+    ),
+    "no zone": ({"timezone": "Mars/Base"}, "", [], "SID_EVENT_TIMEZONE=Mars/Base"),
+    "a delimiter of a header only": ({"header": "a,b"}, "", [], "2|no column"),
+}
+
+
+@pytest.mark.parametrize("case", list(BAD))
+def test_a_bad_log_is_refused_with_what_is_wrong(tmp_path: Path, case: str) -> None:
+    options, labels, more, message = BAD[case]
+    rows = [(1, 1, START), (1, 2, START + DAY), (2, 1, START), *more]
+    frame = pd.DataFrame(rows, columns=["user_id", "item_id", "timestamp"], dtype=object)
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(InputError, match=f"(?s){message}"):
+        made(tmp_path / "a.csv", Rules(), labels, **options)
+
+
+def test_an_empty_log_is_refused(tmp_path: Path) -> None:
+    path = log_of(tmp_path / "a.csv", [])
+    with pytest.raises(InputError, match="no events"):
+        made(path, Rules())
