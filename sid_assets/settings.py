@@ -160,8 +160,8 @@ class Settings(dg.ConfigurableResource):
     )
     event_keywords: str = _setting(
         "A column of the catalog, such as a brand or a category: its values are the words that "
-        "users search for in `sft_interactive_rec_dataset`, and the answers are targets with this value. "
-        "Empty: none.",
+        "users search for in `sft_interactive_rec_dataset`, and the answers are targets with this "
+        "value. Empty: none.",
         "",
     )
     event_split: str = _setting(
