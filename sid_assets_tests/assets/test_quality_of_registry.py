@@ -13,6 +13,7 @@ from sid_assets_tests.graph import (
     table,
     write_catalog,
     write_frame,
+    write_interactions,
 )
 
 CODES = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes")
@@ -48,7 +49,11 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def resolved(folder):
     """The settings, the figures of codes alone, and those of resolved SIDs with their page."""
-    settings = settings_for(folder, codebook_size="16", max_items_per_sid="1")
+    interactions = folder / "interactions.parquet"
+    write_interactions(interactions, range(1, ITEMS + 1))
+    settings = settings_for(
+        folder, codebook_size="16", max_items_per_sid="1", interactions=str(interactions)
+    )
     of_codes, _ = quality_of(settings, *CODES, "sid_quality")
     return settings, of_codes, *quality_of(settings, *TABLES)
 
@@ -71,6 +76,8 @@ def test_figures_are_of_published_sids_and_those_of_codes_stand_beside(resolved)
     rise = found["layer_3_error_mean"] - of_codes["layer_3_error_mean"]
     assert rise == pytest.approx(moves.extra_error.sum() / ITEMS, abs=1e-6)
     assert '<section id="resolving">' in page
+    assert of_codes["interactions_sid_colliding_share"] > 0
+    assert found["interactions_sid_colliding_share"] == 0
     assert found["margin_3_mean"] == of_codes["margin_3_mean"], "margins are of codes"
 
 

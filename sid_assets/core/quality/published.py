@@ -65,7 +65,7 @@ class PublishedSids:
         batch_rows: int = COMPARED_ROWS,
         *,
         quantised: bool = False,
-    ) -> Iterator[pa.RecordBatch]:
+    ) -> pa.RecordBatchReader:
         """Batches of the table `codes`, whose `codes` are the published SIDs.
 
         The last residual norm of a moved item is that of its SID. An item without a SID keeps its
@@ -79,14 +79,19 @@ class PublishedSids:
         Raises:
             StoreError: While reading: a part is missing or damaged.
         """
-        batches: Iterator[pa.RecordBatch] = iter(self.codes.stream(columns, batch_rows))
+        reader = self.codes.stream(columns, batch_rows)
+        schema = reader.schema.append(pa.field(QUANTISED, CODES)) if quantised else reader.schema
+        batches: Iterator[pa.RecordBatch] = iter(reader)
         if self.pid2sid:
             batches = joined(batches, self.pid2sid.stream(["pid", "sid"], batch_rows), _SIDS)
         if self.moves:
             moved = self.moves.stream(["pid", "extra_error"], batch_rows)
             batches = joined(batches, moved, _MOVES)
-        for batch in batches:
-            yield _published(batch, quantised)
+        rows = (
+            pa.record_batch(_published(batch, quantised).columns, schema=schema)
+            for batch in batches
+        )
+        return pa.RecordBatchReader.from_batches(schema, rows)
 
 
 def _published(batch: pa.RecordBatch, quantised: bool) -> pa.RecordBatch:

@@ -34,8 +34,10 @@ def moves_of(store: Store, errors: dict[int, float]) -> Version:
     return commit(store, provenance("sid_moves"), rows)
 
 
-def column(sids: PublishedSids, name: str, rows: int = 3, **more: bool) -> list:
-    return pa.Table.from_batches(sids.stream(batch_rows=rows, **more))[name].to_pylist()
+def column(sids: PublishedSids, name: str, rows: int = 3, quantised: bool = False) -> list:
+    return pa.Table.from_batches(sids.stream(batch_rows=rows, quantised=quantised))[
+        name
+    ].to_pylist()
 
 
 def test_sids_that_are_the_codes_leave_the_table_as_it_is(codes, tmp_path):
