@@ -51,13 +51,19 @@ class VectorMeasures:
         nearest = nearest_items(sample.vectors, asked)
         return cls(sample.vectors, queries, pairs, asked, nearest, following)
 
-    def subjects(self, codes: np.ndarray, centroids: np.ndarray | None) -> list[Subject]:
+    def subjects(
+        self,
+        codes: np.ndarray,
+        centroids: np.ndarray | None,
+        quantised: np.ndarray | None = None,
+    ) -> list[Subject]:
         """Measure a tokenizer, in the order of the report.
 
         Args:
             codes: Integers, shape (n, 3): its codes of the sample.
             centroids: float32, shape (3, codebook_size, dim): the tokenizer; None if it is not at
                 hand, which leaves the margins out.
+            quantised: The codes as the tokenizer gave them, for margins, if SIDs may differ.
         """
         of_queries = np.searchsorted(self.asked, self.queries)
         subjects: list[Subject] = [
@@ -69,5 +75,6 @@ class VectorMeasures:
             if behaviour:
                 subjects.append(behaviour)
         if centroids is not None:
-            subjects.append(measure_margins(self.vectors, codes, self.queries, centroids))
+            chosen = codes if quantised is None else quantised
+            subjects.append(measure_margins(self.vectors, chosen, self.queries, centroids))
         return subjects
