@@ -34,6 +34,7 @@ from sid_assets.core.contracts.tables import (
     FILES,
     check_codes,
     check_files,
+    check_item_counts,
     check_item_embeddings,
     check_item_texts,
     check_pid_map,
@@ -86,6 +87,12 @@ def contract_checks(domain: Domain) -> list[dg.AssetChecksDefinition]:
                 version, store.require(domain.table("item_texts"))
             ),
             check_item_embeddings,
+        ),
+        _table_checks(
+            domain,
+            "item_counts",
+            lambda store, version: check_item_counts(version),
+            check_item_counts,
         ),
         _table_checks(domain, "codes", partial(_find_codes, domain), check_codes),
         _table_checks(

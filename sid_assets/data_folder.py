@@ -201,7 +201,9 @@ class DataFolder:
         Raises:
             StoreError: There is no sid_prefixes.
         """
-        return logits_processor(self._load_file("sid_prefixes", SidPrefixes.load))
+        prefixes = self._load_file("sid_prefixes", SidPrefixes.load)
+        self._require_generation("sid_prefixes", prefixes.generation)
+        return logits_processor(prefixes)
 
     def encode_texts(self, texts: Any, embedder: "Embedder | None" = None) -> Any:
         """The codes that new texts get from the tokenizer of this folder. Nothing is written.
@@ -287,12 +289,29 @@ class DataFolder:
         key = self._key("pid2sid")
         if made is None or not has_table(self._store, key):
             return
+        self._require_generation(name, made.generation)
         now = self["pid2sid"].provenance
         source = made.inputs.get(key)
         if now and now.version and source and source != now.version:
             raise StoreError(
                 f"{self.folder}: {self._key(name)} was made from another version of {key}. "
                 f"Materialise {self._key(name)} again; if you just did, load the folder again."
+            )
+
+    def _require_generation(self, name: str, generation: str) -> None:
+        """Refuse a file whose SIDs are of another generation than those of pid2sid.
+
+        Raises:
+            StoreError: The generations differ. Those of files by version 0.1 are not known.
+        """
+        key = self._key("pid2sid")
+        now = self["pid2sid"].provenance if has_table(self._store, key) else None
+        if now and now.generation and generation and now.generation != generation:
+            raise StoreError(
+                f"{self.folder}: {self._key(name)} has SIDs of generation {generation}, and {key} "
+                f"those of generation {now.generation}. SIDs of two generations are different "
+                "items: copy both files from the same refresh, or materialise "
+                f"{self._key(name)} again."
             )
 
     def _load_file(self, name: str, load: Callable[[Path], Content]) -> Content:

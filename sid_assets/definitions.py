@@ -13,6 +13,7 @@ from sid_assets.assets.codes import codes_asset
 from sid_assets.assets.domains import GOODS, domains_of
 from sid_assets.assets.embeddings import item_embeddings_asset
 from sid_assets.assets.interactions import interactions
+from sid_assets.assets.popularity import item_counts_asset
 from sid_assets.assets.quality import sid_quality_asset
 from sid_assets.assets.registry import (
     sid_moves_asset,
@@ -45,6 +46,7 @@ STAGES = (
     item_texts_asset,
     item_embeddings_asset,
     codes_asset,
+    item_counts_asset,
     sid_registry_asset,
     sid_moves_asset,
     sid_refreshes_asset,

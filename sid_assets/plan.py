@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from sid_assets import cli
-from sid_assets.assets.catalog import catalog_source, texts_provenance
+from sid_assets.assets.catalog import catalog_source, texts_making, texts_provenance
 from sid_assets.assets.domains import Domain, domains_of
 from sid_assets.assets.inputs import CatalogIds, input_problems
 from sid_assets.core.catalog.item_texts import read_item_texts
@@ -29,6 +29,8 @@ from sid_assets.core.quantise.tokenizer import (
     training_of,
 )
 from sid_assets.core.refresh import RefreshPolicy, require_same_generation, require_small_change
+from sid_assets.core.registry.generation_guard import why_other_texts
+from sid_assets.core.registry.tables import Tables
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.scratch import scratch_folder
 from sid_assets.core.store.store import Store
@@ -100,6 +102,8 @@ def _plan_domain(settings: Settings, domain: Domain, embedder: Embedder) -> Doma
         if domain.trains_tokenizer:
             plan = replace(plan, tokenizer=_training(settings, plan, embedder, policy))
         require_same_generation(plan.afresh, policy)
+        reason = why_other_texts(settings.store(), Tables.of(domain.table), texts_making(settings))
+        require_same_generation(reason, policy)
         require_small_change(plan.changes, policy)
     except SidAssetsError as error:
         problems.append(str(error))

@@ -158,6 +158,12 @@ class Settings(dg.ConfigurableResource):
         "10000 and type == 'view'`. Only comparisons, `and` and `or`.",
         "",
     )
+    event_keywords: str = _setting(
+        "A column of the catalog, such as a brand or a category: its values are the words that "
+        "users search for in `sft_interactive_rec_dataset`, and the answers are targets with this "
+        "value. Empty: none.",
+        "",
+    )
     event_split: str = _setting(
         "How rows are split. `time`: those whose targets lie before a time are for training (split "
         "0). `leave_last`: the last row of each user is for evaluation; it leaks the future of one "

@@ -31,6 +31,10 @@ ANOTHER_OF_ITS_FORM = {
     "on_text_change": "keep",
     "schedule": "30 4 * * *",
     "timezone": "Asia/Shanghai",
+    "event_timezone": "Asia/Shanghai",
+    "event_split": "leave_last",
+    "no_room": "share",
+    "on_text_change": "keep",
 }
 """The same for settings whose values have a form of their own."""
 

@@ -17,7 +17,11 @@ from sid_assets.core.errors import InputError, SidAssetsError
 from sid_assets.core.inputs.csv_quoting import QuotingSetting
 from sid_assets.core.inputs.ids import PidTypeSetting
 from sid_assets.core.refresh import require_same_generation
-from sid_assets.core.registry.generation_guard import why_other_texts
+from sid_assets.core.registry.generation_guard import (
+    published_pid_type,
+    require_pid_type,
+    why_other_texts,
+)
 from sid_assets.core.registry.tables import Tables
 from sid_assets.core.schema import ITEM_TEXTS_REJECTED
 from sid_assets.core.store.draft import Draft
@@ -83,13 +87,15 @@ def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:
     ) -> Draft:
         store = settings.store()
         # Before the texts so far are replaced, which say how they were made.
-        reason = why_other_texts(store, Tables.of(domain.table), texts_making(settings))
+        tables = Tables.of(domain.table)
+        reason = why_other_texts(store, tables, texts_making(settings))
         require_same_generation(reason, policy_of(context, settings, refresh))
         with explained(store.root):
             store.root.mkdir(parents=True, exist_ok=True)
         with scratch_folder(store.root) as scratch, scratch_folder(store.root) as second:
             source = catalog_source(settings, domain, config.checked())
             texts = read_item_texts(source, scratch_dir=scratch)
+            require_pid_type(published_pid_type(store, tables), texts.pid_type)
             for warning in texts.warnings:
                 context.log.warning(f"{table}: {warning}")
             _store_rejected(store, table, texts)

@@ -63,8 +63,16 @@ def event_log(settings: Settings) -> EventLog | None:
 
 def event_labels(settings: Settings) -> str:
     """The conditions of labels; those of the sample's log are known."""
-    of_sample = settings.of_catalog("events") == str(sample.EVENTS)
-    return settings.event_labels or (sample.EVENT_LABELS if of_sample else "")
+    return settings.event_labels or (sample.EVENT_LABELS if _is_sample(settings) else "")
+
+
+def event_keywords(settings: Settings) -> str:
+    """The column of the catalog that has keywords; "" for none."""
+    return settings.event_keywords or (sample.EVENT_KEYWORDS if _is_sample(settings) else "")
+
+
+def _is_sample(settings: Settings) -> bool:
+    return settings.of_catalog("events") == str(sample.EVENTS)
 
 
 def event_rules(settings: Settings) -> Rules:

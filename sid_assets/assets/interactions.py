@@ -4,16 +4,27 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 
+from sid_assets.assets.catalog import catalog_source
 from sid_assets.assets.domains import ITEMS
 from sid_assets.assets.inputs import EVENTS_TABLE as TABLE
-from sid_assets.assets.inputs import event_labels, event_log, event_rules, known_items
+from sid_assets.assets.inputs import (
+    event_keywords,
+    event_labels,
+    event_log,
+    event_rules,
+    known_items,
+)
+from sid_assets.core.catalog.column_values import column_values
 from sid_assets.core.events.charts import history_lengths_png
 from sid_assets.core.events.log import EventLog
 from sid_assets.core.events.make import make_interactions, text_users
 from sid_assets.core.events.making import EventsMaking, as_text
+from sid_assets.core.events.profiles import CHINESE, ENGLISH, Profiles, with_profiles
 from sid_assets.core.events.rules import Summary
 from sid_assets.core.quality.charts import markdown_image
+from sid_assets.core.sids.index import SidIndex
 from sid_assets.core.sids.pid_map import number_pids
 from sid_assets.core.store.provenance import Provenance, derive
 from sid_assets.core.store.scratch import scratch_folder
@@ -24,6 +35,7 @@ from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
 
 USERS = "uid_map"
+PROFILE_ROWS = 65_536
 NOT_SET = "SID_EVENTS is not set"
 
 
@@ -57,7 +69,9 @@ def interactions(
             uid_map=_numbered_users(store, log, _emptied(scratch / "users")),
             forced=settings.pid_type != "auto",
         )
-        draft = draft_rows(store, TABLE, made.reader, derive(TABLE, pid2sid.provenance))
+        profiles = _profiles(settings, pid2sid, _emptied(scratch / "keywords"))
+        rows = with_profiles(made.reader, profiles)
+        draft = draft_rows(store, TABLE, rows, derive(TABLE, pid2sid.provenance))
     with draft:
         for warning in made.summary.warnings:
             context.log.warning(f"{TABLE}: {warning}")
@@ -66,6 +80,26 @@ def interactions(
         version = store.commit(draft)
     context.log.info(f"{TABLE}: {version.rows:,} rows of {made.summary.events:,} events.")
     return dg.MaterializeResult(metadata=_metadata(store, version, made.summary))
+
+
+def _profiles(settings: Settings, pid2sid: Version, scratch: Path) -> Profiles:
+    """What the profiles and keywords are made of."""
+    column, keywords = event_keywords(settings), None
+    if column:
+        source = catalog_source(settings, ITEMS, on_bad_rows="drop")
+        values = column_values(source, column, pid2sid.pid_type, scratch_dir=scratch)
+        coded = (
+            pa.record_batch(
+                [batch["pid"], batch["text"].dictionary_encode()], names=["pid", "keyword"]
+            )
+            for batch in values
+        )
+        keywords = pa.Table.from_batches(coded).unify_dictionaries()
+    return Profiles(
+        SidIndex.from_table(pid2sid.stream(batch_rows=PROFILE_ROWS)),
+        ENGLISH if settings.prompts == "en" else CHINESE,
+        keywords=keywords,
+    )
 
 
 def _numbered_users(store: Store, log: EventLog, scratch: Path) -> Any:

@@ -47,8 +47,8 @@ def sid_registry_asset(domain: Domain) -> dg.AssetsDefinition:
         group_name=domain.group("semantic_ids"),
         kinds={"numpy", "parquet"},
         description=f"Every semantic ID that was ever published, and to which of the "
-        f"{domain.items} it belongs: one parquet file. It alone decides who has which SID: published SIDs stay, "
-        "those of removed items stay reserved, and collisions are resolved if "
+        f"{domain.items} it belongs: one parquet file. It alone decides who has which SID: "
+        "published SIDs stay, those of removed items stay reserved, and collisions are resolved if "
         "`SID_MAX_ITEMS_PER_SID` is set.",
     )
     @clear_failures

@@ -1,12 +1,13 @@
 """The semantic IDs: SIDs of items, items of SIDs, valid prefixes, and the vocabulary."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import get_args
 
 import dagster as dg
 import pyarrow as pa
 
-from sid_assets.assets.domains import Domain
+from sid_assets.assets.domains import ITEMS, Domain
 from sid_assets.assets.inputs import EVENTS_TABLE, interactions_of
 from sid_assets.core import schema
 from sid_assets.core.catalog.making import TextsMaking
@@ -188,8 +189,12 @@ def sid_prefixes_asset(domain: Domain) -> dg.AssetsDefinition:
     @clear_failures
     def sid_prefixes(settings: Settings, pid2sid: Version) -> dg.MaterializeResult:
         store = settings.store()
-        prefixes = SidPrefixes.of_table(pid2sid.stream(["sid"], BATCH_ROWS))
         provenance = derive(table, pid2sid.provenance)
+        prefixes = replace(
+            SidPrefixes.of_table(pid2sid.stream(["sid"], BATCH_ROWS)),
+            generation=provenance.generation,
+            tokenizer=provenance.tokenizer,
+        )
         draft = draft_file(store, table, prefixes.save, provenance, prefixes.nbytes)
         version = store.commit(draft)
         return dg.MaterializeResult(
@@ -206,12 +211,14 @@ def sid_prefixes_asset(domain: Domain) -> dg.AssetsDefinition:
 
 
 @dg.asset(
+    ins={"pid2sid": dg.AssetIn(key=ITEMS.key("pid2sid"))},
     group_name="semantic_ids",
     kinds={"parquet"},
     description="The tokens of semantic IDs, in the order in which OneRec adds them to Qwen3's "
     "vocabulary: one parquet file (`token`, `id`), for extending a vocabulary. It is the same for "
-    "every catalog.",
+    "every catalog; its metadata names the generation whose SIDs it spells.",
 )
-def sid_vocabulary() -> pa.Table:
+def sid_vocabulary(pid2sid: Version) -> pa.Table:
     """`sid_vocabulary`."""
-    return vocabulary_table()
+    rows = vocabulary_table()
+    return rows.cast(derive("sid_vocabulary", pid2sid.provenance).attach(rows.schema))

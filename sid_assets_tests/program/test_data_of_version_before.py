@@ -14,7 +14,7 @@ from sid_assets.core.schema import FORMAT_VERSION, table_named
 from sid_assets.core.sids.prefixes import SidPrefixes
 from sid_assets.core.store.parts import file_digest
 from sid_assets.core.store.provenance import Provenance
-from sid_assets.settings import Settings
+from sid_assets.settings import Refresh, Settings
 from sid_assets_tests.graph import failed_checks, failure_message, materialize, settings_for, table
 
 ARCHIVE = Path(__file__).parent / "data" / "data_folders_of_0.1.tar.gz"
@@ -140,3 +140,64 @@ def test_what_an_unfinished_run_embedded_is_not_embedded_again(tmp_path, tables,
     assert sorted(after.index) == list(range(1, 11))
     for pid in (1, *range(3, 9)):  # item 2 has another title
         assert after[pid].tolist() == before[pid].tolist()
+
+
+def published(settings: Settings) -> dict:
+    frame = table(settings, "pid2sid")
+    return {pid: sid.tolist() for pid, sid in zip(frame.pid, frame.sid, strict=True)}
+
+
+@pytest.mark.parametrize("ids", ["int", "string"])
+def test_the_registry_is_made_from_the_published_sids_once_and_told(tmp_path, ids, capfd):
+    settings = unpacked(tmp_path, ids)
+    before = published(settings)
+    told = f"sid_registry: made from the {len(before)} SIDs in pid2sid"
+    for told_now in (True, False):
+        result = materialize(settings)
+        assert result.success, failure_message(result)
+        assert (told in capfd.readouterr().err) is told_now
+        rows = table(settings, "sid_registry")
+        assert dict(zip(rows.pid, rows.sid.map(list), strict=True)) == before
+        assert rows.text_hash.notna().all()
+        assert set(rows.made) == {"quantised"}
+        assert published(settings) == before
+        counts = metadata(result, "sid_registry")
+        assert (counts["items"], counts["new"], counts["changed"]) == (len(before), 0, 0)
+    assert table(settings, "sid_refreshes")["items"].tolist() == [len(before)] * 2
+
+
+def test_a_changed_item_is_told_by_the_text_behind_its_published_sid(tmp_path):
+    settings = unpacked(tmp_path, "int", catalog=str(tmp_path / "int" / "catalog_later.parquet"))
+    before = published(settings)
+    result = materialize(settings)
+    assert result.success, failure_message(result)
+    counts = metadata(result, "sid_registry")
+    assert (counts["new"], counts["changed"], counts["removed"]) == (2, 1, 0)
+    now = published(settings)
+    assert all(now[pid] == sid for pid, sid in before.items() if pid != 2)
+
+
+def test_unknown_texts_read_as_unchanged(tmp_path):
+    settings = unpacked(tmp_path, "int")
+    before = published(settings)
+    # Two runs that stopped before any SID was published: the vectors behind pid2sid are gone.
+    for name in ("catalog_later.parquet", "catalog.parquet"):
+        early = settings_for(
+            tmp_path / "int", codebook_size="4", catalog=str(tmp_path / "int" / name)
+        )
+        tables = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes")
+        result = materialize(early, *tables, refresh=Refresh(allow_large_change=True))
+        assert result.success, failure_message(result)
+    result = materialize(settings)
+    assert result.success, failure_message(result)
+    assert published(settings) == before
+    assert metadata(result, "sid_registry")["changed"] == 0
+
+
+def test_another_template_is_refused(tmp_path):
+    settings = unpacked(tmp_path, "int", text_template="{title}")
+    for _ in range(2):
+        result = materialize(settings)
+        assert not result.success
+        assert "SID_TEXT_TEMPLATE: " in failure_message(result)
+        assert "new_generation" in failure_message(result)

@@ -56,8 +56,9 @@ def test_the_demo_makes_everything(demo):
     assert "did not pass" not in log  # every check is green
     assert len(pd.read_parquet(data_dir / "pid2sid.parquet")) == 17_472
     made = {path.name for path in data_dir.glob("*_dataset.parquet")}
-    assert len(made) >= 9
-    assert len(pd.read_parquet(data_dir / "video_rec_dataset.parquet")) == 3_164
+    assert len(made) == 8
+    rows = pd.read_parquet(data_dir / "interactions.parquet")
+    assert len(pd.read_parquet(data_dir / "video_rec_dataset.parquet")) == (rows.split == 0).sum()
 
 
 def test_the_command_of_the_readme_makes_the_same_and_changes_no_sid(demo):

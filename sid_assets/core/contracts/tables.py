@@ -182,6 +182,19 @@ def check_pid_map(version: Version, sids: Version) -> Findings:
     return {"pids": order.finding(), "numbers": found}
 
 
+@contract(PIDS, Check("users", "Every item in it has a user."))
+def check_item_counts(version: Version) -> Findings:
+    """Ids are sorted and unique; every count is at least 1."""
+    order, users = PidOrder(), Offenders()
+    for batch in version.stream(batch_rows=COMPARED_ROWS):
+        order.add(batch.column("pid"))
+        users.add(batch.column("users").to_numpy() < 1, batch.column("pid"))
+    return {
+        "pids": order.finding(),
+        "users": users.finding(f"{version.rows:,} items with users", "an item without a user"),
+    }
+
+
 @contract(
     Check("shape", "Three layers, 4096 wide, at most 8192 centroids each."),
     FINITE,

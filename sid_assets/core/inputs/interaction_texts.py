@@ -88,7 +88,9 @@ def _copied(files: TableFiles, folder: Path, quoting: QuotingSetting) -> CopiedF
         copy = folder / f"{position}.parquet"
         _copy(files, position, copy, quoting)
         stamps.append(FileStamp(str(copy), copy.stat().st_size, ""))
-    return CopiedFiles(UPath(folder), "parquet", tuple(stamps), files.partitions, files.names)
+    return CopiedFiles(
+        UPath(folder), "parquet", tuple(stamps), files.partitions, originals=files.names
+    )
 
 
 def _copy(files: TableFiles, position: int, copy: Path, quoting: QuotingSetting) -> None:

@@ -2,11 +2,13 @@
 
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.catalog.rules_change import texts_of_vectors
+from sid_assets.core.errors import InputError
 from sid_assets.core.refresh import RefreshPolicy, require_same_generation
-from sid_assets.core.registry.earlier import Earlier
+from sid_assets.core.registry.earlier import Earlier, only_copy
 from sid_assets.core.registry.generation import Generation
 from sid_assets.core.registry.making import RegistryMaking
 from sid_assets.core.registry.tables import Tables
+from sid_assets.core.schema import PidType, pid_type_of
 from sid_assets.core.store.store import Store
 
 
@@ -59,3 +61,34 @@ def why_other_texts(store: Store, tables: Tables, now: TextsMaking) -> str:
             before = [("SID_TEXT_TEMPLATE", template, now.template)]
     differ = [f"{name}: {one!r} -> {other!r}" for name, one, other in before if one != other]
     return f"its texts are made in another way ({', '.join(differ)})" if differ else ""
+
+
+def require_pid_type(published: PidType | None, now: PidType) -> None:
+    """Refuse ids of another type than those of the published SIDs, also in a new generation.
+
+    Args:
+        published: The type of the published SIDs' ids; None if nothing was published.
+        now: The type of the catalog's ids.
+
+    Raises:
+        InputError: They differ.
+    """
+    if published not in (None, now):
+        raise InputError(
+            f"The ids of the published SIDs are of type {published}, those of the catalog are "
+            f"{now}. Set SID_PID_TYPE={published} to read them as before, or SID_DATA_DIR to "
+            "another folder, which begins with no published SIDs."
+        )
+
+
+def published_pid_type(store: Store, tables: Tables) -> PidType | None:
+    """The type of the ids in the registry; None if there is no registry.
+
+    Raises:
+        StoreError: The registry cannot be read.
+    """
+    registry = store.current(tables.registry)
+    if registry is None:
+        return None
+    with only_copy(registry):
+        return pid_type_of(registry.schema())

@@ -11,7 +11,7 @@ import pyarrow as pa
 from sid_assets.core import schema
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.contracts.unmoved import check_unmoved
-from sid_assets.core.errors import InputError, StoreError
+from sid_assets.core.errors import StoreError
 from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.registry.counting import Counting
 from sid_assets.core.registry.earlier import (
@@ -22,7 +22,7 @@ from sid_assets.core.registry.earlier import (
     published_without_registry,
 )
 from sid_assets.core.registry.generation import Generation
-from sid_assets.core.registry.generation_guard import require_generation
+from sid_assets.core.registry.generation_guard import require_generation, require_pid_type
 from sid_assets.core.registry.making import (
     KnownGeneration,
     RefreshCounts,
@@ -34,7 +34,7 @@ from sid_assets.core.registry.new_sids import Given, Room, resolved_sids
 from sid_assets.core.registry.run import RegistryRefresh
 from sid_assets.core.registry.tables import Tables
 from sid_assets.core.registry.vectors import vectors_at
-from sid_assets.core.schema import HASH, PidType
+from sid_assets.core.schema import HASH
 from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.provenance import derive
 from sid_assets.core.store.store import Store
@@ -111,7 +111,8 @@ def publish(
         keep: Whether an item keeps its SID when its text changes.
 
     Raises:
-        InputError: A new generation would begin, or there is no room for some items.
+        InputError: A new generation would begin, ids are of another type than before, or there is
+            no room for some items.
         StoreError: The registry cannot be read, a published SID would move, or another run is
             writing the registry.
     """
@@ -120,7 +121,8 @@ def publish(
     with store.draft(tables.registry) as draft:
         earlier, made_from = _earlier(store, tables, generation)
         require_generation(earlier, generation, policy)
-        pid_type = _pid_type(inputs, earlier)
+        pid_type = inputs.codes.pid_type
+        require_pid_type(earlier.pid_type, pid_type)
         at = _time_after(earlier)
         known = _generations(earlier, generation, at)
         columns = schema.sid_registry(pid_type)
@@ -175,22 +177,6 @@ def _earlier(
         return NOTHING, None
     earlier = published_without_registry(store, pid2sid, tables, generation)
     return earlier, pid2sid if earlier.current == generation.id else None
-
-
-def _pid_type(inputs: Inputs, earlier: Earlier) -> PidType:
-    """The type of the pids, which must be that of the registry.
-
-    Raises:
-        InputError: It is another one.
-    """
-    pid_type = inputs.codes.pid_type
-    if earlier.pid_type not in (None, pid_type):
-        raise InputError(
-            f"The ids of the published SIDs are of type {earlier.pid_type}, those of the catalog "
-            f"are {pid_type}. Set SID_PID_TYPE={earlier.pid_type} to read them as before, or "
-            "SID_DATA_DIR to another folder, which begins with no published SIDs."
-        )
-    return pid_type
 
 
 def _time_after(earlier: Earlier) -> dt.datetime:

@@ -39,10 +39,14 @@ class SidPrefixes:
             sorted. The last level has one node for each SID.
         offsets: Two arrays, int64: where the children of each node of the first and the second
             level start; the last entry is the total number of children.
+        generation: Id of the generation that the SIDs belong to; "" if not known.
+        tokenizer: Hash of the centroids that their codes refer to; "" if not known.
     """
 
     codes: tuple[np.ndarray, np.ndarray, np.ndarray]
     offsets: tuple[np.ndarray, np.ndarray]
+    generation: str = ""
+    tokenizer: str = ""
 
     @classmethod
     def of(cls, packed: np.ndarray) -> "SidPrefixes":
@@ -78,10 +82,14 @@ class SidPrefixes:
         return sum(array.nbytes for array in self._arrays().values())
 
     def save(self, path: str | Path) -> None:
-        """Write the arrays as safetensors: codes_0, codes_1, codes_2, offsets_0, offsets_1."""
+        """Write the arrays as safetensors: codes_0, codes_1, codes_2, offsets_0, offsets_1.
+
+        The metadata of the file holds `generation` and `tokenizer`, if they are known.
+        """
         from safetensors.numpy import save_file
 
-        save_file(self._arrays(), path)
+        about = {"generation": self.generation, "tokenizer": self.tokenizer}
+        save_file(self._arrays(), path, {name: value for name, value in about.items() if value})
 
     @classmethod
     def load(cls, path: str | Path) -> "SidPrefixes":
@@ -90,14 +98,17 @@ class SidPrefixes:
         Raises:
             StoreError: It is not such a file, or it is damaged.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        from safetensors import SafetensorError, safe_open
 
         try:
-            arrays = load_file(path)
+            with safe_open(path, "numpy") as file:
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                about = file.metadata() or {}
             prefixes = cls(
                 (arrays["codes_0"], arrays["codes_1"], arrays["codes_2"]),
                 (arrays["offsets_0"], arrays["offsets_1"]),
+                about.get("generation", ""),
+                about.get("tokenizer", ""),
             )
             prefixes._require_levels()
         except (SafetensorError, KeyError, ValueError) as error:

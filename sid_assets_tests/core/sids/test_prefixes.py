@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,17 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     loaded = SidPrefixes.load(tmp_path / "sid_prefixes.safetensors")
     assert loaded.packed().tolist() == [67108864 + 8191, 67108864 + 2 * 8192 + 3]
     assert [codes.dtype for codes in loaded.codes] == [np.int16] * 3
+    assert loaded.generation == loaded.tokenizer == ""
+
+
+def test_the_file_says_which_generation_and_tokenizer_its_sids_are_of(tmp_path: Path) -> None:
+    prefixes = replace(prefixes_of({(1, 2, 3)}), generation="a1b2", tokenizer="c3d4")
+    path = tmp_path / "sid_prefixes.safetensors"
+    prefixes.save(path)
+    with safetensors.safe_open(path, "numpy") as file:
+        assert file.metadata() == {"generation": "a1b2", "tokenizer": "c3d4"}
+    loaded = SidPrefixes.load(path)
+    assert (loaded.generation, loaded.tokenizer) == ("a1b2", "c3d4")
 
 
 @pytest.mark.parametrize("content", [b"no arrays", safetensors.numpy.save({"a": np.zeros(3)})])

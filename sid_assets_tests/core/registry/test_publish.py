@@ -1,0 +1,245 @@
+"""Refreshes on disk, each perhaps killed between two writes, against what was published."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sid_assets.core import schema
+from sid_assets.core.arrow.vectors import vector_array
+from sid_assets.core.catalog.making import TextsMaking
+from sid_assets.core.contracts.registry import check_sid_registry, live_rows
+from sid_assets.core.contracts.unmoved import check_unmoved
+from sid_assets.core.errors import InputError
+from sid_assets.core.refresh import RefreshPolicy
+from sid_assets.core.registry.making import RegistryMaking
+from sid_assets.core.registry.new_sids import Room
+from sid_assets.core.registry.publish import Inputs, Publication, publish
+from sid_assets.core.registry.refreshes import with_last_refreshes
+from sid_assets.core.registry.tables import Tables
+from sid_assets.core.store.provenance import Provenance, derive
+from sid_assets.core.store.store import Store
+from sid_assets.core.store.write import draft_rows
+from sid_assets_tests.core.registry.on_disk import SPACE
+from sid_assets_tests.core.registry.small_registry import hash_of
+
+TABLES = Tables.of(lambda name: name)
+SIZE = 3
+CENTROIDS = np.random.default_rng(0).normal(size=(3, SIZE, 4096)).astype(np.float32)
+
+CATALOGS = st.dictionaries(
+    st.integers(1, 12), st.sampled_from([f"text {n}" for n in range(6)]), min_size=1, max_size=12
+)
+KILLS = st.sampled_from(["", "before sid_registry", "before pid2sid", "before sid_refreshes"])
+
+
+def vector_of(text: str) -> np.ndarray:
+    """A vector that depends on nothing but the text."""
+    seed = int.from_bytes(hash_of(text)[:4], "little")
+    return np.random.default_rng(seed).normal(size=4096).astype(np.float32)
+
+
+def codes_of(text: str) -> list[int]:
+    """The first two codes are equal for many texts, the third for some."""
+    first, second, third = hash_of(text)[:3]
+    return [first % 2, second % 2, third % SIZE]
+
+
+def commit(store: Store, made: Provenance, columns: pa.Schema, values: list) -> None:
+    rows = pa.table(values, schema=columns)
+    store.commit(draft_rows(store, made.asset, rows.to_reader(), made))
+
+
+def commit_inputs(store: Store, catalog: dict[int, str], template: str = "{title}") -> None:
+    """Commit item_texts, item_embeddings and codes of a catalog."""
+    pids = sorted(catalog)
+    texts = [catalog[pid] for pid in pids]
+    hashes = [hash_of(text) for text in texts]
+    made = Provenance("item_texts", details=TextsMaking(template).details())
+    commit(store, made, schema.item_texts("int"), [pids, texts, hashes])
+    made = derive("item_embeddings", store.require("item_texts").provenance, space=SPACE)
+    vectors = vector_array(np.stack([vector_of(text) for text in texts]))
+    commit(store, made, schema.item_embeddings("int"), [pids, vectors, hashes, hashes])
+    made = derive("codes", store.require("item_embeddings").provenance, tokenizer="centroids")
+    norms = vector_array(np.ones((len(pids), 4), np.float32))
+    columns = [pids, [codes_of(text) for text in texts], hashes, norms]
+    commit(store, made, schema.codes("int"), columns)
+
+
+def commit_counts(store: Store, users: dict[int, int]) -> None:
+    columns = schema.item_counts("int")
+    commit(
+        store,
+        Provenance("item_counts"),
+        columns,
+        [sorted(users), [users[p] for p in sorted(users)]],
+    )
+
+
+def refresh(
+    store: Store, room: Room, *, keep: bool = False, killed: str = "", new_generation: bool = False
+) -> Publication:
+    """Publish and commit, up to where the run is killed."""
+    inputs = Inputs(
+        *map(store.require, ("codes", "item_embeddings", "item_texts")),
+        store.current("item_counts"),
+        lambda: CENTROIDS,
+    )
+    policy = RefreshPolicy(new_generation=new_generation)
+    draft, made = publish(store, TABLES, inputs, policy, room, keep=keep)
+    if killed == "before sid_registry":
+        draft.close()
+        return made
+    registry = store.commit(draft)
+    if killed == "before pid2sid":
+        return made
+    columns = schema.pid2sid("int")
+    rows = (batch.cast(columns) for batch in live_rows(registry, columns.names))
+    reader = pa.RecordBatchReader.from_batches(columns, rows)
+    made_from = derive("pid2sid", registry.provenance)
+    store.commit(draft_rows(store, "pid2sid", reader, made_from))
+    if killed == "before sid_refreshes":
+        return made
+    rows = with_last_refreshes(store.current("sid_refreshes"), registry)
+    made_from = derive("sid_refreshes", registry.provenance)
+    store.commit(draft_rows(store, "sid_refreshes", rows.to_reader(), made_from))
+    return made
+
+
+def rows_of(store: Store) -> list[dict]:
+    """All rows of the registry; none before the first refresh."""
+    registry = store.current("sid_registry")
+    return registry.stream().read_all().to_pylist() if registry else []
+
+
+@settings(
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    refreshes=st.lists(st.tuples(CATALOGS, KILLS), min_size=10, max_size=10),
+    most=st.sampled_from([0, 1, 2]),
+    keep=st.booleans(),
+)
+def test_ten_refreshes_move_no_published_sid_and_give_none_twice(
+    tmp_path_factory, refreshes, most, keep
+):
+    store = Store(tmp_path_factory.mktemp("store"))
+    committed = 0
+    for catalog, killed in [*refreshes, (refreshes[0][0], "")]:
+        before = {row["pid"]: row for row in rows_of(store) if row["left_at"] is None}
+        reserved = {(row["pid"], *row["sid"]) for row in rows_of(store)}
+        commit_inputs(store, catalog)
+        refresh(store, Room(most, share=True), keep=keep, killed=killed)
+        committed += killed != "before sid_registry"
+        if killed == "before sid_registry":
+            continue
+        registry = store.require("sid_registry")
+        for found in (
+            check_sid_registry(registry, store.require("codes")),
+            check_unmoved(registry, registry.previous()),
+        ):
+            failed = {name for name, finding in found.items() if not finding.passed}
+            assert failed <= {"room"}
+        now = {row["pid"]: row for row in rows_of(store) if row["left_at"] is None}
+        assert now.keys() == catalog.keys()
+        for pid, row in now.items():
+            was = before.get(pid)
+            if was and (keep or was["text_hash"] == hash_of(catalog[pid])):
+                assert row["sid"] == was["sid"]
+        assert reserved <= {(row["pid"], *row["sid"]) for row in rows_of(store)}
+        if most:
+            _assert_room(rows_of(store), now, most)
+    history = store.require("sid_refreshes").stream().read_all()
+    assert history.num_rows == committed
+    assert history["items"].to_pylist()[-1] == len(refreshes[0][0])
+
+
+def _assert_room(rows: list[dict], now: dict[int, dict], most: int) -> None:
+    """No SID has more items than may have it, unless all SIDs behind its prefix are taken."""
+    taken: dict[tuple, set[int]] = {}
+    for row in rows:
+        taken.setdefault(tuple(row["sid"]), set()).add(row["pid"])
+    for row in now.values():
+        sid = tuple(row["sid"])
+        if len(taken[sid]) > most:
+            assert all(len(taken.get((*sid[:2], third), ())) >= most for third in range(SIZE))
+
+
+def test_the_most_popular_item_gets_the_sid_of_its_codes(tmp_path):
+    store = Store(tmp_path)
+    commit_inputs(store, {1: "same", 2: "same", 3: "same"})
+    commit_counts(store, {2: 5, 3: 1})
+    made = refresh(store, Room(1))
+    sids = {row["pid"]: row for row in rows_of(store)}
+    assert [row["made"] for row in sids.values()] == ["resolved", "quantised", "resolved"]
+    assert sids[2]["sid"] == codes_of("same")
+    assert (made.counts.resolved, made.counts.distinct_sids, made.counts.over) == (2, 3, 0)
+    # Other interactions do not change what is published.
+    commit_counts(store, {1: 9})
+    before = store.require("sid_registry").provenance.version
+    refresh(store, Room(1))
+    assert store.require("sid_registry").provenance.version == before
+
+
+def test_reserved_sids_are_occupied_where_collisions_are_resolved(tmp_path):
+    store = Store(tmp_path)
+    commit_inputs(store, {1: "same", 2: "other"})
+    refresh(store, Room(1))
+    commit_inputs(store, {2: "other", 3: "same"})
+    made = refresh(store, Room(1))
+    assert made.counts.resolved == 1
+    assert made.counts.passed_on == 0
+
+
+def test_a_sid_may_pass_to_a_new_item_where_nothing_is_resolved(tmp_path):
+    store = Store(tmp_path)
+    commit_inputs(store, {1: "same", 2: "other"})
+    refresh(store, Room())
+    commit_inputs(store, {2: "other", 3: "same"})
+    assert refresh(store, Room()).counts.passed_on == 1
+
+
+def test_no_room_names_items_and_prefixes_and_writes_nothing(tmp_path):
+    store = Store(tmp_path)
+    commit_inputs(store, dict.fromkeys(range(1, SIZE + 4), "same"))
+    with pytest.raises(InputError, match=r"3 items \(first ids: 4, 5, 6\)") as error:
+        refresh(store, Room(1))
+    first, second, _ = codes_of("same")
+    assert f"(1 pairs of codes, first: {first}-{second})" in str(error.value)
+    assert store.current("sid_registry") is None
+    assert refresh(store, Room(1, share=True)).counts.without_room == 3
+    assert refresh(store, Room(2)).counts.over == 2
+
+
+def test_a_generation_that_comes_back_finds_its_sids(tmp_path: Path):
+    store = Store(tmp_path)
+    commit_inputs(store, {1: "a", 2: "b"})
+    first = refresh(store, Room()).generation
+    rows = rows_of(store)
+    commit_inputs(store, {1: "A", 3: "c"}, template="another")
+    with pytest.raises(InputError, match="template: '{title}' -> 'another'.*new_generation"):
+        refresh(store, Room())
+    made = refresh(store, Room(), new_generation=True)
+    assert made.before == first.id
+    assert rows_of(store)[:2] == rows
+    commit_inputs(store, {1: "a", 2: "b"})
+    with pytest.raises(InputError, match="another generation"):
+        refresh(store, Room())
+    assert refresh(store, Room(), new_generation=True).counts.new == 0
+    assert rows_of(store)[:2] == rows
+    making = RegistryMaking.of(store.require("sid_registry").provenance)
+    assert [known.generation for known in making.generations] == [first, made.generation]
+
+
+def test_the_same_inputs_give_the_same_version(tmp_path):
+    store = Store(tmp_path)
+    commit_inputs(store, {1: "a", 2: "b"})
+    versions = set()
+    for _ in range(3):
+        refresh(store, Room())
+        versions.add(store.require("sid_registry").provenance.version)
+    assert len(versions) == 1
+    assert store.require("sid_refreshes").rows == 3
