@@ -16,6 +16,8 @@ import click
 from sid_assets.core.errors import SidAssetsError
 
 if TYPE_CHECKING:
+    from datetime import date, datetime
+
     from sid_assets.settings import Settings
 
 EXIT_CODES = """\b
@@ -202,16 +204,41 @@ def compare(tokenizers: tuple[str, ...], as_json: bool) -> None:
         click.echo(f"\nThe same as a page: {page}")
 
 
-@main.command(example="sid-assets purge\nsid-assets purge --yes")
-@click.option("--yes", is_flag=True, help="Remove what is listed.")
+@main.command(
+    example="sid-assets purge\nsid-assets purge --yes\n"
+    "sid-assets purge --sids-left-before 2026-01-31"
+)
+@click.option("--yes", is_flag=True, help="Do what is listed.")
+@click.option(
+    "--sids-left-before",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="DATE",
+    help="Instead, free the SIDs that items left before this date (UTC).",
+)
 @json_option
-def purge(yes: bool, as_json: bool) -> None:
+def purge(yes: bool, sids_left_before: "datetime | None", as_json: bool) -> None:
     """List data that can be removed, or remove it.
 
     Older versions of tables, leftovers of unfinished runs, and rejected rows can be removed from
     the data folder. The current version of a table stays, and so does what a run is writing. The
     exit code is 1 if a table had to be left alone.
+
+    With --sids-left-before nothing is removed: SIDs of items that were removed, or whose text
+    changed, are no longer reserved for them. Models that were trained before may then take new
+    items for old ones.
     """
+    if sids_left_before is None:
+        problems = _purge_folders(yes, as_json)
+    else:
+        problems = _free_sids(sids_left_before.date(), yes, as_json)
+    for problem in problems:
+        click.echo(f"Left alone: {problem}", err=True)
+    if problems:
+        sys.exit(1)
+
+
+def _purge_folders(yes: bool, as_json: bool) -> list[str]:
+    """List or remove folders; returns why tables were left alone."""
     from sid_assets.purge import describe
     from sid_assets.purge import purge as find
 
@@ -225,10 +252,31 @@ def purge(yes: bool, as_json: bool) -> None:
         _print_json({"removed": yes, "folders": folders, "left_alone": problems})
     else:
         click.echo(describe(found, store.root, removed=yes))
-    for problem in problems:
-        click.echo(f"Left alone: {problem}", err=True)
-    if problems:
-        sys.exit(1)
+    return problems
+
+
+def _free_sids(before: "date", yes: bool, as_json: bool) -> list[str]:
+    """List or free SIDs that items left; returns why registries were left alone."""
+    from sid_assets.purge import describe_freed, free_sids_left_before
+
+    found, problems = free_sids_left_before(_settings().store(), before, free=yes)
+    if as_json:
+        registries = [
+            {
+                "table": table,
+                "current_generation": reserved.current,
+                "generations": [
+                    {"generation": generation, "sids": sids}
+                    for generation, sids in reserved.by_generation.items()
+                ],
+                "first_pids": reserved.pids,
+            }
+            for table, reserved in found.items()
+        ]
+        _print_json({"freed": yes, "registries": registries, "left_alone": problems})
+    elif found:
+        click.echo(describe_freed(found, before, freed=yes))
+    return problems
 
 
 @main.command(

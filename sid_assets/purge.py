@@ -1,23 +1,27 @@
 """What can be removed from the data folder: `sid-assets purge` lists it, `--yes` removes it.
 
 It covers previous versions of tables, drafts and scratch folders of unfinished runs, and rejected
-rows. The version that readers see is never touched, nor is a table that a run is writing.
+rows. The version that readers see is never touched, nor is a table that a run is writing. With
+`--sids-left-before` it frees SIDs that items have left instead.
 """
 
+import datetime as dt
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from upath import UPath
 
 from sid_assets import cli
-from sid_assets.core.errors import SidAssetsError
+from sid_assets.core.errors import InputError, SidAssetsError
+from sid_assets.core.registry.freeing import Reserved, free_sids, reserved_before
 from sid_assets.core.store.places import folder_bytes, is_local, remove_folder
 from sid_assets.core.store.scratch import abandoned_folders
 from sid_assets.core.store.sharing import bytes_only_of, freed_bytes, has_only_shared_parts
 from sid_assets.core.store.store import Store
 
 REJECTED = "item_texts_rejected"
+REGISTRY = "sid_registry"
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,74 @@ def purge(store: Store, remove: bool) -> tuple[list[Removable], list[str]]:
     return found + _purge_scratch(store, remove), problems
 
 
+def free_sids_left_before(
+    store: Store, date: dt.date, free: bool
+) -> tuple[dict[str, Reserved], list[str]]:
+    """Find the SIDs that items left before a date, in all registries; free them if `free` is true.
+
+    Args:
+        store: The store of the tables.
+        date: A date, in UTC.
+        free: Whether they are freed.
+
+    Returns:
+        The SIDs that can be or were freed, by registry, and why registries were skipped.
+
+    Raises:
+        InputError: The date is in the future, or there is no registry.
+    """
+    if date > dt.datetime.now(dt.UTC).date() + dt.timedelta(days=1):
+        raise InputError(
+            f"--sids-left-before {date}: is in the future, so that it would free every SID that an "
+            "item has left. Name a date that is past."
+        )
+    registries = [table for table in store.tables() if _is_named(table, REGISTRY)]
+    if not registries:
+        raise InputError(f"{store.root}: has no {REGISTRY}. SID_DATA_DIR names the data folder.")
+    start = dt.datetime.combine(date, dt.time(), dt.UTC)
+    found: dict[str, Reserved] = {}
+    problems: list[str] = []
+    for table in registries:
+        try:
+            if free:
+                found[table] = free_sids(store, table, start)
+            else:
+                found[table] = reserved_before(store.require(table), start)
+        except SidAssetsError as error:
+            problems.append(str(error))
+    return found, problems
+
+
+def describe_freed(found: Mapping[str, Reserved], date: dt.date, freed: bool) -> str:
+    """How many SIDs of each generation can be or were freed, and what that means."""
+    total = sum(reserved.sids for reserved in found.values())
+    if not total:
+        return f"No SID is reserved that an item left before {date} (UTC)."
+    lines = []
+    for table, reserved in found.items():
+        for generation, sids in reserved.by_generation.items():
+            which = "the current one" if generation == reserved.current else "an earlier one"
+            lines.append(f"{table:<28} generation {generation} ({which}): {_sids(sids)}")
+        if reserved.pids:
+            shown = ", ".join(map(repr, reserved.pids))
+            lines.append(f"{table:<28} first ids: {shown}")
+    meaning = (
+        "New items may get these SIDs, and models that were trained before may take the new items "
+        "for the old ones. An item that comes back is treated as a new one."
+    )
+    end = (
+        f"Freed {_sids(total)} that items left before {date} (UTC)."
+        if freed
+        else f"{_sids(total)} that items left before {date} (UTC) can be freed. Nothing was "
+        "changed; pass --yes to free them."
+    )
+    return "\n".join([*lines, end, meaning])
+
+
+def _sids(count: int) -> str:
+    return f"{count:,} SID" if count == 1 else f"{count:,} SIDs"
+
+
 def _purge_scratch(store: Store, remove: bool) -> list[Removable]:
     folders = abandoned_folders(store.root)
     found = [
@@ -108,19 +180,19 @@ def _removable(store: Store, table: str) -> Iterator[Removable]:
             size = freed_bytes(before, kept)
             size += sum(bytes_only_of(version, kept) for version in store.kept(table)[1:])
             yield Removable(table, "the previous version", before, size)
-    if current and current.rows and _is_rejected(table):
+    if current and current.rows and _is_named(table, REJECTED):
         what = f"{current.rows:,} rejected rows of the catalog"
         yield Removable(table, what, current.folder, freed_bytes(current.folder, []))
 
 
 def _remove(store: Store, table: str, removable: Sequence[Removable]) -> None:
-    if _is_rejected(table):
+    if _is_named(table, REJECTED):
         store.forget(table)
     store.remove(table, [one.folder for one in removable])
 
 
-def _is_rejected(table: str) -> bool:
-    return table.rsplit("/", 1)[-1] == REJECTED
+def _is_named(table: str, name: str) -> bool:
+    return table.rsplit("/", 1)[-1] == name
 
 
 if __name__ == "__main__":

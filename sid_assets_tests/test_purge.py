@@ -1,5 +1,9 @@
 """`python -m sid_assets.purge` lists what can be removed, and removes nothing that is in use."""
 
+import datetime as dt
+import json
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +21,7 @@ from sid_assets.core.store.sharing import PartSharer
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 from sid_assets.core.store.write import draft_rows
+from sid_assets.settings import Settings
 from sid_assets_tests.core.drawn_vectors import (
     FakeEmbedder,
     commit_texts,
@@ -24,6 +29,14 @@ from sid_assets_tests.core.drawn_vectors import (
     expected_vectors,
     item_texts,
     vectors_by_pid,
+)
+from sid_assets_tests.graph import (
+    failed_checks,
+    materialize,
+    settings_for,
+    table,
+    write_catalog,
+    write_frame,
 )
 
 REJECTED = pa.table({"pid": ["a", "b"], "text": [None, None], "reason": ["x", "x"]})
@@ -209,3 +222,143 @@ def test_on_an_object_store_unfinished_work_is_left_alone(tmp_path):
     assert store.leftovers("goods/item_texts") == left
     assert store.require("goods/item_texts").rows == 6
     assert store.current("goods/item_texts_rejected") is None
+
+
+TABLES = (
+    *("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes"),
+    *("sid_registry", "sid_refreshes", "pid2sid"),
+)
+TOMORROW = (dt.datetime.now(dt.UTC) + dt.timedelta(days=1)).date().isoformat()
+
+
+@pytest.fixture(scope="module")
+def _delisted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with SIDs of its own for each of 20 items, three of which were then removed."""
+    folder = tmp_path_factory.mktemp("delisted")
+    frame = write_catalog(folder / "catalog.parquet", items=20)
+    settings = _one_item_per_sid(folder)
+    assert materialize(settings, *TABLES).success
+    write_frame(folder / "catalog.parquet", frame[frame.pid > 3])
+    assert materialize(settings, *TABLES).success
+    return folder
+
+
+def _one_item_per_sid(folder: Path) -> Settings:
+    return settings_for(folder, codebook_size="16", max_changed_share="1", max_items_per_sid="1")
+
+
+@pytest.fixture
+def delisted(_delisted, tmp_path, monkeypatch) -> Settings:
+    shutil.copytree(_delisted, tmp_path, symlinks=True, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SID_DATA_DIR", str(tmp_path / "data"))
+    return _one_item_per_sid(tmp_path)
+
+
+def _sids(settings: Settings) -> dict[int, tuple[int, ...]]:
+    frame = table(settings, "pid2sid")
+    return {pid: tuple(sid) for pid, sid in zip(frame.pid, frame.sid, strict=True)}
+
+
+def test_it_lists_the_sids_that_items_have_left_and_frees_them_only_if_asked(delisted, capsys):
+    store = delisted.store()
+    before = files(store)
+    assert purge.main(["--sids-left-before", TOMORROW]) == 0
+    said = capsys.readouterr().out
+    assert files(store) == before
+    generation = store.require("sid_registry").provenance.generation
+    assert f"generation {generation} (the current one): 3 SIDs" in said
+    assert "first ids: 1, 2, 3\n" in said
+    assert f"3 SIDs that items left before {TOMORROW} (UTC) can be freed" in said
+    assert "Nothing was changed; pass --yes to free them." in said
+    assert "models that were trained before may take the new items for the old ones" in said
+    assert purge.main(["--sids-left-before", TOMORROW, "--yes"]) == 0
+    assert f"Freed 3 SIDs that items left before {TOMORROW} (UTC)." in capsys.readouterr().out
+    registry = table(delisted, "sid_registry")
+    assert registry.pid[registry.freed_at.notna()].tolist() == [1, 2, 3]
+    assert purge.main(["--sids-left-before", TOMORROW, "--yes"]) == 0
+    assert f"No SID is reserved that an item left before {TOMORROW}" in capsys.readouterr().out
+
+
+def test_nothing_else_is_removed(delisted):
+    store = delisted.store()
+    before = files(store)
+    purge.main(["--sids-left-before", "2026-01-31", "--yes"])
+    assert files(store) == before
+    previous = store.require("item_texts").before
+    purge.main(["--sids-left-before", TOMORROW, "--yes"])
+    assert (store.history("item_texts") / previous).exists()
+
+
+@pytest.mark.parametrize("freed", [False, True], ids=["reserved", "freed"])
+def test_new_items_get_the_sids_of_removed_ones_only_after_a_purge(delisted, freed):
+    folder = Path(delisted.data_dir).parent
+    registry = table(delisted, "sid_registry")
+    left = {tuple(sid) for sid in registry.sid[registry.left_at.notna()]}
+    published = _sids(delisted)
+    if freed:
+        assert purge.main(["--sids-left-before", TOMORROW, "--yes"]) == 0
+    before = delisted.store().require("sid_registry")
+    # The same items under new ids: their codes are those of the items that were removed.
+    frame = write_catalog(folder / "catalog.parquet", items=20)
+    frame.loc[frame.pid <= 3, "pid"] += 100
+    write_frame(folder / "catalog.parquet", frame)
+    result = materialize(delisted, *TABLES)
+    assert result.success
+    assert failed_checks(result) == set()
+    sids = _sids(delisted)
+    assert {pid: sids[pid] for pid in published} == published
+    assert ({sids[pid] for pid in (101, 102, 103)} == left) == freed
+    assert len(set(sids.values())) == 20
+    assert delisted.store().require("sid_registry").previous() == before
+
+
+def test_a_refresh_after_a_purge_changes_nothing_by_itself(delisted):
+    assert purge.main(["--sids-left-before", TOMORROW, "--yes"]) == 0
+    registry, published = delisted.store().require("sid_registry"), _sids(delisted)
+    result = materialize(delisted, *TABLES)
+    assert result.success
+    assert failed_checks(result) == set()
+    now = delisted.store().require("sid_registry")
+    assert now.provenance.version == registry.provenance.version
+    assert _sids(delisted) == published
+
+
+def test_the_sids_of_a_registry_that_a_run_is_writing_are_left_alone(delisted, capsys):
+    with delisted.store().draft("sid_registry"):
+        assert purge.main(["--sids-left-before", TOMORROW, "--yes"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("Left alone: ")
+    assert table(delisted, "sid_registry").freed_at.isna().all()
+
+
+@pytest.mark.parametrize("date", ["2999-01-01", "2026-13-01", "yesterday"])
+def test_a_date_that_cannot_be_meant_is_refused(delisted, date, capsys):
+    assert purge.main(["--sids-left-before", date, "--yes"]) in (1, 2)
+    assert date in capsys.readouterr().err
+    assert table(delisted, "sid_registry").freed_at.isna().all()
+
+
+def test_a_folder_without_a_registry_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SID_DATA_DIR", str(tmp_path / "data"))
+    assert purge.main(["--sids-left-before", "2026-01-31"]) == 1
+    assert "has no sid_registry" in capsys.readouterr().err
+
+
+def test_freed_sids_as_json_have_the_keys_that_the_docs_name(delisted, capsys):
+    assert purge.main(["--sids-left-before", TOMORROW, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    (registry,) = found["registries"]
+    assert (found["freed"], registry["first_pids"], found["left_alone"]) == (False, [1, 2, 3], [])
+    current = registry["current_generation"]
+    assert registry["generations"] == [{"generation": current, "sids": 3}]
+    page = Path(__file__).parents[1] / "docs" / "commands.md"
+    (row,) = (
+        line
+        for line in page.read_text("utf-8").splitlines()
+        if line.startswith("| `purge --sids-left-before`")
+    )
+    named = set(re.findall("`([a-z_]+)`", row))
+    assert named == {*found, *registry, *registry["generations"][0]}

@@ -160,7 +160,7 @@ def publish(
         record = RefreshRecord(_text(at), generation.id, generation.tokenizer, counts)
         refreshes = [*_without_row(store, tables, earlier), record]
         draft.add_details(refresh_details(refreshes, room.most))
-        _require_unmoved(draft, earlier)
+        require_unmoved(draft, earlier)
     before = earlier.current if earlier.current not in ("", generation.id) else ""
     return draft, Publication(generation, counts, before, made_from)
 
@@ -209,7 +209,7 @@ def _without_row(store: Store, tables: Tables, earlier: Earlier) -> Iterator[Ref
             yield record
 
 
-def _require_unmoved(draft: Draft, earlier: Earlier) -> None:
+def require_unmoved(draft: Draft, earlier: Earlier) -> None:
     """Refuse a version that would move a published SID.
 
     Raises:
