@@ -169,11 +169,13 @@ def _move_two_sids(settings) -> None:
 def test_a_published_sid_stays_if_the_codes_of_its_item_are_others(settings):
     published = table(settings, "pid2sid")
     _move_two_sids(settings)
+    result = None
     for _ in range(2):  # the codes are reused
         result = materialize(settings)
         assert result.success, failure_message(result)
         assert failed_checks(result) == {"sid_registry:same_codes"}
         pd.testing.assert_frame_equal(published, table(settings, "pid2sid"))
+    assert result is not None
     (found,) = [c for c in result.get_asset_check_evaluations() if c.check_name == "same_codes"]
     assert "(2 rows; first ids: 1, 2)" in (found.description or "")
 

@@ -33,8 +33,6 @@ ANOTHER_OF_ITS_FORM = {
     "timezone": "Asia/Shanghai",
     "event_timezone": "Asia/Shanghai",
     "event_split": "leave_last",
-    "no_room": "share",
-    "on_text_change": "keep",
 }
 """The same for settings whose values have a form of their own."""
 

@@ -1,5 +1,7 @@
 """`item_counts` as Dagster makes it: from interactions or a log of events, or empty."""
 
+from collections import Counter
+
 import numpy as np
 import pandas as pd
 
@@ -26,10 +28,9 @@ def counts_of(settings) -> dict[int, int]:
 def test_users_of_split_0_are_counted(folder):
     frame = write_interactions(folder / "interactions.parquet", range(1, 61))
     settings = settings_for(folder, interactions=str(folder / "interactions.parquet"))
-    users = {}
-    for row in frame[frame.split == 0].itertuples():
-        for pid in {*row.hist_video_pid, *row.target_video_pid}:
-            users[pid] = users.get(pid, 0) + 1
+    rows = frame[frame.split == 0]
+    of_users = zip(rows.hist_video_pid, rows.target_video_pid, strict=True)
+    users = Counter(pid for history, targets in of_users for pid in {*history, *targets})
     assert counts_of(settings) == users
 
 

@@ -9,7 +9,10 @@ from sid_assets.core.arrow.windows import windows
 PIDS = st.lists(st.integers(0, 12), max_size=20).map(sorted)
 
 
-def stream(pids, batch_rows, kind=pa.int64()) -> pa.RecordBatchReader:
+INT = pa.int64()
+
+
+def stream(pids, batch_rows, kind=INT) -> pa.RecordBatchReader:
     numbers = list(range(len(pids)))
     table = pa.table({"pid": pa.array(pids, kind), "row": pa.array(numbers, pa.int64())})
     empty = table.slice(0, 0).to_batches() or [pa.record_batch(table.slice(0, 0).to_pydict())]

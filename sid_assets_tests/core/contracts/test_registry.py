@@ -97,7 +97,7 @@ def test_all_hold_if_nothing_is_wrong(store):
         (1, {"pid": 9}, {"rows_in_order", "same_items"}),
         (2, {"published_at": START + dt.timedelta(9)}, {"rows_in_order"}),
     ],
-    ids=str,
+    ids=lambda value: "-".join(map(str, sorted(value))) if isinstance(value, set) else str(value),
 )
 def test_a_row_that_is_wrong(store, row, values, expected):
     rows = rows_of(store)

@@ -24,8 +24,7 @@ def catalog(texts):
 def found(folder, *registries: pa.Table):
     """The finding for the last of some registries, each committed after the other."""
     store = Store(folder)
-    for rows in registries:
-        version = commit(store, provenance("sid_registry"), rows)
+    *_, version = [commit(store, provenance("sid_registry"), rows) for rows in registries]
     return check_unmoved(version, version.previous())["unmoved"]
 
 

@@ -59,7 +59,7 @@ def refreshed(
     if registry is None:
         kind: PidType = "string" if items["pid"].type == pa.string() else "int"
         registry = schema.sid_registry(kind).empty_table()
-    before = registry
+    before: pa.Table = registry
     refresh = RegistryRefresh(
         lambda: reader(items, batch_rows),
         lambda: reader(before, max(1, batch_rows - 1)),

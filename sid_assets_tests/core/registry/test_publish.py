@@ -84,7 +84,9 @@ def refresh(
 ) -> Publication:
     """Publish and commit, up to where the run is killed."""
     inputs = Inputs(
-        *map(store.require, ("codes", "item_embeddings", "item_texts")),
+        store.require("codes"),
+        store.require("item_embeddings"),
+        store.require("item_texts"),
         store.current("item_counts"),
         lambda: CENTROIDS,
     )
@@ -220,7 +222,7 @@ def test_a_generation_that_comes_back_finds_its_sids(tmp_path: Path):
     first = refresh(store, Room()).generation
     rows = rows_of(store)
     commit_inputs(store, {1: "A", 3: "c"}, template="another")
-    with pytest.raises(InputError, match="template: '{title}' -> 'another'.*new_generation"):
+    with pytest.raises(InputError, match=r"template: '{title}' -> 'another'.*new_generation"):
         refresh(store, Room())
     made = refresh(store, Room(), new_generation=True)
     assert made.before == first.id
