@@ -12,6 +12,7 @@ from sid_assets.core.catalog.rules_change import texts_of_vectors
 from sid_assets.core.contracts.registry import live_rows
 from sid_assets.core.errors import InputError
 from sid_assets.core.quantise.tokenizer import load_tokenizer, require_tokenizer
+from sid_assets.core.registry.kept_codes import compared_generations
 from sid_assets.core.registry.making import RefreshCounts
 from sid_assets.core.registry.new_sids import Room
 from sid_assets.core.registry.publish import Inputs, Publication, publish
@@ -74,6 +75,11 @@ def sid_registry_asset(domain: Domain) -> dg.AssetsDefinition:
         with draft:
             _tell(context, table, made, settings.max_items_per_sid)
             context.add_output_metadata(_metadata(made))
+            if made.before:
+                users = inputs.counts.stream(["pid", "users"]) if inputs.counts else ()
+                kept = compared_generations(draft.as_version(), made.before, users)
+                context.log.info(f"{table}: {kept.sentence()}")
+                context.add_output_metadata({"kept_codes": dg.MetadataValue.json(kept.figures())})
         return draft
 
     return sid_registry

@@ -21,12 +21,15 @@ class Generation:
         tokenizer: Hash of the tokenizer's centroids.
         template: The template of an item's text.
         rules: The rules by which values become text.
+        repeat: How many generations before were made in the same way. With a tokenizer from the
+            hub, a new generation has nothing else that differs.
     """
 
     space: EmbeddingSpace
     tokenizer: str
     template: str
     rules: TextRules
+    repeat: int = 0
 
     @classmethod
     def of(cls, texts: Provenance, codes: Provenance) -> "Generation":
@@ -43,11 +46,15 @@ class Generation:
     def from_dict(cls, fields: dict[str, Any]) -> "Generation":
         """Read what `to_dict` gave; further fields are ignored."""
         known = {name: fields[name] for name in ("tokenizer", "template", "rules")}
-        return cls(space=EmbeddingSpace(**fields["space"]), **known)
+        space, repeat = EmbeddingSpace(**fields["space"]), fields.get("repeat", 0)
+        return cls(space=space, repeat=repeat, **known)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields, for JSON."""
-        return asdict(self)
+        """The fields, for JSON; `repeat` only if there is a generation that it repeats."""
+        fields = asdict(self)
+        if not self.repeat:
+            del fields["repeat"]
+        return fields
 
     @property
     def id(self) -> str:

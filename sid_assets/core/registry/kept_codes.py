@@ -1,15 +1,25 @@
 """How many items keep their codes when a new generation begins, and how many would by chance."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sid_assets.core.arrow.columns import codes_array
+from sid_assets.core.arrow.sorted_join import joined
+from sid_assets.core.schema import CODE_LAYERS, CODES
+from sid_assets.core.store.versions import Version
+
+BATCH_ROWS = 65_536
 
 ROWS_AT_A_TIME = 2**20
 """Items compared at a time; about as many are sorted at a time."""
 
 _BITS = 16
+_NO_CODES = np.empty((0, CODE_LAYERS), np.uint16)
 
 
 @dataclass(frozen=True)
@@ -103,6 +113,41 @@ def _dealt(old: np.ndarray, new: np.ndarray, weights: np.ndarray | None, layers:
         if weights is not None:
             sums[1, layer] = weights @ found
     return sums
+
+
+def compared_generations(
+    registry: Version, before: str, users: Iterable[pa.RecordBatch] = ()
+) -> KeptCodes:
+    """Compare the items of the current generation with those of an earlier one.
+
+    Memory takes 20 bytes for each item that has a SID in both.
+
+    Args:
+        registry: The table `sid_registry`.
+        before: Id of the earlier generation.
+        users: Rows of `item_counts`.
+    """
+    mine, theirs = (
+        _live(registry, generation) for generation in (registry.provenance.generation, before)
+    )
+    columns = pa.schema([("before", CODES)])
+    earlier = (batch.rename_columns(["pid", "before"]) for batch in theirs)
+    both = joined(mine, earlier, columns)
+    counted = joined(both, users, pa.schema([("users", pa.int64())]))
+    one, other, weights = [_NO_CODES], [_NO_CODES], [np.empty(0, np.int64)]
+    for batch in counted:
+        known = batch.filter(batch["before"].is_valid())
+        one.append(codes_array(known["before"]).astype(np.uint16))
+        other.append(codes_array(known["sid"]).astype(np.uint16))
+        weights.append(known["users"].fill_null(0).to_numpy())
+    return kept_codes(*map(np.concatenate, (one, other, weights)))
+
+
+def _live(registry: Version, generation: str) -> Iterator[pa.RecordBatch]:
+    """The `pid` and `sid` of the items that have a SID in a generation, sorted by pid."""
+    for batch in registry.stream(["generation", "pid", "sid", "left_at"], BATCH_ROWS):
+        live = pc.and_(pc.equal(batch["generation"], generation), batch["left_at"].is_null())
+        yield batch.filter(live).select(["pid", "sid"])
 
 
 def _by_first_code(

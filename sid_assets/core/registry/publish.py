@@ -2,7 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
@@ -116,10 +116,11 @@ def publish(
         StoreError: The registry cannot be read, a published SID would move, or another run is
             writing the registry.
     """
-    generation = Generation.of(inputs.texts.provenance, inputs.codes.provenance)
+    made = Generation.of(inputs.texts.provenance, inputs.codes.provenance)
     # The lock before the first look: a purge must not change what this refresh reads.
     with store.draft(tables.registry) as draft:
-        earlier, made_from = _earlier(store, tables, generation)
+        earlier, made_from = _earlier(store, tables, made)
+        generation = _generation(earlier, made, policy)
         require_generation(earlier, generation, policy)
         pid_type = inputs.codes.pid_type
         require_pid_type(earlier.pid_type, pid_type)
@@ -177,6 +178,19 @@ def _earlier(
         return NOTHING, None
     earlier = published_without_registry(store, pid2sid, tables, generation)
     return earlier, pid2sid if earlier.current == generation.id else None
+
+
+def _generation(earlier: Earlier, made: Generation, policy: RefreshPolicy) -> Generation:
+    """The generation of this refresh.
+
+    It is the one that was made in the same way, if there is one, or a repetition of it if that is
+    the current one and a new generation is asked for.
+    """
+    same = [one for one in earlier.generations if replace(one.generation, repeat=0) == made]
+    current = next((one for one in same if one.id == earlier.current), None)
+    if current and policy.new_generation:
+        return replace(made, repeat=len(same))
+    return (current or same[-1]).generation if same else made
 
 
 def _time_after(earlier: Earlier) -> dt.datetime:

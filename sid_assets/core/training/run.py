@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.parquet import ParquetInput
@@ -29,8 +29,10 @@ class Sids:
 
     def behind(self, data_set: DataSet) -> list[Provenance]:
         """The provenance of the SIDs that a data set uses."""
-        goods = [self.goods.provenance] if self.goods and data_set.goods else []
-        return [self.items.provenance, *goods]
+        if not (self.goods and data_set.goods):
+            return [self.items.provenance]
+        # Each catalog has generations of its own; space and tokenizer must be the same.
+        return [self.items.provenance, replace(self.goods.provenance, generation="")]
 
 
 def make_data_set(

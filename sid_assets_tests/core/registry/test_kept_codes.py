@@ -4,10 +4,12 @@ import json
 from unittest.mock import patch
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from sid_assets.core.registry import kept_codes as module
-from sid_assets.core.registry.kept_codes import kept_codes
+from sid_assets.core.registry.kept_codes import compared_generations, kept_codes
+from sid_assets_tests.core.registry.registry_rows import registry, row
 
 
 def codes(rng, items=300, size=4):
@@ -87,3 +89,23 @@ def test_no_items_are_no_error():
     found = kept_codes(none, none)
     assert (found.items, found.kept) == (0, (0.0, 0.0, 0.0))
     assert found.sentence() == "No item had a SID in the generation before."
+
+
+def test_the_items_of_two_generations_in_a_registry(tmp_path):
+    rows = [
+        {**row(pid, 0, left), "generation": generation, "sid": list(sid)}
+        for generation, pid, sid, left in [
+            *[("before", 1, (1, 2, 3), None), ("before", 2, (1, 2, 4), None)],
+            *[("before", 3, (5, 6, 7), 1), ("before", 4, (5, 6, 8), None)],
+            *[
+                ("now", 1, (1, 2, 3), None),
+                ("now", 2, (1, 9, 4), None),
+                ("now", 3, (5, 6, 7), None),
+            ],
+        ]
+    ]
+    counts = pa.record_batch({"pid": [1, 3], "users": [4, 9]})
+    kept = compared_generations(registry(tmp_path, rows), "before", [counts])
+    assert kept.items == 2
+    assert kept.kept == (1.0, 0.5, 0.5)
+    assert kept.of_interactions == (1.0, 1.0, 1.0)

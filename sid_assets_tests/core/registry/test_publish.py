@@ -236,6 +236,20 @@ def test_a_generation_that_comes_back_finds_its_sids(tmp_path: Path):
     assert [known.generation for known in making.generations] == [first, made.generation]
 
 
+def test_a_new_generation_that_is_made_in_the_same_way_gives_new_sids(tmp_path):
+    store = Store(tmp_path)
+    commit_inputs(store, {1: "a", 2: "a"})
+    first = refresh(store, Room())
+    kept = refresh(store, Room(1))
+    assert (kept.counts.over, kept.generation) == (1, first.generation)
+    again = refresh(store, Room(1), new_generation=True)
+    assert (again.counts.over, again.counts.resolved) == (0, 1)
+    assert again.generation.repeat == 1
+    assert again.before == first.generation.id != again.generation.id
+    later = refresh(store, Room(1))
+    assert (later.generation, later.counts.new) == (again.generation, 0)
+
+
 def test_the_same_inputs_give_the_same_version(tmp_path):
     store = Store(tmp_path)
     commit_inputs(store, {1: "a", 2: "b"})
