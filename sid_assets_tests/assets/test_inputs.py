@@ -116,7 +116,7 @@ def test_interactions_in_text_give_the_same_rows_as_parquet(folder: Path, ending
     lists = ("hist_video_pid", "target_video_pid")
     if ending == "csv":
         frame = frame.assign(
-            **{name: frame[name].map(lambda ids: str([*ids.tolist()])) for name in lists}
+            **{name: [str(list(map(int, ids))) for ids in frame[name].to_list()] for name in lists}
         )
     write_frame(path, frame)
     made = {}
