@@ -21,6 +21,7 @@ CHECKS_OF_A_DOMAIN = {
     "item_texts": "files rows pids texts text_hashes pid_zero rejected",
     "item_embeddings": "files width finite unit_norm vector_hashes pids same_pids same_text_hash",
     "codes": "files three_codes codes_in_range pids same_pids same_vector_hash",
+    "item_counts": "files pids users",
     "sid_registry": "files rows_in_order values one_sid same_items same_codes room unmoved",
     "sid_moves": "files pids equal_to_registry",
     "sid_refreshes": "files times last_refresh",

@@ -14,12 +14,23 @@ WHOLE_PROGRAM = TESTS / "program"
 WITHOUT_A_TEST = {
     "__main__": "calls the command",
     "core/embeddings/making": "only the fields of a provenance",
+    "core/events/log": "only the fields of a log",
+    "core/events/rules": "only the fields of rules and counts",
+    "core/registry/making": "only the fields of a provenance",
+    "core/registry/tables": "only the names of tables",
 }
 """Modules without behaviour of their own."""
 
 TESTED_ELSEWHERE = {
     "demo": "test_cli.py",
     "init": "test_cli.py",
+    "core/events/sessions": "core/events/test_make.py",
+    "core/events/times": "core/events/test_make.py",
+    "core/registry/counting": "core/registry/test_run.py",
+    "core/registry/earlier": "core/registry/test_publish.py",
+    "core/registry/generation_guard": "core/registry/test_publish.py",
+    "core/registry/new_sids": "core/registry/test_publish.py",
+    "core/registry/refreshes": "core/registry/test_publish.py",
 }
 """Modules whose tests are in a file of another name, and that file."""
 
