@@ -11,7 +11,7 @@ import re
 import shutil
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,10 +68,13 @@ class Part:
         rows: The columns are `file`; `pid`, the id as text; `stored`, how the file stores it
             (`int`, `text`, `untyped`, or `other` for a JSON value that is neither a number nor
             text); and the fields as `f0`, `f1`, ...
+        integers: Those of `pid`, `f0`, ... that the files store as integers. `rows` has them as
+            BIGINT too, as `whole_pid`, `whole_f0`, ...
     """
 
     names: tuple[str, ...]
     rows: DuckDBPyRelation
+    integers: frozenset[str] = frozenset()
 
 
 def connect(
@@ -191,7 +194,15 @@ class CatalogScan:
                 params={"files": _literal(of_group), "file": _FILE, "text": not as_bytes},
             )
             fields = self._texts(schema.names, partition, text)
-            yield _part(of_group, rows, ColumnExpression(_FILE), pid, _constant(stored), fields)
+            labels = {"pid": self._pid_column}
+            labels |= {f"f{number}": field for number, field in enumerate(self._fields)}
+            integers = {
+                label: _named(column).cast("BIGINT")
+                for label, column in labels.items()
+                if column in schema.names and _fits_bigint(schema.field(column).type)
+            }
+            file = ColumnExpression(_FILE)
+            yield _part(of_group, rows, file, pid, _constant(stored), fields, integers)
 
     def _filled(self) -> set[str]:
         """The parquet files that have rows; all, if none has."""
@@ -471,10 +482,16 @@ def _part(
     pid: Expression,
     stored: Expression,
     texts: Iterable[Expression],
+    integers: Mapping[str, Expression] | None = None,
 ) -> Part:
     labelled = [text.alias(f"f{position}") for position, text in enumerate(texts)]
+    labelled += [whole.alias(f"whole_{label}") for label, whole in (integers or {}).items()]
     columns = (file.alias("file"), pid.alias("pid"), stored.alias("stored"), *labelled)
-    return Part(tuple(names), rows.select(*columns))
+    return Part(tuple(names), rows.select(*columns), frozenset(integers or ()))
+
+
+def _fits_bigint(kind: pa.DataType) -> bool:
+    return pa.types.is_integer(kind) and kind != pa.uint64()
 
 
 def _pid_text(kind: pa.DataType, pid: Expression) -> Expression:

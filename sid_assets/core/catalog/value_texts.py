@@ -26,9 +26,11 @@ TextRules = Literal[1, 2]
 NEWEST_RULES: TextRules = 2
 
 _MACROS = r"""
--- White space is what Python's str.isspace calls so.
+-- White space is what Python's str.isspace calls so. Most texts begin with a visible ASCII
+-- character, and comparing is far quicker than the pattern.
 CREATE MACRO blank_to_null(t) AS
-    CASE WHEN regexp_matches(t, '[^\s\x0b\x1c-\x1f\x{85}\p{Z}]') THEN t END;
+    CASE WHEN t >= '!' AND t < chr(127) THEN t
+         WHEN regexp_matches(t, '[^\s\x0b\x1c-\x1f\x{85}\p{Z}]') THEN t END;
 -- What programs write for null where a file has no null. A film may be called so, too.
 -- DuckDB would make a join of `IN`, and lose the order of the rows.
 CREATE MACRO null_word(t) AS

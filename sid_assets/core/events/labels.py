@@ -63,13 +63,13 @@ class Comparison:
         value = found if isinstance(self.value, str) else _number(found)
         return _COMPARE[self.operator](value, self.value)
 
-    def sql(self, column: str) -> str:
-        """It as SQL on a column of text."""
+    def sql(self, text: str, number: str) -> str:
+        """It as SQL on a column as text, and as a DOUBLE (of a text: `number_sql`)."""
         operator = {"==": "=", "!=": "<>"}.get(self.operator, self.operator)
         if isinstance(self.value, str):
-            text = self.value.replace("'", "''")
-            return f"{column} {operator} '{text}'"
-        return f"({number_sql(column)}) {operator} CAST({self.value!r} AS DOUBLE)"
+            value = self.value.replace("'", "''")
+            return f"{text} {operator} '{value}'"
+        return f"{number} {operator} CAST({self.value!r} AS DOUBLE)"
 
 
 @dataclass(frozen=True)
@@ -91,10 +91,11 @@ class Condition:
         """All comparisons."""
         return tuple(part for group in self.groups for part in group)
 
-    def sql(self, columns: Mapping[str, str]) -> str:
-        """It as SQL; `columns` says what each column is called there."""
+    def sql(self, texts: Mapping[str, str], numbers: Mapping[str, str]) -> str:
+        """It as SQL; the mappings say what each column is called as text and as a number."""
         groups = (
-            " AND ".join(part.sql(columns[part.column]) for part in group) for group in self.groups
+            " AND ".join(part.sql(texts[part.column], numbers[part.column]) for part in group)
+            for group in self.groups
         )
         return "coalesce(" + " OR ".join(f"({group})" for group in groups) + ", false)"
 

@@ -10,21 +10,18 @@ import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
 from sid_assets.core import schema
-from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
+from sid_assets.core.errors import InputError, offending_rows
 from sid_assets.core.events.labels import parse_labels
 from sid_assets.core.events.log import EventLog
+from sid_assets.core.events.raw import first_rows
 from sid_assets.core.events.reading import read_events
 from sid_assets.core.events.rules import Rules, Summary
 from sid_assets.core.events.sessions import MINUTE, interactions_schema, rows_of, whole_users
+from sid_assets.core.events.ties import ties_ordered
 from sid_assets.core.events.times import moment
-from sid_assets.core.inputs.ids import CANONICAL_INTEGER
 from sid_assets.core.schema import PidType
 
 BATCH_ROWS = 65_536
-
-_IS_INTEGER = (
-    f"regexp_matches(user, '{CANONICAL_INTEGER}') AND TRY_CAST(user AS BIGINT) IS NOT NULL"
-)
 
 
 @dataclass(frozen=True)
@@ -90,8 +87,9 @@ def make_interactions(
 
     def batches() -> Iterator[pa.RecordBatch]:
         try:
-            for events in whole_users(_sorted(connection, rules)):
-                rows = rows_of(events, rules, t1, columns, [*conditions], summary)
+            for events in whole_users(_sorted(connection)):
+                ordered = ties_ordered(events, rules.seed)
+                rows = rows_of(ordered, rules, t1, columns, [*conditions], summary)
                 if rows.num_rows:
                     yield rows
         finally:
@@ -107,8 +105,7 @@ def text_users(log: EventLog, scratch_dir: str | Path) -> pa.RecordBatchReader |
         InputError: As `make_interactions`, about everything but the ids of items.
     """
     connection = _read(log, "string", scratch_dir, forced=True)
-    [(integers,)] = connection.execute(f"SELECT bool_and({_IS_INTEGER}) FROM events").fetchall()
-    if integers or integers is None:
+    if _users_are_integers(connection) or not connection.table("events").shape[0]:
         connection.close()
         return None
     fields = pa.schema([pa.field("pid", pa.string())])
@@ -202,10 +199,9 @@ def _number_users(
     Raises:
         InputError: The map lacks users.
     """
-    kept = "CREATE TABLE kept AS SELECT {} AS uid, e.user, e.pid, e.us, e.ord, e.bits FROM events e"
-    [(integers,)] = connection.execute(f"SELECT bool_and({_IS_INTEGER}) FROM events").fetchall()
-    if uid_map is None and integers:
-        connection.execute(kept.format("CAST(e.user AS BIGINT)") + "; DROP TABLE events")
+    if uid_map is None and _users_are_integers(connection):
+        connection.execute("ALTER TABLE events RENAME TO kept")
+        connection.execute("ALTER TABLE kept RENAME user TO uid")
         return
     if uid_map is None:
         connection.execute(
@@ -216,20 +212,27 @@ def _number_users(
         connection.register("given", uid_map)
         connection.execute("CREATE TABLE users AS SELECT pid AS user, number FROM given")
         connection.unregister("given")
-    rows, file, first = connection.execute(
-        f"SELECT count(*), min(file), min_by(user, row, {IDS_SHOWN}) FROM events "
-        "WHERE user NOT IN (SELECT user FROM users)"
-    ).fetchall()[0]
-    if rows:
-        raise offending_rows(
-            "users have no number in uid_map",
-            source=file,
-            column=log.user,
-            rows=rows,
-            ids=first,
-            remedy="The log has changed since uid_map was made. Make it again.",
+        rows, file, first = first_rows(
+            connection, "CAST(user AS VARCHAR) NOT IN (SELECT user FROM users)", "user", "events"
         )
-    connection.execute(kept.format("u.number") + " JOIN users u USING (user); DROP TABLE events")
+        if rows:
+            raise offending_rows(
+                "users have no number in uid_map",
+                source=file,
+                column=log.user,
+                rows=rows,
+                ids=first,
+                remedy="The log has changed since uid_map was made. Make it again.",
+            )
+    connection.execute(
+        "CREATE TABLE kept AS SELECT u.number AS uid, u.user, e.pid, e.us, e.ord, e.bits "
+        "FROM events e JOIN users u ON u.user = CAST(e.user AS VARCHAR); DROP TABLE events"
+    )
+
+
+def _users_are_integers(connection: DuckDBPyConnection) -> bool:
+    events = connection.table("events")
+    return events.types[events.columns.index("user")] == "BIGINT"
 
 
 def _drop_unknown(
@@ -272,8 +275,8 @@ def _delete(connection: DuckDBPyConnection, condition: str) -> int:
     return rows
 
 
-def _sorted(connection: DuckDBPyConnection, rules: Rules) -> Iterator[pa.RecordBatch]:
-    """The events by user and time; at one time by `ord`, else by hash, which no id determines."""
-    tie = f"md5_number_upper(concat_ws(chr(31), '{int(rules.seed)}', user, CAST(pid AS VARCHAR)))"
-    query = f"SELECT uid, us, pid, bits FROM kept ORDER BY uid, us, ord, {tie}, pid, bits"
+def _sorted(connection: DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
+    """The events by user, time and `ord`; `user` is the user as text where `uid` is not."""
+    user = "user" if "user" in connection.table("kept").columns else "NULL AS user"
+    query = f"SELECT uid, {user}, us, ord, pid, bits FROM kept ORDER BY uid, us, ord"
     yield from connection.sql(query).to_arrow_reader(BATCH_ROWS)

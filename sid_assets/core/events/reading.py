@@ -4,19 +4,21 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from duckdb import DuckDBPyConnection
 
 from sid_assets.core.catalog.columns import CatalogScan, connect, reading
-from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
+from sid_assets.core.errors import InputError, offending_rows
 from sid_assets.core.events.labels import Condition, number_sql
 from sid_assets.core.events.log import EventLog
+from sid_assets.core.events.raw import first_rows
 from sid_assets.core.events.times import check_times, time_sql
 from sid_assets.core.inputs.csv_quoting import QuotingSetting
 from sid_assets.core.inputs.files import TableFiles, find_table_files
-from sid_assets.core.inputs.ids import CANONICAL_INTEGER, FORCED_INTEGER, PidColumn, Stored, agree
+from sid_assets.core.inputs.ids import FORCED_INTEGER, PidColumn, Stored, agree
 from sid_assets.core.schema import PidType
 
 MEMORY_MB = 1000
@@ -27,6 +29,9 @@ _SETTINGS = (
 )
 
 _ORDER = "DECIMAL(38, 6)"
+
+# As CANONICAL_INTEGER, and within 64 bits: it is printed as it is written.
+_IS_INTEGER = "coalesce(CAST(TRY_CAST({} AS BIGINT) AS VARCHAR) = CAST({} AS VARCHAR), false)"
 
 
 def find_log(log: EventLog) -> TableFiles:
@@ -56,8 +61,9 @@ def read_events(
 ) -> DuckDBPyConnection:
     """A database with the table `events`.
 
-    Its columns are `file`; `row`, its number; `user`, text; `pid`; `us`, microseconds since 1970;
-    `ord`, null without a column of sequence; and `bits`: bit k is the label of condition k.
+    Its columns are `file`; `user`, BIGINT if all users are integers, else text; `pid`; `us`,
+    microseconds since 1970; `ord`, null without a column of sequence; and `bits`: bit k is the
+    label of condition k.
 
     Args:
         log: The log.
@@ -84,75 +90,109 @@ def read_events(
         quoting=cast(QuotingSetting, log.quoting),
         settings=_SETTINGS,
     )
-    names = {field: f"f{number}" for number, field in enumerate(fields)}
-    selection = _selection(log, conditions, names)
+    parts, whole = scan.parts(), frozenset[str]()
+    if files.format == "parquet":  # its parts are relations, which read nothing yet
+        parts = [*parts]
+        whole = frozenset.intersection(*(part.integers for part in parts))
+    columns = {field: _Column.of(f"f{n}", whole) for n, field in enumerate(fields)}
+    item, user, time = _Column.of("pid", whole), columns[log.user], columns[log.time]
     connection.execute(
-        "CREATE SEQUENCE numbers; CREATE TABLE raw "
-        "(file VARCHAR, row BIGINT, pid VARCHAR, stored VARCHAR, user VARCHAR, time VARCHAR, "
-        f"ord {_ORDER}, bits UTINYINT, bad_column VARCHAR, bad_value VARCHAR)"
+        f"CREATE TABLE raw (file VARCHAR, stored VARCHAR, pid {item.type}, user {user.type}, "
+        f"time {time.type}, ord {_ORDER}, bits UTINYINT, bad_column VARCHAR, bad_value VARCHAR)"
     )
-    for part in scan.parts():
+    prepared = _prepared(log, item, columns, list(dict.fromkeys(used)))
+    selection = _selection(log, conditions, list(dict.fromkeys(used)))
+    for part in parts:
         with reading(files, part.names):
-            part.rows.project(selection).insert_into("raw")
+            part.rows.project(prepared).project(selection).insert_into("raw")
     warnings += scan.warnings
     _check_values(connection, log)
     _check_ids(connection, log, pid_type, forced)
     microseconds = time_sql(connection, log.time_format, log.timezone, log.time)
+    [(integers,)] = connection.execute(
+        f"SELECT bool_and({_IS_INTEGER.format('user', 'user')}) FROM raw"
+    ).fetchall()
+    users = "CAST(user AS BIGINT)" if integers else "user"
     connection.execute(
-        f"CREATE TABLE events AS SELECT file, row, user, {_pid_sql(pid_type, forced)} AS pid, "
-        f"{microseconds} AS us, ord, bits, time FROM raw; DROP TABLE raw"
+        f"CREATE TABLE events AS SELECT file, {users} AS user, {_pid_sql(pid_type, forced)} AS pid,"
+        f" {microseconds} AS us, ord, bits FROM raw"
     )
-    check_times(connection, log.time)
-    connection.execute("ALTER TABLE events DROP time")
+    check_times(connection, microseconds, log.time)
+    connection.execute("DROP TABLE raw")
     return connection
 
 
-def _selection(log: EventLog, conditions: Mapping[str, Condition], names: Mapping[str, str]) -> str:
-    """What `raw` has of a part."""
-    texts = {column: f"blank_to_null({name})" for column, name in names.items()}
+@dataclass(frozen=True)
+class _Column:
+    """A column of a part in SQL: as it is stored here, as text, and as a DOUBLE."""
+
+    type: str
+    stored: str
+    text: str
+    number: str
+
+    @classmethod
+    def of(cls, label: str, whole: frozenset[str]) -> "_Column":
+        if label in whole:
+            name = f"whole_{label}"
+            return cls("BIGINT", name, f"CAST({name} AS VARCHAR)", f"CAST({name} AS DOUBLE)")
+        text = f"blank_to_null({label})"
+        return cls("VARCHAR", text, text, number_sql(text))
+
+
+def _prepared(
+    log: EventLog, item: _Column, columns: Mapping[str, _Column], used: Sequence[str]
+) -> str:
+    """What `_selection` needs of a part; `used` are the columns of labels."""
+    order = order_text = "NULL"
+    if log.order:
+        order_text = columns[log.order].text
+        order = f"TRY_CAST({columns[log.order].stored} AS {_ORDER})"
+    return ", ".join(
+        (
+            "file",
+            "stored",
+            f"{item.stored} AS pid",
+            f"{columns[log.user].stored} AS user",
+            f"{columns[log.time].stored} AS time",
+            f"CAST({order} AS {_ORDER}) AS ord",
+            f"{order_text} AS order_text",
+            *(f"{columns[column].text} AS t{n}" for n, column in enumerate(used)),
+            *(f"{columns[column].number} AS n{n}" for n, column in enumerate(used)),
+        )
+    )
+
+
+def _selection(log: EventLog, conditions: Mapping[str, Condition], used: Sequence[str]) -> str:
+    """What `raw` has of a part that is `_prepared`."""
+    texts = {column: f"t{n}" for n, column in enumerate(used)}
+    numbers = {column: f"n{n}" for n, column in enumerate(used)}
     bits = [
-        f"(CAST({condition.sql(texts)} AS UTINYINT) << {bit})"
+        f"(CAST({condition.sql(texts, numbers)} AS UTINYINT) << {bit})"
         for bit, condition in enumerate(conditions.values())
     ]
-    order = f"TRY_CAST({names[log.order]} AS {_ORDER})" if log.order else f"CAST(NULL AS {_ORDER})"
-    numbers = dict.fromkeys(
+    compared = dict.fromkeys(
         part.column
         for condition in conditions.values()
         for part in condition.comparisons
         if not isinstance(part.value, str)
     )
-    bad = {column: (texts[column], f"{number_sql(texts[column])}") for column in numbers}
     faults = [
-        f"WHEN {text} IS NOT NULL AND ({number}) IS NULL THEN {{{n}}}"
-        for n, (text, number) in enumerate(bad.values())
+        (f"{texts[column]} IS NOT NULL AND {numbers[column]} IS NULL", column, texts[column])
+        for column in compared
     ]
-    columns = [_quoted(column) for column in bad]
-    values = [text for text, _ in bad.values()]
     if log.order:
-        faults.append(f"WHEN {order} IS NULL THEN {{{len(columns)}}}")
-        columns.append(_quoted(log.order))
-        values.append(f"coalesce({names[log.order]}, 'null')")
-    fault = "CASE " + " ".join(faults) + " END" if faults else "CAST(NULL AS VARCHAR)"
+        faults.append(("ord IS NULL", log.order, "coalesce(order_text, 'null')"))
+    columns = "".join(f" WHEN {fault} THEN {_quoted(column)}" for fault, column, _ in faults)
+    values = "".join(f" WHEN {fault} THEN {value}" for fault, _, value in faults)
     return ", ".join(
         (
-            "file",
-            "nextval('numbers')",
-            "blank_to_null(pid)",
-            "stored",
-            texts[log.user],
-            texts[log.time],
-            order,
+            "file, stored, pid, user, time, ord",
             " | ".join(bits) or "0",
-            _filled(fault, columns),
-            _filled(fault, values),
+            f"CASE{columns} END" if faults else "NULL",
+            f"CASE{values} END" if faults else "NULL",
         )
     )
-
-
-def _filled(template: str, values: Sequence[str]) -> str:
-    for number, value in enumerate(values):
-        template = template.replace(f"THEN {{{number}}}", f"THEN {value}")
-    return template
 
 
 def _quoted(text: str) -> str:
@@ -162,11 +202,9 @@ def _quoted(text: str) -> str:
 def _check_values(connection: DuckDBPyConnection, log: EventLog) -> None:
     """Raise InputError for nulls, and for values of labels or of the order that are no numbers."""
     for name, column in (("user", log.user), ("pid", log.item), ("time", log.time)):
-        other = "pid" if name == "user" else "user"
-        rows, file, first = connection.execute(
-            f"SELECT count(*), min(file), min_by({other}, row, {IDS_SHOWN}) FROM raw "
-            f"WHERE {name} IS NULL"
-        ).fetchall()[0]
+        rows, file, first = first_rows(
+            connection, f"{name} IS NULL", "pid" if name == "user" else "user"
+        )
         if rows:
             of = "items" if name == "user" else "users"
             raise offending_rows(
@@ -174,14 +212,14 @@ def _check_values(connection: DuckDBPyConnection, log: EventLog) -> None:
                 source=file,
                 column=column,
                 rows=rows,
-                ids=first or (),
+                ids=first,
                 remedy="Fill in these values, or remove these rows.",
             )
     faulty = connection.execute(
-        f"SELECT bad_column, count(*), min(file), min_by(bad_value, row, {IDS_SHOWN}) FROM raw "
-        "WHERE bad_column IS NOT NULL GROUP BY bad_column ORDER BY 1"
+        "SELECT DISTINCT bad_column FROM raw WHERE bad_column IS NOT NULL ORDER BY 1"
     ).fetchall()
-    for column, rows, file, first in faulty:
+    for (column,) in faulty:
+        rows, file, first = first_rows(connection, f"bad_column = {_quoted(column)}", "bad_value")
         raise offending_rows(
             "values are no numbers, but a label or the order compares them with numbers",
             source=file,
@@ -196,19 +234,13 @@ def _check_ids(
     connection: DuckDBPyConnection, log: EventLog, pid_type: PidType, forced: bool
 ) -> None:
     """Raise InputError if ids of items cannot be ids of the catalog."""
-    kinds = connection.execute(
-        f"SELECT stored, count(*), min(file), min_by(pid, row, {IDS_SHOWN}) FROM raw "
-        "GROUP BY stored ORDER BY stored"
-    ).fetchall()
     of_catalog = PidColumn("the catalog", "pid", "int" if pid_type == "int" else "text", 0)
-    for stored, rows, file, first in kinds:
-        if stored in ("int", "text") and not forced:
-            mine = PidColumn(file, log.item, cast(Stored, stored), rows, tuple(first))
-            agree(of_catalog, mine)
-    rows, file, first = connection.execute(
-        f"SELECT count(*), min(file), min_by(pid, row, {IDS_SHOWN}) FROM raw "
-        f"WHERE {_pid_sql(pid_type, forced)} IS NULL"
-    ).fetchall()[0]
+    kinds = connection.execute("SELECT DISTINCT stored FROM raw ORDER BY 1").fetchall()
+    for (stored,) in kinds:
+        if stored in ("int", "text") and not forced and stored != of_catalog.stored:
+            rows, file, first = first_rows(connection, f"stored = '{stored}'", "pid")
+            agree(of_catalog, PidColumn(file, log.item, cast(Stored, stored), rows, tuple(first)))
+    rows, file, first = first_rows(connection, f"{_pid_sql(pid_type, forced)} IS NULL", "pid")
     if rows:
         raise offending_rows(
             "ids are not 64-bit integers, as those of the catalog are",
@@ -222,9 +254,11 @@ def _check_ids(
 
 def _pid_sql(pid_type: PidType, forced: bool) -> str:
     if pid_type == "string":
-        return "pid"
-    pattern = FORCED_INTEGER if forced else CANONICAL_INTEGER
+        return "CAST(pid AS VARCHAR)"
+    if not forced:
+        return f"CASE WHEN {_IS_INTEGER.format('pid', 'pid')} THEN TRY_CAST(pid AS BIGINT) END"
+    text = "CAST(pid AS VARCHAR)"
     return (
-        f"CASE WHEN regexp_matches(pid, '{pattern}') "
-        "THEN TRY_CAST(regexp_replace(pid, '\\.0+$', '') AS BIGINT) END"
+        f"CASE WHEN regexp_matches({text}, '{FORCED_INTEGER}') "
+        f"THEN TRY_CAST(regexp_replace({text}, '\\.0+$', '') AS BIGINT) END"
     )

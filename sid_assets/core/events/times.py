@@ -7,13 +7,17 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from duckdb import DuckDBPyConnection
 
-from sid_assets.core.errors import IDS_SHOWN, InputError, offending_rows
+from sid_assets.core.errors import InputError, offending_rows
+from sid_assets.core.events.raw import first_rows
 
 UNITS = {"s": 1_000_000, "ms": 1000, "us": 1, "ns": 0.001}
 """Microseconds of a unit."""
 
-_LIMITS = (
-    "CASE WHEN x < 1e11 THEN 's' WHEN x < 1e14 THEN 'ms' WHEN x < 1e17 THEN 'us' ELSE 'ns' END"
+_NUMBER = "abs(TRY_CAST(time AS DOUBLE))"
+
+_FORM = (
+    f"CASE WHEN {_NUMBER} < 1e11 THEN 's' WHEN {_NUMBER} < 1e14 THEN 'ms' "
+    f"WHEN {_NUMBER} < 1e17 THEN 'us' WHEN {_NUMBER} IS NULL THEN 'iso' ELSE 'ns' END"
 )
 """The unit of a number of 1973 (in the next unit) to 5138 (in this one), by its magnitude."""
 
@@ -59,7 +63,7 @@ def time_sql(connection: DuckDBPyConnection, form: str, timezone: str, column: s
     """SQL of the microseconds of the column `time` of the table `raw`; null if it is no time.
 
     Args:
-        connection: A database with the table `raw`, whose columns are text.
+        connection: A database with the table `raw`; its times are text or BIGINT.
         form: See `EventLog.time_format`.
         timezone: Of times without an offset.
         column: What the log calls the times.
@@ -72,17 +76,25 @@ def time_sql(connection: DuckDBPyConnection, form: str, timezone: str, column: s
     if not form:
         form = _found_form(connection, column)
     if form in UNITS:
-        return _of_unit(form)
+        kinds = connection.table("raw")
+        return _of_unit(form, is_text=kinds.types[kinds.columns.index("time")] == "VARCHAR")
     if form == "iso":
         return "epoch_us(TRY_CAST(time AS TIMESTAMPTZ))"
     pattern = form.replace("'", "''")
-    local = f"try_strptime(time, '{pattern}')"
+    local = f"try_strptime(CAST(time AS VARCHAR), '{pattern}')"
     return f"epoch_us(CAST({local} AS TIMESTAMPTZ))"
 
 
-def _of_unit(unit: str) -> str:
+def _of_unit(unit: str, *, is_text: bool) -> str:
     whole = "TRY_CAST(time AS BIGINT)"
-    exact = f"{whole} * {UNITS[unit]}" if unit != "ns" else f"{whole} // 1000"
+    most = int(2**63 // UNITS[unit]) - 1
+    exact = (
+        f"{whole} // 1000"
+        if unit == "ns"
+        else f"CASE WHEN {whole} BETWEEN -{most} AND {most} THEN {whole} * {UNITS[unit]} END"
+    )
+    if not is_text:
+        return exact
     rounded = f"TRY_CAST(round(TRY_CAST(time AS DOUBLE) * {UNITS[unit]}) AS BIGINT)"
     # A fraction or an exponent is a float; casting it to an integer would round it.
     return f"CASE WHEN regexp_matches(time, '^[+-]?[0-9]+$') THEN {exact} ELSE {rounded} END"
@@ -95,21 +107,13 @@ def _found_form(connection: DuckDBPyConnection, column: str) -> str:
         InputError: There are several.
     """
     found = connection.execute(
-        f"""
-        SELECT form, count(*) AS rows, min(file) AS file, min_by(time, row, {IDS_SHOWN}) AS first
-        FROM (
-            SELECT file, time, row,
-                CASE WHEN x IS NULL THEN 'iso' ELSE {_LIMITS} END AS form
-            FROM (SELECT *, abs(TRY_CAST(time AS DOUBLE)) AS x FROM raw)
-        )
-        GROUP BY form ORDER BY rows DESC, form
-        """
+        f"SELECT {_FORM} AS form, count(*) AS rows FROM raw GROUP BY form ORDER BY rows DESC, form"
     ).fetchall()
     if len(found) > 1:
         names = {"iso": "text"}
-        most, *others = found
-        form, rows, file, first = others[0]
-        units = f"{most[1]:,} in {names.get(most[0], most[0])}"
+        (most, most_rows), (form, _), *_ = found
+        rows, file, first = first_rows(connection, f"{_FORM} = '{form}'", "time")
+        units = f"{most_rows:,} in {names.get(most, most)}"
         raise offending_rows(
             f"times are of several forms: {units}, and these in {names.get(form, form)}",
             source=file,
@@ -121,17 +125,17 @@ def _found_form(connection: DuckDBPyConnection, column: str) -> str:
     return found[0][0] if found else "iso"
 
 
-def check_times(connection: DuckDBPyConnection, column: str) -> None:
+def check_times(connection: DuckDBPyConnection, microseconds: str, column: str) -> None:
     """Raise InputError if a row of `events` has no time.
 
     Args:
-        connection: A database with `events`: columns `file`, `row`, `time`, `us`.
+        connection: A database with the tables `raw` and `events`.
+        microseconds: The SQL of `time_sql`.
         column: What the log calls the times.
     """
-    rows, file, first = connection.execute(
-        f"SELECT count(*), min(file), min_by(time, row, {IDS_SHOWN}) FROM events WHERE us IS NULL"
-    ).fetchall()[0]
+    [(rows,)] = connection.execute("SELECT count(*) FROM events WHERE us IS NULL").fetchall()
     if rows:
+        rows, file, first = first_rows(connection, f"({microseconds}) IS NULL", "time")
         raise offending_rows(
             "times are no times", source=file, column=column, rows=rows, ids=first, remedy=_REMEDY
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
@@ -31,6 +32,7 @@ def made(path: Path, rules: Rules, labels: str = "", **options: Any) -> tuple[li
     known = options.pop("known", None)
     pid_type = options.pop("pid_type", "int")
     uid_map = options.pop("uid_map", None)
+    forced = options.pop("forced", False)
     reader = known and pa.table({"pid": pa.array(sorted(known))}).to_reader()
     with tempfile.TemporaryDirectory() as scratch:
         result = make_interactions(
@@ -41,6 +43,7 @@ def made(path: Path, rules: Rules, labels: str = "", **options: Any) -> tuple[li
             scratch_dir=scratch,
             known=reader,
             uid_map=uid_map,
+            forced=forced,
         )
         table = result.reader.read_all()
     assert all(
@@ -78,19 +81,35 @@ RULES = st.builds(
     seed=st.integers(0, 2),
 )
 
-UNITS = {"s": 1, "ms": 1000, "us": 1_000_000}
+UNITS = {"s": 1, "ms": 1000, "us": 1_000_000, "ns": 1_000_000_000}
 
 
-@settings(max_examples=60, deadline=None)
+def write_log(folder: str, rows: list[dict[str, Any]], form: str, *, typed: bool) -> Path:
+    """The log as CSV, or as parquet whose columns are numbers and timestamps."""
+    frame = pd.DataFrame(rows)
+    if not typed:
+        frame.to_csv(path := Path(folder, "log.csv"), index=False)
+        return path
+    numbers = {"rating": "float64", "ms": "Int64", "seq": "int64"}
+    frame = frame.astype(numbers | ({"timestamp": "int64"} if form in (*UNITS, "ymd") else {}))
+    if form in ("iso", "zoned"):
+        kind: Any = "datetime64[us, Asia/Tokyo]" if form == "zoned" else "datetime64[ms]"
+        frame["timestamp"] = pd.to_datetime(frame["timestamp"]).astype(kind)
+    frame.to_parquet(path := Path(folder, "log.parquet"))
+    return path
+
+
+@settings(max_examples=40, deadline=None)
 @given(
     rows=EVENTS,
     rules=RULES,
-    form=st.sampled_from(["s", "ms", "us", "iso", "zoned", "days", "ymd"]),
+    form=st.sampled_from([*UNITS, "iso", "zoned", "days", "ymd"]),
     known=st.one_of(st.none(), st.sets(st.integers(1, 6), min_size=1)),
     ordered=st.booleans(),
+    typed=st.booleans(),
 )
 def test_rows_are_those_of_a_plain_loop(
-    rows: list[Any], rules: Rules, form: str, known: set[int] | None, ordered: bool
+    rows: list[Any], rules: Rules, form: str, known: set[int] | None, ordered: bool, typed: bool
 ) -> None:
     berlin = ZoneInfo("Europe/Berlin")
     events, written = [], []
@@ -100,7 +119,7 @@ def test_rows_are_those_of_a_plain_loop(
             moment = datetime(2024, 3, 20, tzinfo=berlin) + timedelta(days=minutes % 30)
             time = f"{moment:%Y-%m-%d}" if form == "days" else f"{moment:%Y%m%d}"
         elif form in UNITS:
-            time = str(int(moment.timestamp() * UNITS[form]))
+            time = str(int(moment.timestamp()) * UNITS[form])
         elif form == "iso":
             time = moment.astimezone(berlin).replace(tzinfo=None).isoformat()
         else:
@@ -112,10 +131,8 @@ def test_rows_are_those_of_a_plain_loop(
         us = round(moment.timestamp()) * 1_000_000
         events.append(Event(str(user), pid, us, values))
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "log.csv")
-        pd.DataFrame(written).to_csv(path, index=False)
         mine, summary = made(
-            path,
+            write_log(folder, written, form, typed=typed),
             rules,
             LABELS,
             known=known,
@@ -180,22 +197,59 @@ def test_integer_users_need_no_map(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("split", ["time", "leave_last"])
-def test_an_item_is_counted_once_for_each_user_of_split_0(tmp_path: Path, split: Any) -> None:
-    rows = [(u, i % 4, START + i * (u + 1) * 1000) for u in range(1, 5) for i in range(9)]
-    path = log_of(tmp_path / "a.csv", rows)
+@pytest.mark.parametrize("gap", [0, 30])
+def test_an_item_is_counted_once_for_each_user_of_split_0(
+    tmp_path: Path, split: Any, gap: int
+) -> None:
+    draw = np.random.default_rng(0).integers
+    # Users have one event to twelve, many of them at one time.
+    written = [
+        (user, int(draw(9)), START + int(draw(8)) * 1200)
+        for user in range(60)
+        for _ in range(1 + user % 12)
+    ]
+    path = log_of(tmp_path / "a.csv", written)
+    rules = Rules(split=split, test_share=0.3, session_minutes=gap)
     (tmp_path / "s").mkdir()
-    rules = Rules(split=split, test_share=0.3)
-    found = counted_users(EventLog(str(path)), rules, pid_type="int", scratch_dir=tmp_path / "s")
+    reader = counted_users(EventLog(str(path)), rules, pid_type="int", scratch_dir=tmp_path / "s")
+    found = reader.read_all().to_pylist()
     users: dict[int, set[int]] = defaultdict(set)
-    t1 = sorted(time for _, _, time in rows)[-round(0.3 * len(rows))]
-    for user in range(1, 5):
-        times = sorted(time for u, _, time in rows if u == user)
-        last = max(b for a, b in itertools.pairwise(times) if b - a > 1800)
-        for u, item, time in rows:
-            if u == user and time < (t1 if split == "time" else last):
+    t1 = sorted(time for _, _, time in written)[-round(0.3 * len(written))]
+    for user in range(60):
+        times = sorted(time for u, _, time in written if u == user)
+        begins = [b for a, b in itertools.pairwise(times) if b - a > gap * 60]
+        until = t1 if split == "time" else max(begins, default=START)
+        for u, item, time in written:
+            if u == user and time < until:
                 users[item].add(user)
-    expected = [{"pid": pid, "users": len(of)} for pid, of in sorted(users.items())]
-    assert found.read_all().to_pylist() == expected
+    assert found == [{"pid": pid, "users": len(of)} for pid, of in sorted(users.items())]
+
+
+def test_ids_become_those_that_the_setting_of_their_type_says(tmp_path: Path) -> None:
+    rows = [(1, "007", START), (1, "8.0", START + DAY), (1, "-9", START + 2 * DAY)]
+    path = log_of(tmp_path / "a.csv", rows)
+    found, _ = made(path, Rules(), forced=True)
+    assert found[-1]["hist_video_pid"] + found[-1]["target_video_pid"] == [7, 8, -9]
+    with pytest.raises(InputError, match=r"'item_id': ids are not 64-bit.*2 rows.*'007', '8.0'"):
+        made(path, Rules())
+    frame = pd.DataFrame({"user_id": 1, "item_id": [7, 8], "timestamp": [START, START + DAY]})
+    frame.to_parquet(tmp_path / "a.parquet")
+    found, _ = made(tmp_path / "a.parquet", Rules(), pid_type="string", forced=True)
+    assert (found[0]["hist_video_pid"], found[0]["target_video_pid"]) == (["7"], ["8"])
+    with pytest.raises(InputError, match="Ids stored as text never match ids stored as int"):
+        made(tmp_path / "a.parquet", Rules(), pid_type="string")
+
+
+def test_parquet_files_with_integers_and_with_text_are_one_log(tmp_path: Path) -> None:
+    times = [START, START + DAY]
+    (tmp_path / "log").mkdir()
+    for name, kind in (("a", "int64"), ("b", "str")):
+        frame = pd.DataFrame({"user_id": [5, 5], "item_id": [1, 2], "timestamp": times})
+        frame = frame.astype({"user_id": kind, "timestamp": kind})
+        frame.to_parquet(tmp_path / "log" / f"{name}.parquet")
+    found, summary = made(tmp_path / "log", Rules(most_targets=1))
+    assert (summary.events, summary.users) == (4, 1)
+    assert [(row["uid"], len(row["hist_video_pid"])) for row in found] == [(5, 2)]
 
 
 BAD = {
@@ -218,6 +272,12 @@ BAD = {
         "",
         [],
         r"a\.csv: column 'timestamp': times are no times \(3 rows\).*'1600000000'",
+    ),
+    "times beyond 64 bits": (
+        {"time_format": "s"},
+        "",
+        [(1, 1, START * 10**6)],
+        r"times are no times \(1 row\).*'1600000000000000'",
     ),
     "mixed units": (
         {},

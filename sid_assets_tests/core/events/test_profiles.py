@@ -1,5 +1,6 @@
 """Profiles come from the history alone, and keywords from the targets alone."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,29 +28,38 @@ def sids(*pids: int) -> str:
     return "".join(sid_text(np.array([[pid] * 3]))[0].as_py() for pid in pids)
 
 
-def profiled(folder: Path, items: list[int], ratings: list[int], **options: Any) -> list[Any]:
-    """The rows of one user with an event a day."""
-    frame = pd.DataFrame({"user_id": 1, "item_id": items, "rating": ratings})
-    frame["timestamp"] = [START + place * DAY for place in range(len(items))]
+Event = tuple[int, int, int, int]
+"""User, item, seconds since the start, and rating."""
+
+
+def profiled(folder: Path, events: list[Event], rules: Rules, **options: Any) -> list[Any]:
+    """The rows of a log."""
+    frame = pd.DataFrame(events, columns=["user_id", "item_id", "timestamp", "rating"])
+    frame["timestamp"] += START
     frame.to_csv(folder / "log.csv", index=False)
-    scratch = folder / f"scratch{len(list(folder.iterdir()))}"
-    scratch.mkdir()
-    made = make_interactions(
-        EventLog(str(folder / "log.csv")),
-        Rules(split="leave_last"),
-        "like: rating >= 4",
-        pid_type="int",
-        scratch_dir=scratch,
-    )
-    return with_profiles(made.reader, Profiles(INDEX, **options)).read_all().to_pylist()
+    with tempfile.TemporaryDirectory() as scratch:
+        made = make_interactions(
+            EventLog(str(folder / "log.csv")),
+            rules,
+            "like: rating >= 4; longview: rating == 2",
+            pid_type="int",
+            scratch_dir=scratch,
+        )
+        return with_profiles(made.reader, Profiles(INDEX, **options)).read_all().to_pylist()
 
 
 SENTENCES = ("New: {recent}. ", "Liked: {like}. ", "Shared: {forward}.")
 
 
 def test_a_profile_has_the_last_items_with_a_sid_and_no_empty_sentences(tmp_path: Path) -> None:
+    events = [(1, 99, 0, 5), (1, 1, DAY, 1), (1, 2, 2 * DAY, 5), (1, 3, 3 * DAY, 1)]
     rows = profiled(
-        tmp_path, [99, 1, 2, 3, 4], [5, 1, 5, 1, 1], sentences=SENTENCES, shown=2, keywords=WORDS
+        tmp_path,
+        [*events, (1, 4, 4 * DAY, 1)],
+        Rules(),
+        sentences=SENTENCES,
+        shown=2,
+        keywords=WORDS,
     )
     assert [row["inter_user_profile_with_sid"] for row in rows] == [
         None,
@@ -65,18 +75,63 @@ def test_a_profile_has_the_last_items_with_a_sid_and_no_empty_sentences(tmp_path
     ]
 
 
-@pytest.mark.parametrize("changed", range(1, 7))
-def test_an_event_at_or_after_the_target_changes_no_profile(tmp_path: Path, changed: int) -> None:
-    items, ratings = [1, 2, 3, 4, 5, 6, 7], [5, 4, 1, 2, 5, 5, 1]
-    before = profiled(tmp_path, items, ratings, sentences=SENTENCES, keywords=WORDS)
-    items[changed], ratings[changed] = 8, 3
-    after = profiled(tmp_path, items, ratings, sentences=SENTENCES, keywords=WORDS)
-    # The row whose target is event k is row k - 1.
-    for row in range(changed):
-        column = "inter_user_profile_with_sid"
-        assert before[row][column] == after[row][column]
-        assert before[row]["hist_video_pid"] == after[row]["hist_video_pid"]
-    assert before[changed - 1]["target_video_pid"] != after[changed - 1]["target_video_pid"]
+CHANGES = ("item", "rating", "later", "earlier", "removed")
+
+
+def changed(event: Event, change: str, earliest: int) -> tuple[list[Event], int]:
+    """What becomes of an event, and the time from which on the log differs.
+
+    An event moves to `earliest` at most.
+    """
+    user, item, time, rating = event
+    new = {
+        "item": [(user, 9 - item, time, rating)],
+        "rating": [(user, item, time, 6 - rating if rating != 3 else 5)],
+        "later": [(user, item, time + 5 * DAY, rating)],
+        "earlier": [(user, item, earliest, rating)],
+        "removed": [],
+    }[change]
+    return new, min(time, earliest) if change == "earlier" else time
+
+
+@pytest.mark.parametrize("rules", [Rules(split_at="2020-09-13T18:00"), Rules("leave_last")])
+def test_an_event_at_or_after_the_target_changes_no_prompt(tmp_path: Path, rules: Rules) -> None:
+    draw = np.random.default_rng(0).integers
+    before: list[Event] = []
+    after: list[Event] = []
+    differs: dict[int, int] = {}
+    for user in range(60):
+        events = [
+            (user, int(draw(1, 9)), int(draw(40)) * 1200, int(draw(1, 6)))
+            for _ in range(draw(3, 14))
+        ]
+        events.sort(key=lambda event: event[2])
+        place = int(draw(1, len(events)))
+        earliest = events[place // 2][2]
+        new, differs[user] = changed(events[place], CHANGES[user % len(CHANGES)], earliest)
+        before += events
+        after += [*events[:place], *new, *events[place + 1 :]]
+    found = [
+        {
+            (row["uid"], row["targets_from"]): row
+            for row in profiled(tmp_path, log, rules, sentences=SENTENCES, keywords=WORDS)
+        }
+        for log in (before, after)
+    ]
+    at_change = same_targets = other_prompts = 0
+    for key in found[0].keys() & found[1].keys():
+        old, new = found[0][key], found[1][key]
+        since = round(key[1].timestamp()) - START - differs[key[0]]
+        of_prompt = [name for name in old if name.startswith("hist_") or "profile" in name]
+        if since <= 0:
+            assert [old[name] for name in of_prompt] == [new[name] for name in of_prompt]
+            at_change += since == 0
+        else:
+            other_prompts += any(old[name] != new[name] for name in of_prompt)
+        if old["target_video_pid"] == new["target_video_pid"]:
+            assert old["inter_keyword_to_items"] == new["inter_keyword_to_items"]
+            same_targets += since > 0
+    assert min(at_change, same_targets, other_prompts) > 10
 
 
 def test_a_sentence_without_a_known_slot_is_refused() -> None:

@@ -74,6 +74,15 @@ def kuairand(folder: Path) -> dict[str, Any]:
     return {"path": folder / "log_standard_*.csv", "item": "video_id", "time": "time_ms"}
 
 
+def kuairand_zipped(folder: Path) -> dict[str, Any]:
+    """Its CSV files zipped."""
+    options = kuairand(folder)
+    for path in folder.glob("*.csv"):
+        Path(f"{path}.gz").write_bytes(gzip.compress(path.read_bytes()))
+        path.unlink()
+    return options | {"path": folder / "log_standard_*.csv.gz"}
+
+
 def h_and_m(folder: Path) -> dict[str, Any]:
     """Days, users as hashes, articles with leading zeros."""
     rows = [
@@ -109,7 +118,16 @@ def parquet_folders(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "write", [movielens_1m, movielens_32m, amazon_2023, kuairand, h_and_m, parquet_folders]
+    "write",
+    [
+        movielens_1m,
+        movielens_32m,
+        amazon_2023,
+        kuairand,
+        kuairand_zipped,
+        h_and_m,
+        parquet_folders,
+    ],
 )
 def test_a_log_of_this_form_is_read_with_settings_alone(tmp_path: Path, write: Any) -> None:
     options = write(tmp_path)
