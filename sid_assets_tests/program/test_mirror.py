@@ -24,8 +24,6 @@ WITHOUT_A_TEST = {
 TESTED_ELSEWHERE = {
     "demo": "test_cli.py",
     "init": "test_cli.py",
-    "core/events/sessions": "core/events/test_make.py",
-    "core/events/times": "core/events/test_make.py",
     "core/registry/counting": "core/registry/test_run.py",
     "core/registry/earlier": "core/registry/test_publish.py",
     "core/registry/generation_guard": "core/registry/test_publish.py",
