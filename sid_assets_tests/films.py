@@ -22,6 +22,7 @@ STAGES = (
     "item_embeddings",
     "tokenizer_checkpoint",
     "codes",
+    "sid_registry",
     "pid2sid",
     "sid2pid",
     "sid_prefixes",
