@@ -42,6 +42,13 @@ ROWS = pa.table(
         "codes": [[1, 2, 3]],
         "residual_norms": pa.array([[1.0, 0.5, 0.4, 0.3]], schema.RESIDUAL_NORMS),
         "sid": [[1, 2, 3]],
+        "generation": ["0123456789abcdef"],
+        "made": ["quantised"],
+        "extra_error": pa.array([None], pa.float32()),
+        "published_at": pa.array([0], schema.TIME),
+        "left_at": pa.array([None], schema.TIME),
+        "left_why": pa.array([None], pa.string()),
+        "freed_at": pa.array([None], schema.TIME),
     }
 )
 """One item, with the columns of all tables."""

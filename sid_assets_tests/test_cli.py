@@ -257,7 +257,7 @@ def test_the_env_that_init_writes_has_every_default(deployment):
     assert values.pop(WEBHOOK_VARIABLE) == ""  # a secret, not a setting
     assert set(values) == {variable(name) for name in Settings.model_fields}
     values["SID_DEPLOYMENT"] = deployment
-    as_if_chosen: dict[str, Any] = {"deployment": deployment, "interactions": "", "captions": ""}
+    as_if_chosen: dict[str, Any] = {"deployment": deployment, "events": "", "captions": ""}
     assert Settings.from_environment(values) == Settings(**as_if_chosen)
 
 

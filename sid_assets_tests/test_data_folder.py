@@ -50,6 +50,7 @@ def test_tables_by_name(films: Path, data: Any, goods: Any):
         "item_texts",
         "item_embeddings",
         "codes",
+        "sid_registry",
         "pid2sid",
         "sid2pid",
         "sid_vocabulary",
@@ -267,7 +268,14 @@ def test_a_url_and_a_refresh_while_it_is_open(small: Settings, tmp_path: Path):
     make(small, *STAGES)
     data = sid_assets.load(small.data_dir)
     assert f"{tmp_path.name}: 30 items, " in repr(data)
-    assert data.tables == ["item_texts", "item_embeddings", "codes", "pid2sid", "sid2pid"]
+    assert data.tables == [
+        "item_texts",
+        "item_embeddings",
+        "codes",
+        "sid_registry",
+        "pid2sid",
+        "sid2pid",
+    ]
     codes = data.codes_of(range(1, 31))
     assert data.encode_texts(data["item_texts"].to_pandas().text.tolist()) == codes
     assert all(pid in found for pid, found in zip(range(1, 31), data.items_of(codes), strict=True))

@@ -34,7 +34,7 @@ def test_the_tables_the_tokenizer_and_some_items(settings):
     made = show.summary(settings)
     assert json.loads(json.dumps(made)) == made
     rows = {table["table"]: table["rows"] for table in made["tables"]}
-    assert rows == dict.fromkeys(("item_texts", "item_embeddings", "codes", "pid2sid"), 60)
+    assert rows == dict.fromkeys(TABLES, 60) | {"tokenizer_checkpoint": 60}
     assert made["tokenizer"]["shape"] == [3, 8, 4096]
     assert len(made["items"]) == 10
     assert made["report"] is None
@@ -109,7 +109,7 @@ def test_tables_that_were_made_from_an_earlier_version_are_marked(tmp_path):
         {"table": "pid2sid", "version": tables["pid2sid"]["version"]}
     ]
     said = show.describe(made)
-    assert said.count("made from an earlier codes") == 2
+    assert said.count("made from an earlier codes") == 3  # the registry, pid2sid and sid2pid
     assert "do not belong to the others" in said
 
 

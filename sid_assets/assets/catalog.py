@@ -8,7 +8,12 @@ import dagster as dg
 from pydantic import Field
 
 from sid_assets.assets.domains import Domain
-from sid_assets.core.catalog.item_texts import CatalogSource, ItemTexts, read_item_texts
+from sid_assets.core.catalog.item_texts import (
+    CatalogSource,
+    ItemTexts,
+    look_at_catalog,
+    read_item_texts,
+)
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.catalog.rules_change import count_rules_change, texts_of_vectors
 from sid_assets.core.catalog.value_texts import TextRules
@@ -88,12 +93,14 @@ def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:
         store = settings.store()
         # Before the texts so far are replaced, which say how they were made.
         tables = Tables.of(domain.table)
+        source = catalog_source(settings, domain, config.checked())
         reason = why_other_texts(store, tables, texts_making(settings))
+        if reason:
+            look_at_catalog(source)  # a misspelt column is no reason for a new generation
         require_same_generation(reason, policy_of(context, settings, refresh))
         with explained(store.root):
             store.root.mkdir(parents=True, exist_ok=True)
         with scratch_folder(store.root) as scratch, scratch_folder(store.root) as second:
-            source = catalog_source(settings, domain, config.checked())
             texts = read_item_texts(source, scratch_dir=scratch)
             require_pid_type(published_pid_type(store, tables), texts.pid_type)
             for warning in texts.warnings:

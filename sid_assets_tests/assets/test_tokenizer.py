@@ -18,7 +18,7 @@ from sid_assets_tests.graph import (
 )
 
 MADE_FROM = ("item_texts", "item_embeddings", "tokenizer_checkpoint")
-SIDS_FROM = (*MADE_FROM, "codes", "pid2sid")
+SIDS_FROM = (*MADE_FROM, "codes", "sid_registry", "pid2sid")
 
 
 @pytest.mark.parametrize(

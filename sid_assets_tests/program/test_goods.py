@@ -182,7 +182,7 @@ def test_every_asset_of_goods_has_checks_and_says_what_it_is(settings):
     graph = definitions(settings).resolve_asset_graph()
     checked = {key.asset_key for key in graph.asset_check_keys}
     goods = [key for key in graph.materializable_asset_keys if key.path[0] == "goods"]
-    assert len(goods) == 8
+    assert len(goods) == 12
     for key in goods:
         assert graph.get(key).description, key
         assert graph.get(key).group_name.startswith("goods_"), key

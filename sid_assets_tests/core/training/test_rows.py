@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from random import Random
 
@@ -223,23 +222,3 @@ def test_the_real_catalog(folder: Path) -> None:
     rows = made.reader.read_all()
     assert rows.num_rows == 4866
     assert content(rows) == reference.video_rec(pd.read_parquet(interactions), sids)
-
-
-def test_the_sample_makes_ten_of_the_eleven() -> None:
-    sample = resources.files("sid_assets") / "sample"
-    pids = pq.read_table(str(sample / "catalog.parquet"), columns=["pid"])["pid"].combine_chunks()
-    codes = np.random.default_rng(0).integers(0, 256, (len(pids), 3))
-    space = IdSpace(SidIndex(pids, codes), PidColumn("catalog", "pid", "int", len(pids)))
-    inputs = TrainingInputs(
-        space,
-        ParquetInput(str(sample / "interactions.parquet")),
-        ParquetInput(str(sample / "captions.parquet")),
-    )
-    possible = {name for name, data_set in DATA_SETS.items() if not lacking(data_set, inputs)}
-    assert possible == DATA_SETS.keys() - {"sft_product_rec"}
-    for name in possible:
-        made = training_rows(name, inputs)
-        found = check_rows(made.reader, DATA_SETS[name], np.unique(pack(codes)))
-        assert not found.broken
-        assert found.rows == made.counts.written > 0
-        assert made.counts.adds_up()
