@@ -147,7 +147,7 @@ def interactions_checks() -> dg.AssetChecksDefinition:
     def find(store: Store) -> Findings:
         version = store.require(INTERACTIONS)
         files = check_files(version, version.schema())
-        known = known_items(store, removed=True).stream(["pid"], KNOWN_ROWS)
+        known = known_items(store).stream(["pid"], KNOWN_ROWS)
         found = check_interactions(version, (batch["pid"] for batch in known))
         return {FILES.name: files, **(found if files.passed else {})}
 

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import NamedTuple, get_args
+
+import pyarrow as pa
 
 from sid_assets import sample
 from sid_assets.assets.catalog import catalog_source
@@ -10,9 +13,8 @@ from sid_assets.assets.domains import GOODS, ITEMS, Domain
 from sid_assets.core.catalog.item_texts import look_at_catalog
 from sid_assets.core.catalog.making import UNKNOWN_PIDS, TextsMaking
 from sid_assets.core.errors import InputError, SidAssetsError
-from sid_assets.core.events.labels import parse_labels
 from sid_assets.core.events.log import EventLog
-from sid_assets.core.events.reading import read_events
+from sid_assets.core.events.make import make_interactions, require_training_rows
 from sid_assets.core.events.rules import Rules, Split
 from sid_assets.core.inputs.csv_quoting import QuotingSetting
 from sid_assets.core.inputs.ids import PidColumn, PidTypeSetting
@@ -158,18 +160,32 @@ def input_problems(
 
 
 def _look_at_events(settings: Settings, ids: CatalogIds) -> None:
-    """Read the log of events once, as the asset `interactions` will."""
+    """Make rows of the log of events once, as the asset `interactions` will."""
     log = event_log(settings)
-    if log:
-        with temporary_folder() as folder:
-            read_events(
-                log,
-                parse_labels(event_labels(settings)),
-                pid_type=ids.type,
-                forced=settings.pid_type != "auto",
-                scratch_dir=folder,
-                warnings=[],
-            ).close()
+    if log is None:
+        return
+    if column := event_keywords(settings):
+        source = catalog_source(settings, ITEMS, on_bad_rows="drop")
+        try:
+            look_at_catalog(replace(source, other_columns=(column,)))
+        except InputError as error:
+            raise InputError(f"SID_EVENT_KEYWORDS={column}: {error}") from error
+    texts = settings.store().current(ITEMS.table("item_texts"))
+    with temporary_folder() as folder:
+        made = make_interactions(
+            log,
+            event_rules(settings),
+            event_labels(settings),
+            pid_type=ids.type,
+            scratch_dir=folder,
+            known=texts.stream(["pid"]) if texts else None,
+            removed=removed_items(settings) if texts else None,
+            forced=settings.pid_type != "auto",
+            catalog=ids.stored,
+        )
+        for _ in made.reader:
+            pass
+    require_training_rows(log, event_rules(settings), made.summary)
 
 
 def _look_at_training_inputs(settings: Settings, ids: CatalogIds) -> list[str]:
@@ -199,12 +215,14 @@ def _recorded(store: Store, domain: Domain) -> CatalogIds:
     return CatalogIds(TextsMaking.of(texts.provenance).pids, texts.pid_type)
 
 
-def known_items(store: Store, *, removed: bool) -> Version:
-    """A table with the ids of all items that a history may have, in its column `pid`.
-
-    Args:
-        store: The store of the tables.
-        removed: Whether they include items that are no longer in the catalog, but had a SID.
+def known_items(store: Store) -> Version:
+    """A table with the ids of all items that a history may have, in its column `pid`: those of the
+    catalog, and those that had a SID.
     """
-    registry = store.current(ITEMS.table("sid_registry")) if removed else None
-    return registry or store.require(ITEMS.table("pid2sid"))
+    return store.current(ITEMS.table("sid_registry")) or store.require(ITEMS.table("pid2sid"))
+
+
+def removed_items(settings: Settings) -> pa.RecordBatchReader | None:
+    """Column `pid`: all items that ever had a SID; None if those that left are in no history."""
+    registry = settings.store().current(ITEMS.table("sid_registry"))
+    return registry.stream(["pid"]) if registry and settings.removed_in_histories else None

@@ -14,12 +14,16 @@ from sid_assets.assets.inputs import (
     event_labels,
     event_log,
     event_rules,
-    known_items,
+    removed_items,
 )
 from sid_assets.core.catalog.column_values import column_values
 from sid_assets.core.events.charts import history_lengths_png
 from sid_assets.core.events.log import EventLog
-from sid_assets.core.events.make import make_interactions, text_users
+from sid_assets.core.events.make import (
+    make_interactions,
+    require_training_rows,
+    text_users,
+)
 from sid_assets.core.events.making import EventsMaking, as_text
 from sid_assets.core.events.profiles import CHINESE, ENGLISH, Profiles, with_profiles
 from sid_assets.core.events.rules import Summary
@@ -65,7 +69,8 @@ def interactions(
             event_labels(settings),
             pid_type=pid2sid.pid_type,
             scratch_dir=_emptied(scratch / "rows"),
-            known=known_items(store, removed=settings.removed_in_histories).stream(["pid"]),
+            known=pid2sid.stream(["pid"]),
+            removed=removed_items(settings),
             uid_map=_numbered_users(store, log, _emptied(scratch / "users")),
             forced=settings.pid_type != "auto",
         )
@@ -73,6 +78,7 @@ def interactions(
         rows = with_profiles(made.reader, profiles)
         draft = draft_rows(store, TABLE, rows, derive(TABLE, pid2sid.provenance))
     with draft:
+        require_training_rows(log, rules, made.summary)
         for warning in made.summary.warnings:
             context.log.warning(f"{TABLE}: {warning}")
         making = EventsMaking(rules.split, made.summary.t1, rules.most_history)
@@ -104,10 +110,11 @@ def _profiles(settings: Settings, pid2sid: Version, scratch: Path) -> Profiles:
 
 def _numbered_users(store: Store, log: EventLog, scratch: Path) -> Any:
     """The rows of `uid_map`, after it has a number for every user; None if users are integers."""
-    users = text_users(log, scratch)
+    numbered = store.current(USERS)
+    users = text_users(log, scratch, integers=numbered is not None)
     if users is None:
         return None
-    rows = number_pids(users, store.current(USERS))
+    rows = number_pids(users, numbered)
     store.commit(draft_rows(store, USERS, rows, Provenance(USERS)))
     return store.require(USERS).stream()
 
@@ -126,6 +133,7 @@ def _metadata(store: Store, version: Version, summary: Summary) -> dict[str, Any
         "events": summary.events,
         "events_with_an_item_of_the_catalog": f"{summary.known_share:.2%}",
         "events_of_unknown_items": summary.dropped["unknown item"],
+        "events_of_removed_items": summary.of_removed,
         **{
             f"events_dropped_{reason.replace(' ', '_')}": count
             for reason, count in summary.dropped.items()

@@ -9,7 +9,7 @@ import dagster as dg
 import pyarrow as pa
 
 from sid_assets.assets.domains import ITEMS, Domain
-from sid_assets.assets.inputs import event_log, event_rules, interactions_of
+from sid_assets.assets.inputs import event_log, event_rules, interactions_of, removed_items
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.events.make import counted_users
 from sid_assets.core.inputs.ids import PidTypeSetting
@@ -64,6 +64,8 @@ def _counted(
                 event_rules(settings),
                 pid_type=item_texts.pid_type,
                 scratch_dir=Path(folder),
+                known=item_texts.stream(["pid"]),
+                removed=removed_items(settings),
                 forced=setting != "auto",
             )
         return

@@ -169,5 +169,6 @@ def _not_understood(label: str, text: str) -> InputError:
     return InputError(
         f"SID_EVENT_LABELS: the condition of {label!r} is not understood: {text}. Write "
         "comparisons of a column with a number or a text in single quotes, joined by and/or, e.g. "
-        "rating >= 4 and type == 'view'. Operators: == != < <= > >=."
+        "rating >= 4 and type == 'view'. Operators: == != < <= > >=. Double quotes are for names "
+        "of columns."
     )

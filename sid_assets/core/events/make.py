@@ -16,9 +16,16 @@ from sid_assets.core.events.log import EventLog
 from sid_assets.core.events.raw import first_rows
 from sid_assets.core.events.reading import read_events
 from sid_assets.core.events.rules import Rules, Summary
-from sid_assets.core.events.sessions import MINUTE, interactions_schema, rows_of, whole_users
+from sid_assets.core.events.sessions import (
+    MINUTE,
+    OF_REMOVED,
+    interactions_schema,
+    rows_of,
+    whole_users,
+)
 from sid_assets.core.events.ties import ties_ordered
 from sid_assets.core.events.times import moment
+from sid_assets.core.inputs.ids import PidColumn
 from sid_assets.core.schema import PidType
 
 BATCH_ROWS = 65_536
@@ -45,8 +52,10 @@ def make_interactions(
     pid_type: PidType,
     scratch_dir: str | Path,
     known: pa.RecordBatchReader | None = None,
+    removed: pa.RecordBatchReader | None = None,
     uid_map: pa.RecordBatchReader | None = None,
     forced: bool = False,
+    catalog: PidColumn | None = None,
 ) -> Made:
     """Rows of interactions: a row a session that has a history.
 
@@ -61,9 +70,12 @@ def make_interactions(
         scratch_dir: Has room for the log; the caller removes it once all rows are read.
         known: Column `pid`: the items of the catalog. Events with others are dropped, and counted.
             None keeps all.
+        removed: Column `pid`: items that may be in histories, but are no targets unless they are in
+            `known`, too.
         uid_map: Columns `pid` (a user, as text) and `number`, which become `uid`. If None, users
             that are all integers keep them, and others are numbered in the order of their text.
         forced: Whether SID_PID_TYPE names the type of ids.
+        catalog: How the catalog stores its ids, for a message.
 
     Raises:
         InputError: A setting is wrong, a column is missing, or values are null or invalid.
@@ -77,10 +89,11 @@ def make_interactions(
         forced=forced,
         scratch_dir=scratch_dir,
         warnings=summary.warnings,
+        catalog=catalog,
     )
     t1 = _describe(connection, log, rules, summary)
     _number_users(connection, log, uid_map)
-    _drop_unknown(connection, known, summary)
+    _drop_unknown(connection, "kept", known, removed, summary)
     _keep_core(connection, rules, t1, summary)
     _drop_short(connection, rules, summary)
     columns = interactions_schema(pid_type, [*conditions])
@@ -98,46 +111,113 @@ def make_interactions(
     return Made(pa.RecordBatchReader.from_batches(columns, batches()), summary)
 
 
-def text_users(log: EventLog, scratch_dir: str | Path) -> pa.RecordBatchReader | None:
+def require_training_rows(log: EventLog, rules: Rules, summary: Summary) -> None:
+    """Refuse a log of which nothing can be learned, once all of its rows are read.
+
+    Raises:
+        InputError: It has no row of split 0; the message says why, and what to do.
+    """
+    if not summary.rows[0]:
+        why = _why_none(rules, summary)
+        raise InputError(f"{log.path}: no row of split 0 to train on: {why}")
+
+
+def _why_none(rules: Rules, summary: Summary) -> str:
+    """Why a log gives no row of split 0, and what to do."""
+    if not summary.known_share and not summary.of_removed:
+        return (
+            f"none of its {summary.events:,} events has an item of the catalog. SID_EVENT_ITEM "
+            "names the column with the catalog's ids."
+        )
+    if summary.t1 is not None and summary.first >= summary.t1:
+        return (
+            "its first event lies after the time split, from which on rows are split 1. Set an "
+            "earlier log, or a later SID_EVENT_SPLIT_AT."
+        )
+    if rules.split == "leave_last" and rules.rows_per_user == 1:
+        return (
+            "SID_EVENT_ROWS_PER_USER=1 keeps the last row of a user, and with "
+            "SID_EVENT_SPLIT=leave_last that one is split 1."
+        )
+    if summary.sessions_without_history:
+        return (
+            f"{summary.sessions_without_history:,} sessions have no earlier one before the time "
+            "split, so there is no history to learn from. A session ends where "
+            f"{rules.session_minutes} minutes pass without an event. SID_EVENT_SESSION_MINUTES=0 "
+            "makes a session of each time."
+        )
+    dropped = ", ".join(f"{count:,}: {why}" for why, count in summary.dropped.items() if count)
+    return f"its {summary.events:,} events were dropped ({dropped})."
+
+
+def text_users(
+    log: EventLog, scratch_dir: str | Path, *, integers: bool = False
+) -> pa.RecordBatchReader | None:
     """Column `pid`: each user once, for `number_pids`; None if all users are integers.
+
+    Args:
+        log: The log.
+        scratch_dir: Has room for the log; the caller removes it once all rows are read.
+        integers: Whether integers count as text, because users have numbers already.
 
     Raises:
         InputError: As `make_interactions`, about everything but the ids of items.
     """
     connection = _read(log, "string", scratch_dir, forced=True)
-    if _users_are_integers(connection) or not connection.table("events").shape[0]:
+    keep_integers = _users_are_integers(connection) and not integers
+    if keep_integers or not connection.table("events").shape[0]:
         connection.close()
         return None
     fields = pa.schema([pa.field("pid", pa.string())])
-    return _read_all(connection, "SELECT DISTINCT user AS pid FROM events", fields)
+    query = "SELECT DISTINCT CAST(user AS VARCHAR) AS pid FROM events"
+    return _read_all(connection, query, fields)
 
 
 def counted_users(
-    log: EventLog, rules: Rules, *, pid_type: PidType, scratch_dir: str | Path, forced: bool = False
+    log: EventLog,
+    rules: Rules,
+    *,
+    pid_type: PidType,
+    scratch_dir: str | Path,
+    known: pa.RecordBatchReader | None = None,
+    removed: pa.RecordBatchReader | None = None,
+    forced: bool = False,
 ) -> pa.RecordBatchReader:
     """Rows of `item_counts`: the users of each item in split 0, sorted by pid.
 
     These are the events before T1; with `leave_last`, those before the last session of the user.
-    Every user and every item of the log counts, those of no row too.
+    Every user and every item that is known counts, those of no row too.
+
+    Args:
+        log: The log.
+        rules: How rows are made.
+        pid_type: Type of the catalog's ids.
+        scratch_dir: Has room for the log; the caller removes it once all rows are read.
+        known: Column `pid`: the items of the catalog; others do not count. None counts all.
+        removed: Column `pid`: items that count, too, but are no targets.
+        forced: Whether SID_PID_TYPE names the type of ids.
 
     Raises:
         InputError: As `make_interactions`.
     """
     connection = _read(log, pid_type, scratch_dir, forced=forced)
-    t1 = _describe(connection, log, rules, Summary())
+    summary = Summary()
+    t1 = _describe(connection, log, rules, summary)
+    _drop_unknown(connection, "events", known, removed, summary)
     before = f"SELECT user, pid FROM events WHERE us < {t1}"
     if t1 is None:
         before = f"""
-            SELECT user, pid FROM (
-                SELECT user, pid, sum(begins) OVER (PARTITION BY user ORDER BY us DESC) AS later
-                    , begins
-                FROM (
-                    SELECT user, pid, us, coalesce(
-                        lead(us) OVER (PARTITION BY user ORDER BY us) - us
-                            > {rules.session_minutes * MINUTE}, false)::INTEGER AS begins
-                    FROM events
-                )
-            ) WHERE later > 0
+            WITH ends AS (
+                SELECT *, coalesce(lead(us) OVER (PARTITION BY user ORDER BY us) - us
+                    > {rules.session_minutes * MINUTE}, false)::INTEGER AS ends_session FROM events
+            ), numbered AS (  -- 0 is the last session of the user
+                SELECT *, sum(ends_session) OVER (PARTITION BY user ORDER BY us DESC) AS session
+                FROM ends
+            ), tested AS (
+                SELECT *, min(session) FILTER (bits < {OF_REMOVED}) OVER (PARTITION BY user) AS last
+                FROM numbered
+            )
+            SELECT user, pid FROM tested WHERE session > last
         """
     query = f"SELECT pid, count(DISTINCT user) AS users FROM ({before}) GROUP BY pid ORDER BY pid"
     return _read_all(connection, query, schema.item_counts(pid_type))
@@ -236,16 +316,33 @@ def _users_are_integers(connection: DuckDBPyConnection) -> bool:
 
 
 def _drop_unknown(
-    connection: DuckDBPyConnection, known: pa.RecordBatchReader | None, summary: Summary
+    connection: DuckDBPyConnection,
+    table: str,
+    known: pa.RecordBatchReader | None,
+    removed: pa.RecordBatchReader | None,
+    summary: Summary,
 ) -> None:
+    """Drop events with unknown items, and mark those with removed items in `bits`."""
     if known is None:
         return
-    connection.register("given", known)
-    connection.execute("CREATE TABLE known AS SELECT DISTINCT pid FROM given")
-    connection.unregister("given")
-    gone = _delete(connection, "pid NOT IN (SELECT pid FROM known)")
+    _register(connection, "known", known)
+    if removed is not None:
+        _register(connection, "had_sids", removed)
+        connection.execute("CREATE TABLE removed AS FROM had_sids EXCEPT FROM known")
+        [(summary.of_removed,)] = connection.execute(
+            f"UPDATE {table} SET bits = bits | {OF_REMOVED} WHERE pid IN (FROM removed)"
+        ).fetchall()
+        connection.execute("INSERT INTO known FROM removed")
+    gone = _delete(connection, "pid NOT IN (FROM known)", table)
     summary.dropped["unknown item"] = gone
-    summary.known_share = 1 - gone / summary.events
+    summary.known_share = 1 - (gone + summary.of_removed) / summary.events
+
+
+def _register(connection: DuckDBPyConnection, name: str, pids: pa.RecordBatchReader) -> None:
+    """A table of the distinct ids of a reader."""
+    connection.register("given", pids)
+    connection.execute(f"CREATE TABLE {name} AS SELECT DISTINCT pid FROM given")
+    connection.unregister("given")
 
 
 def _keep_core(
@@ -270,8 +367,8 @@ def _drop_short(connection: DuckDBPyConnection, rules: Rules, summary: Summary) 
     summary.dropped["user with too few events"] = _delete(connection, f"uid IN ({short})")
 
 
-def _delete(connection: DuckDBPyConnection, condition: str) -> int:
-    [(rows,)] = connection.execute(f"DELETE FROM kept WHERE {condition}").fetchall()
+def _delete(connection: DuckDBPyConnection, condition: str, table: str = "kept") -> int:
+    [(rows,)] = connection.execute(f"DELETE FROM {table} WHERE {condition}").fetchall()
     return rows
 
 

@@ -58,6 +58,7 @@ def read_events(
     forced: bool,
     scratch_dir: str | Path,
     warnings: list[str],
+    catalog: PidColumn | None = None,
 ) -> DuckDBPyConnection:
     """A database with the table `events`.
 
@@ -72,6 +73,7 @@ def read_events(
         forced: Whether SID_PID_TYPE names the type.
         scratch_dir: Holds the database; the caller closes it and removes the folder.
         warnings: Gets the warnings of the reader.
+        catalog: How the catalog stores its ids, for the message where those of the log differ.
 
     Raises:
         InputError: A file cannot be read, a column is missing, or values are null or invalid.
@@ -107,7 +109,7 @@ def read_events(
             part.rows.project(prepared).project(selection).insert_into("raw")
     warnings += scan.warnings
     _check_values(connection, log)
-    _check_ids(connection, log, pid_type, forced)
+    _check_ids(connection, log, pid_type, forced, catalog)
     microseconds = time_sql(connection, log.time_format, log.timezone, log.time)
     [(integers,)] = connection.execute(
         f"SELECT bool_and({_IS_INTEGER.format('user', 'user')}) FROM raw"
@@ -213,7 +215,8 @@ def _check_values(connection: DuckDBPyConnection, log: EventLog) -> None:
                 column=column,
                 rows=rows,
                 ids=first,
-                remedy="Fill in these values, or remove these rows.",
+                remedy="Fill in these values, or remove these rows. Where a file has no such "
+                "column at all, all of its rows are told here.",
             )
     faulty = connection.execute(
         "SELECT DISTINCT bad_column FROM raw WHERE bad_column IS NOT NULL ORDER BY 1"
@@ -226,15 +229,22 @@ def _check_values(connection: DuckDBPyConnection, log: EventLog) -> None:
             column=column,
             rows=rows,
             ids=first,
-            remedy="Correct them, or write the value of the condition in single quotes.",
+            remedy="Correct them."
+            if column == log.order
+            else "Correct them, or write the value of the condition in single quotes.",
         )
 
 
 def _check_ids(
-    connection: DuckDBPyConnection, log: EventLog, pid_type: PidType, forced: bool
+    connection: DuckDBPyConnection,
+    log: EventLog,
+    pid_type: PidType,
+    forced: bool,
+    catalog: PidColumn | None,
 ) -> None:
     """Raise InputError if ids of items cannot be ids of the catalog."""
-    of_catalog = PidColumn("the catalog", "pid", "int" if pid_type == "int" else "text", 0)
+    of_type = PidColumn("the catalog", "pid", "int" if pid_type == "int" else "text", 0)
+    of_catalog = catalog if catalog and catalog.stored == of_type.stored else of_type
     kinds = connection.execute("SELECT DISTINCT stored FROM raw ORDER BY 1").fetchall()
     for (stored,) in kinds:
         if stored in ("int", "text") and not forced and stored != of_catalog.stored:

@@ -54,6 +54,7 @@ class Summary:
         last: Time of the last event.
         t1: Where the time split is (microseconds since 1970, UTC); None with `leave_last`.
         known_share: Share of the events whose item is in the catalog.
+        of_removed: Events whose item is no longer in the catalog, but had a SID.
         dropped: Events dropped, by reason (`DROPPED`).
         sessions_without_history: Sessions that are no row, because nothing precedes them.
         sessions_too_old: Sessions beyond the newest rows of their user.
@@ -67,6 +68,7 @@ class Summary:
     last: int = 0
     t1: int | None = None
     known_share: float = 1.0
+    of_removed: int = 0
     dropped: dict[str, int] = field(default_factory=lambda: dict.fromkeys(DROPPED, 0))
     sessions_without_history: int = 0
     sessions_too_old: int = 0

@@ -11,6 +11,9 @@ from sid_assets.core.schema import PID_TYPES, TIME, PidType
 
 MINUTE = 60_000_000
 
+OF_REMOVED = 128
+"""The bit of an event whose item is no longer in the catalog: it is history, but no target."""
+
 Ints = np.ndarray[Any, np.dtype[np.int64]]
 
 
@@ -80,30 +83,32 @@ def rows_of(
     end = np.r_[start[1:], len(uid)]
     of_user = np.maximum.accumulate(np.where(first, np.arange(len(uid)), 0))[start]
     user = np.cumsum(first)[start]
-    newer = np.searchsorted(user, user, side="right") - 1 - np.arange(len(start))
 
-    followed = start > of_user
-    kept = followed & (newer < rules.rows_per_user)
+    bits = events["bits"].to_numpy()
+    current = np.flatnonzero(bits < OF_REMOVED)
+    low, high = (np.searchsorted(current, bound) for bound in (start, end))
+    followed, wanted = start > of_user, high > low
+    so_far = np.cumsum(wanted)
+    newer = so_far[np.searchsorted(user, user, side="right") - 1] - so_far
+    kept = followed & wanted & (newer < rules.rows_per_user)
     split = (newer == 0 if t1 is None else us[start] >= t1).astype(np.int64)[kept]
-    summary.sessions_without_history += int(np.sum(~followed))
-    summary.sessions_too_old += int(np.sum(followed & ~kept))
-    start, end, of_user = start[kept], end[kept], of_user[kept]
-    from_, until = (
-        np.maximum(of_user, start - rules.most_history),
-        np.minimum(end, start + rules.most_targets),
-    )
+    summary.sessions_without_history += int(np.sum(wanted & ~followed))
+    summary.sessions_too_old += int(np.sum(followed & wanted & ~kept))
+    start, of_user, low, high = start[kept], of_user[kept], low[kept], high[kept]
+    from_ = np.maximum(of_user, start - rules.most_history)
+    histories = _ranges(from_, start)
+    index, bounds = _ranges(low, np.minimum(high, low + rules.most_targets))
+    targets = current[index], bounds
     _count(summary, split, start - from_)
 
     columns: dict[str, pa.Array] = {
         "uid": pa.array(uid[start]),
         "split": pa.array(split),
         "history_until": pa.array(us[start - 1]).cast(pa.timestamp("us")).cast(TIME),
-        "targets_from": pa.array(us[start]).cast(pa.timestamp("us")).cast(TIME),
+        "targets_from": pa.array(us[current[low]]).cast(pa.timestamp("us")).cast(TIME),
     }
     pids = events["pid"].combine_chunks()
-    bits = events["bits"].to_numpy()
-    for side, low, high in (("hist", from_, start), ("target", start, until)):
-        index, bounds = _ranges(low, high)
+    for side, (index, bounds) in (("hist", histories), ("target", targets)):
         columns[f"{side}_video_pid"] = _lists(bounds, pids.take(pa.array(index)))
         for bit, label in enumerate(labels):
             mask = (bits[index] >> bit & 1).astype(np.int8)

@@ -5,6 +5,7 @@
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import duckdb
 from duckdb import DuckDBPyConnection
 
 from sid_assets.core.errors import InputError, offending_rows
@@ -12,6 +13,9 @@ from sid_assets.core.events.raw import first_rows
 
 UNITS = {"s": 1_000_000, "ms": 1000, "us": 1, "ns": 0.001}
 """Microseconds of a unit."""
+
+CALENDAR = (-62_135_596_800_000_000, 253_402_300_799_999_999)
+"""The years 1 to 9999, in microseconds since 1970: what a timestamp may be."""
 
 _NUMBER = "abs(TRY_CAST(time AS DOUBLE))"
 
@@ -81,6 +85,13 @@ def time_sql(connection: DuckDBPyConnection, form: str, timezone: str, column: s
     if form == "iso":
         return "epoch_us(TRY_CAST(time AS TIMESTAMPTZ))"
     pattern = form.replace("'", "''")
+    try:
+        connection.execute(f"SELECT try_strptime('', '{pattern}')")
+    except duckdb.Error as error:
+        raise InputError(
+            f"SID_EVENT_TIME_FORMAT={form}: no format of times ({error}). Write s, ms, us, ns, or "
+            "a format of strptime such as %Y%m%d or %d.%m.%Y %H:%M:%S."
+        ) from error
     local = f"try_strptime(CAST(time AS VARCHAR), '{pattern}')"
     return f"epoch_us(CAST({local} AS TIMESTAMPTZ))"
 
@@ -126,16 +137,23 @@ def _found_form(connection: DuckDBPyConnection, column: str) -> str:
 
 
 def check_times(connection: DuckDBPyConnection, microseconds: str, column: str) -> None:
-    """Raise InputError if a row of `events` has no time.
+    """Raise InputError if a row of `events` has no time, or one that no calendar has.
 
     Args:
         connection: A database with the tables `raw` and `events`.
         microseconds: The SQL of `time_sql`.
         column: What the log calls the times.
     """
-    [(rows,)] = connection.execute("SELECT count(*) FROM events WHERE us IS NULL").fetchall()
-    if rows:
-        rows, file, first = first_rows(connection, f"({microseconds}) IS NULL", "time")
-        raise offending_rows(
-            "times are no times", source=file, column=column, rows=rows, ids=first, remedy=_REMEDY
-        )
+    for problem, condition in (
+        ("times are no times", "({0}) IS NULL"),
+        ("times lie outside of the years 1 to 9999", "({0}) NOT BETWEEN {1} AND {2}"),
+    ):
+        [(rows,)] = connection.execute(
+            f"SELECT count(*) FROM events WHERE {condition.format('us', *CALENDAR)}"
+        ).fetchall()
+        if rows:
+            bad = condition.format(microseconds, *CALENDAR)
+            rows, file, first = first_rows(connection, bad, "time")
+            raise offending_rows(
+                problem, source=file, column=column, rows=rows, ids=first, remedy=_REMEDY
+            )

@@ -5,6 +5,7 @@ whether 2 is a label or not is for the user to say.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -104,6 +105,21 @@ def read_mask(rows: Block, column: str) -> pa.ListArray:
     if pc.any(_other_values(mask.values), min_count=0).as_py():
         raise _other_values_of(rows.source, column)
     return mask
+
+
+def require_masks(source: ParquetInput, columns: Iterable[str]) -> None:
+    """Read the masks of split 0, before other work is done.
+
+    Raises:
+        InputError: A mask has other values than 0 and 1.
+    """
+    there = [name for name in columns if name in source.columns]
+    for batch in source.train_batches(there) if there else ():
+        for name in there:
+            if not is_list(batch[name].type):
+                continue
+            if pc.any(_other_values(batch[name].flatten()), min_count=0).as_py():
+                raise _other_values_of(source, name)
 
 
 def _other_values(values: pa.Array) -> pa.BooleanArray:
