@@ -2,9 +2,10 @@
 
 import os
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import dagster as dg
-import pytest
 
 from sid_assets.executors import executor
 
@@ -25,29 +26,31 @@ def forking_job() -> dg.JobDefinition:
     return forking
 
 
-@pytest.fixture
-def instance():
-    with dg.instance_for_test() as made:
-        yield made
-
-
-def _where(instance: dg.DagsterInstance, config: dict) -> tuple[int, bool]:
+def run_forking_job(config: dict) -> tuple[int, bool]:
+    """Where the step ran."""
     job = dg.reconstructable(forking_job)
-    with dg.execute_job(
-        job, instance=instance, run_config={"execution": {"config": config}}
-    ) as ran:
+    with (
+        dg.instance_for_test() as instance,
+        dg.execute_job(job, instance=instance, run_config={"execution": {"config": config}}) as ran,
+    ):
         assert ran.success
         return ran.output_for_node("where")
 
 
-def test_a_step_is_forked_from_a_process_that_has_loaded_the_graph(instance):
-    process, had_the_graph = _where(instance, {})
+def _where(config: dict) -> tuple[int, bool]:
+    """The same, in a process of its own: a process has one server that forks, for good."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(run_forking_job, config).result()
+
+
+def test_a_step_is_forked_from_a_process_that_has_loaded_the_graph():
+    process, had_the_graph = _where({})
     assert process != os.getpid()
     assert had_the_graph
 
 
-def test_a_run_config_may_start_new_processes(instance):
-    process, had_the_graph = _where(instance, {"start_method": {"spawn": {}}, "max_concurrent": 1})
+def test_a_run_config_may_start_new_processes():
+    process, had_the_graph = _where({"start_method": {"spawn": {}}, "max_concurrent": 1})
     assert process != os.getpid()
     assert not had_the_graph
 

@@ -113,7 +113,7 @@ def _tell(context: dg.AssetExecutionContext, table: str, made: Publication, most
     if made.made_from:
         context.log.info(
             f"{table}: made from the {made.made_from.rows:,} SIDs in pid2sid, which version 0.1 "
-            "published. No SID moved."
+            "published. SIDs of unchanged texts stay."
         )
     if made.before:
         context.log.info(f"{table}: generation {made.generation.id} follows {made.before}.")

@@ -1,6 +1,7 @@
 """Interactions from a log of events, through the graph."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from sid_assets import sample
 from sid_assets.assets.inputs import event_log, input_problems
 from sid_assets.core.errors import InputError
+from sid_assets.core.events.log import EventLog
 from sid_assets.settings import Settings
 from sid_assets_tests.graph import (
     failed_checks,
@@ -147,21 +149,71 @@ def test_text_users_get_numbers_that_stay(tmp_path: Path) -> None:
     assert set(table(settings, "interactions").uid) <= set(numbers[1].values())
 
 
-def test_items_that_left_the_catalog_are_counted_by_a_refresh(made, tmp_path: Path) -> None:
+@pytest.mark.parametrize("in_histories", [False, True])
+def test_items_that_left_the_catalog_are_counted_and_are_no_targets(
+    made, tmp_path: Path, in_histories: bool
+) -> None:
     folder, _, events, _ = made
     write_catalog(tmp_path / "catalog.parquet", items=ITEMS)
     settings = settings_for(
         tmp_path,
         events=str(folder / "events.csv"),
-        removed_in_histories="false",
+        removed_in_histories=str(in_histories),
         max_changed_share="1",
     )
     assert materialize(settings).success
     write_catalog(tmp_path / "catalog.parquet", items=ITEMS // 2)
     result = materialize(settings)
     assert result.success, failure_message(result)
+    unknown = int((events.item_id > ITEMS).sum())
     gone = int((events.item_id > ITEMS // 2).sum())
-    assert metadata_of(result, "interactions")["events_of_unknown_items"] == gone
+    metadata = metadata_of(result, "interactions")
+    assert metadata["events_of_removed_items"] == (gone - unknown if in_histories else 0)
+    assert metadata["events_of_unknown_items"] == (unknown if in_histories else gone)
+    assert metadata["events_with_an_item_of_the_catalog"] == f"{1 - gone / len(events):.2%}"
+    rows = table(settings, "interactions")
+    assert max(pid for pids in rows.target_video_pid for pid in pids) <= ITEMS // 2
+    assert any(pid > ITEMS // 2 for pids in rows.hist_video_pid for pid in pids) == in_histories
+
+
+def test_numbered_users_keep_their_numbers_if_all_become_integers(tmp_path: Path) -> None:
+    write_catalog(tmp_path / "catalog.parquet", items=ITEMS)
+    settings = settings_for(tmp_path, events=str(tmp_path / "events.jsonl"))
+    for users in (["bob", 70, 80], [70, 80]):
+        write_events(tmp_path / "events.jsonl", [str(user) for user in users])
+        result = materialize(settings)
+        assert result.success, failure_message(result)
+    numbers = table(settings, "uid_map").set_index("pid")["number"].to_dict()
+    assert numbers.keys() == {"bob", "70", "80"}
+    assert set(table(settings, "interactions").uid) <= {numbers["70"], numbers["80"]}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"event_split_at": "soon"}, "SID_EVENT_SPLIT_AT=soon: no time"),
+        ({"event_split_at": "2001-01-01"}, "its first event lies after the time split"),
+        ({"event_session_minutes": "9999999"}, "SID_EVENT_SESSION_MINUTES=0 makes a session"),
+        ({"event_keywords": "colour"}, "SID_EVENT_KEYWORDS=colour: .*colour"),
+        ({"event_time_format": "%Q"}, "SID_EVENT_TIME_FORMAT=%Q: no format of times"),
+        ({"event_item": "rating_"}, "no column 'rating_'"),
+        ({"event_item": "timestamp"}, "none of its .* events has an item of the catalog"),
+        (
+            {"event_split": "leave_last", "event_rows_per_user": "1"},
+            "SID_EVENT_ROWS_PER_USER=1 keeps the last row",
+        ),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_a_log_of_which_nothing_can_be_learned_stops_before_anything_is_embedded(
+    tmp_path: Path, wrong: dict[str, str], said: str
+) -> None:
+    write_catalog(tmp_path / "catalog.parquet", items=ITEMS)
+    write_events(tmp_path / "events.csv")
+    settings = settings_for(tmp_path, events=str(tmp_path / "events.csv"), **wrong)
+    result = materialize(settings, "item_texts", "item_embeddings")
+    assert re.search(said, failure_message(result))
+    assert not (tmp_path / "data" / "item_embeddings.parquet").exists()
 
 
 def test_without_a_log_the_interactions_are_skipped_and_the_rest_is_made(tmp_path: Path) -> None:
@@ -190,6 +242,33 @@ def test_interactions_replace_the_log_of_the_sample() -> None:
     assert event_log(settings) is None
     assert event_log(Settings.from_environment({})) is not None
     assert event_log(Settings.from_environment({"SID_EVENTS": ""})) is None
+
+
+def test_the_settings_say_how_a_log_is_read() -> None:
+    """MovieLens as the docs set it, from the environment."""
+    given = {
+        "SID_EVENTS": "ratings.dat",
+        "SID_EVENT_DELIMITER": "::",
+        "SID_EVENT_HEADER": "user,item,rating,time",
+        "SID_EVENT_USER": "user",
+        "SID_EVENT_ITEM": "item",
+        "SID_EVENT_TIME": "time",
+        "SID_EVENT_TIME_FORMAT": "s",
+        "SID_EVENT_TIMEZONE": "Europe/Berlin",
+        "SID_EVENT_ORDER": "rating",
+    }
+    assert event_log(Settings.from_environment(given)) == EventLog(
+        "ratings.dat",
+        user="user",
+        item="item",
+        time="time",
+        order="rating",
+        delimiter="::",
+        header="user,item,rating,time",
+        time_format="s",
+        timezone="Europe/Berlin",
+        quoting="auto",
+    )
 
 
 def test_a_log_without_its_columns_stops_before_anything_is_embedded(tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ class CatalogRows:
                 f"{pids.source}: column {pids.column!r}: all ids are integers, so "
                 "SID_PID_TYPE=auto reads them as integers, but the published ids are text. To "
                 "keep vectors and SIDs, set SID_PID_TYPE=string. To make all ids integers, set "
-                "SID_PID_TYPE=int, which needs a new generation and moves every SID."
+                "SID_PID_TYPE=int and another SID_DATA_DIR, in which every item gets a new SID."
             )
         _, rows, first = self._not_integers()
         return offending_rows(
@@ -229,8 +229,8 @@ class CatalogRows:
             ids=first,
             remedy="To keep vectors and SIDs, correct these ids, or set SID_PID_TYPE=int with "
             "on_bad_rows: drop (config of item_texts), which rejects what is not an integer. To "
-            "make all ids text, set SID_PID_TYPE=string, which needs a new generation and moves "
-            "every SID.",
+            "make all ids text, set SID_PID_TYPE=string and another SID_DATA_DIR, in which every "
+            "item gets a new SID.",
         )
 
     def stray_ids(self, pids: PidColumn) -> str:

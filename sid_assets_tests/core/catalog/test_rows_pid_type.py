@@ -20,7 +20,7 @@ def test_text_ids_among_published_integers_are_named_with_the_setting(text_file:
     assert message.startswith(f"{path}: column 'pid': these ids are not 64-bit integers")
     assert f"(6 rows). First ids: 'SKU-1', '007', '{2**63}', 'x', 'y'. " in message
     assert "set SID_PID_TYPE=int with on_bad_rows: drop" in message
-    assert "set SID_PID_TYPE=string, which needs a new generation" in message
+    assert "set SID_PID_TYPE=string and another SID_DATA_DIR" in message
 
 
 def test_the_remedies_work(text_file: Write) -> None:

@@ -225,6 +225,35 @@ def test_an_item_is_counted_once_for_each_user_of_split_0(
     assert found == [{"pid": pid, "users": len(of)} for pid, of in sorted(users.items())]
 
 
+def test_the_session_with_the_last_known_item_is_the_one_that_is_tested(tmp_path: Path) -> None:
+    """As in `interactions`, which drop unknown items before sessions are made."""
+    written = [
+        (user, item, START + day * DAY) for user in (1, 2) for day, item in enumerate([3, 4, 5, 9])
+    ]
+    path = log_of(tmp_path / "a.csv", written)
+    rules = Rules(split="leave_last")
+    tables = {}
+    for name, removed in (("unknown", None), ("removed", [9])):
+        (tmp_path / name).mkdir()
+        tables[name] = counted_users(
+            EventLog(str(path)),
+            rules,
+            pid_type="int",
+            scratch_dir=tmp_path / name,
+            known=pa.table({"pid": [3, 4, 5]}).to_reader(),
+            removed=removed and pa.table({"pid": removed}).to_reader(),
+        ).read_all()
+        assert tables[name].to_pylist() == [{"pid": 3, "users": 2}, {"pid": 4, "users": 2}]
+    rows, _ = made(path, rules, known={3, 4, 5})
+    assert {row["target_video_pid"][0] for row in rows if row["split"] == 1} == {5}
+
+
+def test_milliseconds_that_are_called_seconds_are_refused(tmp_path: Path) -> None:
+    path = log_of(tmp_path / "a.csv", [(1, 1, START * 1000), (1, 2, START * 1000 + 1)])
+    with pytest.raises(InputError, match=r"a\.csv.*'timestamp'.*years 1 to 9999.*2 rows"):
+        made(path, Rules(), time_format="s")
+
+
 def test_ids_become_those_that_the_setting_of_their_type_says(tmp_path: Path) -> None:
     rows = [(1, "007", START), (1, "8.0", START + DAY), (1, "-9", START + 2 * DAY)]
     path = log_of(tmp_path / "a.csv", rows)

@@ -16,6 +16,7 @@ def index_of(sids: list[tuple[int, ...]], used: list[int]) -> ItemIndex:
     return ItemIndex(reverse(items.to_reader(), [pa.array(used, pa.int64())]))
 
 
+@settings(deadline=None)
 @given(CATALOG, st.lists(st.integers(0, 29)), st.lists(st.tuples(*[st.integers(0, 3)] * 3)))
 def test_items_of_sids(
     sids: list[tuple[int, ...]], used: list[int], others: list[tuple[int, ...]]

@@ -39,6 +39,7 @@ def test_good_interactions_have_no_problems(tmp_path: Path) -> None:
         ("hist_video_pid", [["1"]], "video_rec"),
         ("hist_video_pid", [1], "video_rec"),
         ("target_video_like", [["yes"]], "sft_label_cond_rec"),
+        ("hist_video_like", [[0, 2]], "sft_label_cond_rec"),
     ],
 )
 def test_a_problem_is_told_in_the_words_of_the_last_stage(
@@ -46,8 +47,13 @@ def test_a_problem_is_told_in_the_words_of_the_last_stage(
 ) -> None:
     given = inputs(tmp_path, **{**GOOD, column: value})
     with pytest.raises(InputError) as refused:
-        training_rows(data_set, given)
+        training_rows(data_set, given).reader.read_all()
     assert problems(given) == [str(refused.value)]
+
+
+def test_rows_of_split_1_alone_are_a_problem(tmp_path: Path) -> None:
+    (said,) = problems(inputs(tmp_path, **{**GOOD, "split": [1]}))
+    assert "no row is of split 0" in said
 
 
 def test_a_missing_column_is_a_problem_only_if_every_run_needs_it(tmp_path: Path) -> None:
