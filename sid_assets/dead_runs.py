@@ -7,7 +7,7 @@ next run, and a sensor, mark runs whose lock is free as failed and free their sl
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,15 +35,28 @@ DEAD = (
 )
 
 
-def watched(executor: dg.ExecutorDefinition) -> dg.ExecutorDefinition:
-    """The same executor, whose runs show that they are alive and end dead runs."""
+def watched(
+    executor: dg.ExecutorDefinition, defaults: Mapping[str, Any] | None = None
+) -> dg.ExecutorDefinition:
+    """The same executor, whose runs show that they are alive and end dead runs.
+
+    Args:
+        executor: The executor.
+        defaults: What its config is where that of a run says nothing.
+    """
     create: Any = executor.executor_creation_fn
     config_schema: Any = executor.config_schema
+
+    def created(context: dg.InitExecutorContext) -> dg.Executor:
+        given: Any = context.executor_config
+        config = {**(defaults or {}), **given}
+        return _WatchedExecutor(create(context._replace(executor_config=config)))
+
     return dg.ExecutorDefinition(
         executor.name,
         config_schema=config_schema,
         requirements=executor.get_requirements,
-        executor_creation_fn=lambda context: _WatchedExecutor(create(context)),
+        executor_creation_fn=created,
         description=executor.description,
     )
 
