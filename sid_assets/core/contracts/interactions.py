@@ -1,6 +1,7 @@
 """The contract of `interactions`, checked on the files on disk."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +24,7 @@ COLUMNS = ("uid", "split", "history_until", "targets_from", HISTORY, TARGETS)
     Check(
         "targets_after_history",
         "The history of a row ends before its targets, begins with the history of the user's row "
-        "before, and then has the targets of that row.",
+        "before, and then has the targets of that row in their order.",
     ),
     Check("splits", "Rows are split as the method says."),
     Check("ids", "Every id is that of an item that has a SID, or had one."),
@@ -91,7 +92,7 @@ def _overlapping(version: Version) -> Iterator[tuple[pa.RecordBatch, int]]:
 
 
 def _grown(first: pa.RecordBatch, second: pa.RecordBatch, most_history: int) -> np.ndarray:
-    """Whether the history of a row is that of the row before, and then has its targets.
+    """Whether the history of a row is that of the row before, and then has its targets in order.
 
     bool, shape (n,); true where the history is cut.
     """
@@ -104,32 +105,32 @@ def _grown(first: pa.RecordBatch, second: pa.RecordBatch, most_history: int) -> 
     cut = ends - starts >= most_history
     grown[~cut & (expected > ends)] = False
     compared = ~cut & grown
-    begin, end = (np.where(compared, bound, 0) for bound in list_bounds(first[HISTORY]))
-    rest = np.where(compared, starts + end - begin, 0)
-    earlier, bounds = spans(begin, end)
-    later, _ = spans(np.where(compared, starts, 0), rest)
-    same = _true(
-        pc.equal(
-            first[HISTORY].values.take(pa.array(earlier)),
-            second[HISTORY].values.take(pa.array(later)),
+    place = starts
+    for column in (HISTORY, TARGETS):
+        begin, end = list_bounds(first[column])
+        begin, end = np.where(compared, begin, 0), np.where(compared, end, 0)
+        earlier, bounds = spans(begin, end)
+        later, _ = spans(np.where(compared, place, 0), np.where(compared, place + end - begin, 0))
+        same = _true(
+            pc.equal(
+                first[column].values.take(pa.array(earlier)),
+                second[HISTORY].values.take(pa.array(later)),
+            )
         )
-    )
-    wrong = np.add.reduceat(np.append(~same, False), bounds[:-1]) > 0
-    grown &= ~(wrong & (end > begin))
-    # Events with items that left the catalog lie between the targets.
-    begin, end = (np.where(compared, bound, 0) for bound in list_bounds(first[TARGETS]))
-    targets = _rows_and_items(first[TARGETS].values, begin, end)
-    added = _rows_and_items(second[HISTORY].values, rest, np.where(compared, ends, 0))
-    lacking = targets.join(added, ["row", "item"], join_type="left anti")
-    grown[lacking["row"].to_numpy()] = False
+        wrong = np.add.reduceat(np.append(~same, False), bounds[:-1]) > 0
+        grown &= ~(wrong & (end > begin))
+        place = place + (end - begin)
+    # Events with items that left the catalog may lie between the targets.
+    for row in np.flatnonzero(compared & ~grown):
+        before, targets = (first[column][int(row)].as_py() for column in (HISTORY, TARGETS))
+        grown[row] = _continues(second[HISTORY][int(row)].as_py(), before, targets)
     return grown
 
 
-def _rows_and_items(values: pa.Array, begin: np.ndarray, end: np.ndarray) -> pa.Table:
-    """The items of ranges, each with the number of its range."""
-    places, _ = spans(begin, end)
-    rows = np.repeat(np.arange(len(begin)), end - begin)
-    return pa.table({"row": rows, "item": values.take(pa.array(places))})
+def _continues(history: list[Any], before: list[Any], targets: list[Any]) -> bool:
+    """Whether a history is the one before, and then has these targets in this order."""
+    added = iter(history[len(before) :])
+    return history[: len(before)] == before and all(target in added for target in targets)
 
 
 def _without_item(rows: pa.RecordBatch, index: SidIndex) -> np.ndarray:

@@ -68,6 +68,20 @@ def test_a_good_table_passes(tmp_path: Path) -> None:
     assert failed(found(tmp_path, GOOD)) == {}
 
 
+def test_events_of_items_that_left_may_lie_between_targets(tmp_path: Path) -> None:
+    rows = changed(1, hist_video_pid=[1, 40, 2, 41, 3])
+    rows[2]["hist_video_pid"] = [1, 40, 2, 41, 3, 3]
+    assert failed(found(tmp_path, rows)) == {}
+
+
+@pytest.mark.parametrize(
+    "history", [[1, 3, 2], [1, 40, 3, 2], [1, 40, 2], [40, 1, 2, 3], [1, 3, 40, 41]]
+)
+def test_targets_in_another_order_or_lost_are_found(tmp_path: Path, history: list[int]) -> None:
+    broken = failed(found(tmp_path, [GOOD[0], changed(1, hist_video_pid=history)[1]]))
+    assert broken["targets_after_history"] == {"rows_offending": 1, "first_ids": "1"}
+
+
 def test_the_last_row_of_each_user_is_left_out(tmp_path: Path) -> None:
     rows = [{**row, "split": split} for row, split in zip(GOOD, LEFT_LAST, strict=True)]
     assert failed(found(tmp_path, rows, t1=None)) == {}
