@@ -22,6 +22,8 @@ from sid_assets_tests.core.drawn_vectors import FakeEmbedder
 from sid_assets_tests.films import STAGES, make
 from sid_assets_tests.graph import settings_for, write_catalog
 
+TABLES = ["item_texts", "item_embeddings", "codes", "sid_registry", "pid2sid", "sid2pid"]
+
 
 @pytest.fixture(autouse=True)
 def _no_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,16 +48,8 @@ def test_the_repr_is_one_line(films: Path, data: Any, goods: Any):
 
 
 def test_tables_by_name(films: Path, data: Any, goods: Any):
-    assert data.tables == [
-        "item_texts",
-        "item_embeddings",
-        "codes",
-        "sid_registry",
-        "pid2sid",
-        "sid2pid",
-        "sid_vocabulary",
-    ]
-    assert goods.tables == data.tables[:-1]
+    assert data.tables == [*TABLES, "sid_vocabulary"]
+    assert goods.tables == TABLES
 
 
 def test_a_missing_table_is_named(data: Any):
@@ -268,14 +262,7 @@ def test_a_url_and_a_refresh_while_it_is_open(small: Settings, tmp_path: Path):
     make(small, *STAGES)
     data = sid_assets.load(small.data_dir)
     assert f"{tmp_path.name}: 30 items, " in repr(data)
-    assert data.tables == [
-        "item_texts",
-        "item_embeddings",
-        "codes",
-        "sid_registry",
-        "pid2sid",
-        "sid2pid",
-    ]
+    assert data.tables == TABLES
     codes = data.codes_of(range(1, 31))
     assert data.encode_texts(data["item_texts"].to_pandas().text.tolist()) == codes
     assert all(pid in found for pid, found in zip(range(1, 31), data.items_of(codes), strict=True))

@@ -16,8 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import training_data_reference as reference
+from sid_assets import sample
 from sid_assets.core.contracts.training_rows import check_rows
 from sid_assets.core.errors import InputError
+from sid_assets.core.events.log import EventLog
+from sid_assets.core.events.make import make_interactions
+from sid_assets.core.events.profiles import CHINESE, Profiles, with_profiles
+from sid_assets.core.events.rules import Rules
 from sid_assets.core.inputs.ids import PidColumn
 from sid_assets.core.inputs.parquet import ParquetInput
 from sid_assets.core.sids.index import SidIndex
@@ -222,3 +227,41 @@ def test_the_real_catalog(folder: Path) -> None:
     rows = made.reader.read_all()
     assert rows.num_rows == 4866
     assert content(rows) == reference.video_rec(pd.read_parquet(interactions), sids)
+
+
+def sample_interactions(path: Path, index: SidIndex) -> ParquetInput:
+    """The interactions that the graph makes of the sample's log."""
+    path.mkdir()
+    made = make_interactions(
+        EventLog(str(sample.EVENTS)),
+        Rules(),
+        sample.EVENT_LABELS,
+        pid_type="int",
+        scratch_dir=path,
+        known=pa.table({"pid": index.pids}).to_reader(),
+    )
+    keywords = pq.read_table(sample.CATALOG, columns=["pid", sample.EVENT_KEYWORDS]).drop_null()
+    keywords = keywords.rename_columns(["pid", "keyword"])
+    coded = keywords.set_column(1, "keyword", keywords["keyword"].dictionary_encode())
+    rows = with_profiles(made.reader, Profiles(index, CHINESE, keywords=coded))
+    pq.write_table(rows.read_all(), path / "interactions.parquet")
+    return ParquetInput(str(path / "interactions.parquet"))
+
+
+def test_the_sample_makes_eight_of_the_eleven(tmp_path: Path) -> None:
+    pids = pq.read_table(sample.CATALOG, columns=["pid"])["pid"].combine_chunks()
+    codes = np.random.default_rng(0).integers(0, 256, (len(pids), 3))
+    index = SidIndex(pids, codes)
+    inputs = TrainingInputs(
+        IdSpace(index, PidColumn("catalog", "pid", "int", len(pids))),
+        sample_interactions(tmp_path / "made", index),
+        ParquetInput(str(sample.CAPTIONS)),
+    )
+    possible = {name for name, data_set in DATA_SETS.items() if not lacking(data_set, inputs)}
+    assert possible == DATA_SETS.keys() - {"sft_product_rec", "sft_ad_rec", "sft_rec_reason"}
+    for name in possible:
+        made = training_rows(name, inputs)
+        found = check_rows(made.reader, DATA_SETS[name], np.unique(pack(codes)))
+        assert not found.broken
+        assert found.rows == made.counts.written > 0
+        assert made.counts.adds_up()
