@@ -152,29 +152,34 @@ def input_problems(
 
     if goods and settings.goods_catalog:
         tried(lambda: look_at_catalog(catalog_source(settings, GOODS, on_bad_rows="drop")))
+    # Ids that are given are those of a catalog whose texts are not made yet.
+    texts = None if ids else settings.store().current(ITEMS.table("item_texts"))
     ids = ids or _recorded(settings.store(), ITEMS)
-    tried(lambda: _look_at_events(settings, ids))
+    tried(lambda: _look_at_events(settings, ids, texts))
     tried(lambda: found.extend(_look_at_training_inputs(settings, ids)))
     tried(lambda: load_prompts(settings.prompts))
     return list(dict.fromkeys(found))
 
 
-def _look_at_events(settings: Settings, ids: CatalogIds) -> None:
-    """Make rows of the log of events once, as the asset `interactions` will."""
+def _look_at_events(settings: Settings, ids: CatalogIds, texts: Version | None) -> None:
+    """Make rows of the log of events once, as the asset `interactions` will.
+
+    Without texts, every item counts as one of the catalog.
+    """
     log = event_log(settings)
     if log is None:
         return
+    rules = event_rules(settings)
     if column := event_keywords(settings):
         source = catalog_source(settings, ITEMS, on_bad_rows="drop")
         try:
             look_at_catalog(replace(source, other_columns=(column,)))
         except InputError as error:
             raise InputError(f"SID_EVENT_KEYWORDS={column}: {error}") from error
-    texts = settings.store().current(ITEMS.table("item_texts"))
     with temporary_folder() as folder:
         made = make_interactions(
             log,
-            event_rules(settings),
+            rules,
             event_labels(settings),
             pid_type=ids.type,
             scratch_dir=folder,
@@ -185,7 +190,7 @@ def _look_at_events(settings: Settings, ids: CatalogIds) -> None:
         )
         for _ in made.reader:
             pass
-    require_training_rows(log, event_rules(settings), made.summary)
+    require_training_rows(log, rules, made.summary)
 
 
 def _look_at_training_inputs(settings: Settings, ids: CatalogIds) -> list[str]:

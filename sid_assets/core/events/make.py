@@ -124,15 +124,15 @@ def require_training_rows(log: EventLog, rules: Rules, summary: Summary) -> None
 
 def _why_none(rules: Rules, summary: Summary) -> str:
     """Why a log gives no row of split 0, and what to do."""
-    if not summary.known_share and not summary.of_removed:
+    if not summary.known_share:
         return (
             f"none of its {summary.events:,} events has an item of the catalog. SID_EVENT_ITEM "
             "names the column with the catalog's ids."
         )
     if summary.t1 is not None and summary.first >= summary.t1:
         return (
-            "its first event lies after the time split, from which on rows are split 1. Set an "
-            "earlier log, or a later SID_EVENT_SPLIT_AT."
+            "its first event lies after the time split, from which on rows are split 1. Take a "
+            "log that begins earlier, or set a later SID_EVENT_SPLIT_AT."
         )
     if rules.split == "leave_last" and rules.rows_per_user == 1:
         return (
