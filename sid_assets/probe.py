@@ -29,15 +29,12 @@ from sid_assets.core.probe.result import ProbeResult, Scored, as_json, score_ite
 from sid_assets.core.probe.rows import read_rows
 from sid_assets.core.probe.run import SEEDS, Data
 from sid_assets.core.probe.sid_files import read_sids
+from sid_assets.core.quality.probed import OWN, RESULT
 from sid_assets.core.store.places import write_json, write_pieces
 from sid_assets.core.store.versions import Version
 from sid_assets.settings import Settings
 
-OWN = "pid2sid"
-"""The name of the SIDs of the data folder."""
-
 RUNS = ".probe"
-RESULT = "sid_probe.json"
 PICTURE = "sid_probe.png"
 FORMAT_VERSION = 1
 MINUTES = 15
