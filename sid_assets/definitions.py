@@ -37,7 +37,8 @@ from sid_assets.checks import (
     training_checks,
     vocabulary_checks,
 )
-from sid_assets.dead_runs import end_runs_that_were_killed, watched
+from sid_assets.dead_runs import end_runs_that_were_killed
+from sid_assets.executors import executor
 from sid_assets.failures import clear_refusals_to_start
 from sid_assets.io_managers import ParquetIOManager
 from sid_assets.settings import Refresh, Settings
@@ -62,9 +63,6 @@ STAGES = (
 def definitions(settings: Settings) -> dg.Definitions:
     """The graph for these settings; it includes goods if they have a catalog."""
     domains = domains_of(settings)
-    # Each step of `onerec` runs in its own process, which frees the GPU's memory when it ends. The
-    # demo has nothing to free, and a process takes seconds to start.
-    demo = settings.deployment == "demo"
     return dg.Definitions(
         assets=[
             *(stage(domain) for domain in domains for stage in STAGES),
@@ -85,7 +83,7 @@ def definitions(settings: Settings) -> dg.Definitions:
         schedules=[refresh_schedule(settings)],
         sensors=[refresh_on_new_catalog, end_runs_that_were_killed],
         resources=resources(settings),
-        executor=watched(dg.in_process_executor if demo else dg.multiprocess_executor),
+        executor=executor(own_processes=settings.deployment != "demo"),
     )
 
 

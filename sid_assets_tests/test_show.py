@@ -34,7 +34,7 @@ def test_the_tables_the_tokenizer_and_some_items(settings):
     made = show.summary(settings)
     assert json.loads(json.dumps(made)) == made
     rows = {table["table"]: table["rows"] for table in made["tables"]}
-    assert rows == dict.fromkeys(TABLES, 60) | {"tokenizer_checkpoint": 60}
+    assert rows == dict.fromkeys(set(TABLES) - {"tokenizer_checkpoint"}, 60)
     assert made["tokenizer"]["shape"] == [3, 8, 4096]
     assert len(made["items"]) == 10
     assert made["report"] is None
