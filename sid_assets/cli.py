@@ -171,8 +171,15 @@ def show(as_json: bool) -> None:
     "sid-assets compare current tokenizer.pt OpenOneRec/OneRec-tokenizer --json"
 )
 @click.argument("tokenizers", nargs=-1, required=True, metavar="TOKENIZER...")
+@click.option(
+    "--probe",
+    "probe_minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MINUTES",
+    help="Also train small models on their SIDs, of as many as fit into this time.",
+)
 @json_option
-def compare(tokenizers: tuple[str, ...], as_json: bool) -> None:
+def compare(tokenizers: tuple[str, ...], probe_minutes: float | None, as_json: bool) -> None:
     """Compare tokenizers on the vectors in the data folder.
 
     \b
@@ -195,12 +202,18 @@ def compare(tokenizers: tuple[str, ...], as_json: bool) -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("sid_assets.core.quantise.train").setLevel(logging.INFO)  # layer by layer
     settings = _settings()
-    found = measure(settings, tokenizers, lambda text: click.echo(text, err=True))
+    found = measure(
+        settings,
+        tokenizers,
+        lambda text: click.echo(text, err=True),
+        probe_minutes=probe_minutes,
+    )
     page = write_page(settings, found)
     if as_json:
-        _print_json({**json_of(found.compared), "sizes": found.sizes, "page": page})
+        more = {"sizes": found.sizes, "notes": found.notes, "page": page}
+        _print_json({**json_of(found.compared), **more})
     else:
-        click.echo(as_text(found.compared, found.sizes))
+        click.echo(as_text(found.compared, found.sizes, found.notes))
         click.echo(f"\nThe same as a page: {page}")
 
 

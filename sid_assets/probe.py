@@ -6,7 +6,8 @@ a probe that was killed or ran out of time goes on.
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any, get_args
 
@@ -27,8 +28,11 @@ from sid_assets.core.probe.measure import Controls, probe_sids
 from sid_assets.core.probe.picture import hit_rates_png
 from sid_assets.core.probe.result import ProbeResult, Scored, as_json, score_items
 from sid_assets.core.probe.rows import read_rows
-from sid_assets.core.probe.run import SEEDS, Data
+from sid_assets.core.probe.run import SEEDS, Data, time_of_run
 from sid_assets.core.probe.sid_files import read_sids
+from sid_assets.core.probe.table import sentences
+from sid_assets.core.probe.words import Spelling
+from sid_assets.core.quality.comparison import Compared
 from sid_assets.core.quality.probed import OWN, RESULT
 from sid_assets.core.store.places import write_json, write_pieces
 from sid_assets.core.store.versions import Version
@@ -117,6 +121,60 @@ def read_data(settings: Settings, pids: pa.Array, progress: Progress) -> Data:
                     "learned from, rows of split 1 are scored."
                 )
     return Data.of(trained, scored, len(pids))
+
+
+def with_probe(
+    settings: Settings,
+    compared: Sequence[Compared],
+    codes: Mapping[str, np.ndarray],
+    data: Data,
+    minutes: float,
+    progress: Progress,
+) -> tuple[list[Compared], tuple[str, ...]]:
+    """Add a probe to tokenizers that are compared.
+
+    Args:
+        settings: The settings.
+        compared: The tokenizers.
+        codes: The codes of each, by name.
+        data: The rows.
+        minutes: As many tokenizers are probed as fit into this time.
+        progress: Called with what is being done.
+
+    Returns:
+        The tokenizers with figures of the probe, and sentences on their differences.
+    """
+    device = usable_device(settings.device or None)
+    first = Spelling.of_sids(next(iter(codes.values())))
+    each = len(SEEDS) * time_of_run(data, first, device) / 60
+    fit = min(len(codes), max(1, int(minutes / each)))
+    progress(
+        f"probe: at most {each:.0f} min a tokenizer; {fit} of {len(codes)} are probed in the "
+        f"{minutes:g} min asked for"
+    )
+    result = probe_sids(
+        data,
+        dict(list(codes.items())[:fit]),
+        Controls(dealt=False, items=False),
+        folder=settings.store().root / RUNS,
+        device=device,
+        deadline=time.monotonic() + 60 * minutes,
+        progress=progress,
+    )
+    added = []
+    for one in compared:
+        figures = dict(one.figures)
+        for scored in result.scored:
+            if scored.name == one.name and scored.finished:
+                figures |= {
+                    "probe_hit_rate_10": float(scored.values["hit_rate@10"].mean()),
+                    "probe_ndcg_10": float(scored.values["ndcg@10"].mean()),
+                }
+                if result.unseen.any():
+                    unseen = scored.values["hit_rate@10"][result.unseen]
+                    figures["probe_hit_rate_10_unseen"] = float(unseen.mean())
+        added.append(replace(one, figures=figures))
+    return added, sentences(result)
 
 
 def _pid_type_setting(settings: Settings) -> PidTypeSetting:

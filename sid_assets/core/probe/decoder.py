@@ -16,12 +16,15 @@ INNER_WIDTH = 256
 MOST_TARGETS = 10
 
 
-def new_decoder(spelling: Spelling, seed: int) -> "transformers.Qwen3ForCausalLM":
+def new_decoder(
+    spelling: Spelling, seed: int, device: str = "cpu"
+) -> "transformers.Qwen3ForCausalLM":
     """A decoder whose vocabulary is the codes of a spelling, and two tokens that are no code.
 
     Args:
         spelling: The words of the items.
-        seed: The weights follow from it.
+        seed: The weights follow from it, whatever the device.
+        device: Where it computes.
     """
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
@@ -43,7 +46,9 @@ def new_decoder(spelling: Spelling, seed: int) -> "transformers.Qwen3ForCausalLM
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return Qwen3ForCausalLM(config)
+        decoder = Qwen3ForCausalLM(config)
+    decoder.to(torch.device(device))
+    return decoder
 
 
 def code_logits(

@@ -17,12 +17,18 @@ from sid_assets.core.errors import StoreError
 from sid_assets.core.probe import decoder, generate, train
 from sid_assets.core.probe.generate import recommend
 from sid_assets.core.probe.rows import Rows, count_repeated_targets, pairs_of
-from sid_assets.core.probe.train import OutOfTimeError, Progress, train_decoder
+from sid_assets.core.probe.train import (
+    OutOfTimeError,
+    Progress,
+    time_of_training,
+    train_decoder,
+)
 from sid_assets.core.probe.words import Spelling, Tree
 from sid_assets.core.store.places import remove_folder, write_pieces
 
 FORMAT = 1
 SEEDS = (0, 1, 2)
+TIMED_ROWS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,6 +165,17 @@ def make_runs(
     return done
 
 
+def time_of_run(data: Data, spelling: Spelling, device: str = "cpu") -> float:
+    """What a run takes at most (s): from a few steps of training, and a few rows scored."""
+    training = time_of_training(data.trained, spelling, device)
+    rows = np.arange(min(TIMED_ROWS, len(data.scored)))
+    tree = Tree.of(spelling, data.users)
+    fresh = decoder.new_decoder(spelling, seed=0, device=device)
+    started = time.monotonic()
+    recommend(fresh, spelling, tree, data.scored.histories.take(rows))
+    return training + (time.monotonic() - started) / len(rows) * len(data.scored)
+
+
 def _make_run(
     data: Data,
     spelling: Spelling,
@@ -169,12 +186,7 @@ def _make_run(
     label: str,
     progress: Callable[[str], None],
 ) -> Run:
-    started = time.monotonic()
-    most_steps = 0
-
     def tell(now: Progress) -> None:
-        nonlocal most_steps
-        most_steps = now.most_steps
         progress(
             f"{label}: step {now.step:,} of at most {now.most_steps:,}, loss {now.loss:.3f}, at "
             f"most {_duration(now.seconds_left)} left"
@@ -190,10 +202,13 @@ def _make_run(
         progress=tell,
     )
     progress(f"{label}: scoring {len(data.scored):,} rows")
+    started = time.monotonic()
     tree = Tree.of(spelling, data.users)
     words = recommend(trained.decoder, spelling, tree, data.scored.histories)
-    seconds = time.monotonic() - started
-    return Run(seed, words, trained.steps, most_steps, trained.best_step, trained.loss, seconds)
+    seconds = trained.seconds + time.monotonic() - started
+    return Run(
+        seed, words, trained.steps, trained.most_steps, trained.best_step, trained.loss, seconds
+    )
 
 
 def _duration(seconds: float) -> str:
@@ -231,6 +246,7 @@ class _Kept:
         """Keep a run; the state of its training is no longer needed."""
         from safetensors.numpy import save
 
+        self._folder.mkdir(parents=True, exist_ok=True)
         numbers = {name: np.array(getattr(run, name), np.float64) for name in NUMBERS}
         write_pieces(self._run, [save({"words": run.words, **numbers})])
         self.state.unlink(missing_ok=True)

@@ -36,8 +36,13 @@ def as_text(result: ProbeResult) -> str:
             f"Not finished within the time limit, and compared with nothing: "
             f"{', '.join(unfinished)}. Run the probe again: it goes on."
         )
-    said = [_sentence(one) for one in result.differences if one.metric == METRICS[0]]
+    said = sentences(result)
     return "\n".join([*lines, *(["", *said] if said else [])])
+
+
+def sentences(result: ProbeResult) -> tuple[str, ...]:
+    """The differences in words."""
+    return tuple(_sentence(one) for one in result.differences if one.metric == METRICS[0])
 
 
 def _row(result: ProbeResult, one: Scored) -> list[str]:

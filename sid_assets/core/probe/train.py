@@ -39,12 +39,16 @@ WARM_UP_STEPS = 100
 WEIGHT_DECAY = 0.1
 NO_LOSS = -100
 
+TIMED_STEPS = 5
+"""Steps that tell how long a training takes."""
+
 NUMBERS: dict[str, type] = {
     "step": int,
     "best_step": int,
     "looks_since_best": int,
     "loss": float,
     "best_loss": float,
+    "seconds": float,
 }
 """What is kept of a training beside its tensors."""
 
@@ -73,14 +77,18 @@ class Trained:
     Attributes:
         decoder: The decoder, with the weights whose loss on the held-out rows was the smallest.
         steps: Steps that were made.
+        most_steps: Steps that would have been made at most.
         best_step: The step of these weights.
         loss: Mean loss of a code of the held-out rows (nats).
+        seconds: How long it took, with the time before a kill.
     """
 
     decoder: "transformers.Qwen3ForCausalLM"
     steps: int
+    most_steps: int
     best_step: int
     loss: float
+    seconds: float
 
 
 class OutOfTimeError(Exception):
@@ -129,14 +137,12 @@ def train_decoder(
         held_out[: max(1, len(rows) // HELD_OUT)] = True
     batches = _Batches(rows.take(np.flatnonzero(~held_out)), spelling, seed)
     checked = _Batches(rows.take(np.flatnonzero(held_out)), spelling, seed)
-    decoder = new_decoder(spelling, seed)
-    decoder.to(torch.device(device))
-    training = _Training(decoder, spelling, batches.most_steps)
+    training = _Training(new_decoder(spelling, seed, device), spelling, batches.most_steps)
     kept = _State(state)
     kept.load(training)
-    started, first = time.monotonic(), training.step
     between = min(STEPS_BETWEEN, batches.in_epoch)
     while training.step < batches.most_steps and training.looks_since_best < PATIENCE:
+        started = time.monotonic()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed + training.step)  # of dropout
             for tokens, labels in batches.steps(training.step, between):
@@ -144,11 +150,25 @@ def train_decoder(
                 if time.monotonic() > deadline:
                     raise OutOfTimeError
         training.look(checked)
+        training.seconds += time.monotonic() - started
         kept.save(training)
-        pace = (time.monotonic() - started) / (training.step - first)
-        left = pace * (batches.most_steps - training.step)
+        left = training.seconds / training.step * (batches.most_steps - training.step)
         progress(Progress(training.step, batches.most_steps, training.loss, left))
     return training.result()
+
+
+def time_of_training(rows: Rows, spelling: Spelling, device: str = "cpu") -> float:
+    """What a training takes that makes all of its steps (s), from the time of a few steps."""
+    batches = _Batches(rows, spelling, seed=0)
+    training = _Training(new_decoder(spelling, 0, device), spelling, batches.most_steps)
+    started, timed = 0.0, 0
+    for tokens, labels in batches.steps(0, 1 + TIMED_STEPS):
+        training.make_step(tokens, labels)
+        if started:
+            timed += 1
+        else:  # the first step is slower
+            started = time.monotonic()
+    return (time.monotonic() - started) / max(1, timed) * batches.most_steps
 
 
 class _Batches:
@@ -223,6 +243,7 @@ class _Training:
         self._most_steps = most_steps
         self.step = self.best_step = self.looks_since_best = 0
         self.loss = self.best_loss = math.inf
+        self.seconds = 0.0
         self.best: dict[str, torch.Tensor] = {}
 
     def make_step(self, tokens: np.ndarray, labels: np.ndarray) -> None:
@@ -262,7 +283,9 @@ class _Training:
     def result(self) -> Trained:
         """The decoder with the best weights."""
         self.decoder.load_state_dict(self.best)
-        return Trained(self.decoder, self.step, self.best_step, self.best_loss)
+        return Trained(
+            self.decoder, self.step, self._most_steps, self.best_step, self.best_loss, self.seconds
+        )
 
     def _losses(self, tokens: np.ndarray, labels: np.ndarray) -> "tuple[torch.Tensor, int]":
         """The sum of the losses of the codes that are learned, and their number."""
@@ -308,6 +331,7 @@ class _State:
             tensors[f"number.{name}"] = torch.tensor(getattr(training, name), dtype=torch.float64)
         # Copies, since the format refuses tied weights, which share memory.
         copies = {name: value.detach().cpu().clone() for name, value in tensors.items()}
+        self._path.parent.mkdir(parents=True, exist_ok=True)
         write_pieces(self._path, [save(copies)])
 
     def load(self, training: _Training) -> None:
