@@ -35,8 +35,9 @@ format: .venv/.installed-test
 hooks: .venv/.installed-test
 	$(BIN)/pre-commit install
 
+# A process for each core, and a thread for each process: more threads than cores wait for each other.
 test: .venv/.installed-test lint
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .
