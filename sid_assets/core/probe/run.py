@@ -256,8 +256,8 @@ def _constants() -> list[float]:
     """The numbers that a run depends on."""
     return [
         *(decoder.WIDTH, decoder.LAYERS, decoder.HEADS, decoder.INNER_WIDTH),
-        *(train.BATCH_ROWS, train.EPOCHS, train.MOST_STEPS, train.LEARNING_RATE, train.PATIENCE),
-        generate.BEAMS,
+        *(train.BATCH_ROWS, train.EPOCHS, train.FEWEST_STEPS, train.MOST_STEPS),
+        *(train.LEARNING_RATE, train.PATIENCE, *train.STEPS_BETWEEN, generate.BEAMS),
     ]
 
 

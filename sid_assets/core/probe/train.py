@@ -24,9 +24,11 @@ SORTED_ROWS = 64 * BATCH_ROWS
 """Rows among which those of equal length come into one batch."""
 
 EPOCHS = 20
-MOST_STEPS = 20_000
-STEPS_BETWEEN = 500
-"""Steps between two looks at the held-out rows, at most; else an epoch."""
+FEWEST_STEPS, MOST_STEPS = 300, 20_000
+"""Limits of the steps: as many as `EPOCHS` take, but within these."""
+
+STEPS_BETWEEN = (25, 500)
+"""Limits of the steps between two looks at the held-out rows: an epoch, but within these."""
 
 PATIENCE = 3
 """Looks without improvement after which training stops."""
@@ -35,7 +37,9 @@ HELD_OUT = 10
 """One user in ten is held out."""
 
 LEARNING_RATE = 2e-3
-WARM_UP_STEPS = 100
+WARM_UP = 0.07
+"""The share of the steps in which the learning rate rises."""
+
 WEIGHT_DECAY = 0.1
 NO_LOSS = -100
 
@@ -140,7 +144,7 @@ def train_decoder(
     training = _Training(new_decoder(spelling, seed, device), spelling, batches.most_steps)
     kept = _State(state)
     kept.load(training)
-    between = min(STEPS_BETWEEN, batches.in_epoch)
+    between = min(max(batches.in_epoch, STEPS_BETWEEN[0]), STEPS_BETWEEN[1])
     while training.step < batches.most_steps and training.looks_since_best < PATIENCE:
         started = time.monotonic()
         with torch.random.fork_rng(devices=[]):
@@ -184,7 +188,7 @@ class _Batches:
         self._words, self._seed, self._rows = spelling.tokens(), seed, len(rows)
         self._lengths = rows.histories.lengths + lengths
         self.in_epoch = max(1, -(-len(rows) // BATCH_ROWS))
-        self.most_steps = min(MOST_STEPS, EPOCHS * self.in_epoch)
+        self.most_steps = min(max(EPOCHS * self.in_epoch, FEWEST_STEPS), MOST_STEPS)
 
     def steps(self, start: int, count: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The batches of some steps."""
@@ -251,7 +255,7 @@ class _Training:
         import torch
 
         self.decoder.train()
-        warm = min(1.0, (self.step + 1) / WARM_UP_STEPS)
+        warm = min(1.0, (self.step + 1) / (WARM_UP * self._most_steps))
         fallen = 0.5 * (1 + math.cos(math.pi * self.step / self._most_steps))
         self.optimiser.param_groups[0]["lr"] = LEARNING_RATE * warm * max(fallen, 0.05)
         total, count = self._losses(tokens, labels)

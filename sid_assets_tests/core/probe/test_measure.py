@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from upath import UPath
 
+from sid_assets.core.probe import train
 from sid_assets.core.probe.measure import ITEM_WORDS, Controls, dealt, probe_sids
 from sid_assets.core.probe.result import METRICS
 from sid_assets.core.probe.run import Data
@@ -37,7 +38,7 @@ def toy_data() -> Data:
 
     seen = np.setdiff1d(np.arange(ITEMS), UNSEEN)
     trained, scored = [], []
-    for user in range(500):
+    for user in range(400):
         items = sequence(6, seen)
         trained.append((user, items[:-1], items[-1:]))
     for user in range(300):
@@ -45,6 +46,15 @@ def toy_data() -> Data:
         unseen = [item for item in UNSEEN if item // ITEMS_EACH == items[-1] // ITEMS_EACH]
         scored.append((user, items[:-1], [int(draw.choice(unseen))] if user % 2 else items[-1:]))
     return Data.of(rows_of(trained), rows_of(scored), ITEMS)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short():
+    """Fewer steps: the rule is simple."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "FEWEST_STEPS", 100)
+        patch.setattr(train, "EPOCHS", 1)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -50,7 +50,7 @@ def test_what_may_follow_a_prefix(codes):
     tree = Tree.of(Spelling.of_sids(np.array(codes)), np.zeros(len(codes), int))
     for length in range(3):
         prefixes = sorted({code[:length] for code in codes})
-        rows, following = tree.following(np.array(prefixes).reshape(-1, length))
+        rows, following = tree.following(np.array(prefixes).reshape(len(prefixes), length))
         found = set(zip(rows.tolist(), following.tolist(), strict=True))
         assert found == {(prefixes.index(code[:length]), code[length]) for code in codes}
         assert len(found) == len(rows)
