@@ -12,6 +12,7 @@ from sid_assets.core.probe import train
 from sid_assets.core.probe.train import OutOfTimeError, held_out_users, train_decoder
 from sid_assets.core.probe.words import Spelling
 from sid_assets_tests.core.probe.random_rows import random_rows
+from sid_assets_tests.core.probe.small_decoder import use_small_decoder
 
 ROWS = random_rows(300, 40, seed=0)
 SPELLING = Spelling.of_sids(np.random.default_rng(0).integers(0, 5, (40, 3)))
@@ -19,9 +20,8 @@ SPELLING = Spelling.of_sids(np.random.default_rng(0).integers(0, 5, (40, 3)))
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(train, "FEWEST_STEPS", 12)
-    monkeypatch.setattr(train, "EPOCHS", 4)
-    monkeypatch.setattr(train, "STEPS_BETWEEN", (1, 4))
+    use_small_decoder(monkeypatch, steps=12, between=4)
+    monkeypatch.setattr(train, "EPOCHS", 2)
 
 
 def trained(path: Path, seed: int = 0, **options):
@@ -84,7 +84,7 @@ def test_the_number_of_steps_follows_from_the_rows(tmp_path):
     seen = []
     trained(tmp_path / "state", progress=seen.append)
     rows = int((~held_out_users(ROWS)).sum())
-    assert seen[0].most_steps == 4 * -(-rows // train.BATCH_ROWS) > 12
+    assert seen[0].most_steps == 2 * -(-rows // train.BATCH_ROWS) > 12
 
 
 def test_a_tenth_of_the_users_is_held_out():
