@@ -24,7 +24,7 @@ from sid_assets.core.probe.train import (
     train_decoder,
 )
 from sid_assets.core.probe.words import Spelling, Tree
-from sid_assets.core.store.places import remove_folder, write_pieces
+from sid_assets.core.store.places import write_pieces
 
 FORMAT = 1
 SEEDS = (0, 1, 2)
@@ -259,8 +259,3 @@ def _constants() -> list[float]:
         *(train.BATCH_ROWS, train.EPOCHS, train.FEWEST_STEPS, train.MOST_STEPS),
         *(train.LEARNING_RATE, train.PATIENCE, *train.STEPS_BETWEEN, generate.BEAMS),
     ]
-
-
-def forget_runs(folder: UPath) -> None:
-    """Remove all runs that are kept."""
-    remove_folder(folder)

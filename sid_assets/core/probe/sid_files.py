@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sid_assets.core.arrow.columns import is_list
 from sid_assets.core.errors import InputError, offending_rows
 from sid_assets.core.inputs.ids import PidTypeSetting, convert_pids
 from sid_assets.core.inputs.parquet import ParquetInput
@@ -22,7 +23,8 @@ def read_sids(path: str, pid_type: PidType | None, setting: PidTypeSetting = "au
         Columns `pid` and `sid`, in the order of the file.
 
     Raises:
-        InputError: A column is missing, an id occurs twice, or a SID is not three codes.
+        InputError: A column is missing, there are no rows, an id occurs twice, or a SID is not
+            three codes.
     """
     source = ParquetInput(path)
     if lacking := source.missing(["pid", "sid"]):
@@ -30,7 +32,16 @@ def read_sids(path: str, pid_type: PidType | None, setting: PidTypeSetting = "au
             f"{path}: there is no column {' or '.join(map(repr, lacking))}. The columns are "
             f"{', '.join(source.columns)}. SIDs are read from `pid` and `sid`, a list of 3 codes."
         )
-    table = pa.Table.from_batches(source.batches(["pid", "sid"]))
+    for file, type_ in source.types("sid"):
+        value = type_.value_type if is_list(type_) else None
+        if value is None or not (pa.types.is_integer(value) or pa.types.is_floating(value)):
+            raise InputError(
+                f"{file}: column 'sid' holds {type_}, not lists of {CODE_LAYERS} codes."
+            )
+    parts = [pa.Table.from_batches([batch]) for batch in source.batches(["pid", "sid"])]
+    if not parts:
+        raise InputError(f"{path}: there are no rows.")
+    table = pa.concat_tables(parts, promote_options="permissive")  # files may differ in types
     pids = table["pid"].combine_chunks()
     if pid_type is None:
         pid_type = "int" if pa.types.is_integer(pids.type) else "string"
