@@ -168,6 +168,7 @@ def test_a_probe_adds_its_figures_and_its_differences(call, folder, monkeypatch)
     for one in found["tokenizers"]:
         assert set(PROBE) <= one["figures"].keys()
     assert found["tokenizers"][1]["figures"]["probe_hit_rate_10"] <= 1
+    assert not set(PROBE) & found["best"].keys()  # the note says which difference counts
     [note] = found["notes"]
     assert "current" in note
     assert "collapsed.pt" in note
@@ -182,8 +183,11 @@ def test_as_many_tokenizers_are_probed_as_fit_into_the_time(call, monkeypatch):
     result = call("current", "collapsed.pt", "random.pt", "--probe", "7", **CASES)
     assert result.exit_code == 0, result.stderr
     assert "at most 3 min a tokenizer; 2 of 3 are probed in the 7 min asked for" in result.stderr
-    [line] = [line for line in result.stdout.splitlines() if line.startswith("Hit rate@10  ")]
-    assert len(line.replace("Hit rate@10", "").replace("*", "").split()) == 2
+    [line] = [line for line in result.stdout.splitlines() if line.startswith("  Hit rate@10  ")]
+    first, second, third = line.split()[2:]
+    assert first.endswith("%")
+    assert second.endswith("%")
+    assert third == "–"
 
 
 def test_a_probe_without_interactions_is_refused_before_work_starts(call):

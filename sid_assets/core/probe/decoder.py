@@ -47,7 +47,7 @@ def new_decoder(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         decoder = Qwen3ForCausalLM(config)
-    decoder.to(torch.device(device))
+    torch.nn.Module.to(decoder, torch.device(device))
     return decoder
 
 

@@ -16,7 +16,7 @@ def weights(decoder) -> list[np.ndarray]:
 def test_it_has_a_few_hundred_thousand_parameters_and_no_token_but_codes():
     decoder = new_decoder(SPELLING, seed=0)
     assert 200_000 < sum(value.numel() for value in decoder.parameters()) < 600_000
-    assert decoder.get_input_embeddings().weight.shape[0] == 2 + 3 * 256
+    assert decoder.lm_head.weight.shape[0] == 2 + 3 * 256
 
 
 def test_weights_follow_from_the_seed_and_leave_the_callers_draws_alone():
