@@ -171,8 +171,15 @@ def show(as_json: bool) -> None:
     "sid-assets compare current tokenizer.pt OpenOneRec/OneRec-tokenizer --json"
 )
 @click.argument("tokenizers", nargs=-1, required=True, metavar="TOKENIZER...")
+@click.option(
+    "--probe",
+    "probe_minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="MINUTES",
+    help="Also train small models on their SIDs, of as many as fit into this time.",
+)
 @json_option
-def compare(tokenizers: tuple[str, ...], as_json: bool) -> None:
+def compare(tokenizers: tuple[str, ...], probe_minutes: float | None, as_json: bool) -> None:
     """Compare tokenizers on the vectors in the data folder.
 
     \b
@@ -195,13 +202,64 @@ def compare(tokenizers: tuple[str, ...], as_json: bool) -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("sid_assets.core.quantise.train").setLevel(logging.INFO)  # layer by layer
     settings = _settings()
-    found = measure(settings, tokenizers, lambda text: click.echo(text, err=True))
+    found = measure(
+        settings,
+        tokenizers,
+        lambda text: click.echo(text, err=True),
+        probe_minutes=probe_minutes,
+    )
     page = write_page(settings, found)
     if as_json:
-        _print_json({**json_of(found.compared), "sizes": found.sizes, "page": page})
+        more = {"sizes": found.sizes, "notes": found.notes, "page": page}
+        _print_json({**json_of(found.compared), **more})
     else:
-        click.echo(as_text(found.compared, found.sizes))
+        click.echo(as_text(found.compared, found.sizes, found.notes))
         click.echo(f"\nThe same as a page: {page}")
+
+
+@main.command(example="sid-assets probe\nsid-assets probe other_sids.parquet --minutes 60 --json")
+@click.argument("sids", nargs=-1, metavar="[SIDS.parquet]...")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(min=0, min_open=True),
+    default=15,
+    show_default=True,
+    help="Time limit. What is not finished is compared with nothing.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Models trained for each set of SIDs; with fewer than 3, nothing is compared.",
+)
+@json_option
+def probe(sids: tuple[str, ...], minutes: float, seeds: int, as_json: bool) -> None:
+    """Train small models on the SIDs, and score what they recommend.
+
+    Learns from interactions of split 0 and scores those of split 1: hit rate and NDCG, beside
+    popularity, the last item's successors and nearest vectors, a model with one token an item, and
+    the same SIDs dealt to the items at random. Each SIDS.parquet has other SIDs of the same items
+    (`pid`, `sid`). Prints a table and writes sid_probe.json and sid_probe.png into the data folder.
+    A probe that was killed, or ran out of time, goes on when it is run again. Progress is shown on
+    stderr.
+    """
+    from sid_assets.core.probe.result import as_json as json_of
+    from sid_assets.core.probe.table import as_text
+    from sid_assets.probe import probe as measure
+
+    settings = _settings()
+    found = measure(
+        settings,
+        sids,
+        minutes=minutes,
+        seeds=seeds,
+        progress=lambda text: click.echo(text, err=True),
+    )
+    if as_json:
+        _print_json(json_of(found))
+    else:
+        click.echo(as_text(found))
 
 
 @main.command(

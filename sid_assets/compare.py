@@ -45,6 +45,7 @@ from sid_assets.core.store.places import write_text
 from sid_assets.core.store.provenance import require_space
 from sid_assets.core.store.scratch import scratch_folder
 from sid_assets.core.store.versions import Version
+from sid_assets.probe import read_data, with_probe
 from sid_assets.settings import Settings
 
 PAGE = "sid_comparison.html"
@@ -64,11 +65,13 @@ class Comparison:
         compared: The tokenizers, in the order in which they were named.
         sizes: One line: what was measured.
         facts: What the figures are about, by name.
+        notes: Which differences of a probe are more than chance.
     """
 
     compared: tuple[Compared, ...]
     sizes: str
     facts: Mapping[str, str]
+    notes: tuple[str, ...] = ()
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -76,7 +79,13 @@ def main(arguments: Sequence[str] = ()) -> int:
     return cli.run("compare", arguments, "python -m sid_assets.compare")
 
 
-def compare(settings: Settings, names: Sequence[str], progress: Progress) -> Comparison:
+def compare(
+    settings: Settings,
+    names: Sequence[str],
+    progress: Progress,
+    *,
+    probe_minutes: float | None = None,
+) -> Comparison:
     """Measure several tokenizers on the vectors in the data folder.
 
     Args:
@@ -85,6 +94,8 @@ def compare(settings: Settings, names: Sequence[str], progress: Progress) -> Com
             `train:METHOD:SIZE`), a `.pt` file, or a repository on the hub (`owner/name`, also
             `owner/name@revision`).
         progress: Called with what is being done.
+        probe_minutes: If given, models are trained on the SIDs of as many tokenizers as fit into
+            this time, the first ones named.
 
     Raises:
         InputError: A tokenizer cannot be used with these vectors, or an input file is wrong. All
@@ -104,18 +115,28 @@ def compare(settings: Settings, names: Sequence[str], progress: Progress) -> Com
                 progress(f"{candidate.name}: {note}")
         progress(f"nearest items of {len(catalog.sample_pids):,} by vector")
         vectors = catalog.vectors()
-        compared = []
+        data = None
+        if probe_minutes is not None:
+            pids = embeddings.stream(["pid"]).read_all()["pid"].combine_chunks()
+            data = read_data(settings, pids, progress)
+        compared, codes = [], {}
         for number, candidate in enumerate(candidates, 1):
             step = f"{number} of {len(candidates)}: {candidate.name}"
-            compared.append(
-                _measure(
-                    settings,
-                    catalog,
-                    vectors,
-                    candidate,
-                    lambda what, step=step: progress(f"{step}: {what}"),
-                )
+            measured, stream = _measure(
+                settings,
+                catalog,
+                vectors,
+                candidate,
+                lambda what, step=step: progress(f"{step}: {what}"),
             )
+            compared.append(measured)
+            if data:
+                codes[candidate.name] = np.concatenate(
+                    [codes_array(batch["codes"]) for batch in stream()]
+                )
+        notes = ()
+        if data and probe_minutes is not None:
+            compared, notes = with_probe(settings, compared, codes, data, probe_minutes, progress)
     space = require_space(embeddings.provenance)
     sizes = f"{embeddings.rows:,} items. Neighbours and margins: {len(vectors.queries):,} queries "
     sizes += f"against {len(vectors.vectors):,} items."
@@ -127,7 +148,7 @@ def compare(settings: Settings, names: Sequence[str], progress: Progress) -> Com
         or settings.of_catalog("interactions")
         or "none",
     }
-    return Comparison(tuple(compared), sizes, facts)
+    return Comparison(tuple(compared), sizes, facts, tuple(notes))
 
 
 def write_page(settings: Settings, found: Comparison) -> str:
@@ -137,7 +158,7 @@ def write_page(settings: Settings, found: Comparison) -> str:
         StoreError: The folder cannot be written.
     """
     page = settings.store().root / PAGE
-    write_text(page, as_page(found.compared, found.sizes, found.facts))
+    write_text(page, as_page(found.compared, found.sizes, found.facts, found.notes))
     return str(page)
 
 
@@ -244,8 +265,8 @@ def _measure(
     vectors: VectorMeasures,
     candidate: Candidate,
     progress: Progress,
-) -> Compared:
-    """Train or load a tokenizer, encode all items, and measure the codes."""
+) -> tuple[Compared, Callable[[], pa.RecordBatchReader]]:
+    """Train or load a tokenizer, encode all items, and measure the codes; they can be read."""
     progress("training" if candidate.kind == TRAIN else "loading")
     loaded = candidate.load()
     size = loaded.centroids.shape[1]
@@ -265,7 +286,7 @@ def _measure(
     for subject in (*subjects, *vectors.subjects(codes, loaded.centroids)):
         figures |= subject.figures()
     about = {"kind": candidate.kind, "centroid_hash": centroid_hash(loaded.centroids)}
-    return Compared(candidate.name, about, figures)
+    return Compared(candidate.name, about, figures), stream
 
 
 def _encode(

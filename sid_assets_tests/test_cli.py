@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 from dotenv import dotenv_values
 
-from sid_assets import cli, compare, infer_res_kmeans, init, plan, purge, show
+from sid_assets import cli, compare, infer_res_kmeans, init, plan, probe, purge, show
 from sid_assets.core.embedders import Memory
 from sid_assets.core.quantise.checkpoint import save_checkpoint
 from sid_assets.settings import DEPLOYMENTS, SAMPLE_COMPANIONS, Settings
@@ -24,8 +24,8 @@ from sid_assets.variables import WEBHOOK_VARIABLE, variable
 from sid_assets_tests.graph import materialize, settings_for, write_catalog
 
 REPOSITORY = Path(__file__).parents[1]
-COMMANDS = ("init", "demo", "plan", "show", "compare", "purge", "quantise")
-MODULES = (plan, show, compare, purge, infer_res_kmeans)
+COMMANDS = ("init", "demo", "plan", "show", "compare", "probe", "purge", "quantise")
+MODULES = (plan, show, compare, probe, purge, infer_res_kmeans)
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from sid_assets import cli, compare
 from sid_assets.core.quantise.checkpoint import load_checkpoint, save_checkpoint
+from sid_assets_tests.core.probe.small_decoder import use_small_decoder
 from sid_assets_tests.graph import (
     materialize,
     metadata_of,
@@ -152,3 +153,45 @@ def test_without_interactions_there_is_no_behaviour(call):
     [one] = json.loads(result.stdout)["tokenizers"]
     assert "neighbours_in_first_10" in one["figures"]
     assert not [name for name in one["figures"] if name.startswith(("behaviour", "popularity"))]
+
+
+PROBE = ("probe_hit_rate_10", "probe_ndcg_10")
+
+
+def test_a_probe_adds_its_figures_and_its_differences(call, folder, monkeypatch):
+    use_small_decoder(monkeypatch, steps=4, between=2)
+    result = call("current", "collapsed.pt", "--probe", "30", "--json", **CASES)
+    assert result.exit_code == 0, result.stderr
+    assert "probe: at most " in result.stderr
+    assert "2 of 2 are probed in the 30 min asked for" in result.stderr
+    found = json.loads(result.stdout)
+    for one in found["tokenizers"]:
+        assert set(PROBE) <= one["figures"].keys()
+    assert found["tokenizers"][1]["figures"]["probe_hit_rate_10"] <= 1
+    assert not set(PROBE) & found["best"].keys()  # the note says which difference counts
+    [note] = found["notes"]
+    assert "current" in note
+    assert "collapsed.pt" in note
+    page = (folder / "data" / compare.PAGE).read_text()
+    assert "<h2>Probe</h2>" in page
+    assert note in page
+
+
+def test_as_many_tokenizers_are_probed_as_fit_into_the_time(call, monkeypatch):
+    use_small_decoder(monkeypatch, steps=4, between=2)
+    monkeypatch.setattr("sid_assets.probe.time_of_run", lambda *_: 60.0)
+    result = call("current", "collapsed.pt", "random.pt", "--probe", "7", **CASES)
+    assert result.exit_code == 0, result.stderr
+    assert "at most 3 min a tokenizer; 2 of 3 are probed in the 7 min asked for" in result.stderr
+    [line] = [line for line in result.stdout.splitlines() if line.startswith("  Hit rate@10  ")]
+    first, second, third = line.split()[2:]
+    assert first.endswith("%")
+    assert second.endswith("%")
+    assert third == "–"
+
+
+def test_a_probe_without_interactions_is_refused_before_work_starts(call):
+    result = call("train:kmeans:4", "--probe", "5")
+    assert result.exit_code == 1
+    assert "There are no interactions" in result.stderr
+    assert "training" not in result.stderr

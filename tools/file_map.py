@@ -26,6 +26,7 @@ FOLDERS = (
     "core/registry",
     "core/sids",
     "core/quality",
+    "core/probe",
     "core/events",
     "core/training",
     "core/contracts",

@@ -8,7 +8,7 @@ import dagster as dg
 
 from sid_assets.assets.catalog import catalog_source
 from sid_assets.assets.check_results import check_results, check_specs
-from sid_assets.assets.domains import Domain
+from sid_assets.assets.domains import ITEMS, Domain
 from sid_assets.assets.inputs import EVENTS_TABLE, interactions_of
 from sid_assets.core.arrow.columns import codes_array
 from sid_assets.core.catalog.column_values import column_values
@@ -25,6 +25,8 @@ from sid_assets.core.quality.limits import Limits, check_limits
 from sid_assets.core.quality.measure import measure_sids
 from sid_assets.core.quality.next_items import next_items
 from sid_assets.core.quality.of_vectors import VectorMeasures
+from sid_assets.core.quality.probed import RESULT as PROBE_RESULT
+from sid_assets.core.quality.probed import Probed
 from sid_assets.core.quality.published import QUANTISED, PublishedSids
 from sid_assets.core.quality.report import render_report, report_items
 from sid_assets.core.quality.resolving import Cost, Resolving, measure_cost
@@ -76,6 +78,7 @@ def sid_quality_asset(domain: Domain) -> dg.AssetsDefinition:
         )
         subjects += _of_vectors(settings, domain, sids, item_texts, interactions, context.log)
         subjects += _of_registry(settings, domain, sids, item_texts, quality)
+        subjects += _of_probe(store, domain, sids)
         weighted = None
         if interactions:
             weighted = measure_interactions(
@@ -166,6 +169,17 @@ def _of_registry(
     refreshes = settings.store().current(domain.table("sid_refreshes"))
     history = History.of(refreshes.stream().read_all()) if refreshes else None
     return [*subjects, history] if history else subjects
+
+
+def _of_probe(store: Store, domain: Domain, sids: PublishedSids) -> list[Subject]:
+    """What the last probe found, if it is about these SIDs."""
+    if domain is not ITEMS:  # videos are what the probe learns to recommend
+        return []
+    provenance = sids.codes.provenance
+    pid2sid = store.current(domain.table("pid2sid"))
+    generation = pid2sid.provenance.generation if pid2sid else ""
+    found = Probed.read(store.root / PROBE_RESULT, generation, provenance.tokenizer)
+    return [found] if found else []
 
 
 def _limits(settings: Settings) -> Limits:

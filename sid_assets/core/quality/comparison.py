@@ -174,6 +174,17 @@ GROUPS = (
         ),
     ),
     Group(
+        "Probe",
+        "A small model that learned from split 0 recommends for rows of split 1: a SID stands for "
+        "its most popular item. No best is marked; which differences are more than chance is said "
+        "below the table.",
+        (
+            Row("Hit rate@10", "probe_hit_rate_10", "fine percent"),
+            Row("NDCG@10", "probe_ndcg_10", "decimal"),
+            Row("Hit rate@10 of unseen targets", "probe_hit_rate_10_unseen", "fine percent"),
+        ),
+    ),
+    Group(
         "What collisions cost",
         "The highest share of targets that a model can reach if it names every SID right and then "
         "takes one of its items.",
@@ -284,12 +295,13 @@ def shown_groups(compared: Sequence[Compared]) -> list[tuple[Group, list[Row]]]:
     return groups
 
 
-def as_text(compared: Sequence[Compared], sizes: str) -> str:
+def as_text(compared: Sequence[Compared], sizes: str, notes: Sequence[str] = ()) -> str:
     """The comparison as a table for the terminal; a star marks the best of a row.
 
     Args:
         compared: The tokenizers.
         sizes: One line: what was measured.
+        notes: Sentences below the table.
     """
     table = [["", *(one.name for one in compared)]]
     for group, rows in shown_groups(compared):
@@ -313,7 +325,7 @@ def as_text(compared: Sequence[Compared], sizes: str) -> str:
         for line in table
     ]
     note = "* the best of a row. Rows that a tokenizer with few codes could win have none."
-    return "\n".join([sizes, "", *(line.rstrip() for line in lines), "", note])
+    return "\n".join([sizes, "", *(line.rstrip() for line in lines), "", note, *notes])
 
 
 def as_json(compared: Sequence[Compared]) -> dict[str, Any]:
@@ -333,13 +345,19 @@ def as_json(compared: Sequence[Compared]) -> dict[str, Any]:
     }
 
 
-def as_page(compared: Sequence[Compared], sizes: str, facts: Mapping[str, str]) -> str:
+def as_page(
+    compared: Sequence[Compared],
+    sizes: str,
+    facts: Mapping[str, str],
+    notes: Sequence[str] = (),
+) -> str:
     """The comparison as a page that needs nothing else: HTML.
 
     Args:
         compared: The tokenizers.
         sizes: One line: what was measured.
         facts: More facts, by name.
+        notes: Sentences below the tables.
     """
     environment = page_environment()
     groups = [
@@ -362,6 +380,7 @@ def as_page(compared: Sequence[Compared], sizes: str, facts: Mapping[str, str]) 
         groups=groups,
         sizes=sizes,
         facts=facts,
+        notes=notes,
         style=page_source(environment, "sid_report.css"),
     )
 
