@@ -277,9 +277,9 @@ def probe(sids: tuple[str, ...], minutes: float, seeds: int, as_json: bool) -> N
 def purge(yes: bool, sids_left_before: "datetime | None", as_json: bool) -> None:
     """List data that can be removed, or remove it.
 
-    Older versions of tables, leftovers of unfinished runs, and rejected rows can be removed from
-    the data folder. The current version of a table stays, and so does what a run is writing. The
-    exit code is 1 if a table had to be left alone.
+    Older versions of tables, leftovers of unfinished runs, rejected rows, and kept runs of the
+    probe can be removed from the data folder. The current version of a table stays, and so does
+    what a run is writing. The exit code is 1 if a table had to be left alone.
 
     With --sids-left-before nothing is removed: SIDs of items that were removed, or whose text
     changed, are no longer reserved for them. Models that were trained before may then take new

@@ -4,6 +4,7 @@ The tables and the SIDs stay as they are. Runs are kept in the data folder, belo
 a probe that was killed or ran out of time goes on.
 """
 
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +29,7 @@ from sid_assets.core.probe.measure import Controls, probe_sids
 from sid_assets.core.probe.picture import hit_rates_png
 from sid_assets.core.probe.result import ProbeResult, Scored, as_json, score_items
 from sid_assets.core.probe.rows import read_rows
-from sid_assets.core.probe.run import SEEDS, Data, time_of_run
+from sid_assets.core.probe.run import RUNS, SEEDS, Data, time_of_run
 from sid_assets.core.probe.sid_files import read_sids
 from sid_assets.core.probe.table import sentences
 from sid_assets.core.probe.words import Spelling
@@ -38,7 +39,6 @@ from sid_assets.core.store.places import write_json, write_pieces
 from sid_assets.core.store.versions import Version
 from sid_assets.settings import Settings
 
-RUNS = ".probe"
 PICTURE = "sid_probe.png"
 FORMAT_VERSION = 1
 MINUTES = 15
@@ -93,7 +93,11 @@ def probe(
         deadline=deadline,
         progress=progress,
     )
-    _write(store.root, result, own)
+    if not _write(store.root, result, own):
+        progress(
+            f"{store.root / RESULT}: holds a finished result of this generation, and is kept. Run "
+            "the probe again to finish this one."
+        )
     return result
 
 
@@ -237,15 +241,33 @@ def _baselines(vectors: Version | None, pids: pa.Array, data: Data) -> list[Scor
     return found
 
 
-def _write(root: UPath, result: ProbeResult, own: Version | None) -> None:
-    """Write the result and the picture into the data folder."""
-    about = {"format_version": FORMAT_VERSION}
+def _write(root: UPath, result: ProbeResult, own: Version | None) -> bool:
+    """Write the result and the picture into the data folder.
+
+    Returns:
+        False if there is a finished result of this generation already, and this one is not
+        finished: then nothing is written.
+    """
+    about: dict[str, Any] = {"format_version": FORMAT_VERSION}
     if own:
         provenance = own.provenance
         about |= {"generation": provenance.generation, "tokenizer": provenance.tokenizer}
-        about |= {"pid2sid": provenance.version}
+    if not result.finished and _is_finished(root / RESULT, about):
+        return False
+    if own:
+        about["pid2sid"] = own.provenance.version
     write_json(root / RESULT, about | as_json(result))
     write_pieces(root / PICTURE, [hit_rates_png(result)])
+    return True
+
+
+def _is_finished(path: UPath, about: Mapping[str, Any]) -> bool:
+    """Whether this is a finished result of which these facts are true."""
+    try:
+        made = json.loads(path.read_text())
+        return bool(made["finished"]) and all(made.get(name) == of for name, of in about.items())
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """What can be removed from the data folder: `sid-assets purge` lists it, `--yes` removes it.
 
-It covers previous versions of tables, drafts and scratch folders of unfinished runs, and rejected
-rows. The version that readers see is never touched, nor is a table that a run is writing. With
-`--sids-left-before` it frees SIDs that items have left instead.
+It covers previous versions of tables, drafts and scratch folders of unfinished runs, rejected rows,
+and the runs that a probe kept. The version that readers see is never touched, nor is a table that a
+run is writing. With `--sids-left-before` it frees SIDs that items have left instead.
 """
 
 import datetime as dt
@@ -14,6 +14,7 @@ from upath import UPath
 
 from sid_assets import cli
 from sid_assets.core.errors import InputError, SidAssetsError
+from sid_assets.core.probe.run import RUNS
 from sid_assets.core.registry.freeing import Reserved, free_sids, reserved_before
 from sid_assets.core.store.places import folder_bytes, is_local, remove_folder
 from sid_assets.core.store.scratch import abandoned_folders
@@ -83,7 +84,7 @@ def purge(store: Store, remove: bool) -> tuple[list[Removable], list[str]]:
                 found += removable
         except SidAssetsError as error:
             problems.append(str(error))
-    return found + _purge_scratch(store, remove), problems
+    return found + _purge_folders(store, remove), problems
 
 
 def free_sids_left_before(
@@ -154,14 +155,15 @@ def _sids(count: int) -> str:
     return f"{count:,} SID" if count == 1 else f"{count:,} SIDs"
 
 
-def _purge_scratch(store: Store, remove: bool) -> list[Removable]:
-    folders = abandoned_folders(store.root)
-    found = [
-        Removable("", "scratch of an unfinished run", folder, folder_bytes(folder))
-        for folder in folders
-    ]
-    for folder in folders if remove else ():
-        remove_folder(folder)
+def _purge_folders(store: Store, remove: bool) -> list[Removable]:
+    """Folders that belong to no table."""
+    scratch = "scratch of an unfinished run"
+    folders = [(scratch, folder) for folder in abandoned_folders(store.root)]
+    if (store.root / RUNS).exists():
+        folders.append(("the runs that a probe kept", store.root / RUNS))
+    found = [Removable("", what, folder, folder_bytes(folder)) for what, folder in folders]
+    for one in found if remove else ():
+        remove_folder(one.folder)
     return found
 
 

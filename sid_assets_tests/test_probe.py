@@ -145,6 +145,25 @@ def test_the_time_limit_is_told_and_the_next_call_goes_on(call, monkeypatch):
     assert "Not finished" not in call().stdout
 
 
+def test_a_finished_result_is_kept_until_the_next_one_is_finished(call, folder, monkeypatch):
+    call("--seeds", "1")
+    kept = (folder / "data" / "sid_probe.json").read_bytes()
+    assert json.loads(kept)["finished"]
+    monkeypatch.setattr(train, "FEWEST_STEPS", 5_000)
+    late = call("--minutes", "0.001", "--seeds", "1")
+    assert "holds a finished result of this generation, and is kept" in late.stderr
+    assert (folder / "data" / "sid_probe.json").read_bytes() == kept
+
+
+def test_of_another_generation_an_unfinished_result_is_written(call, folder, monkeypatch):
+    call("--seeds", "1")
+    path = folder / "data" / "sid_probe.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "generation": "another"}))
+    monkeypatch.setattr(train, "FEWEST_STEPS", 5_000)
+    call("--minutes", "0.001", "--seeds", "1")
+    assert not json.loads(path.read_text())["finished"]
+
+
 def test_sid_quality_shows_the_last_probe_of_its_sids(call, folder):
     result = call("--json")
     wanted = {one["name"]: one for one in json.loads(result.stdout)["scored"]}

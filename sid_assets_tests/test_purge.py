@@ -16,6 +16,7 @@ from upath import UPath
 
 from sid_assets import purge
 from sid_assets.core.embeddings import cuts
+from sid_assets.core.probe.run import RUNS
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.sharing import PartSharer
 from sid_assets.core.store.store import Store
@@ -183,6 +184,16 @@ def test_scratch_of_a_killed_run_is_removed_and_that_of_a_living_run_stays(store
     assert purge.main(["--yes"]) == 0
     assert "scratch of an unfinished run" in capsys.readouterr().out
     assert not folder.exists()
+
+
+def test_kept_runs_of_the_probe_are_removed(store, capsys):
+    (store.root / RUNS / "a").mkdir(parents=True)
+    (store.root / RUNS / "a" / "run.safetensors").write_bytes(b"x" * 500)
+    listed, _ = purge.purge(store, remove=False)
+    assert [one.bytes for one in listed if one.folder == store.root / RUNS] == [500]
+    assert purge.main(["--yes"]) == 0
+    assert "the runs that a probe kept" in capsys.readouterr().out
+    assert not (store.root / RUNS).exists()
 
 
 def test_a_table_that_a_run_is_writing_is_left_alone(store, capsys):

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -83,10 +84,22 @@ class ProbeResult:
     users: np.ndarray
     facts: Mapping[str, int]
 
+    @property
+    def finished(self) -> bool:
+        """Whether every run was done in time."""
+        return all(one.finished for one in self.scored)
+
     def interval(self, name: str, metric: str) -> Interval:
         """The mean and the interval of one metric."""
-        found = next(one for one in self.scored if one.name == name)
-        return interval(found.values[metric][found.rows], self.users[found.rows])
+        return self._intervals[name, metric]
+
+    @cached_property
+    def _intervals(self) -> dict[tuple[str, str], Interval]:
+        return {
+            (one.name, metric): interval(values[one.rows], self.users[one.rows])
+            for one in self.scored
+            for metric, values in one.values.items()
+        }
 
 
 def score_items(
@@ -177,6 +190,7 @@ def _mean(of_runs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
 def as_json(result: ProbeResult) -> dict[str, Any]:
     """The result as JSON; shares from 0 to 1."""
     return {
+        "finished": result.finished,
         "rows": dict(result.facts),
         "scored": [_scored_json(result, one) for one in result.scored],
         "differences": [
@@ -203,7 +217,7 @@ def _scored_json(result: ProbeResult, one: Scored) -> dict[str, Any]:
         "runs": [dict(run) for run in one.runs],
     }
     for metric, values in one.values.items():
-        found = interval(values[one.rows], result.users[one.rows])
+        found = result.interval(one.name, metric)
         made[metric] = {"mean": found.mean, "low": found.low, "high": found.high}
         for group, of_group in (("seen", ~result.unseen), ("unseen", result.unseen)):
             chosen = values[one.rows & of_group]

@@ -27,6 +27,9 @@ from sid_assets.core.probe.words import Spelling, Tree
 from sid_assets.core.store.places import write_pieces
 
 FORMAT = 1
+RUNS = ".probe"
+"""The folder below the data folder in which runs are kept."""
+
 SEEDS = (0, 1, 2)
 TIMED_ROWS = 256
 
@@ -147,7 +150,7 @@ def make_runs(
     done: dict[str, list[Run]] = {name: [] for name in spellings}
     out_of_time = False
     total = len(seeds) * len(spellings)
-    for number, (seed, name) in enumerate(((s, n) for s in seeds for n in spellings), 1):
+    for number, (seed, name) in enumerate(((s, n) for n in spellings for s in seeds), 1):
         kept = _Kept(folder, data, spellings[name], seed)
         label = f"run {number} of {total}: {name}, seed {seed}"
         run = kept.read()
