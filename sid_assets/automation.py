@@ -1,28 +1,29 @@
-"""Automatic refreshes: a job, and a schedule and a sensor that are off until switched on."""
+"""Automatic refreshes: a job, a schedule, and a sensor that looks at files.
+
+Schedule and sensor are off until switched on. With `SID_AUTOMATION=conditions` the sensor starts
+nothing: it records what the files hold, and automation conditions decide what is made again.
+"""
 
 import json
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
-from http.client import HTTPException
 from itertools import pairwise
+from typing import Any
 
 import dagster as dg
 
 from sid_assets.assets.domains import Domain, domains_of
+from sid_assets.assets.external import observation
+from sid_assets.assets.placement import Placement
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.inputs.files import fingerprint
 from sid_assets.core.store.store import Store
 from sid_assets.settings import Settings
-from sid_assets.variables import WEBHOOK_VARIABLE, failure_webhook
+from sid_assets.taken_folders import run_in
 
-JOB_NAME = "refresh_semantic_ids"
 SENSOR_SECONDS = 60
 STAGES = ("item_texts", "item_embeddings", "codes", "sid_registry", "pid2sid")
 """From the catalog to the SIDs, each made from the previous one."""
-
-WEBHOOK_TIMEOUT_SECONDS = 10
 
 ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
@@ -33,82 +34,80 @@ ACTIVE = [
 ]
 
 
-@dg.failure_hook
-def post_failure(context: dg.HookContext) -> None:
-    """Post to the webhook, if one is set, which step failed and why."""
-    address = failure_webhook()
-    if not address:
-        return
-    error = context.op_exception
-    message = {
-        "job": context.job_name,
-        "run_id": context.run_id,
-        "step": context.op.name,
-        "error": getattr(error, "description", None) or str(error),
-    }
-    request = urllib.request.Request(  # noqa: S310 - the address is the user's own choice
-        address,
-        data=json.dumps(message).encode(),
-        headers={"Content-Type": "application/json"},
+def refresh_job(placement: Placement, keys: Sequence[dg.AssetKey]) -> Any:
+    """The job that makes these assets and no others."""
+    return dg.define_asset_job(
+        f"refresh_{placement.name or 'semantic_ids'}",
+        selection=dg.AssetSelection.assets(*keys),
+        description="Refreshes all assets of this catalog. Only changed items are embedded and "
+        "quantised again.",
     )
-    try:
-        urllib.request.urlopen(request, timeout=WEBHOOK_TIMEOUT_SECONDS).close()  # noqa: S310
-    except (OSError, ValueError, HTTPException) as failure:
-        context.log.warning(f"{WEBHOOK_VARIABLE}: the failure could not be posted: {_why(failure)}")
 
 
-def _why(failure: Exception) -> str:
-    """Why a request failed, without its address, which may hold a secret."""
-    if isinstance(failure, urllib.error.HTTPError):
-        return f"the server answers with status {failure.code}."
-    reason = getattr(failure, "reason", failure)
-    system = isinstance(reason, OSError) and reason.strerror
-    return f"{system or type(reason).__name__}."
-
-
-refresh_semantic_ids = dg.define_asset_job(
-    JOB_NAME,
-    selection=dg.AssetSelection.all(),
-    hooks={post_failure},
-    description="Refreshes all assets. Only changed items are embedded and quantised again.",
-)
-
-
-def refresh_schedule(settings: Settings) -> dg.ScheduleDefinition:
+def refresh_schedule(placement: Placement, settings: Settings, job: Any) -> dg.ScheduleDefinition:
     """Refreshes at the times of `SID_SCHEDULE`, unless a refresh is still running."""
 
     @dg.schedule(
-        job=refresh_semantic_ids,
+        job=job,
         cron_schedule=settings.schedule,
         execution_timezone=settings.timezone,
-        name="refresh_on_schedule",
+        name=placement.named("refresh_on_schedule"),
         description="Refreshes the semantic IDs at the times set in SID_SCHEDULE.",
     )
     def refresh_on_schedule(context: dg.ScheduleEvaluationContext):
-        if running := _active_refreshes(context.instance):
-            return dg.SkipReason(f"Refresh {running[0].run_id} is still running.")
+        if running := _active_refresh(context.instance, job.name, settings):
+            return dg.SkipReason(f"Refresh {running.run_id} is still running.")
         return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
 
     return refresh_on_schedule
 
 
-@dg.sensor(
-    job=refresh_semantic_ids,
-    minimum_interval_seconds=SENSOR_SECONDS,
-    description="Refreshes the semantic IDs when the files of the catalog (or of the goods "
-    "catalog) have changed since the last refresh and were the same in two checks in a row.",
-)
-def refresh_on_new_catalog(context: dg.SensorEvaluationContext, settings: Settings):
+def catalog_sensor(placement: Placement, settings: Settings, job: Any) -> dg.SensorDefinition:
+    """The sensor that looks at the files of the catalogs.
+
+    Args:
+        placement: The names of assets and resources.
+        settings: The settings when the graph is loaded; they decide whether runs are started.
+        job: The job that it starts.
+    """
+    starts = settings.automation == "sensor"
+    does = "Refreshes the semantic IDs" if starts else "Records new data versions of the catalogs"
+
+    @dg.sensor(
+        name=placement.named("refresh_on_new_catalog"),
+        job=job,
+        minimum_interval_seconds=SENSOR_SECONDS,
+        required_resource_keys={placement.named("settings")},
+        description=f"{does} when the files of the catalog (or of the goods catalog) have changed "
+        "since the last refresh and were the same in two checks in a row.",
+    )
+    def refresh_on_new_catalog(context: dg.SensorEvaluationContext):
+        given = getattr(context.resources, placement.named("settings"))
+        return _look(context, placement, given, job.name, starts=starts)
+
+    return refresh_on_new_catalog
+
+
+def _look(
+    context: dg.SensorEvaluationContext,
+    placement: Placement,
+    settings: Settings,
+    job: str,
+    *,
+    starts: bool,
+) -> dg.SensorResult | dg.SkipReason:
     """Compare the files of the catalogs with those of the last refresh.
 
     The cursor stores what the last check saw, so that a half-uploaded catalog is not read, and what
     was requested last, so that a failed refresh is not requested again and again.
     """
+    domains = domains_of(settings, placement)
     try:
-        now = " ".join(fingerprint(domain.catalog(settings)) for domain in domains_of(settings))
+        prints = [fingerprint(domain.catalog(settings)) for domain in domains]
         done = last_refreshed(settings)
     except SidAssetsError as error:
         return dg.SkipReason(str(error))
+    now = " ".join(prints)
     cursor = json.loads(context.cursor) if context.cursor else {"seen": "", "asked": ""}
     settled = now == cursor["seen"]
     cursor["seen"] = now
@@ -120,12 +119,30 @@ def refresh_on_new_catalog(context: dg.SensorEvaluationContext, settings: Settin
         context.update_cursor(json.dumps(cursor))
         return dg.SkipReason("The files have changed; waiting for two checks that see the same.")
     if now == cursor["asked"]:
-        return dg.SkipReason("A refresh of these files was already requested; see its run.")
-    if running := _active_refreshes(context.instance):
-        return dg.SkipReason(f"Refresh {running[0].run_id} is still running.")
+        said = "A refresh of these files was already requested; see its run."
+        return dg.SkipReason(said if starts else "These files are recorded.")
+    if starts and (running := _active_refresh(context.instance, job, settings)):
+        return dg.SkipReason(f"Refresh {running.run_id} is still running.")
     cursor["asked"] = now
-    context.update_cursor(json.dumps(cursor))
-    return dg.RunRequest()
+    events = [
+        event
+        for domain, seen in zip(domains, prints, strict=True)
+        for event in observation(placement, domain.catalog_setting, seen)
+    ]
+    requests = [dg.RunRequest()] if starts else []
+    return dg.SensorResult(run_requests=requests, asset_events=events, cursor=json.dumps(cursor))
+
+
+def conditions_sensor(
+    placement: Placement, keys: Sequence[dg.AssetKey]
+) -> dg.AutomationConditionSensorDefinition:
+    """The sensor that makes what the automation conditions of these assets ask for."""
+    return dg.AutomationConditionSensorDefinition(
+        placement.named("refresh_by_conditions"),
+        target=dg.AssetSelection.assets(*keys),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Makes assets again whose inputs have changed (SID_AUTOMATION=conditions).",
+    )
 
 
 def last_refreshed(settings: Settings) -> str:
@@ -147,5 +164,10 @@ def _made_from(store: Store, domain: Domain) -> str:
     return TextsMaking.of(made[0]).fingerprint
 
 
-def _active_refreshes(instance: dg.DagsterInstance) -> Sequence[dg.DagsterRun]:
-    return instance.get_runs(dg.RunsFilter(job_name=JOB_NAME, statuses=ACTIVE), limit=1)
+def _active_refresh(
+    instance: dg.DagsterInstance, job: str, settings: Settings
+) -> dg.DagsterRun | None:
+    """A run of the job that has not ended, or another one that refreshes the data folder."""
+    if runs := instance.get_runs(dg.RunsFilter(job_name=job, statuses=ACTIVE), limit=1):
+        return runs[0]
+    return run_in(instance, settings)

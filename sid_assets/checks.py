@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from sid_assets.assets.check_results import check_results, check_specs
+from sid_assets.assets.declare import step
 from sid_assets.assets.domains import GOODS, ITEMS, Domain
 from sid_assets.assets.inputs import EVENTS_TABLE as INTERACTIONS
 from sid_assets.assets.inputs import event_log, known_items
@@ -126,22 +127,22 @@ def contract_checks(domain: Domain) -> list[dg.AssetChecksDefinition]:
     ]
 
 
-def tokenizer_checks() -> dg.AssetChecksDefinition:
+def tokenizer_checks(domain: Domain) -> dg.AssetChecksDefinition:
     """The checks of the tokenizer, read back from its file."""
-    return _checks(ITEMS, TOKENIZER, _find_tokenizer, check_tokenizer.checks)
+    return _checks(domain, TOKENIZER, _find_tokenizer, check_tokenizer.checks)
 
 
-def vocabulary_checks() -> dg.AssetChecksDefinition:
+def vocabulary_checks(domain: Domain) -> dg.AssetChecksDefinition:
     """The checks of the vocabulary, which belongs to no domain."""
     return _table_checks(
-        ITEMS,
+        domain,
         "sid_vocabulary",
         lambda store, version: check_sid_vocabulary(version),
         check_sid_vocabulary,
     )
 
 
-def interactions_checks() -> dg.AssetChecksDefinition:
+def interactions_checks(domain: Domain) -> dg.AssetChecksDefinition:
     """The checks of the interactions that are made from a log of events."""
 
     def find(store: Store) -> Findings:
@@ -153,7 +154,7 @@ def interactions_checks() -> dg.AssetChecksDefinition:
 
     checks = [FILES, *check_interactions.checks]
     return _checks(
-        ITEMS,
+        domain,
         INTERACTIONS,
         find,
         checks,
@@ -161,11 +162,11 @@ def interactions_checks() -> dg.AssetChecksDefinition:
     )
 
 
-def training_checks() -> list[dg.AssetChecksDefinition]:
+def training_checks(domain: Domain) -> list[dg.AssetChecksDefinition]:
     """The checks of the training data sets."""
     return [
         _table_checks(
-            ITEMS,
+            domain,
             f"{name}_dataset",
             partial(_find_training, data_set),
             check_data_set,
@@ -212,11 +213,6 @@ def _checks(
     """
     key = domain.key(name)
 
-    @dg.multi_asset_check(
-        name=f"{domain.table(name).replace('/', '_')}_checks",
-        specs=check_specs(key, checks),
-        can_subset=True,
-    )
     def scan(
         context: dg.AssetCheckExecutionContext, settings: Settings
     ) -> Iterator[dg.AssetCheckResult]:
@@ -230,7 +226,13 @@ def _checks(
         wanted = [check for check in checks if check.name in selected]
         yield from check_results(key, wanted, findings, context.log)
 
-    return scan
+    placement = domain.placement
+    return dg.multi_asset_check(
+        name=placement.named(f"{domain.table(name).replace('/', '_')}_checks"),
+        specs=check_specs(key, checks),
+        can_subset=True,
+        required_resource_keys=placement.resource_keys,
+    )(step(placement, scan, writes=False))
 
 
 def _of_registry(

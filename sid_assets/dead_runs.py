@@ -1,44 +1,48 @@
 """Runs whose process was killed, or whose machine went down.
 
 Dagster still counts such a run as running, so the next run waits forever for its slot in the pool
-`gpu`, or in the queue. Therefore each run holds a lock on a file while its process is alive. The
-next run, and a sensor, mark runs whose lock is free as failed and free their slots.
+`gpu`, or in the queue. Therefore each run that makes assets of this package is noted, with its
+machine. The next run, and a sensor, look for the processes of noted runs: a run whose process is
+gone is marked as failed, and its slots are freed. Other runs are never touched.
 """
 
-import fcntl
-import os
+import json
+import platform
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from sid_assets.assets.placement import Placement
 from sid_assets.failures import clear_refusals_to_start
 
 SENSOR_SECONDS = 30
 
-IN_PROGRESS = [
+IN_PROGRESS = {
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
-]
-ENDED = [
+}
+ENDED = {
     dg.DagsterRunStatus.SUCCESS,
     dg.DagsterRunStatus.FAILURE,
     dg.DagsterRunStatus.CANCELED,
-]
+}
 
 DEAD = (
     "The process of this run is gone: it was killed, or its machine went down. Its finished work "
     "is kept; the next run resumes from there."
 )
 
+CLOCK = 2.0
+"""Seconds by which the start of a process and the time of an event may differ."""
+
 
 def watched(
     executor: dg.ExecutorDefinition, defaults: Mapping[str, Any] | None = None
 ) -> dg.ExecutorDefinition:
-    """The same executor, whose runs show that they are alive and end dead runs.
+    """The same executor, which notes its runs before their first step, and ends dead runs.
 
     Args:
         executor: The executor.
@@ -61,49 +65,51 @@ def watched(
     )
 
 
-@dg.sensor(
-    minimum_interval_seconds=SENSOR_SECONDS,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Marks runs whose process is gone as failed, so that nothing waits for them.",
-)
-def end_runs_that_were_killed(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """End dead runs. No run is started."""
-    ended = end_dead_runs(context.instance)
-    return dg.SkipReason(f"Ended: {', '.join(ended)}." if ended else "No run was killed.")
+def dead_runs_sensor(placement: Placement) -> dg.SensorDefinition:
+    """A sensor that ends dead runs. It starts none, and says something only if it ended one."""
+
+    @dg.sensor(
+        name=placement.named("end_runs_that_were_killed"),
+        minimum_interval_seconds=SENSOR_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Marks runs of these assets whose process is gone as failed, so that nothing "
+        "waits for them.",
+    )
+    def end_runs_that_were_killed(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        ended = end_dead_runs(context.instance)
+        return dg.SkipReason(f"Ended: {', '.join(ended)}." if ended else None)
+
+    return end_runs_that_were_killed
+
+
+def note_run(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Note that a run makes assets of this package, on this machine."""
+    path = _notes(instance) / f"{run_id}.json"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"machine": platform.node()}))
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs whose process is gone as failed and return their ids; free slots of all ended runs.
+    """Mark noted runs whose process is gone as failed; free the slots of noted runs that ended.
 
-    Runs on other machines are left alone unless they share the folder of the instance's artifacts.
+    Runs of other machines are marked by nobody here; there, use Dagster's run monitoring.
+
+    Returns:
+        The ids of the runs that were marked.
     """
-    dead = [
-        run
-        for run in instance.get_runs(dg.RunsFilter(statuses=IN_PROGRESS))
-        if _is_dead(_lock_file(instance, run.run_id))
-    ]
-    for run in dead:
-        instance.report_run_failed(run, DEAD)
-        _lock_file(instance, run.run_id).unlink(missing_ok=True)
-    events = instance.event_log_storage
-    with_slots = events.supports_global_concurrency_limits and events.get_concurrency_run_ids()
-    if with_slots:
-        for run in instance.get_runs(dg.RunsFilter(run_ids=list(with_slots), statuses=ENDED)):
-            events.free_concurrency_slots_for_run(run.run_id)
-    return [run.run_id for run in dead]
-
-
-@contextmanager
-def alive(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
-    """Hold the lock that shows that this run's process is alive."""
-    path = _lock_file(instance, run_id)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)  # while locked, so that an ending run does not look dead
+    dead = []
+    for path in sorted(_notes(instance).glob("*.json")):
+        run = instance.get_run_by_id(path.stem)
+        if run and run.status in IN_PROGRESS and _is_dead(instance, run.run_id, path):
+            instance.report_run_failed(run, DEAD)
+            dead.append(run.run_id)
+        elif run and run.status not in ENDED:
+            continue
+        if run and instance.event_log_storage.supports_global_concurrency_limits:
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        path.unlink(missing_ok=True)
+    return dead
 
 
 class _WatchedExecutor(dg.Executor):
@@ -119,22 +125,38 @@ class _WatchedExecutor(dg.Executor):
         return self._executor.step_dependency_config
 
     def execute(self, plan_context: Any, execution_plan: Any) -> Iterator[Any]:
-        with alive(plan_context.instance, plan_context.run_id):
-            for run_id in end_dead_runs(plan_context.instance):
-                plan_context.log.warning(f"Run {run_id} was killed; it is marked as failed.")
-            with clear_refusals_to_start():
-                yield from self._executor.execute(plan_context, execution_plan)
+        note_run(plan_context.instance, plan_context.run_id)
+        for run_id in end_dead_runs(plan_context.instance):
+            plan_context.log.warning(f"Run {run_id} was killed; it is marked as failed.")
+        with clear_refusals_to_start():
+            yield from self._executor.execute(plan_context, execution_plan)
 
 
-def _lock_file(instance: dg.DagsterInstance, run_id: str) -> Path:
-    return Path(instance.storage_directory(), "alive", f"{run_id}.lock")
+def _notes(instance: dg.DagsterInstance) -> Path:
+    return Path(instance.storage_directory(), "noted_runs")
 
 
-def _is_dead(path: Path) -> bool:
-    """Whether the process that took the lock is gone without having removed the file."""
+def _is_dead(instance: dg.DagsterInstance, run_id: str, note: Path) -> bool:
+    """Whether the run was on this machine, and its process is gone."""
     try:
-        with path.open() as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return os.fstat(file.fileno()).st_nlink > 0
-    except (FileNotFoundError, BlockingIOError):
+        machine = json.loads(note.read_text())["machine"]
+    except (OSError, ValueError, KeyError, TypeError):  # another process is writing it
         return False
+    started = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_START).records
+    if machine != platform.node() or not started:
+        return False
+    entry = started[-1].event_log_entry
+    pid = entry.dagster_event.pid if entry.dagster_event else None
+    return pid is not None and not _was_running(pid, entry.timestamp)
+
+
+def _was_running(pid: int, at: float) -> bool:
+    """Whether there is such a process, and it was there at that time (s): numbers are reused."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).create_time() <= at + CLOCK
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True

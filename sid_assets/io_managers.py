@@ -8,6 +8,7 @@ import dagster as dg
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as pads
+from pydantic import Field
 from upath import UPath
 
 from sid_assets.core.errors import SidAssetsError
@@ -24,14 +25,63 @@ PREVIEW_ROWS = 5
 PREVIEW_CHARACTERS = 120
 
 
-class ParquetIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
-    """Stores every table of the graph as parquet at `<SID_DATA_DIR>/<asset key>.parquet`.
+class _TableIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
+    """What the IO managers have in common: assets are tables of a store."""
+
+    def store(self) -> Store:
+        """The store of the tables."""
+        raise NotImplementedError
+
+    def table(self, key: dg.AssetKey) -> str:
+        """Name of an asset's table in the store."""
+        return key.to_user_string()
+
+    @property
+    def _base_path(self) -> UPath:
+        return self.store().root
+
+    @property
+    def storage_options(self) -> dict[str, Any]:
+        """Options for fsspec, taken from the path (dagster issue 32637)."""
+        return dict(self._base_path.storage_options)
+
+    def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> UPath:
+        """`goods/codes` is at `goods/codes.parquet`."""
+        return UPath(f"{self.table(context.asset_key)}.parquet")
+
+    @clear_failures
+    def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:
+        """Write and commit a new version of the table."""
+        table = self.table(context.asset_key)
+        started = time.perf_counter()
+        store = self.store()
+        version = store.commit(obj if isinstance(obj, Draft) else _drafted(store, table, obj))
+        context.add_output_metadata(_metadata(version, path, time.perf_counter() - started))
+
+    @clear_failures
+    def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
+        """Open the current version as the type of the input's annotation."""
+        table = self.table(context.asset_key)
+        version = self.store().require(table)
+        wanted = context.dagster_type.typing_type
+        if _is_polars(wanted):
+            return _as_polars(version, wanted)
+        if wanted not in LOADERS:
+            known = ", ".join(kind.__name__ for kind in LOADERS)
+            raise SidAssetsError(
+                f"{table}: cannot be loaded as {wanted}; annotate the input as one of {known}."
+            )
+        return LOADERS[wanted](version)
+
+
+class ParquetIOManager(_TableIOManager):
+    """Stores assets as parquet at `<root>/<asset key>.parquet`, whole or not at all.
 
     Features:
-        - accepts a `pa.Table`, a `pa.RecordBatchReader`, a `pd.DataFrame`, or a `Draft` whose parts
-          are already written
-        - returns a `pa.Table`, a `pa.RecordBatchReader`, a `pyarrow.dataset.Dataset`, a
-          `pd.DataFrame` or a `Version`, depending on the input's annotation
+        - accepts a `pa.Table`, a `pa.RecordBatchReader`, a `pd.DataFrame`, a `pl.DataFrame`, a
+          `pl.LazyFrame`, or a `Draft` whose parts are already written
+        - returns one of these, a `pyarrow.dataset.Dataset` or a `Version`, depending on the input's
+          annotation
         - streams: memory does not grow with the rows of a reader or of a draft
         - readers see the previous version or the new one, never part of one; any failure leaves
           the previous version in place
@@ -45,45 +95,37 @@ class ParquetIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
         @dg.asset
         def long_texts(item_texts: pa.RecordBatchReader) -> pa.Table:
             return pa.Table.from_batches(b for b in item_texts if b.num_rows)
+
+
+        defs = dg.Definitions(
+            assets=[long_texts], resources={"io_manager": ParquetIOManager(root="data")}
+        )
         ```
     """
 
+    root: str = Field(description="The folder of the tables, or any fsspec URL.")
+
+    def store(self) -> Store:
+        """The store of the tables."""
+        return Store(self.root)
+
+
+class DataFolderIOManager(_TableIOManager):
+    """The IO manager of the graph: tables lie in the data folder of the settings."""
+
     settings: dg.ResourceDependency[Settings]
+    key_prefix: list[str] = Field(
+        default=[], description="What asset keys begin with, and names of tables do not."
+    )
 
-    @property
-    def _base_path(self) -> UPath:
-        return Store(self.settings.data_dir).root
+    def store(self) -> Store:
+        """The store of the tables."""
+        return self.settings.store()
 
-    @property
-    def storage_options(self) -> dict[str, Any]:
-        """Options for fsspec, taken from the path (dagster issue 32637)."""
-        return dict(self._base_path.storage_options)
-
-    def get_asset_relative_path(self, context: dg.InputContext | dg.OutputContext) -> UPath:
-        """`goods/codes` is at `goods/codes.parquet`."""
-        return UPath(f"{context.asset_key.to_user_string()}.parquet")
-
-    @clear_failures
-    def dump_to_path(self, context: dg.OutputContext, obj: Any, path: UPath) -> None:
-        """Write and commit a new version of the table."""
-        table = context.asset_key.to_user_string()
-        started = time.perf_counter()
-        store = self.settings.store()
-        version = store.commit(obj if isinstance(obj, Draft) else _drafted(store, table, obj))
-        context.add_output_metadata(_metadata(version, path, time.perf_counter() - started))
-
-    @clear_failures
-    def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
-        """Open the current version as the type of the input's annotation."""
-        table = context.asset_key.to_user_string()
-        version = self.settings.store().require(table)
-        wanted = context.dagster_type.typing_type
-        if wanted not in LOADERS:
-            known = ", ".join(kind.__name__ for kind in LOADERS)
-            raise SidAssetsError(
-                f"{table}: cannot be loaded as {wanted}; annotate the input as one of {known}."
-            )
-        return LOADERS[wanted](version)
+    def table(self, key: dg.AssetKey) -> str:
+        """Name of an asset's table in the store: its key without the prefix."""
+        has_prefix = list(key.path[: len(self.key_prefix)]) == self.key_prefix
+        return "/".join(key.path[len(self.key_prefix) :] if has_prefix else key.path)
 
 
 LOADERS: dict[Any, Callable[[Version], Any]] = {
@@ -95,7 +137,22 @@ LOADERS: dict[Any, Callable[[Version], Any]] = {
 }
 
 
+def _is_polars(kind: Any) -> bool:
+    """Whether this is a class of polars, which need not be installed."""
+    return getattr(kind, "__module__", "").partition(".")[0] == "polars"
+
+
+def _as_polars(version: Version, wanted: Any) -> Any:
+    import polars as pl
+
+    if wanted is pl.LazyFrame:
+        return pl.scan_pyarrow_dataset(version.dataset())
+    return pl.from_arrow(version.stream().read_all())
+
+
 def _drafted(store: Store, table: str, obj: Any) -> Draft:
+    if _is_polars(type(obj)):
+        obj = obj.lazy().collect().to_arrow()
     if isinstance(obj, pd.DataFrame):
         obj = pa.Table.from_pandas(obj, preserve_index=False)
     if isinstance(obj, pa.Table):

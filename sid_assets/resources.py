@@ -3,6 +3,7 @@
 from dataclasses import asdict, replace
 from typing import Any, get_args
 
+from sid_assets.assets.placement import Placement
 from sid_assets.core.devices import usable_device
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
@@ -29,7 +30,11 @@ PLANNING_PATIENCE = 2.0
 PLANNING_TIMEOUT = 20.0
 """Seconds that a plan waits for a server to answer."""
 
-AUTOMATION_TAGS = ("dagster/schedule_name", "dagster/sensor_name")
+AUTOMATION_TAGS = (
+    *("dagster/schedule_name", "dagster/sensor_name"),
+    *("dagster/from_automation_condition", "dagster/auto_materialize"),
+)
+"""Tags of runs that no person started."""
 
 
 def make_embedder(settings: Settings) -> Embedder:
@@ -129,11 +134,14 @@ def wanted_tokenizer(settings: Settings) -> TokenizerSource:
     )
 
 
-def policy_of(context: Any, settings: Settings, refresh: Refresh) -> RefreshPolicy:
+def policy_of(
+    context: Any, settings: Settings, refresh: Refresh, placement: Placement
+) -> RefreshPolicy:
     """The policy of this run: what it may do.
 
     Raises:
-        InputError: A run that a schedule or sensor started asks for what only people may allow.
+        InputError: A run that a schedule, sensor or automation condition started asks for what only
+            people may allow.
     """
     run_tags = context.run.tags
     automatic = [tag for tag in AUTOMATION_TAGS if tag in run_tags]
@@ -146,4 +154,5 @@ def policy_of(context: Any, settings: Settings, refresh: Refresh) -> RefreshPoli
         new_generation=refresh.new_generation,
         allow_large_change=refresh.allow_large_change,
         max_changed_share=settings.max_changed_share,
+        resource=placement.named("refresh"),
     )

@@ -452,6 +452,23 @@ class Settings(dg.ConfigurableResource):
         "0 3 * * *",
     )
     timezone: TimeZone = _setting("Time zone of the schedule.", "UTC")
+    automation: str = _setting(
+        "What a changed catalog starts, once its sensor is switched on. `sensor`: a run of the "
+        "job. `conditions`: the sensor only records the new data version, and each asset has the "
+        "automation condition `eager`.",
+        "sensor",
+        words=("sensor", "conditions"),
+    )
+    fresh_hours: int = _setting(
+        "Hours after which `pid2sid` counts as stale in the UI (freshness policy). 0: no policy.",
+        0,
+        at_least=0,
+        at_most=10**5,
+    )
+    owners: str = _setting(
+        "Owners of the assets: e-mail addresses or `team:name`, separated by commas.", ""
+    )
+    tags: str = _setting("Tags of the assets, such as `domain=video, tier=1`.", "")
 
     def __new__(cls, **values: Any) -> Self:
         """Create an instance of a class whose defaults are the instance's values.
@@ -532,6 +549,26 @@ class Settings(dg.ConfigurableResource):
             if value or (value == "" and name in SAMPLE_COMPANIONS):
                 values[name] = value
         return cls(**values)
+
+    def changed(self, **values: Any) -> "Settings":
+        """The same settings but for these values."""
+        kept = {name: getattr(self, name) for name in Settings.model_fields}
+        return Settings(**{**kept, **values})
+
+    def owner_list(self) -> list[str]:
+        """The owners of assets."""
+        return [owner.strip() for owner in self.owners.split(",") if owner.strip()]
+
+    def tag_map(self) -> dict[str, str]:
+        """The tags of assets: name and value.
+
+        Raises:
+            InputError: One has no name.
+        """
+        tags = [tag.partition("=") for tag in self.tags.split(",") if tag.strip()]
+        if any(not name.strip() for name, _, _ in tags):
+            raise InputError(f"{variable('tags')}={self.tags}: a tag has no name.")
+        return {name.strip(): value.strip() for name, _, value in tags}
 
     def store(self) -> Store:
         """Where the tables are."""

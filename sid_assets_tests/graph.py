@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sid_assets.definitions import defs
-from sid_assets.io_managers import ParquetIOManager
+from sid_assets.io_managers import DataFolderIOManager
 from sid_assets.settings import Refresh, Settings
 
 WORDS = [
@@ -110,7 +110,7 @@ def materialize(
         resources={
             "settings": settings,
             "refresh": refresh or Refresh(),
-            "io_manager": ParquetIOManager(settings=settings),
+            "io_manager": DataFolderIOManager(settings=settings),
         },
         run_config={"ops": {name: {"config": config} for name, config in (ops or {}).items()}},
         tags=tags,

@@ -1,35 +1,32 @@
-"""Evaluates the schedule, the sensor and the failure hook."""
+"""Evaluates the schedule and the sensor."""
 
 import datetime as dt
-import json
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import dagster as dg
 import pyarrow as pa
 import pytest
 
 from sid_assets.assets.domains import domains_of
+from sid_assets.assets.placement import Placement
 from sid_assets.automation import (
-    JOB_NAME,
     STAGES,
     last_refreshed,
-    post_failure,
-    refresh_on_new_catalog,
-    refresh_schedule,
-    refresh_semantic_ids,
 )
 from sid_assets.core import schema
 from sid_assets.core.arrow.hashes import text_hash
+from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.files import fingerprint
 from sid_assets.core.store.provenance import Provenance, derive
 from sid_assets.core.store.write import draft_rows
-from sid_assets.settings import Settings
+from sid_assets.definitions import definitions
+from sid_assets.resources import policy_of
+from sid_assets.settings import Refresh, Settings
 
 HASH = text_hash("One")
 ROWS = pa.table(
@@ -53,8 +50,20 @@ ROWS = pa.table(
 )
 """One item, with the columns of all tables."""
 
+JOB_NAME = "refresh_semantic_ids"
 CATALOG_A = "pid,title\n1,One\n"
 CATALOG_B = "pid,title\n1,One\n2,Two\n"
+
+
+def _schedule(settings: Settings) -> dg.ScheduleDefinition:
+    (schedule,) = definitions(settings).schedules or ()
+    assert isinstance(schedule, dg.ScheduleDefinition)
+    return schedule
+
+
+def _sensor(settings: Settings) -> dg.SensorDefinition:
+    sensors = definitions(settings).sensors or ()
+    return next(sensor for sensor in sensors if sensor.name == "refresh_on_new_catalog")
 
 
 @dataclass
@@ -79,8 +88,10 @@ class Watched:
         context = dg.build_sensor_context(
             instance=self.instance, cursor=self.cursor, resources={"settings": self.settings}
         )
-        execution = refresh_on_new_catalog.evaluate_tick(context)
+        execution = _sensor(self.settings).evaluate_tick(context)
         self.cursor = execution.cursor
+        for event in execution.asset_events:
+            self.instance.report_runless_asset_event(event)
         return len(execution.run_requests or [])
 
     def refreshed(self, stages: Sequence[str] = STAGES) -> None:
@@ -107,9 +118,9 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
 
 
 def test_both_are_off_until_somebody_switches_them_on():
-    schedule = refresh_schedule(Settings.from_environment({}))
-    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
-    assert refresh_on_new_catalog.default_status == dg.DefaultSensorStatus.STOPPED
+    settings = Settings.from_environment({})
+    assert _schedule(settings).default_status == dg.DefaultScheduleStatus.STOPPED
+    assert _sensor(settings).default_status == dg.DefaultSensorStatus.STOPPED
 
 
 def test_the_sensor_fires_after_two_checks_that_see_the_same_catalog(watched):
@@ -182,19 +193,15 @@ def test_a_missing_catalog_is_a_reason_to_skip(watched):
 @contextmanager
 def _refresh_in_progress(instance: dg.DagsterInstance) -> Iterator[None]:
     run = instance.create_run_for_job(
-        dg.Definitions(assets=[_nothing], jobs=[refresh_semantic_ids]).resolve_job_def(JOB_NAME),
+        definitions(Settings()).resolve_job_def(JOB_NAME),
         status=dg.DagsterRunStatus.STARTED,
     )
     yield
     instance.delete_run(run.run_id)
 
 
-@dg.asset
-def _nothing() -> None: ...
-
-
 def test_there_is_never_a_second_refresh(watched):
-    schedule = refresh_schedule(watched.settings)
+    schedule = _schedule(watched.settings)
     context = dg.build_schedule_context(
         instance=watched.instance,
         scheduled_execution_time=dt.datetime(2026, 1, 1, 3, tzinfo=dt.UTC),
@@ -211,7 +218,7 @@ def test_the_schedule_requests_a_run_at_its_time():
     settings = Settings.from_environment(
         {"SID_SCHEDULE": "30 4 * * *", "SID_TIMEZONE": "Asia/Shanghai"}
     )
-    schedule = refresh_schedule(settings)
+    schedule = _schedule(settings)
     assert (schedule.cron_schedule, schedule.execution_timezone) == ("30 4 * * *", "Asia/Shanghai")
     moment = dt.datetime(2026, 1, 1, 4, 30, tzinfo=dt.UTC)
     with dg.instance_for_test() as instance:
@@ -220,66 +227,51 @@ def test_the_schedule_requests_a_run_at_its_time():
     assert [request.run_key for request in requests or ()] == [moment.isoformat()]
 
 
-def test_a_failure_is_posted_to_the_webhook(monkeypatch):
-    received = []
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("SID_FAILURE_WEBHOOK", f"http://127.0.0.1:{server.server_port}/hook")
-
-    @dg.op
-    def fails() -> None:
-        raise dg.Failure("the catalog has no rows")
-
-    @dg.job(hooks={post_failure})
-    def job() -> None:
-        fails()
-
-    assert not job.execute_in_process(raise_on_error=False).success
-    server.shutdown()
-    assert len(received) == 1
-    assert received[0]["job"] == "job"
-    assert received[0]["step"] == "fails"
-    assert "the catalog has no rows" in received[0]["error"]
+def test_a_new_catalog_has_a_new_data_version(watched):
+    watched.write(CATALOG_A)
+    watched.look()
+    watched.look()
+    catalog = dg.AssetKey("catalog")
+    (seen,) = watched.instance.fetch_observations(catalog, limit=10).records
+    version = seen.asset_observation.tags["dagster/data_version"]
+    assert version == fingerprint(str(watched.catalog))
 
 
-@pytest.mark.parametrize("answer", [404, 302, None], ids=["refused", "redirected", "no server"])
-def test_a_webhook_that_does_not_answer_is_a_warning_without_its_address(answer, monkeypatch):
-    class Refusing(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.send_response(answer or 500)
-            self.send_header("Location", "gopher://hush-elsewhere")
-            self.end_headers()
+def test_with_conditions_the_sensor_starts_nothing_and_records_each_version_once(watched):
+    watched.settings = watched.settings.changed(automation="conditions")
+    watched.write(CATALOG_A)
+    assert [watched.look() for _ in range(4)] == [0, 0, 0, 0]
+    watched.write(CATALOG_B)
+    assert [watched.look() for _ in range(4)] == [0, 0, 0, 0]
+    assert len(watched.instance.fetch_observations(dg.AssetKey("catalog"), limit=10).records) == 2
 
-        def log_message(self, format: str, *args: object) -> None: ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
-    monkeypatch.setenv("SID_FAILURE_WEBHOOK", f"http://127.0.0.1:{server.server_port}/hush")
-    if answer:
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+@pytest.mark.parametrize("automation", ["sensor", "conditions"])
+def test_conditions_are_off_until_somebody_switches_them_on(automation):
+    made = definitions(Settings(automation=automation))
+    graph = made.resolve_asset_graph()
+    conditions = {graph.get(key).automation_condition for key in graph.materializable_asset_keys}
+    names = {sensor.name for sensor in made.sensors or ()}
+    if automation == "sensor":
+        assert conditions == {None}
+        assert "refresh_by_conditions" not in names
     else:
-        server.server_close()
+        assert None not in conditions
+        assert "refresh_by_conditions" in names
 
-    @dg.op
-    def fails() -> None:
-        raise dg.Failure("the catalog has no rows")
 
-    @dg.job(hooks={post_failure})
-    def job() -> None:
-        fails()
-
-    with dg.instance_for_test() as instance:
-        result = job.execute_in_process(instance=instance, raise_on_error=False)
-        log = "\n".join(str(entry) for entry in instance.all_logs(result.run_id))
-    if answer:
-        server.shutdown()
-    assert "SID_FAILURE_WEBHOOK: the failure could not be posted: " in log
-    assert "hush" not in log
+def test_conditions_ask_for_everything_after_a_new_catalog_and_never_for_a_new_generation(watched):
+    settings = watched.settings.changed(automation="conditions")
+    made = definitions(settings)
+    first = dg.evaluate_automation_conditions(defs=made, instance=watched.instance)
+    version = {"dagster/data_version": "1"}
+    watched.instance.report_runless_asset_event(dg.AssetObservation("catalog", tags=version))
+    found = dg.evaluate_automation_conditions(
+        defs=made, instance=watched.instance, cursor=first.cursor
+    )
+    assert found.get_num_requested(dg.AssetKey("item_texts")) == 1
+    refresh = Refresh(new_generation=True)
+    for tag in ("dagster/from_automation_condition", "dagster/auto_materialize"):
+        context = SimpleNamespace(run=SimpleNamespace(tags={tag: "true"}))
+        with pytest.raises(InputError, match="may not set new_generation"):
+            policy_of(context, settings, refresh, Placement())

@@ -12,7 +12,7 @@ import pytest
 from sid_assets.core.store.write import draft_rows
 from sid_assets.core.training_sets import PRETRAIN_ROWS
 from sid_assets.definitions import defs
-from sid_assets.io_managers import ParquetIOManager
+from sid_assets.io_managers import DataFolderIOManager
 from sid_assets.settings import Refresh
 from sid_assets_tests.graph import (
     GRAPH,
@@ -45,7 +45,7 @@ def _check(settings, *tables: str) -> dg.ExecuteInProcessResult:
         resources={
             "settings": settings,
             "refresh": Refresh(),
-            "io_manager": ParquetIOManager(settings=settings),
+            "io_manager": DataFolderIOManager(settings=settings),
         },
         raise_on_error=False,
     )

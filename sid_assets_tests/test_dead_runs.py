@@ -13,7 +13,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sid_assets.dead_runs import DEAD, end_runs_that_were_killed
+from sid_assets.assets.placement import Placement
+from sid_assets.dead_runs import DEAD, dead_runs_sensor, end_dead_runs, note_run
 from sid_assets_tests.dagster_dev import write_instance
 from sid_assets_tests.graph import write_catalog
 
@@ -99,7 +100,7 @@ def killed(home: Path) -> Iterator[tuple[dg.DagsterInstance, str]]:
         }
         with running(home, **hanging) as process:
             run_id = _wait_for_slot(instance, process)
-            assert _look_of_the_sensor(instance) == "No run was killed."
+            assert _look_of_the_sensor(instance) is None
         assert _status(instance, run_id) == dg.DagsterRunStatus.STARTED
         assert _has_slot(instance) == {run_id}
         yield instance, run_id
@@ -107,7 +108,8 @@ def killed(home: Path) -> Iterator[tuple[dg.DagsterInstance, str]]:
 
 def _look_of_the_sensor(instance: dg.DagsterInstance) -> str | None:
     """What the sensor reports."""
-    return end_runs_that_were_killed.evaluate_tick(dg.build_sensor_context(instance)).skip_message
+    sensor = dead_runs_sensor(Placement())
+    return sensor.evaluate_tick(dg.build_sensor_context(instance)).skip_message
 
 
 def _status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
@@ -132,4 +134,59 @@ def test_the_sensor_ends_a_killed_run(killed):
     assert _status(instance, run_id) == dg.DagsterRunStatus.FAILURE
     assert _has_slot(instance) == set()
     assert any(DEAD in entry.message for entry in instance.all_logs(run_id))
-    assert _look_of_the_sensor(instance) == "No run was killed."
+    assert _look_of_the_sensor(instance) is None
+
+
+@dg.job
+def _job_of_the_host() -> None: ...
+
+
+def _started(instance: dg.DagsterInstance, pid: int) -> str:
+    """A run that this process started in an instance, as if it had been started by another."""
+    run = instance.create_run_for_job(_job_of_the_host, status=dg.DagsterRunStatus.STARTED)
+    event = dg.DagsterEvent(
+        event_type_value=dg.DagsterEventType.RUN_START.value, job_name=run.job_name, pid=pid
+    )
+    instance.report_dagster_event(event, run.run_id)
+    return run.run_id
+
+
+def _gone() -> int:
+    """The number of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    return process.pid
+
+
+def test_runs_of_others_are_never_touched():
+    with dg.instance_for_test() as instance:
+        run_id = _started(instance, _gone())
+        assert end_dead_runs(instance) == []
+        assert _status(instance, run_id) == dg.DagsterRunStatus.STARTED
+        note_run(instance, run_id)
+        assert end_dead_runs(instance) == [run_id]
+
+
+def test_a_run_whose_process_lives_goes_on():
+    with dg.instance_for_test() as instance:
+        run_id = _started(instance, os.getpid())
+        note_run(instance, run_id)
+        assert end_dead_runs(instance) == []
+
+
+def test_a_run_on_another_machine_is_left_to_dagsters_monitoring(monkeypatch):
+    with dg.instance_for_test() as instance:
+        run_id = _started(instance, _gone())
+        monkeypatch.setattr("platform.node", lambda: "elsewhere")
+        note_run(instance, run_id)
+        monkeypatch.undo()
+        assert end_dead_runs(instance) == []
+
+
+def test_a_number_that_another_process_has_now_is_not_that_of_the_run(monkeypatch):
+    with dg.instance_for_test() as instance:
+        run_id = _started(instance, os.getpid())
+        note_run(instance, run_id)
+        later = time.time() + 60
+        monkeypatch.setattr("psutil.Process.create_time", lambda process: later)
+        assert end_dead_runs(instance) == [run_id]

@@ -75,7 +75,16 @@ def test_jobs_schedules_and_sensors():
     assert {sensor.name for sensor in repository.sensor_defs} == {
         "refresh_on_new_catalog",
         "end_runs_that_were_killed",
+        "post_failures",
     }
+
+
+def test_the_inputs_stand_in_the_graph():
+    graph = defs.resolve_asset_graph()
+    keys = {key.to_user_string() for key in graph.external_asset_keys}
+    assert keys == {"catalog", "events", "captions"}
+    parents = {key.to_user_string() for key in graph.get(dg.AssetKey("item_texts")).parent_keys}
+    assert parents == {"catalog"}
 
 
 def test_every_asset_says_what_it_is_and_has_checks():

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ import pytest
 from sid_assets.core.arrow.hashes import text_hash
 from sid_assets.core.schema import item_texts as item_texts_schema
 from sid_assets.core.store.versions import Version
-from sid_assets.io_managers import LOADERS, ParquetIOManager, preview
+from sid_assets.io_managers import LOADERS, DataFolderIOManager, ParquetIOManager, preview
 from sid_assets.settings import Settings
 from sid_assets_tests.graph import metadata_of
 
@@ -24,8 +25,7 @@ def _texts(count: int = 10) -> pa.Table:
 
 
 def _materialize(assets, root, **kwargs) -> dg.ExecuteInProcessResult:
-    settings = Settings.from_environment({"SID_DATA_DIR": str(root)})
-    resources = {"settings": settings, "io_manager": ParquetIOManager(settings=settings)}
+    resources = {"io_manager": ParquetIOManager(root=str(root))}
     return dg.materialize(assets, resources=resources, **kwargs)
 
 
@@ -127,3 +127,37 @@ def test_works_on_an_fsspec_url():
 
     _materialize([_asset_of(_texts(), pa.Table), reader], "memory://tables")
     assert rows == {"n": 10}
+
+
+@pytest.mark.parametrize("form", [pl.DataFrame, pl.LazyFrame])
+def test_polars_frames_go_in_and_come_out(tmp_path, form):
+    rows = {}
+
+    @dg.asset
+    def item_texts() -> form:
+        return pl.from_arrow(_texts()).lazy() if form is pl.LazyFrame else pl.from_arrow(_texts())
+
+    @dg.asset(io_manager_key="none")
+    def reader(item_texts: form) -> None:
+        rows["texts"] = item_texts.lazy().collect()["text"].to_list()
+
+    manager = ParquetIOManager(root=str(tmp_path))
+    resources = {"io_manager": manager, "none": dg.mem_io_manager}
+    assert dg.materialize([item_texts, reader], resources=resources).success
+    assert rows["texts"] == _texts()["text"].to_pylist()
+    assert pq.read_table(tmp_path / "item_texts.parquet").num_rows == 10
+
+
+@pytest.mark.parametrize(
+    ("key", "path"),
+    [(["us", "item_texts"], "item_texts"), (["theirs", "item_texts"], "theirs/item_texts")],
+)
+def test_the_prefix_of_a_catalog_is_no_folder_in_its_data_folder(tmp_path, key, path):
+    @dg.asset(key=key)
+    def item_texts() -> pa.Table:
+        return _texts()
+
+    settings = Settings(data_dir=str(tmp_path))
+    manager = DataFolderIOManager(settings=settings, key_prefix=["us"])
+    assert dg.materialize([item_texts], resources={"io_manager": manager}).success
+    assert (tmp_path / f"{path}.parquet").exists()

@@ -16,7 +16,7 @@ from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.embeddings.run import embed_items
 from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.store.store import Store
-from sid_assets.definitions import resources
+from sid_assets.graph import resources
 from sid_assets.settings import Settings
 from sid_assets_tests.core.drawn_vectors import commit_texts
 from sid_assets_tests.graph import materialize, settings_for, write_catalog

@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from sid_assets import sample
 from sid_assets.core.errors import InputError
-from sid_assets.definitions import defs, resources
+from sid_assets.definitions import defs
+from sid_assets.graph import resources
 from sid_assets.settings import DEPLOYMENTS, Refresh, Settings, variable
 from sid_assets_tests.graph import assets_and_checks
 
@@ -33,6 +34,7 @@ ANOTHER_OF_ITS_FORM = {
     "timezone": "Asia/Shanghai",
     "event_timezone": "Asia/Shanghai",
     "event_split": "leave_last",
+    "automation": "conditions",
 }
 """The same for settings whose values have a form of their own."""
 

@@ -7,7 +7,9 @@ from typing import Any, Literal, get_args
 import dagster as dg
 from pydantic import Field
 
+from sid_assets.assets.declare import asset
 from sid_assets.assets.domains import Domain
+from sid_assets.assets.external import files_that_stayed, observe
 from sid_assets.core.catalog.item_texts import (
     CatalogSource,
     ItemTexts,
@@ -35,7 +37,6 @@ from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.scratch import scratch_folder
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.write import draft_rows
-from sid_assets.failures import clear_failures
 from sid_assets.resources import planning_embedder, policy_of, vector_files
 from sid_assets.settings import Refresh, Settings
 
@@ -75,15 +76,16 @@ def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:
     """`item_texts` of a domain."""
     table = domain.table("item_texts")
 
-    @dg.asset(
-        key=domain.key("item_texts"),
-        group_name=domain.group("items"),
+    @asset(
+        domain,
+        "item_texts",
+        group="items",
+        deps=domain.placement.keys_of(domain.catalog_setting),
         kinds={"duckdb", "parquet"},
         description=f"The texts of all {domain.items}, made from the catalog with the text "
         "template. One parquet file (`pid`, `text`, `text_hash`), sorted by pid; input of "
         "`item_embeddings`.",
     )
-    @clear_failures
     def item_texts(
         context: dg.AssetExecutionContext,
         config: ItemTextsConfig,
@@ -97,11 +99,12 @@ def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:
         reason = why_other_texts(store, tables, texts_making(settings))
         if reason:
             look_at_catalog(source)  # a misspelt column is no reason for a new generation
-        require_same_generation(reason, policy_of(context, settings, refresh))
+        require_same_generation(reason, policy_of(context, settings, refresh, domain.placement))
         with explained(store.root):
             store.root.mkdir(parents=True, exist_ok=True)
         with scratch_folder(store.root) as scratch, scratch_folder(store.root) as second:
             texts = read_item_texts(source, scratch_dir=scratch)
+            _tell_what_was_read(context, store, domain, texts.fingerprint)
             require_pid_type(published_pid_type(store, tables), texts.pid_type)
             for warning in texts.warnings:
                 context.log.warning(f"{table}: {warning}")
@@ -120,6 +123,25 @@ def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:
         return draft
 
     return item_texts
+
+
+def _tell_what_was_read(
+    context: dg.AssetExecutionContext, store: Store, domain: Domain, fingerprint: str
+) -> None:
+    """Record the data version of the catalog, and warn if an asset of the user's left it as it was.
+
+    Args:
+        context: The context of the step.
+        store: The store, with the texts so far.
+        domain: The domain.
+        fingerprint: That of the catalog's files.
+    """
+    name = domain.catalog_setting
+    before = store.current(domain.table("item_texts"))
+    same = before is not None and TextsMaking.of(before.provenance).fingerprint == fingerprint
+    if warning := files_that_stayed(context, domain.placement, name, same=same):
+        context.log.warning(f"{domain.table('item_texts')}: {warning}")
+    observe(context, domain.placement, name, fingerprint)
 
 
 def catalog_source(

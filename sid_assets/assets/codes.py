@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from sid_assets.assets.declare import asset
 from sid_assets.assets.domains import Domain
 from sid_assets.assets.tokenizer import TABLE as TOKENIZER
 from sid_assets.core.quality.sample import TABLE as SAMPLE
@@ -10,7 +11,6 @@ from sid_assets.core.quantise.run import encode_items
 from sid_assets.core.quantise.tokenizer import require_tokenizer
 from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.versions import Version
-from sid_assets.failures import clear_failures
 from sid_assets.observation import observer
 from sid_assets.settings import Settings
 
@@ -19,18 +19,18 @@ def codes_asset(domain: Domain) -> dg.AssetsDefinition:
     """`codes` of a domain."""
     table = domain.table("codes")
 
-    @dg.asset(
-        key=domain.key("codes"),
-        ins={"item_embeddings": dg.AssetIn(key=domain.key("item_embeddings"))},
-        deps=[TOKENIZER],
-        group_name=domain.group("semantic_ids"),
+    @asset(
+        domain,
+        "codes",
+        group="semantic_ids",
+        ins=domain.keys("item_embeddings"),
+        deps=[domain.placement.key(TOKENIZER)],
         kinds={"pytorch", "parquet"},
-        pool="gpu",
+        pool=domain.placement.pool,
         description=f"The codes of all {domain.items}, three each: the indices of the nearest "
         "centroids, exact and the same on every device. A folder of parquet files (`pid`, "
         "`codes`, `vector_hash`, `residual_norms`); input of `pid2sid` and `sid_quality`.",
     )
-    @clear_failures
     def codes(
         context: dg.AssetExecutionContext, settings: Settings, item_embeddings: Version
     ) -> Draft:

@@ -1,10 +1,11 @@
 """Domains of items: each has its own catalog and id space, and the same stages."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import dagster as dg
 
+from sid_assets.assets.placement import Placement
 from sid_assets.core.inputs.interactions import GOODS_COLUMNS, ITEM_COLUMNS
 from sid_assets.settings import Settings
 
@@ -21,6 +22,7 @@ class Domain:
             none.
         interacted: Columns of the interactions that hold its ids.
         id_name: Name of its ids in OneRec's JSON file (`sid2pid_json`).
+        placement: The names of its assets in Dagster.
     """
 
     prefix: str
@@ -29,23 +31,33 @@ class Domain:
     embeddings_setting: str = ""
     interacted: tuple[str, ...] = ITEM_COLUMNS
     id_name: str = "pid"
+    placement: Placement = field(default_factory=Placement)
 
     def key(self, table: str) -> dg.AssetKey:
-        """Asset key of one of its tables: `codes`, or `goods/codes`."""
-        return dg.AssetKey([self.prefix, table] if self.prefix else [table])
+        """Asset key of one of its tables."""
+        return self.placement.key(self.table(table))
+
+    def keys(self, *tables: str) -> dict[str, dg.AssetIn]:
+        """Some of its tables as inputs of an asset, by name."""
+        return {table: dg.AssetIn(key=self.key(table)) for table in tables}
 
     def table(self, table: str) -> str:
-        """Name of one of its tables in the store."""
-        return self.key(table).to_user_string()
+        """Name of one of its tables in the store: `codes`, or `goods/codes`."""
+        return f"{self.prefix}/{table}" if self.prefix else table
 
     def group(self, stage: str) -> str:
         """Group of a stage in the UI."""
-        return f"{self.prefix}_{stage}" if self.prefix else stage
+        return self.placement.group(f"{self.prefix}_{stage}" if self.prefix else stage)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether it is the main domain."""
+        return not self.prefix
 
     @property
     def trains_tokenizer(self) -> bool:
         """Whether a tokenizer is trained on its vectors: only on those of the main domain."""
-        return not self.prefix
+        return self.is_main
 
     @property
     def sid2pid_json(self) -> str:
@@ -74,6 +86,7 @@ GOODS = Domain(
 """Products sold beside the items. Their id space is separate, and overlaps that of the items."""
 
 
-def domains_of(settings: Settings) -> list[Domain]:
+def domains_of(settings: Settings, placement: Placement | None = None) -> list[Domain]:
     """The domains that have a catalog in the settings; the main domain is always included."""
-    return [ITEMS, GOODS] if settings.goods_catalog else [ITEMS]
+    domains = [ITEMS, GOODS] if settings.goods_catalog else [ITEMS]
+    return [replace(domain, placement=placement or Placement()) for domain in domains]

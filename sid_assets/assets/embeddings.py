@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from sid_assets.assets.declare import asset
 from sid_assets.assets.domains import Domain
 from sid_assets.assets.inputs import require_usable_inputs
 from sid_assets.core.embedders import Embedder
@@ -18,7 +19,6 @@ from sid_assets.core.quantise.tokenizer import (
 from sid_assets.core.refresh import Changes
 from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.versions import Version
-from sid_assets.failures import clear_failures
 from sid_assets.observation import observer
 from sid_assets.resources import make_embedder, policy_of, vector_files, wanted_tokenizer
 from sid_assets.settings import Refresh, Settings
@@ -30,17 +30,17 @@ def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
     """`item_embeddings` of a domain."""
     table = domain.table("item_embeddings")
 
-    @dg.asset(
-        key=domain.key("item_embeddings"),
-        ins={"item_texts": dg.AssetIn(key=domain.key("item_texts"))},
-        group_name=domain.group("items"),
+    @asset(
+        domain,
+        "item_embeddings",
+        group="items",
+        ins=domain.keys("item_texts"),
         kinds={"pytorch", "parquet"},
-        pool="gpu",
+        pool=domain.placement.pool,
         description=f"The vectors of all {domain.items}: unit norm, 4096 wide. A folder of parquet "
         "files (`pid`, `embedding`, `text_hash`, `vector_hash`); input of `codes` and of the "
         "tokenizer's training. A refresh embeds only new and changed items.",
     )
-    @clear_failures
     def item_embeddings(
         context: dg.AssetExecutionContext,
         settings: Settings,
@@ -48,7 +48,7 @@ def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
         item_texts: Version,
     ) -> Draft:
         store = settings.store()
-        policy = policy_of(context, settings, refresh)
+        policy = policy_of(context, settings, refresh, domain.placement)
         embedder = make_embedder(settings)
         tokenizer = current_tokenizer(store)
         # Before any item is embedded, so that a run that may not finish does not start.

@@ -32,6 +32,9 @@ from sid_assets.settings import Settings
 EVENTS_TABLE = "interactions"
 """The table of interactions that are made from a log of events."""
 
+LOGS = ("events", "interactions")
+"""The settings for what users did: a log, or interactions made from one elsewhere."""
+
 
 def event_log(settings: Settings) -> EventLog | None:
     """The log of events; None if there is none for the catalog.

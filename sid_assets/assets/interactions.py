@@ -7,7 +7,9 @@ import dagster as dg
 import pyarrow as pa
 
 from sid_assets.assets.catalog import catalog_source
-from sid_assets.assets.domains import ITEMS
+from sid_assets.assets.declare import asset
+from sid_assets.assets.domains import ITEMS, Domain
+from sid_assets.assets.external import observe_files
 from sid_assets.assets.inputs import EVENTS_TABLE as TABLE
 from sid_assets.assets.inputs import (
     event_keywords,
@@ -35,7 +37,6 @@ from sid_assets.core.store.scratch import scratch_folder
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 from sid_assets.core.store.write import draft_rows
-from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
 
 USERS = "uid_map"
@@ -43,49 +44,56 @@ PROFILE_ROWS = 65_536
 NOT_SET = "SID_EVENTS is not set"
 
 
-@dg.asset(
-    key=TABLE,
-    ins={"pid2sid": dg.AssetIn(key=ITEMS.key("pid2sid"))},
-    group_name="training_data",
-    kinds={"duckdb", "parquet"},
-    description="Histories and targets of users, made from the log of events in `SID_EVENTS`: one "
-    "parquet file, a row a session, input of the training data sets. Skipped without a log.",
-)
-@clear_failures
-def interactions(
-    context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version
-) -> dg.MaterializeResult:
+def interactions_asset(domain: Domain) -> dg.AssetsDefinition:
     """`interactions`. Without a log it is materialised without a table, so that others run."""
-    log = event_log(settings)
-    if log is None:
-        context.log.info(f"{TABLE} is skipped: {NOT_SET}.")
-        return dg.MaterializeResult(metadata={"skipped": NOT_SET})
-    store, rules = settings.store(), event_rules(settings)
-    with scratch_folder(store.root) as folder:
-        scratch = Path(folder)
-        made = make_interactions(
-            log,
-            rules,
-            event_labels(settings),
-            pid_type=pid2sid.pid_type,
-            scratch_dir=_emptied(scratch / "rows"),
-            known=pid2sid.stream(["pid"]),
-            removed=removed_items(settings),
-            uid_map=_numbered_users(store, log, _emptied(scratch / "users")),
-            forced=settings.pid_type != "auto",
-        )
-        profiles = _profiles(settings, pid2sid, _emptied(scratch / "keywords"))
-        rows = with_profiles(made.reader, profiles)
-        draft = draft_rows(store, TABLE, rows, derive(TABLE, pid2sid.provenance))
-    with draft:
-        require_training_rows(log, rules, made.summary)
-        for warning in made.summary.warnings:
-            context.log.warning(f"{TABLE}: {warning}")
-        making = EventsMaking(rules.split, made.summary.t1, rules.most_history)
-        draft.add_details(making.details())
-        version = store.commit(draft)
-    context.log.info(f"{TABLE}: {version.rows:,} rows of {made.summary.events:,} events.")
-    return dg.MaterializeResult(metadata=_metadata(store, version, made.summary))
+
+    @asset(
+        domain,
+        TABLE,
+        group="training_data",
+        ins=domain.keys("pid2sid"),
+        deps=domain.placement.keys_of("events"),
+        kinds={"duckdb", "parquet"},
+        description="Histories and targets of users, made from the log of events in `SID_EVENTS`: "
+        "one parquet file, a row a session, input of the training data sets. Skipped without a "
+        "log.",
+    )
+    def interactions(
+        context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version
+    ) -> dg.MaterializeResult:
+        observe_files(context, domain.placement, settings, "events")
+        log = event_log(settings)
+        if log is None:
+            context.log.info(f"{TABLE} is skipped: {NOT_SET}.")
+            return dg.MaterializeResult(metadata={"skipped": NOT_SET})
+        store, rules = settings.store(), event_rules(settings)
+        with scratch_folder(store.root) as folder:
+            scratch = Path(folder)
+            made = make_interactions(
+                log,
+                rules,
+                event_labels(settings),
+                pid_type=pid2sid.pid_type,
+                scratch_dir=_emptied(scratch / "rows"),
+                known=pid2sid.stream(["pid"]),
+                removed=removed_items(settings),
+                uid_map=_numbered_users(store, log, _emptied(scratch / "users")),
+                forced=settings.pid_type != "auto",
+            )
+            profiles = _profiles(settings, pid2sid, _emptied(scratch / "keywords"))
+            rows = with_profiles(made.reader, profiles)
+            draft = draft_rows(store, TABLE, rows, derive(TABLE, pid2sid.provenance))
+        with draft:
+            require_training_rows(log, rules, made.summary)
+            for warning in made.summary.warnings:
+                context.log.warning(f"{TABLE}: {warning}")
+            making = EventsMaking(rules.split, made.summary.t1, rules.most_history)
+            draft.add_details(making.details())
+            version = store.commit(draft)
+        context.log.info(f"{TABLE}: {version.rows:,} rows of {made.summary.events:,} events.")
+        return dg.MaterializeResult(metadata=_metadata(store, version, made.summary))
+
+    return interactions
 
 
 def _profiles(settings: Settings, pid2sid: Version, scratch: Path) -> Profiles:

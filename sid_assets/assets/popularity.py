@@ -8,8 +8,10 @@ from typing import get_args
 import dagster as dg
 import pyarrow as pa
 
-from sid_assets.assets.domains import ITEMS, Domain
-from sid_assets.assets.inputs import event_log, event_rules, interactions_of, removed_items
+from sid_assets.assets.declare import asset
+from sid_assets.assets.domains import Domain
+from sid_assets.assets.external import observe_files
+from sid_assets.assets.inputs import LOGS, event_log, event_rules, interactions_of, removed_items
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.events.make import counted_users
 from sid_assets.core.inputs.ids import PidTypeSetting
@@ -20,7 +22,6 @@ from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.scratch import scratch_folder
 from sid_assets.core.store.versions import Version
 from sid_assets.core.store.write import draft_rows
-from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
 
 
@@ -28,19 +29,21 @@ def item_counts_asset(domain: Domain) -> dg.AssetsDefinition:
     """`item_counts` of a domain."""
     table = domain.table("item_counts")
 
-    @dg.asset(
-        key=domain.key("item_counts"),
-        ins={"item_texts": dg.AssetIn(key=domain.key("item_texts"))},
-        group_name=domain.group("semantic_ids"),
+    @asset(
+        domain,
+        "item_counts",
+        group="semantic_ids",
+        ins=domain.keys("item_texts"),
+        deps=domain.placement.keys_of(*LOGS),
         kinds={"duckdb", "parquet"},
         description=f"How many users have interacted with each of the {domain.items} in split 0: "
         "one parquet file (`pid`, `users`), empty without interactions. Where a collision is "
         "resolved, the more popular item keeps the SID.",
     )
-    @clear_failures
     def item_counts(
         context: dg.AssetExecutionContext, settings: Settings, item_texts: Version
     ) -> Draft:
+        observe_files(context, domain.placement, settings, *LOGS)
         with _counted(settings, domain, item_texts) as rows:
             draft = draft_rows(settings.store(), table, rows, Provenance(table))
         with draft:
@@ -57,7 +60,7 @@ def _counted(
     """The rows: from the log of events before `interactions` are made of it, else from these."""
     setting = settings.choice("pid_type", get_args(PidTypeSetting))
     log = event_log(settings)
-    if log and domain is ITEMS:
+    if log and domain.is_main:
         with scratch_folder(settings.store().root) as folder:
             yield counted_users(
                 log,

@@ -8,7 +8,8 @@ import dagster as dg
 
 from sid_assets.assets.catalog import catalog_source
 from sid_assets.assets.check_results import check_results, check_specs
-from sid_assets.assets.domains import ITEMS, Domain
+from sid_assets.assets.declare import asset
+from sid_assets.assets.domains import Domain
 from sid_assets.assets.inputs import EVENTS_TABLE, interactions_of
 from sid_assets.core.arrow.columns import codes_array
 from sid_assets.core.catalog.column_values import column_values
@@ -45,7 +46,6 @@ from sid_assets.core.store.provenance import require_space
 from sid_assets.core.store.scratch import scratch_folder
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
-from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
 
 REPORT = "sid_report.html"
@@ -100,21 +100,22 @@ def sid_quality_asset(domain: Domain) -> dg.AssetsDefinition:
             check_results=list(results),
         )
 
-    @dg.asset(
-        key=key,
-        ins={
-            "codes": dg.AssetIn(key=domain.key("codes")),
-            "item_texts": dg.AssetIn(key=domain.key("item_texts")),
-        },
-        deps=[EVENTS_TABLE, *map(domain.key, OF_REGISTRY)],
-        group_name=domain.group("semantic_ids"),
+    @asset(
+        domain,
+        "sid_quality",
+        group="semantic_ids",
+        ins=domain.keys("codes", "item_texts"),
+        deps=[
+            domain.placement.key(EVENTS_TABLE),
+            *domain.placement.keys_of("interactions"),
+            *map(domain.key, OF_REGISTRY),
+        ],
         kinds={"matplotlib", "plotly"},
         description="How good the semantic IDs are: how many items collide, which codes are used, "
         f"how well vectors are reconstructed. Figures and pictures are here; `{REPORT}` is a page "
         "to open and share.",
         check_specs=check_specs(key, check_limits.checks),
     )
-    @clear_failures
     def sid_quality(
         context: dg.AssetExecutionContext, settings: Settings, codes: Version, item_texts: Version
     ) -> dg.MaterializeResult:
@@ -173,7 +174,7 @@ def _of_registry(
 
 def _of_probe(store: Store, domain: Domain, sids: PublishedSids) -> list[Subject]:
     """What the last probe found, if it is about these SIDs."""
-    if domain is not ITEMS:  # videos are what the probe learns to recommend
+    if not domain.is_main:  # videos are what the probe learns to recommend
         return []
     provenance = sids.codes.provenance
     pid2sid = store.current(domain.table("pid2sid"))

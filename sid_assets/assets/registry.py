@@ -6,6 +6,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sid_assets.assets.declare import asset
 from sid_assets.assets.domains import Domain
 from sid_assets.core import schema
 from sid_assets.core.catalog.rules_change import texts_of_vectors
@@ -23,7 +24,6 @@ from sid_assets.core.store.provenance import derive
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
 from sid_assets.core.store.write import draft_rows
-from sid_assets.failures import clear_failures
 from sid_assets.resources import policy_of
 from sid_assets.settings import Refresh, Settings
 
@@ -38,21 +38,18 @@ def sid_registry_asset(domain: Domain) -> dg.AssetsDefinition:
     """`sid_registry` of a domain."""
     table = domain.table("sid_registry")
 
-    @dg.asset(
-        key=domain.key("sid_registry"),
-        ins={
-            "codes": dg.AssetIn(key=domain.key("codes")),
-            "item_embeddings": dg.AssetIn(key=domain.key("item_embeddings")),
-        },
+    @asset(
+        domain,
+        "sid_registry",
+        group="semantic_ids",
+        ins=domain.keys("codes", "item_embeddings"),
         deps=[domain.key("item_counts")],
-        group_name=domain.group("semantic_ids"),
         kinds={"numpy", "parquet"},
         description=f"Every semantic ID that was ever published, and to which of the "
         f"{domain.items} it belongs: one parquet file. It alone decides who has which SID: "
         "published SIDs stay, those of removed items stay reserved, and collisions are resolved if "
         "`SID_MAX_ITEMS_PER_SID` is set.",
     )
-    @clear_failures
     def sid_registry(
         context: dg.AssetExecutionContext,
         settings: Settings,
@@ -68,7 +65,7 @@ def sid_registry_asset(domain: Domain) -> dg.AssetsDefinition:
             store,
             Tables.of(domain.table),
             inputs,
-            policy_of(context, settings, refresh),
+            policy_of(context, settings, refresh, domain.placement),
             Room(settings.max_items_per_sid, share),
             keep=keep,
         )
@@ -164,15 +161,15 @@ def sid_moves_asset(domain: Domain) -> dg.AssetsDefinition:
     """`sid_moves` of a domain."""
     table = domain.table("sid_moves")
 
-    @dg.asset(
-        key=domain.key("sid_moves"),
-        ins={"sid_registry": dg.AssetIn(key=domain.key("sid_registry"))},
-        group_name=domain.group("semantic_ids"),
+    @asset(
+        domain,
+        "sid_moves",
+        group="semantic_ids",
+        ins=domain.keys("sid_registry"),
         kinds={"parquet"},
         description=f"The {domain.items} whose SID has another third code than their codes, to "
         "resolve a collision: one parquet file (`pid`, `codes`, `sid`, `extra_error`).",
     )
-    @clear_failures
     def sid_moves(
         context: dg.AssetExecutionContext, settings: Settings, sid_registry: Version
     ) -> Draft:
@@ -219,15 +216,15 @@ def sid_refreshes_asset(domain: Domain) -> dg.AssetsDefinition:
     """`sid_refreshes` of a domain."""
     table = domain.table("sid_refreshes")
 
-    @dg.asset(
-        key=domain.key("sid_refreshes"),
-        ins={"sid_registry": dg.AssetIn(key=domain.key("sid_registry"))},
-        group_name=domain.group("semantic_ids"),
+    @asset(
+        domain,
+        "sid_refreshes",
+        group="semantic_ids",
+        ins=domain.keys("sid_registry"),
         kinds={"parquet"},
         description=f"A row for each refresh of the SIDs of the {domain.items}: when it was, and "
         "how many items were new, changed, removed, returned and resolved. One parquet file.",
     )
-    @clear_failures
     def sid_refreshes(settings: Settings, sid_registry: Version) -> Draft:
         store = settings.store()
         rows = with_last_refreshes(store.current(table), sid_registry)

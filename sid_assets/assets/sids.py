@@ -7,8 +7,10 @@ from typing import get_args
 import dagster as dg
 import pyarrow as pa
 
-from sid_assets.assets.domains import ITEMS, Domain
+from sid_assets.assets.declare import DRAFT, asset
+from sid_assets.assets.domains import Domain
 from sid_assets.assets.inputs import EVENTS_TABLE, interactions_of
+from sid_assets.assets.placement import Placement
 from sid_assets.core import schema
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.contracts.registry import live_rows
@@ -27,7 +29,6 @@ from sid_assets.core.store.versions import Version
 from sid_assets.core.store.write import draft_file, draft_rows
 from sid_assets.core.training.file_lists import withdraw_lists
 from sid_assets.core.training.run import made_from_others
-from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
 
 BATCH_ROWS = 65_536
@@ -36,15 +37,15 @@ BATCH_ROWS = 65_536
 def pid2sid_asset(domain: Domain) -> dg.AssetsDefinition:
     """`pid2sid` of a domain."""
 
-    @dg.asset(
-        key=domain.key("pid2sid"),
-        ins={"sid_registry": dg.AssetIn(key=domain.key("sid_registry"))},
-        group_name=domain.group("semantic_ids"),
+    @asset(
+        domain,
+        "pid2sid",
+        group="semantic_ids",
+        ins=domain.keys("sid_registry"),
         kinds={"parquet"},
         description=f"The semantic IDs of all {domain.items}: one parquet file (`pid`, `sid`: a "
         "list of three codes) that OneRec's programs read directly.",
     )
-    @clear_failures
     def pid2sid(
         context: dg.AssetExecutionContext, settings: Settings, sid_registry: Version
     ) -> Draft:
@@ -61,13 +62,15 @@ def pid2sid_asset(domain: Domain) -> dg.AssetsDefinition:
         reader = pa.RecordBatchReader.from_batches(columns, rows)
         store = settings.store()
         with draft_rows(store, provenance.asset, reader, provenance) as draft:
-            _replace_sids(context, store, draft.as_version().provenance)
+            _replace_sids(context, domain.placement, store, draft.as_version().provenance)
         return draft
 
     return pid2sid
 
 
-def _replace_sids(context: dg.AssetExecutionContext, store: Store, by: Provenance) -> None:
+def _replace_sids(
+    context: dg.AssetExecutionContext, placement: Placement, store: Store, by: Provenance
+) -> None:
     """Tell readers, before SIDs are replaced, which training data belongs to the earlier ones.
 
     A run may be stopped before it makes the training data again.
@@ -78,7 +81,7 @@ def _replace_sids(context: dg.AssetExecutionContext, store: Store, by: Provenanc
     for data_set in data_sets:
         context.instance.report_runless_asset_event(
             dg.AssetCheckEvaluation(
-                asset_key=dg.AssetKey(data_set.table),
+                asset_key=placement.key(data_set.table),
                 check_name="current_sids",
                 passed=found.passed,
                 severity=dg.AssetCheckSeverity.WARN,
@@ -91,18 +94,18 @@ def pid_map_asset(domain: Domain) -> dg.AssetsDefinition:
     """`pid_map` of a domain."""
     table = domain.table("pid_map")
 
-    @dg.asset(
-        key=domain.key("pid_map"),
-        ins={"pid2sid": dg.AssetIn(key=domain.key("pid2sid"))},
-        group_name=domain.group("semantic_ids"),
+    @asset(
+        domain,
+        "pid_map",
+        group="semantic_ids",
+        ins=domain.keys("pid2sid"),
         kinds={"duckdb", "parquet"},
         output_required=False,
-        dagster_type=dg.PythonObjectDagsterType(Draft, name=f"{table.replace('/', '_')}_draft"),
+        dagster_type=DRAFT,
         description=f"A stable integer for each string id of the {domain.items}: one parquet file "
         "(`pid`, `number`) for OneRec's scripts, which call `int()` on every id. Skipped if ids "
         "are integers.",
     )
-    @clear_failures
     def pid_map(
         context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version
     ) -> Iterator[dg.Output[Draft]]:
@@ -122,18 +125,21 @@ def sid2pid_asset(domain: Domain) -> dg.AssetsDefinition:
     """`sid2pid` of a domain, and OneRec's JSON file with the same content."""
     table = domain.table("sid2pid")
 
-    @dg.asset(
-        key=domain.key("sid2pid"),
-        ins={"pid2sid": dg.AssetIn(key=domain.key("pid2sid"))},
-        deps=[EVENTS_TABLE],
-        group_name=domain.group("semantic_ids"),
+    @asset(
+        domain,
+        "sid2pid",
+        group="semantic_ids",
+        ins=domain.keys("pid2sid"),
+        deps=[
+            domain.placement.key(EVENTS_TABLE),
+            *domain.placement.keys_of("interactions"),
+        ],
         kinds={"duckdb", "parquet"},
-        dagster_type=dg.PythonObjectDagsterType(Draft, name=f"{table.replace('/', '_')}_draft"),
+        dagster_type=DRAFT,
         description=f"The {domain.items} of every semantic ID, those with most interactions first: "
         "one parquet file (`sid`, `codes`, `pids`, `counts`), and the same content in "
         f"`{domain.sid2pid_json}`, which OneRec's evaluation reads.",
     )
-    @clear_failures
     def sid2pid(
         context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version
     ) -> Iterator[dg.Output[Draft]]:
@@ -177,16 +183,16 @@ def sid_prefixes_asset(domain: Domain) -> dg.AssetsDefinition:
     """`sid_prefixes` of a domain."""
     table = domain.table("sid_prefixes")
 
-    @dg.asset(
-        key=domain.key("sid_prefixes"),
-        ins={"pid2sid": dg.AssetIn(key=domain.key("pid2sid"))},
-        group_name=domain.group("semantic_ids"),
+    @asset(
+        domain,
+        "sid_prefixes",
+        group="semantic_ids",
+        ins=domain.keys("pid2sid"),
         kinds={"numpy"},
         description=f"The codes that may follow each prefix of the SIDs of the {domain.items}: one "
         "safetensors file with five arrays (`codes_0`, `codes_1`, `codes_2`, `offsets_0`, "
         "`offsets_1`), for decoders that may generate only existing SIDs.",
     )
-    @clear_failures
     def sid_prefixes(settings: Settings, pid2sid: Version) -> dg.MaterializeResult:
         store = settings.store()
         provenance = derive(table, pid2sid.provenance)
@@ -210,15 +216,21 @@ def sid_prefixes_asset(domain: Domain) -> dg.AssetsDefinition:
     return sid_prefixes
 
 
-@dg.asset(
-    ins={"pid2sid": dg.AssetIn(key=ITEMS.key("pid2sid"))},
-    group_name="semantic_ids",
-    kinds={"parquet"},
-    description="The tokens of semantic IDs, in the order in which OneRec adds them to Qwen3's "
-    "vocabulary: one parquet file (`token`, `id`), for extending a vocabulary. It is the same for "
-    "every catalog; its metadata names the generation whose SIDs it spells.",
-)
-def sid_vocabulary(pid2sid: Version) -> pa.Table:
-    """`sid_vocabulary`."""
-    rows = vocabulary_table()
-    return rows.cast(derive("sid_vocabulary", pid2sid.provenance).attach(rows.schema))
+def sid_vocabulary_asset(domain: Domain) -> dg.AssetsDefinition:
+    """`sid_vocabulary`, which is the same for every domain."""
+
+    @asset(
+        domain,
+        "sid_vocabulary",
+        group="semantic_ids",
+        ins=domain.keys("pid2sid"),
+        kinds={"parquet"},
+        description="The tokens of semantic IDs, in the order in which OneRec adds them to Qwen3's "
+        "vocabulary: one parquet file (`token`, `id`), for extending a vocabulary. It is the same "
+        "for every catalog; its metadata names the generation whose SIDs it spells.",
+    )
+    def sid_vocabulary(pid2sid: Version) -> pa.Table:
+        rows = vocabulary_table()
+        return rows.cast(derive("sid_vocabulary", pid2sid.provenance).attach(rows.schema))
+
+    return sid_vocabulary

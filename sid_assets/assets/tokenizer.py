@@ -4,7 +4,8 @@ from typing import Any
 
 import dagster as dg
 
-from sid_assets.assets.domains import ITEMS
+from sid_assets.assets.declare import asset
+from sid_assets.assets.domains import Domain
 from sid_assets.core.quantise.align import PUBLISHED
 from sid_assets.core.quantise.tokenizer import (
     TABLE,
@@ -18,48 +19,52 @@ from sid_assets.core.quantise.tokenizer import (
 from sid_assets.core.store.provenance import require_space
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
-from sid_assets.failures import clear_failures
 from sid_assets.resources import policy_of, wanted_tokenizer
 from sid_assets.settings import Refresh, Settings
 
 
-@dg.asset(
-    key=TABLE,
-    ins={"item_embeddings": dg.AssetIn(key=ITEMS.key("item_embeddings"))},
-    group_name="tokenizer",
-    kinds={"faiss", "pytorch"},
-    pool="gpu",
-    description="The residual k-means tokenizer: three layers of centroids in a `.pt` file that "
-    "OneRec's programs load; input of `codes`. It is downloaded from the hub, read from a file, or "
-    "trained. A refresh keeps it; a new one moves every SID and must be requested.",
-)
-@clear_failures
-def tokenizer_checkpoint(
-    context: dg.AssetExecutionContext,
-    settings: Settings,
-    refresh: Refresh,
-    item_embeddings: Version,
-) -> dg.MaterializeResult:
-    store = settings.store()
-    policy = policy_of(context, settings, refresh)
-    space = require_space(item_embeddings.provenance)
-    wanted = wanted_tokenizer(settings)
-    before = current_tokenizer(store)
-    if before and keeps_tokenizer(before, wanted, space, policy):
-        context.log.info(f"{TABLE}: kept, {before.provenance.tokenizer[:16]}")
-        return dg.MaterializeResult(metadata=_metadata(store, before, kept=True))
-    if wanted.kind == "train":
-        context.log.info(f"{TABLE}: training on {item_embeddings.rows:,} vectors or a sample.")
-        published = store.current(PUBLISHED) if settings.align_generations else None
-        made = train_tokenizer(wanted, item_embeddings, before, settings.device, published)
-    else:
-        made = fetch_tokenizer(wanted, settings.tokenizer)
-    for note in made.notes:
-        context.log.warning(f"{TABLE}: {note}")
-    for remark in made.remarks:
-        context.log.info(f"{TABLE}: {remark}")
-    version = commit_tokenizer(store, made, item_embeddings)
-    return dg.MaterializeResult(metadata=_metadata(store, version, kept=False))
+def tokenizer_asset(domain: Domain) -> dg.AssetsDefinition:
+    """`tokenizer_checkpoint`, which is trained on the main domain."""
+
+    @asset(
+        domain,
+        TABLE,
+        group="tokenizer",
+        ins=domain.keys("item_embeddings"),
+        kinds={"faiss", "pytorch"},
+        pool=domain.placement.pool,
+        description="The residual k-means tokenizer: three layers of centroids in a `.pt` file "
+        "that OneRec's programs load; input of `codes`. It is downloaded from the hub, read from a "
+        "file, or trained. A refresh keeps it; a new one moves every SID and must be requested.",
+    )
+    def tokenizer_checkpoint(
+        context: dg.AssetExecutionContext,
+        settings: Settings,
+        refresh: Refresh,
+        item_embeddings: Version,
+    ) -> dg.MaterializeResult:
+        store = settings.store()
+        policy = policy_of(context, settings, refresh, domain.placement)
+        space = require_space(item_embeddings.provenance)
+        wanted = wanted_tokenizer(settings)
+        before = current_tokenizer(store)
+        if before and keeps_tokenizer(before, wanted, space, policy):
+            context.log.info(f"{TABLE}: kept, {before.provenance.tokenizer[:16]}")
+            return dg.MaterializeResult(metadata=_metadata(store, before, kept=True))
+        if wanted.kind == "train":
+            context.log.info(f"{TABLE}: training on {item_embeddings.rows:,} vectors or a sample.")
+            published = store.current(PUBLISHED) if settings.align_generations else None
+            made = train_tokenizer(wanted, item_embeddings, before, settings.device, published)
+        else:
+            made = fetch_tokenizer(wanted, settings.tokenizer)
+        for note in made.notes:
+            context.log.warning(f"{TABLE}: {note}")
+        for remark in made.remarks:
+            context.log.info(f"{TABLE}: {remark}")
+        version = commit_tokenizer(store, made, item_embeddings)
+        return dg.MaterializeResult(metadata=_metadata(store, version, kept=False))
+
+    return tokenizer_checkpoint
 
 
 def _metadata(store: Store, version: Version, *, kept: bool) -> dict[str, Any]:

@@ -10,8 +10,11 @@ from typing import Any, get_args
 
 import dagster as dg
 
+from sid_assets.assets.declare import DRAFT, step
 from sid_assets.assets.domains import GOODS, ITEMS, Domain
+from sid_assets.assets.external import observe_files
 from sid_assets.assets.inputs import EVENTS_TABLE, interactions_of
+from sid_assets.assets.placement import Placement
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.inputs.ids import PidTypeSetting
 from sid_assets.core.inputs.parquet import ParquetInput
@@ -27,14 +30,18 @@ from sid_assets.core.training.prompts import load_prompts
 from sid_assets.core.training.rows import column_warnings, lacking
 from sid_assets.core.training.run import Sids, make_data_set, up_to_date
 from sid_assets.core.training_sets import DATA_SETS, DataSet, Phase
-from sid_assets.failures import clear_failures
 from sid_assets.settings import Settings
 
-DRAFT = dg.PythonObjectDagsterType(Draft, name="StagedTrainingData")
 
+def training_assets(domains: Sequence[Domain], phase: Phase) -> dg.AssetsDefinition:
+    """The data sets of a phase, each as an asset.
 
-def training_assets(phase: Phase, *, goods: bool = False) -> dg.AssetsDefinition:
-    """The data sets of a phase, each as an asset; with `goods`, including those made from goods."""
+    Args:
+        domains: The main domain, and that of goods if there is one.
+        phase: Pretraining or fine-tuning.
+    """
+    main, goods = domains[0], len(domains) > 1
+    placement = main.placement
     data_sets = [data_set for data_set in DATA_SETS.values() if data_set.phase == phase]
 
     def made_from(
@@ -69,7 +76,9 @@ def training_assets(phase: Phase, *, goods: bool = False) -> dg.AssetsDefinition
         finally:
             # Dagster has committed what was yielded. Every listed file must exist, even if the
             # rest failed.
-            _tell_what_is_stale(context, store, [d for d in data_sets if d.name in stale])
+            _tell_what_is_stale(
+                context, placement, store, [d for d in data_sets if d.name in stale]
+            )
             versions = up_to_date(
                 [d for d in data_sets if d.name not in stale], _sids(store, goods=goods), store
             )
@@ -79,13 +88,26 @@ def training_assets(phase: Phase, *, goods: bool = False) -> dg.AssetsDefinition
         else:
             withdraw_shuffled(store, phase, context.log)
 
-    @dg.multi_asset(
-        name=f"{phase}_datasets",
-        ins={"pid2sid": dg.AssetIn(key=ITEMS.key("pid2sid"))},
-        deps=[EVENTS_TABLE, *([GOODS.key("pid2sid")] if goods else [])],
+    def datasets(
+        context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version
+    ) -> Iterator[dg.Output[Draft]]:
+        observe_files(context, placement, settings, "interactions", "captions")
+        with interactions_of(settings) as interactions:
+            yield from made_from(interactions, context, settings, pid2sid)
+
+    return dg.multi_asset(
+        name=placement.named(f"{phase}_datasets"),
+        ins=main.keys("pid2sid"),
+        deps=[
+            placement.key(EVENTS_TABLE),
+            *placement.keys_of("interactions", "captions"),
+            *(domain.key("pid2sid") for domain in domains[1:]),
+        ],
         outs={
             data_set.table: dg.AssetOut(
-                group_name="training_data",
+                key=placement.key(data_set.table),
+                group_name=placement.group("training_data"),
+                io_manager_key=placement.io_manager,
                 kinds={"parquet"},
                 is_required=False,
                 dagster_type=DRAFT,
@@ -94,15 +116,8 @@ def training_assets(phase: Phase, *, goods: bool = False) -> dg.AssetsDefinition
             for data_set in data_sets
         },
         can_subset=True,
-    )
-    @clear_failures
-    def datasets(
-        context: dg.AssetExecutionContext, settings: Settings, pid2sid: Version
-    ) -> Iterator[dg.Output[Draft]]:
-        with interactions_of(settings) as interactions:
-            yield from made_from(interactions, context, settings, pid2sid)
-
-    return datasets
+        required_resource_keys=placement.resource_keys,
+    )(step(placement, datasets))
 
 
 def _sids(store: Store, *, goods: bool) -> Sids:
@@ -144,7 +159,10 @@ def training_inputs(
 
 
 def _tell_what_is_stale(
-    context: dg.AssetExecutionContext, store: Store, data_sets: Iterable[DataSet]
+    context: dg.AssetExecutionContext,
+    placement: Placement,
+    store: Store,
+    data_sets: Iterable[DataSet],
 ) -> None:
     """Report in the log and in the assets' metadata which files of earlier runs are stale."""
     for table in (data_set.table for data_set in data_sets):
@@ -154,7 +172,8 @@ def _tell_what_is_stale(
         message = f"{store.path(table)} is stale: it was made at {earlier.created} from other input"
         context.log.warning(f"{message}. Do not train on it.")
         metadata = {"stale_since": earlier.created}
-        context.log_event(dg.AssetObservation(table, description=message, metadata=metadata))
+        key = placement.key(table)
+        context.log_event(dg.AssetObservation(key, description=message, metadata=metadata))
 
 
 def _metadata(data_set: DataSet, counts: RowCounts) -> dict[str, Any]:

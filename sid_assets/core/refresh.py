@@ -13,12 +13,6 @@ from sid_assets.core.schema import PidType
 from sid_assets.core.store.provenance import EmbeddingSpace
 from sid_assets.core.store.versions import Version
 
-HOW_TO_MOVE_ON = (
-    "To start a new generation, which moves every SID, run with the run config "
-    '{"resources": {"refresh": {"config": {"new_generation": true}}}}; to keep both, set '
-    "SID_DATA_DIR to another folder."
-)
-
 REVISION_SETTINGS = {
     "revision": "SID_EMBEDDING_REVISION",
     "tokenizer_revision": "SID_EMBEDDING_TOKENIZER_REVISION",
@@ -34,11 +28,26 @@ class RefreshPolicy:
         new_generation: Whether the embedding space or the tokenizer may change.
         allow_large_change: Whether more items than `max_changed_share` may change or disappear.
         max_changed_share: The share of previous items that may change or disappear, 0 to 1.
+        resource: Name of the resource that gives permissions, for messages.
     """
 
     new_generation: bool = False
     allow_large_change: bool = False
     max_changed_share: float = 0.3
+    resource: str = "refresh"
+
+    def run_config(self, permission: str) -> str:
+        """The run config that gives a permission, as JSON."""
+        return f'{{"resources": {{"{self.resource}": {{"config": {{"{permission}": true}}}}}}}}'
+
+    @property
+    def how_to_move_on(self) -> str:
+        """What to do where a new generation is refused."""
+        return (
+            "To start a new generation, which moves every SID, run with the run config "
+            f"{self.run_config('new_generation')}; to keep both, set SID_DATA_DIR to another "
+            "folder."
+        )
 
 
 @dataclass(frozen=True)
@@ -93,7 +102,7 @@ def require_small_change(changes: Changes, policy: RefreshPolicy, plan: str = ""
             f"This refresh would change or remove {changes.share:.0%} of the items; "
             f"{policy.max_changed_share:.0%} is the limit. Was the template edited, or the "
             "catalog truncated? If this is intended, run with the run config "
-            '{"resources": {"refresh": {"config": {"allow_large_change": true}}}}, or raise '
+            f"{policy.run_config('allow_large_change')}, or raise "
             f"SID_MAX_CHANGED_SHARE.\n{plan}"
         )
 
@@ -144,4 +153,4 @@ def require_same_generation(reason: str, policy: RefreshPolicy) -> None:
         InputError: There is a reason and the policy forbids a new generation.
     """
     if reason and not policy.new_generation:
-        raise InputError(f"This run would start afresh: {reason}. {HOW_TO_MOVE_ON}")
+        raise InputError(f"This run would start afresh: {reason}. {policy.how_to_move_on}")

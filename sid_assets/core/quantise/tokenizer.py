@@ -16,7 +16,7 @@ from sid_assets.core.quantise.checkpoint import centroid_hash, load_checkpoint, 
 from sid_assets.core.quantise.codebook_size import Method, advice, require_enough
 from sid_assets.core.quantise.hub import download_checkpoint
 from sid_assets.core.quantise.train import DEFAULT_METHOD, TrainingSettings, train
-from sid_assets.core.refresh import HOW_TO_MOVE_ON, RefreshPolicy, how_to_stay
+from sid_assets.core.refresh import RefreshPolicy, how_to_stay
 from sid_assets.core.schema import CODE_LAYERS, EMBEDDING_DIM, MAX_CODEBOOK_SIZE
 from sid_assets.core.store.parts import file_digest
 from sid_assets.core.store.provenance import EmbeddingSpace, Provenance, derive
@@ -203,7 +203,7 @@ def keeps_tokenizer(
     if differences:
         raise InputError(
             f"The tokenizer in {before.folder} is not the one that this run requests "
-            f"({'; '.join(differences)}). {stay and stay + '. '}{HOW_TO_MOVE_ON}"
+            f"({'; '.join(differences)}). {stay and stay + '. '}{policy.how_to_move_on}"
         )
     return True
 

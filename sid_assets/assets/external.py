@@ -1,0 +1,255 @@
+"""The inputs as assets: files that are looked at, or assets of the user's that hold them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import dagster as dg
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+
+from sid_assets.assets.declare import step
+from sid_assets.assets.placement import Placement
+from sid_assets.core.errors import InputError
+from sid_assets.core.inputs.files import find_table_files
+from sid_assets.core.store.places import temporary_folder, write_pieces
+from sid_assets.settings import Settings
+
+DATA_VERSION = "dagster/data_version"
+INPUT_VERSION = "dagster/input_data_version/"
+
+FORMS = {
+    "table": dg.PythonObjectDagsterType(pa.Table, name="ArrowTable"),
+    "reader": dg.PythonObjectDagsterType(pa.RecordBatchReader, name="ArrowReader"),
+    "dataset": dg.PythonObjectDagsterType(pads.Dataset, name="ArrowDataset"),
+    "pandas": dg.PythonObjectDagsterType(pd.DataFrame, name="PandasFrame"),
+}
+"""What an IO manager may give, by name."""
+
+PIECE = 1 << 20
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input that a setting names.
+
+    Attributes:
+        table: The end of its asset key, and its name below the data folder if it is copied there.
+        holds: What it holds, for descriptions.
+    """
+
+    table: str
+    holds: str
+
+
+INPUTS = {
+    "catalog": Input("catalog", "The items"),
+    "goods_catalog": Input("goods/catalog", "The goods"),
+    "events": Input("events", "The log of what users did"),
+    "interactions": Input("given_interactions", "The users' interactions"),
+    "captions": Input("captions", "Captions of items"),
+}
+"""The inputs by the name of their setting."""
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """An asset of yours that holds an input.
+
+    Attributes:
+        key: Its key, as in `raw/catalog`.
+        path: Where its data lie: a file, folder or glob, for an asset that writes files itself.
+            Empty: its data are loaded through its IO manager, and copied into the data folder.
+        load_as: What its IO manager is asked for: a pyarrow `table`, `reader` or `dataset`, or a
+            `pandas` frame.
+    """
+
+    key: str
+    path: str = ""
+    load_as: Literal["table", "reader", "dataset", "pandas"] = "table"
+
+    @property
+    def asset_key(self) -> dg.AssetKey:
+        """Its key."""
+        return dg.AssetKey.from_user_string(self.key)
+
+
+@dataclass(frozen=True)
+class PlacedInputs:
+    """The inputs of a graph.
+
+    Attributes:
+        settings: The settings, which name the files of all inputs.
+        placement: The placement, which knows the assets of all inputs.
+        assets: Assets of inputs that are not the user's.
+    """
+
+    settings: Settings
+    placement: Placement
+    assets: Sequence[dg.AssetSpec | dg.AssetsDefinition]
+
+
+def place_inputs(
+    settings: Settings, placement: Placement, upstream: Mapping[str, Upstream]
+) -> PlacedInputs:
+    """Find the asset of every input: an external one for files, else that of the user.
+
+    Args:
+        settings: The settings.
+        placement: Where the graph stands.
+        upstream: Assets of the user's, by the setting that they take the place of.
+
+    Raises:
+        InputError: There is no such input, or it is set twice.
+    """
+    if unknown := sorted(set(upstream) - set(INPUTS)):
+        raise InputError(
+            f"{', '.join(unknown)}: no such input. The inputs are {', '.join(INPUTS)}."
+        )
+    paths = {name: asset.path or _copy(settings, name) for name, asset in upstream.items()}
+    settings = settings.changed(**paths)
+    keys = {name: asset.asset_key for name, asset in upstream.items()}
+    files = [name for name in INPUTS if name not in upstream and _is_set(settings, name)]
+    copied = [name for name, asset in upstream.items() if not asset.path]
+    keys |= {name: placement.key(INPUTS[name].table) for name in (*files, *copied)}
+    placement = replace(placement, inputs=keys, files=frozenset(files))
+    assets = [_external(settings, placement, name) for name in files]
+    return PlacedInputs(
+        settings,
+        placement,
+        [*assets, *(_copied(placement, name, upstream[name]) for name in copied)],
+    )
+
+
+def observation(placement: Placement, name: str, version: str) -> Iterator[dg.AssetObservation]:
+    """The data version of an input's files, if its asset is that of files."""
+    if name in placement.files:
+        yield dg.AssetObservation(placement.inputs[name], tags={DATA_VERSION: version})
+
+
+def observe(
+    context: dg.AssetExecutionContext, placement: Placement, name: str, version: str
+) -> None:
+    """Record the data version of an input that this step reads, so that it is what it was made of.
+
+    Dagster reads the versions of inputs before a step begins, and has to look again.
+    """
+    for event in observation(placement, name, version):
+        context.log_event(event)
+        context.get_step_execution_context().wipe_input_asset_version_info(event.asset_key)
+
+
+def observe_files(
+    context: dg.AssetExecutionContext, placement: Placement, settings: Settings, *names: str
+) -> None:
+    """Record the data versions of inputs that this step reads, as far as they are files.
+
+    Raises:
+        InputError: They cannot be found.
+    """
+    for name in names:
+        if name in placement.files and (path := settings.of_catalog(name)):
+            version = find_table_files(path, otherwise="csv").fingerprint
+            observe(context, placement, name, version)
+
+
+def files_that_stayed(
+    context: dg.AssetExecutionContext, placement: Placement, name: str, *, same: bool
+) -> str:
+    """A warning if an asset of the user's was made again, but its files are those of before.
+
+    Args:
+        context: The context of the step that reads the files.
+        placement: The placement.
+        name: The setting of the input.
+        same: Whether the files are those that the step read last.
+
+    Returns:
+        The warning; "" if there is nothing to say.
+    """
+    key = placement.inputs.get(name)
+    if key is None or name in placement.files or not same:
+        return ""
+    before = _tags(context.instance.get_latest_materialization_event(context.asset_key))
+    now = _tags(context.instance.get_latest_materialization_event(key))
+    last = before.get(INPUT_VERSION + key.to_user_string())
+    if not last or now.get(DATA_VERSION) in (None, last):
+        return ""
+    return (
+        f"{key.to_user_string()} was materialised again, but the files that it is said to write "
+        "are those of before. Does it write elsewhere?"
+    )
+
+
+def _tags(entry: Any) -> Mapping[str, str]:
+    made = entry.asset_materialization if entry else None
+    return made.tags or {} if made else {}
+
+
+def _is_set(settings: Settings, name: str) -> bool:
+    own = name in ("catalog", "goods_catalog")
+    return bool(getattr(settings, name) if own else settings.of_catalog(name))
+
+
+def _external(settings: Settings, placement: Placement, name: str) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        placement.inputs[name],
+        group_name=placement.group("inputs"),
+        kinds={"file"},
+        description=f"{INPUTS[name].holds}: files that the setting `{name}` names. A run that "
+        "reads them, and the sensor, record their data version.",
+        metadata={"files": str(getattr(settings, name))},
+    )
+
+
+def _copy(settings: Settings, name: str) -> str:
+    """Where the rows of an asset are copied to."""
+    return str(settings.store().root / "inputs" / f"{INPUTS[name].table}.parquet")
+
+
+def _copied(placement: Placement, name: str, upstream: Upstream) -> dg.AssetsDefinition:
+    def copy(
+        context: dg.AssetExecutionContext, settings: Settings, rows: Any
+    ) -> dg.MaterializeResult:
+        path = settings.store().root / "inputs" / f"{INPUTS[name].table}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_folder() as folder:
+            local = Path(folder, "rows.parquet")
+            count = _write(_reader(rows), local)
+            write_pieces(path, _pieces(local))
+        return dg.MaterializeResult(metadata={"dagster/row_count": count, "dagster/uri": str(path)})
+
+    return dg.asset(
+        key=placement.key(INPUTS[name].table),
+        ins={"rows": dg.AssetIn(key=upstream.asset_key, dagster_type=FORMS[upstream.load_as])},
+        group_name=placement.group("inputs"),
+        kinds={"parquet"},
+        required_resource_keys=placement.resource_keys,
+        description=f"{INPUTS[name].holds}, copied from {upstream.key}: one parquet file.",
+    )(step(placement, copy))
+
+
+def _reader(rows: Any) -> pa.RecordBatchReader:
+    if isinstance(rows, pd.DataFrame):
+        rows = pa.Table.from_pandas(rows, preserve_index=False)
+    if isinstance(rows, pads.Dataset):
+        return rows.scanner().to_reader()
+    return rows.to_reader() if isinstance(rows, pa.Table) else rows
+
+
+def _write(reader: pa.RecordBatchReader, path: Path) -> int:
+    count = 0
+    with pq.ParquetWriter(path, reader.schema) as writer:
+        for batch in reader:
+            writer.write_batch(batch)
+            count += batch.num_rows
+    return count
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(PIECE):
+            yield piece

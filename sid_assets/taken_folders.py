@@ -1,0 +1,80 @@
+"""Which run refreshes a data folder: two at once would mix their tables.
+
+A job, a schedule, a sensor, a selection and another catalog may all start runs that write into one
+data folder. The first step of a run takes the folder, and keeps it until the run has ended.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import filelock
+from upath import UPath
+
+from sid_assets.core.errors import StoreError
+from sid_assets.core.store.places import explained, is_local, write_json
+from sid_assets.dead_runs import ENDED, end_dead_runs, note_run
+from sid_assets.settings import Settings
+
+TAKEN = ".taken_by.json"
+"""The file in a data folder that names the run."""
+
+PATIENCE = 30
+"""Seconds to wait for another process that looks at the file."""
+
+
+def take_folder(context: Any, settings: Settings) -> None:
+    """Take the data folder for the run of a step.
+
+    Raises:
+        StoreError: Another run that has not ended has it.
+    """
+    note_run(context.instance, context.run_id)
+    root = settings.store().root
+    with explained(root):
+        root.mkdir(parents=True, exist_ok=True)
+        with _locked(root):
+            run_id = _run_that_took(root)
+            if run_id == context.run_id:
+                return
+            if run := running(context.instance, run_id):
+                raise StoreError(
+                    f"{root}: run {run.run_id} ({run.job_name}) is refreshing this data folder, "
+                    "and two runs at once would mix their tables. Wait until it has ended. If its "
+                    "process is gone, mark it as failed in the UI (Terminate, Force)."
+                )
+            write_json(root / TAKEN, {"run": context.run_id})
+
+
+def run_in(instance: dg.DagsterInstance, settings: Settings) -> dg.DagsterRun | None:
+    """The run that refreshes the data folder now; None if there is none."""
+    return running(instance, _run_that_took(settings.store().root))
+
+
+def running(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRun | None:
+    """The run if it has not ended; a run whose process is gone is ended first."""
+    run = instance.get_run_by_id(run_id) if run_id else None
+    if run and run.status not in ENDED:
+        end_dead_runs(instance)
+        run = instance.get_run_by_id(run_id)
+    return run if run and run.status not in ENDED else None
+
+
+def _run_that_took(root: UPath) -> str:
+    try:
+        return str(json.loads((root / TAKEN).read_text())["run"])
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return ""
+
+
+@contextmanager
+def _locked(root: UPath) -> Iterator[None]:
+    """Let one process at a time look. Object stores have no locks."""
+    if not is_local(root):
+        yield
+        return
+    with filelock.FileLock(Path(root.path, f"{TAKEN}.lock"), timeout=PATIENCE):
+        yield

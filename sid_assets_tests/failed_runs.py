@@ -1,0 +1,19 @@
+"""What the sensor of failed runs is given by Dagster's daemon."""
+
+from typing import Any
+
+import dagster as dg
+
+
+def tell(sensor: Any, instance: dg.DagsterInstance, run_id: str) -> None:
+    """Evaluate the sensor for a run that failed."""
+    run = instance.get_run_by_id(run_id)
+    kind = dg.DagsterEventType.RUN_FAILURE
+    (failure,) = instance.get_records_for_run(run_id, of_type=kind).records
+    event = failure.event_log_entry.dagster_event
+    assert run
+    assert event
+    context = dg.build_run_status_sensor_context(
+        sensor.name, dagster_event=event, dagster_instance=instance, dagster_run=run
+    )
+    sensor(context.for_run_failure())
