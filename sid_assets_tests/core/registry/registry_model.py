@@ -53,10 +53,12 @@ class Model:
     Attributes:
         rows: The rows.
         without_room: The items that share a SID since the last refresh, for want of room.
+        went_back: The items that moved to a SID that was reserved for them, since the last refresh.
     """
 
     rows: dict[Pid, list[Row]] = field(default_factory=dict)
     without_room: set[Pid] = field(default_factory=set)
+    went_back: set[Pid] = field(default_factory=set)
 
     def refreshed(
         self, catalog: Catalog, number: int, *, keep: bool = False, room: Room | None = None
@@ -109,6 +111,8 @@ class Model:
             behind = [(first, second, third) for third in room.nearest(catalog[pid][0])]
             free = [sid for sid in behind if len(taken[sid]) < room.most]
             given[pid] = free[0] if free else codes[pid]
+            if pid in taken[given[pid]]:
+                self.went_back.add(pid)
             taken[given[pid]].add(pid)
             if not free:
                 self.without_room.add(pid)
