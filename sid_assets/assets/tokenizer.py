@@ -71,6 +71,7 @@ def _metadata(store: Store, version: Version, *, kept: bool) -> dict[str, Any]:
     provenance = version.provenance
     making = TokenizerMaking.of(provenance)
     layers, codebook_size, dimension = making.shape
+    aligned = making.figures.get("aligned")
     return {
         "dagster/uri": str(store.path(TABLE)),
         "source": making.source.kind,
@@ -87,6 +88,7 @@ def _metadata(store: Store, version: Version, *, kept: bool) -> dict[str, Any]:
         "embedding_space_is": making.space_is,
         "made": version.created,
         "kept": kept,
+        **({"kept_codes": dg.MetadataValue.json(aligned)} if aligned else {}),
         "figures": dg.MetadataValue.json(dict(making.figures)),
         "bytes": version.bytes,
     }

@@ -100,8 +100,12 @@ def test_a_new_generation_is_numbered_by_the_published_sids(tmp_path, training):
         said = metadata_of(result, "tokenizer_checkpoint")["figures"]
         assert ("aligned" in said) == (name == "true")
         if name == "true":
-            assert 0 < said["aligned"]["items"] <= 54
-            assert said["aligned"]["kept"][0] == sids[name][0]  # the sample is the catalog
+            kept_codes = metadata_of(result, "tokenizer_checkpoint")["kept_codes"]
+            assert kept_codes == said["aligned"]
+            items = kept_codes["items"]
+            assert 0 < items <= 54
+            # The sample is the catalog.
+            assert items * kept_codes["matched"][0] == pytest.approx(sids[name][0])
     assert sids["true"][0] >= sids["false"][0]
 
 

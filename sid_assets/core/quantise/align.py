@@ -16,6 +16,7 @@ from sid_assets.core.arrow.columns import codes_array, is_valid
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.quantise.train import Trained
+from sid_assets.core.registry.kept_codes import kept_codes
 from sid_assets.core.schema import CODES, pid_type_of
 from sid_assets.core.store.versions import Version
 
@@ -33,28 +34,36 @@ class Alignment:
         items: The items that it was found on.
         before: How many of them had the first code, the first two, .. of their published SIDs.
         after: How many of them have now.
+        chance: How many would have if the new codes were dealt to them at random.
     """
 
     centroids: np.ndarray
     items: int
     before: tuple[int, ...]
     after: tuple[int, ...]
+    chance: tuple[float, ...]
 
     def figures(self) -> dict[str, object]:
-        """The counts, for JSON."""
-        return {"items": self.items, "kept_before": [*self.before], "kept": [*self.after]}
+        """The shares of the items that keep the first code, the first two, .., for JSON."""
+        counts = {"matched": self.after, "alone": self.before, "chance": self.chance}
+        shares = {
+            name: [kept / max(self.items, 1) for kept in numbers]
+            for name, numbers in counts.items()
+        }
+        return {"items": self.items, **shares}
 
     def sentence(self) -> str:
         """What was gained, for the log."""
         if not self.items:
             return "Centroids are numbered anew: no item of the sample has a published SID."
-        before, after = (
+        before, after, chance = (
             " / ".join(f"{100 * kept / self.items:.0f}" for kept in counts)
-            for counts in (self.before, self.after)
+            for counts in (self.before, self.after, self.chance)
         )
         return (
             f"Centroids are numbered by the published SIDs: of {self.items:,} items of the sample, "
-            f"{after} % keep 1 / 2 / 3 codes ({before} % without)."
+            f"{after} % keep 1 / 2 / 3 codes ({before} % as they were trained, {chance} % by "
+            "chance)."
         )
 
 
@@ -98,14 +107,15 @@ def align(centroids: np.ndarray, codes: np.ndarray, published: np.ndarray) -> Al
     ordered = np.empty_like(centroids)
     before = _prefixes_kept(codes, published)
     agree = np.ones(len(codes), bool)
-    after = []
+    numbered, after = np.empty_like(codes), []
     for layer, codebook in enumerate(centroids):
         numbers = matching(codes[agree, layer], published[agree, layer], size)
         ordered[layer][numbers] = codebook
         numbers = _lowest_of_equal(codebook, numbers)
-        agree &= numbers[codes[:, layer]] == published[:, layer]
+        numbered[:, layer] = numbers[codes[:, layer]]
+        agree &= numbered[:, layer] == published[:, layer]
         after.append(int(agree.sum()))
-    return Alignment(ordered, len(codes), before, tuple(after))
+    return Alignment(ordered, len(codes), before, tuple(after), _by_chance(numbered, published))
 
 
 def matching(new: np.ndarray, old: np.ndarray, size: int) -> np.ndarray:
@@ -146,6 +156,12 @@ def _lowest_of_equal(codebook: np.ndarray, numbers: np.ndarray) -> np.ndarray:
 def _prefixes_kept(codes: np.ndarray, published: np.ndarray) -> tuple[int, ...]:
     agree = np.logical_and.accumulate(codes == published, axis=1)
     return tuple(int(kept) for kept in agree.sum(axis=0))
+
+
+def _by_chance(codes: np.ndarray, published: np.ndarray) -> tuple[float, ...]:
+    """How many items would keep their codes if these were dealt to them at random."""
+    dealt = kept_codes(published.astype(np.uint16), codes.astype(np.uint16)).chance
+    return tuple(share * len(codes) for share in dealt)
 
 
 def _of_sample(

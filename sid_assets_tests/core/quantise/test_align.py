@@ -97,12 +97,17 @@ def test_of_equal_centroids_the_lowest_number_decides_the_code():
     assert found.after == tuple(kept)
 
 
-def test_the_log_says_what_was_gained():
-    rng = np.random.default_rng(3)
-    centroids, vectors = made_centroids(rng), made_vectors(rng)
-    codes = codes_of(centroids, vectors)
-    said = align(centroids, codes, codes).sentence()
-    assert said == (
-        "Centroids are numbered by the published SIDs: of 400 items of the sample, "
-        "100 / 100 / 100 % keep 1 / 2 / 3 codes (100 / 100 / 100 % without)."
+def test_the_log_and_the_metadata_say_what_was_gained():
+    codes = np.array([[0, 0, 0], [1, 1, 1], [2, 0, 1], [2, 1, 0]], np.uint16)
+    published = np.array([[1, 0, 0], [0, 1, 1], [2, 1, 0], [2, 0, 0]], np.uint16)
+    found = align(made_centroids(np.random.default_rng(3), size=3), codes, published)
+    assert found.figures() == {
+        "items": 4,
+        "matched": [1, 0.5, 0.5],
+        "alone": [0.5, 0, 0],
+        "chance": [6 / 16, 4 / 16, 3 / 16],
+    }
+    assert found.sentence() == (
+        "Centroids are numbered by the published SIDs: of 4 items of the sample, 100 / 50 / 50 % "
+        "keep 1 / 2 / 3 codes (50 / 0 / 0 % as they were trained, 38 / 25 / 19 % by chance)."
     )

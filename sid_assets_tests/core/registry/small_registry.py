@@ -1,9 +1,8 @@
-"""Small registries in memory, and the rules of the registry again, item by item."""
+"""Small registries in memory."""
 
 import datetime as dt
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +17,9 @@ from sid_assets.core.schema import Pid, PidType
 START = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 GENERATION = "one"
 
-Catalog = Mapping[Pid, tuple[str, tuple[int, int, int]]]
+Codes = tuple[int, int, int]
+
+Catalog = Mapping[Pid, tuple[str, Codes]]
 """The text and the codes of each item."""
 
 
@@ -72,116 +73,18 @@ def refreshed(
     return pa.Table.from_batches(batches, before.schema), counting.counts(0)
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of the registry."""
-
-    sid: tuple[int, ...]
-    codes: tuple[int, ...]
-    text: bytes | None
-    made: str
-    published: int
-    left: int | None = None
-    why: str | None = None
-    freed: int | None = None
-
-
-@dataclass
-class Model:
-    """The registry as a dict of lists, with its rules as sentences of Python."""
-
-    keep: bool = False
-    rows: dict[Pid, list[Row]] = field(default_factory=dict)
-
-    def refresh(self, catalog: Catalog, number: int) -> None:
-        """Refresh item by item."""
-        for pid in {*self.rows, *catalog}:
-            rows = self.rows.setdefault(pid, [])
-            live = next((row for row in rows if row.left is None), None)
-            item = catalog.get(pid)
-            if item is None:
-                if live:
-                    rows[rows.index(live)] = replace(live, left=number, why="removed")
-                continue
-            text, codes = hash_of(item[0]), item[1]
-            has, same_text = self._row(rows, live, text, codes)
-            if has is None:
-                found = [row for row in rows if row.sid == codes]
-                if not found:
-                    found = [Row(codes, codes, text, "quantised", number)]
-                    rows += found
-                has = found[0]
-            if live and live is not has:
-                rows[rows.index(live)] = replace(live, left=number, why="text changed")
-            rows[rows.index(has)] = self._owned(has, text, codes, same_text=same_text)
-
-    def _row(
-        self, rows: list[Row], live: Row | None, text: bytes, codes: tuple[int, ...]
-    ) -> tuple[Row | None, bool]:
-        left = [row for row in rows if row.left is not None and row.freed is None]
-        left.sort(key=lambda row: -(row.left or 0))
-        if live and live.text in (text, None):
-            return live, live.text is not None
-        if live and codes in (live.codes, live.sid):
-            return live, False
-        for row in left:
-            if row.text == text:
-                return row, True
-        for row in left:
-            if row.text is None:
-                return row, False
-        for row in left:
-            if codes in (row.codes, row.sid):
-                return row, False
-        if self.keep and (live or left):
-            return live or left[0], False
-        return None, False
-
-    @staticmethod
-    def _owned(row: Row, text: bytes, codes: tuple[int, ...], *, same_text: bool) -> Row:
-        row = replace(row, text=text, left=None, why=None, freed=None)
-        if same_text:
-            return row
-        made = "quantised" if row.sid == codes else row.made if row.codes == codes else "kept"
-        return replace(row, codes=codes, made=made)
-
-    def free(self, pid: Pid, number: int) -> None:
-        """Free the SIDs that an item has left, as a purge does."""
-        rows = self.rows.get(pid, [])
-        self.rows[pid] = [replace(row, freed=number) if row.left else row for row in rows]
-
-
-def rows_of(registry: pa.Table) -> dict[Pid, list[Row]]:
-    """The rows of a registry, by pid, as a model has them."""
-    found: dict[Pid, list[Row]] = {}
-    for row in registry.to_pylist():
-        at = [_day(row[name]) for name in ("published_at", "left_at", "freed_at")]
-        found.setdefault(row["pid"], []).append(
-            Row(
-                tuple(row["sid"]),
-                tuple(row["codes"]),
-                row["text_hash"],
-                row["made"],
-                at[0] or 0,
-                at[1],
-                row["left_why"],
-                at[2],
-            )
-        )
-    return found
-
-
-def freed(registry: pa.Table, pid: Pid, number: int) -> pa.Table:
-    """The registry after a purge of what an item left."""
+def freed(registry: pa.Table, before: int, number: int) -> pa.Table:
+    """The registry after a purge of the SIDs that items left before a day."""
     rows = registry.to_pylist()
     for row in rows:
-        if row["pid"] == pid and row["left_at"]:
+        if row["left_at"] and day_of(row["left_at"]) < before and not row["freed_at"]:
             row["freed_at"] = START + dt.timedelta(days=number)
     return pa.Table.from_pylist(rows, registry.schema)
 
 
-def _day(at: dt.datetime | None) -> int | None:
-    return (at - START).days if at else None
+def day_of(at: dt.datetime) -> int:
+    """The day of a time, counted from the start."""
+    return (at - START).days
 
 
 def live_sids(registry: pa.Table) -> dict[Pid, tuple[int, ...]]:

@@ -7,7 +7,8 @@ from sid_assets.core import schema
 from sid_assets.core.registry.apply import NewSids, apply
 from sid_assets.core.registry.decide import decide
 from sid_assets.core.schema import TIME
-from sid_assets_tests.core.registry.small_registry import START, hash_of, items_of, rows_of
+from sid_assets_tests.core.registry.registry_model import rows_of
+from sid_assets_tests.core.registry.small_registry import START, hash_of, items_of
 from sid_assets_tests.core.registry.test_decide import A, B, C, row
 
 NOW = pa.scalar(START.replace(day=9), TIME)

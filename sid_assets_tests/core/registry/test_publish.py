@@ -1,18 +1,15 @@
-"""Refreshes on disk, each perhaps killed between two writes, against what was published."""
+"""Refreshes on disk: popularity, room, and generations."""
 
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from sid_assets.core import schema
 from sid_assets.core.arrow.vectors import vector_array
 from sid_assets.core.catalog.making import TextsMaking
-from sid_assets.core.contracts.registry import check_sid_registry, live_rows
-from sid_assets.core.contracts.unmoved import check_unmoved
+from sid_assets.core.contracts.registry import live_rows
 from sid_assets.core.errors import InputError
 from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.registry.making import RegistryMaking
@@ -29,11 +26,6 @@ from sid_assets_tests.core.registry.small_registry import hash_of
 TABLES = Tables.of(lambda name: name)
 SIZE = 3
 CENTROIDS = np.random.default_rng(0).normal(size=(3, SIZE, 4096)).astype(np.float32)
-
-CATALOGS = st.dictionaries(
-    st.integers(1, 12), st.sampled_from([f"text {n}" for n in range(6)]), min_size=1, max_size=12
-)
-KILLS = st.sampled_from(["", "before sid_registry", "before pid2sid", "before sid_refreshes"])
 
 
 def vector_of(text: str) -> np.ndarray:
@@ -79,10 +71,8 @@ def commit_counts(store: Store, users: dict[int, int]) -> None:
     )
 
 
-def refresh(
-    store: Store, room: Room, *, keep: bool = False, killed: str = "", new_generation: bool = False
-) -> Publication:
-    """Publish and commit, up to where the run is killed."""
+def refresh(store: Store, room: Room, *, new_generation: bool = False) -> Publication:
+    """Publish, and commit the registry and what follows from it."""
     inputs = Inputs(
         store.require("codes"),
         store.require("item_embeddings"),
@@ -91,20 +81,13 @@ def refresh(
         lambda: CENTROIDS,
     )
     policy = RefreshPolicy(new_generation=new_generation)
-    draft, made = publish(store, TABLES, inputs, policy, room, keep=keep)
-    if killed == "before sid_registry":
-        draft.close()
-        return made
+    draft, made = publish(store, TABLES, inputs, policy, room)
     registry = store.commit(draft)
-    if killed == "before pid2sid":
-        return made
     columns = schema.pid2sid("int")
     rows = (batch.cast(columns) for batch in live_rows(registry, columns.names))
     reader = pa.RecordBatchReader.from_batches(columns, rows)
     made_from = derive("pid2sid", registry.provenance)
     store.commit(draft_rows(store, "pid2sid", reader, made_from))
-    if killed == "before sid_refreshes":
-        return made
     rows = with_last_refreshes(store.current("sid_refreshes"), registry)
     made_from = derive("sid_refreshes", registry.provenance)
     store.commit(draft_rows(store, "sid_refreshes", rows.to_reader(), made_from))
@@ -115,59 +98,6 @@ def rows_of(store: Store) -> list[dict]:
     """All rows of the registry; none before the first refresh."""
     registry = store.current("sid_registry")
     return registry.stream().read_all().to_pylist() if registry else []
-
-
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(
-    refreshes=st.lists(st.tuples(CATALOGS, KILLS), min_size=10, max_size=10),
-    most=st.sampled_from([0, 1, 2]),
-    keep=st.booleans(),
-)
-def test_ten_refreshes_move_no_published_sid_and_give_none_twice(
-    tmp_path_factory, refreshes, most, keep
-):
-    store = Store(tmp_path_factory.mktemp("store"))
-    committed = 0
-    for catalog, killed in [*refreshes, (refreshes[0][0], "")]:
-        before = {row["pid"]: row for row in rows_of(store) if row["left_at"] is None}
-        reserved = {(row["pid"], *row["sid"]) for row in rows_of(store)}
-        commit_inputs(store, catalog)
-        refresh(store, Room(most, share=True), keep=keep, killed=killed)
-        committed += killed != "before sid_registry"
-        if killed == "before sid_registry":
-            continue
-        registry = store.require("sid_registry")
-        for found in (
-            check_sid_registry(registry, store.require("codes")),
-            check_unmoved(registry, registry.previous()),
-        ):
-            failed = {name for name, finding in found.items() if not finding.passed}
-            assert failed <= {"room"}
-        now = {row["pid"]: row for row in rows_of(store) if row["left_at"] is None}
-        assert now.keys() == catalog.keys()
-        for pid, row in now.items():
-            was = before.get(pid)
-            if was and (keep or was["text_hash"] == hash_of(catalog[pid])):
-                assert row["sid"] == was["sid"]
-        assert reserved <= {(row["pid"], *row["sid"]) for row in rows_of(store)}
-        if most:
-            _assert_room(rows_of(store), now, most)
-    history = store.require("sid_refreshes").stream().read_all()
-    assert history.num_rows == committed
-    assert history["items"].to_pylist()[-1] == len(refreshes[0][0])
-
-
-def _assert_room(rows: list[dict], now: dict[int, dict], most: int) -> None:
-    """No SID has more items than may have it, unless all SIDs behind its prefix are taken."""
-    taken: dict[tuple, set[int]] = {}
-    for row in rows:
-        taken.setdefault(tuple(row["sid"]), set()).add(row["pid"])
-    for row in now.values():
-        sid = tuple(row["sid"])
-        if len(taken[sid]) > most:
-            assert all(len(taken.get((*sid[:2], third), ())) >= most for third in range(SIZE))
 
 
 def test_the_most_popular_item_gets_the_sid_of_its_codes(tmp_path):
