@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from sid_assets.assets.domains import Domain, domains_of
-from sid_assets.assets.external import observation
+from sid_assets.assets.external import version_of_files
 from sid_assets.assets.placement import Placement
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.errors import SidAssetsError
@@ -127,7 +127,7 @@ def _look(
     events = [
         event
         for domain, seen in zip(domains, prints, strict=True)
-        for event in observation(placement, domain.catalog_setting, seen)
+        for event in version_of_files(placement, domain.catalog_setting, seen)
     ]
     requests = [dg.RunRequest()] if starts else []
     return dg.SensorResult(run_requests=requests, asset_events=events, cursor=json.dumps(cursor))

@@ -115,7 +115,12 @@ def place_inputs(
     files = [name for name in INPUTS if name not in upstream and _is_set(settings, name)]
     copied = [name for name, asset in upstream.items() if not asset.path]
     keys |= {name: placement.key(INPUTS[name].table) for name in (*files, *copied)}
-    placement = replace(placement, inputs=keys, files=frozenset(files))
+    placement = replace(
+        placement,
+        inputs=keys,
+        files=frozenset(files),
+        files_are_made=settings.automation == "conditions",
+    )
     assets = [_external(settings, placement, name) for name in files]
     return PlacedInputs(
         settings,
@@ -124,10 +129,13 @@ def place_inputs(
     )
 
 
-def observation(placement: Placement, name: str, version: str) -> Iterator[dg.AssetObservation]:
-    """The data version of an input's files, if its asset is that of files."""
+def version_of_files(
+    placement: Placement, name: str, version: str
+) -> Iterator[dg.AssetObservation | dg.AssetMaterialization]:
+    """The event that tells the data version of an input's files, if its asset is that of files."""
     if name in placement.files:
-        yield dg.AssetObservation(placement.inputs[name], tags={DATA_VERSION: version})
+        kind = dg.AssetMaterialization if placement.files_are_made else dg.AssetObservation
+        yield kind(placement.inputs[name], tags={DATA_VERSION: version})
 
 
 def observe(
@@ -137,7 +145,10 @@ def observe(
 
     Dagster reads the versions of inputs before a step begins, and has to look again.
     """
-    for event in observation(placement, name, version):
+    for event in version_of_files(placement, name, version):
+        known = _tags(context.instance.get_latest_materialization_event(event.asset_key))
+        if known.get(DATA_VERSION) == version:  # by the sensor
+            return
         context.log_event(event)
         context.get_step_execution_context().wipe_input_asset_version_info(event.asset_key)
 
