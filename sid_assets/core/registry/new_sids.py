@@ -56,6 +56,7 @@ def resolved_sids(
     room: Room,
     centroids: Callable[[], np.ndarray],
     vectors: Vectors,
+    files: tuple[object, object],
 ) -> Given:
     """Resolve the collisions of the new SIDs; SIDs that are published or reserved are occupied.
 
@@ -66,6 +67,7 @@ def resolved_sids(
         room: How many items may have a SID.
         centroids: Loads the tokenizer's centroids: float32 (3, K, 4096).
         vectors: Given numbers of items, all items counted from 0, their vectors.
+        files: Where the items and the published SIDs are, for the message.
 
     Raises:
         InputError: There is no room for some items, and they may not share a SID.
@@ -95,7 +97,7 @@ def resolved_sids(
     )
     lacking = np.flatnonzero(found.without_room)
     if len(lacking) and not room.share:
-        raise _no_room(decisions, rows[lacking], found.sids[lacking], room.most)
+        raise _no_room(decisions, rows[lacking], found.sids[lacking], room.most, files)
     return Given(NewSids(found.sids, found.moved, found.extra_error), len(lacking))
 
 
@@ -106,7 +108,11 @@ def _joined(arrays: list[np.ndarray], kind: type) -> np.ndarray:
 
 
 def _no_room(
-    decisions: Callable[[], Iterable[Decision]], items: np.ndarray, sids: np.ndarray, most: int
+    decisions: Callable[[], Iterable[Decision]],
+    items: np.ndarray,
+    sids: np.ndarray,
+    most: int,
+    files: tuple[object, object],
 ) -> InputError:
     """The error that names the prefixes whose SIDs are all taken.
 
@@ -115,6 +121,7 @@ def _no_room(
         items: Numbers of the items without room, ascending: int64 (k,).
         sids: The SIDs of their codes: integers (k, 3).
         most: Items that may have the same SID.
+        files: Where the items and the published SIDs are.
     """
     pids: list[object] = []
     start = 0
@@ -127,10 +134,12 @@ def _no_room(
     prefixes = np.unique(sids[:, :2].astype(np.int64), axis=0)
     shown = ", ".join(f"{first}-{second}" for first, second in prefixes[:IDS_SHOWN].tolist())
     first_pids = ", ".join(map(repr, pids[:IDS_SHOWN]))
+    pairs = "pair" if len(prefixes) == 1 else "pairs"
     return InputError(
-        f"SID_MAX_ITEMS_PER_SID={most}: {len(items):,} items (first ids: {first_pids}) find no "
-        f"SID, because all SIDs with their first two codes are taken ({len(prefixes):,} pairs of "
-        f"codes, first: {shown}). Nothing was published. Set SID_NO_ROOM=share to let them share "
-        "the SID of their codes, set a larger SID_MAX_ITEMS_PER_SID, or start a new generation "
-        "with a larger SID_CODEBOOK_SIZE."
+        f"SID_MAX_ITEMS_PER_SID={most}: {len(items):,} items of {files[0]} (first ids: "
+        f"{first_pids}) find no SID, because all SIDs with their first two codes are taken "
+        f"({len(prefixes):,} {pairs} of codes, first: {shown}). Nothing was published in "
+        f"{files[1]}. Set SID_NO_ROOM=share to let these items share the SID of their codes; or "
+        "set a larger SID_MAX_ITEMS_PER_SID; or free SIDs of items that are gone (sid-assets purge "
+        "--sids-left-before); or start a new generation with a larger SID_CODEBOOK_SIZE."
     )

@@ -141,6 +141,7 @@ def publish(
                 room,
                 inputs.centroids,
                 lambda rows: vectors_at(inputs.embeddings, rows),
+                (store.path(tables.codes), store.path(tables.registry)),
             )
         counting = Counting()
         ids = [one.id for one in known]

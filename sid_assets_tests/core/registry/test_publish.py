@@ -207,10 +207,12 @@ def test_a_sid_may_pass_to_a_new_item_where_nothing_is_resolved(tmp_path):
 def test_no_room_names_items_and_prefixes_and_writes_nothing(tmp_path):
     store = Store(tmp_path)
     commit_inputs(store, dict.fromkeys(range(1, SIZE + 4), "same"))
-    with pytest.raises(InputError, match=r"3 items \(first ids: 4, 5, 6\)") as error:
+    file = store.path("codes")
+    with pytest.raises(InputError, match=rf"3 items of {file} \(first ids: 4, 5, 6\)") as error:
         refresh(store, Room(1))
     first, second, _ = codes_of("same")
-    assert f"(1 pairs of codes, first: {first}-{second})" in str(error.value)
+    assert f"(1 pair of codes, first: {first}-{second})" in str(error.value)
+    assert f"Nothing was published in {store.path('sid_registry')}. Set " in str(error.value)
     assert store.current("sid_registry") is None
     assert refresh(store, Room(1, share=True)).counts.without_room == 3
     assert refresh(store, Room(2)).counts.over == 2
