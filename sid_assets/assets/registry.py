@@ -228,9 +228,13 @@ def sid_refreshes_asset(domain: Domain) -> dg.AssetsDefinition:
         "how many items were new, changed, removed, returned and resolved. One parquet file.",
     )
     @clear_failures
-    def sid_refreshes(settings: Settings, sid_registry: Version) -> Draft:
+    def sid_refreshes(
+        context: dg.AssetExecutionContext, settings: Settings, sid_registry: Version
+    ) -> Draft:
         store = settings.store()
-        rows = with_last_refreshes(store.current(table), sid_registry)
+        rows = with_last_refreshes(
+            store.current(table), sid_registry, lambda text: context.log.warning(f"{table}: {text}")
+        )
         provenance = derive(table, sid_registry.provenance)
         return draft_rows(store, table, rows.to_reader(), provenance)
 

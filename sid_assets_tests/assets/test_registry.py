@@ -172,6 +172,39 @@ def test_a_damaged_registry_is_never_made_again(folder):
     assert "sid_registry.parquet: is missing, although" in failure_message(result)
 
 
+@pytest.mark.parametrize("content", [b"", b"PAR1 and no more", "short", "other columns"])
+def test_a_damaged_history_stops_nothing_and_begins_again(folder, content, capsys):
+    settings = _settings(folder)
+    published = _sids(settings)
+    path = Path(settings.store().require("sid_refreshes").paths[0].path)
+    if content == "other columns":
+        pd.DataFrame({"at": [1]}).to_parquet(path)
+    else:
+        path.write_bytes(path.read_bytes()[:-60] if content == "short" else content)
+    result = _refresh(settings)
+    assert failed_checks(result) == set()
+    said = capsys.readouterr().err
+    assert f"{path}: the history of refreshes cannot be read (" in said
+    assert _sids(settings) == published
+    assert len(table(settings, "sid_refreshes")) == 2  # the registry remembers the first one
+    _refresh(settings)
+    assert "cannot be read" not in capsys.readouterr().err
+    assert len(table(settings, "sid_refreshes")) == 3
+
+
+def test_a_history_with_a_damaged_manifest_stops_no_publication(folder):
+    settings = _settings(folder)
+    write_catalog(folder / "catalog.parquet", items=ITEMS + 5)
+    history = settings.store().require("sid_refreshes").folder
+    (history / "_manifest.json").write_text("{}")
+    result = materialize(settings, *TABLES)
+    assert f"{history}/_manifest.json: is damaged" in failure_message(result)
+    assert len(_sids(settings)) == ITEMS + 5
+    shutil.move(history.parent.path, folder / "moved")  # as the message says
+    assert failed_checks(_refresh(settings)) == set()
+    assert len(table(settings, "sid_refreshes")) == 3
+
+
 def test_ids_of_another_type_are_refused(folder):
     result = materialize(_settings(folder, pid_type="string"), *TABLES)
     assert not result.success

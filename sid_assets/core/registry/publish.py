@@ -2,6 +2,7 @@
 
 import datetime as dt
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -31,6 +32,7 @@ from sid_assets.core.registry.making import (
     refresh_details,
 )
 from sid_assets.core.registry.new_sids import Given, Room, resolved_sids
+from sid_assets.core.registry.refreshes import rows_so_far
 from sid_assets.core.registry.run import RegistryRefresh
 from sid_assets.core.registry.tables import Tables
 from sid_assets.core.registry.vectors import vectors_at
@@ -214,11 +216,14 @@ def _generations(
 
 
 def _without_row(store: Store, tables: Tables, earlier: Earlier) -> Iterator[RefreshRecord]:
-    """The earlier refreshes that `sid_refreshes` has no row of, because a run was killed."""
-    listed = store.current(tables.refreshes)
-    times: set[object] = set()
-    if listed:
-        times = set(listed.stream(["at"]).read_all()["at"].to_pylist())
+    """The earlier refreshes that `sid_refreshes` has no row of, because a run was killed.
+
+    A damaged history stops no publication: the step that makes it tells of the damage.
+    """
+    listed = None
+    with suppress(StoreError):
+        listed = store.current(tables.refreshes)
+    times = set(rows_so_far(listed)["at"].to_pylist())
     for record in earlier.refreshes:
         if dt.datetime.fromisoformat(record.at) not in times:
             yield record
