@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pyarrow as pa
@@ -35,20 +36,46 @@ class Given:
         without_room: Items that share a SID because there was no room.
     """
 
-    def __init__(self, resolved: NewSids | None = None, without_room: int = 0) -> None:
-        """Without `resolved`, the SIDs are the codes."""
+    def __init__(
+        self,
+        centroids: Callable[[], np.ndarray],
+        vectors: Vectors,
+        resolved: NewSids | None = None,
+        without_room: int = 0,
+    ) -> None:
+        """Without `resolved`, the SIDs are the codes.
+
+        Args:
+            centroids: See `resolved_sids`; loaded if a text with a resolved SID has changed.
+            vectors: See `resolved_sids`.
+            resolved: The new SIDs of all windows.
+            without_room: Items that share a SID because there was no room.
+        """
         self.without_room = without_room
+        self._centroids = cache(centroids)
+        self._vectors = vectors
         self._resolved = resolved
-        self._start = 0
+        self._start = self._items = 0
 
     def next(self, decision: Decision) -> NewSids:
         """The SIDs of the items `decision.new` of the next window."""
-        if self._resolved is None:
-            return NewSids.of_codes(decision.codes[decision.new])
+        first, self._items = self._items, self._items + len(decision.row)
+        reworded = self._extra_errors(decision, first)
+        every = self._resolved or NewSids.of_codes(decision.codes[decision.new])
         rows = slice(self._start, self._start + len(decision.new))
-        self._start = rows.stop
-        every = self._resolved
-        return NewSids(every.sids[rows], every.moved[rows], every.extra_error[rows])
+        self._start = rows.stop if self._resolved else 0
+        return NewSids(every.sids[rows], every.moved[rows], every.extra_error[rows], reworded)
+
+    def _extra_errors(self, decision: Decision, first: int) -> np.ndarray:
+        """What resolved SIDs cost the items `decision.reworded`, given the window's first item."""
+        from sid_assets.core.registry.resolve import extra_errors
+
+        items = decision.reworded
+        if not len(items):
+            return np.empty(0, np.float32)
+        sids = codes_of(decision.rows["sid"])[decision.row[items]]
+        vectors = iter(self._vectors(first + items))
+        return extra_errors(decision.codes[items], sids, self._centroids(), vectors)
 
 
 def resolved_sids(
@@ -86,7 +113,7 @@ def resolved_sids(
         occupied.append(pack(codes_of(decision.rows["sid"]))[taken])
     rows = _joined(numbers, np.int64)
     if not len(rows):
-        return Given()
+        return Given(centroids, vectors)
     found = resolve(
         np.concatenate(codes),
         _joined(users, np.int64),
@@ -98,7 +125,8 @@ def resolved_sids(
     lacking = np.flatnonzero(found.without_room)
     if len(lacking) and not room.share:
         raise _no_room(decisions, rows[lacking], found.sids[lacking], room.most, files)
-    return Given(NewSids(found.sids, found.moved, found.extra_error), len(lacking))
+    every = NewSids(found.sids, found.moved, found.extra_error)
+    return Given(centroids, vectors, every, len(lacking))
 
 
 def _joined(arrays: list[np.ndarray], kind: type) -> np.ndarray:

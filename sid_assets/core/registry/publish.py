@@ -4,6 +4,7 @@ import datetime as dt
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -136,13 +137,14 @@ def publish(
             at,
             keep,
         )
-        given = Given()
+        vectors = partial(vectors_at, inputs.embeddings)
+        given = Given(inputs.centroids, vectors)
         if room.most:
             given = resolved_sids(
                 refresh.decisions,
                 room,
                 inputs.centroids,
-                lambda rows: vectors_at(inputs.embeddings, rows),
+                vectors,
                 (store.path(tables.codes), store.path(tables.registry)),
             )
         counting = Counting()

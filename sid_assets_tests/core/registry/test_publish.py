@@ -186,6 +186,42 @@ def test_the_most_popular_item_gets_the_sid_of_its_codes(tmp_path):
     assert store.require("sid_registry").provenance.version == before
 
 
+@pytest.mark.parametrize("most", [0, 1])
+def test_what_a_resolved_sid_costs_follows_the_text(tmp_path, most):
+    first, *others = [n for n in range(99) if codes_of(f"text {n}") == codes_of("text 0")]
+    store = Store(tmp_path)
+    texts = {1: f"text {others[0]}", 2: f"text {first}", 3: f"text {first}"}
+    commit_inputs(store, texts)
+    refresh(store, Room(1))
+
+    def cost(pid: int) -> float:
+        row = next(row for row in rows_of(store) if row["pid"] == pid)
+        assert row["made"] == "resolved"
+        vector = vector_of(texts[pid])
+        apart = [
+            np.linalg.norm(vector - sum(CENTROIDS[layer][code] for layer, code in enumerate(codes)))
+            for codes in (row["sid"], row["codes"])
+        ]
+        expected = (apart[0] - apart[1]) / np.linalg.norm(vector)
+        assert row["extra_error"] == pytest.approx(expected, abs=1e-6)
+        return row["extra_error"]
+
+    before = cost(2), cost(3)
+    for text in (f"text {others[1]}", f"text {others[2]}"):
+        texts[3] = text
+        commit_inputs(store, texts)
+        refresh(store, Room(most))
+        assert cost(2) == before[0]
+        assert cost(3) != before[1]
+    # It comes back with another text, whose codes are the same.
+    commit_inputs(store, {1: texts[1], 2: texts[2]})
+    refresh(store, Room(most))
+    texts[3] = f"text {others[3]}"
+    commit_inputs(store, texts)
+    refresh(store, Room(most))
+    assert cost(3) != before[1]
+
+
 def test_reserved_sids_are_occupied_where_collisions_are_resolved(tmp_path):
     store = Store(tmp_path)
     commit_inputs(store, {1: "same", 2: "other"})
