@@ -127,10 +127,11 @@ def _tell(context: dg.AssetExecutionContext, table: str, made: Publication, most
             f"{table}: {counts.passed_on:,} new items have the SID of an item that is gone. "
             "SID_MAX_ITEMS_PER_SID=1 keeps SIDs of removed items free."
         )
-    if counts.resolved:
+    if made.cost:
+        context.log.info(f"{table}: {made.cost.sentence()}")
+    elif counts.resolved:
         context.log.info(
-            f"{table}: the SIDs of {counts.resolved:,} items have another third code than their "
-            "codes, which were taken."
+            f"{table}: {counts.resolved:,} items keep SIDs that earlier refreshes resolved."
         )
     if counts.without_room:
         context.log.warning(

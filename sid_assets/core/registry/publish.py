@@ -15,7 +15,7 @@ from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.contracts.unmoved import check_unmoved
 from sid_assets.core.errors import StoreError
 from sid_assets.core.refresh import RefreshPolicy
-from sid_assets.core.registry.counting import Counting
+from sid_assets.core.registry.counting import Cost, Counting
 from sid_assets.core.registry.earlier import (
     BATCH_ROWS,
     NOTHING,
@@ -86,12 +86,14 @@ class Publication:
         counts: What it did.
         before: Id of the generation before, if this refresh began or took up another one; else "".
         made_from: The version of `pid2sid` that the registry was made from, if there was none.
+        cost: What resolving does; None if no SID is resolved, or SID_MAX_ITEMS_PER_SID is 0.
     """
 
     generation: Generation
     counts: RefreshCounts
     before: str = ""
     made_from: Version | None = None
+    cost: Cost | None = None
 
 
 def publish(
@@ -147,7 +149,7 @@ def publish(
                 vectors,
                 (store.path(tables.codes), store.path(tables.registry)),
             )
-        counting = Counting()
+        counting = Counting(resolving=room.most > 0)
         ids = [one.id for one in known]
         place = ids.index(generation.id)
         rows = chain(
@@ -168,7 +170,7 @@ def publish(
         draft.add_details(refresh_details(refreshes, room.most))
         require_unmoved(draft, earlier)
     before = earlier.current if earlier.current not in ("", generation.id) else ""
-    return draft, Publication(generation, counts, before, made_from)
+    return draft, Publication(generation, counts, before, made_from, counting.cost(counts))
 
 
 def _earlier(
