@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from sid_assets.core.inputs.interactions import GOODS_COLUMNS, ITEM_COLUMNS
+from sid_assets.core.registry.tables import Tables
 from sid_assets.settings import Settings
 
 
@@ -72,6 +73,11 @@ GOODS = Domain(
     id_name="iid",
 )
 """Products sold beside the items. Their id space is separate, and overlaps that of the items."""
+
+
+def tables_of(settings: Settings) -> list[Tables]:
+    """The tables of the domains that have a catalog in the settings; the main domain is first."""
+    return [Tables.of(domain.table) for domain in domains_of(settings)]
 
 
 def domains_of(settings: Settings) -> list[Domain]:

@@ -6,12 +6,16 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sid_assets.assets.domains import Domain
+from sid_assets.assets.domains import Domain, tables_of
 from sid_assets.core import schema
 from sid_assets.core.catalog.rules_change import texts_of_vectors
 from sid_assets.core.contracts.registry import live_rows
 from sid_assets.core.errors import InputError
-from sid_assets.core.quantise.tokenizer import load_tokenizer, require_tokenizer
+from sid_assets.core.quantise.tokenizer import (
+    current_tokenizer,
+    load_tokenizer,
+    require_tokenizer,
+)
 from sid_assets.core.registry.kept_codes import compared_generations
 from sid_assets.core.registry.making import RefreshCounts
 from sid_assets.core.registry.new_sids import Room
@@ -64,15 +68,23 @@ def sid_registry_asset(domain: Domain) -> dg.AssetsDefinition:
         share = settings.choice("no_room", ("error", "share")) == "share"
         keep = settings.choice("on_text_change", ("requantise", "keep")) == "keep"
         inputs = _inputs(store, domain, codes, item_embeddings)
+        policy, before = policy_of(context, settings, refresh), store.current(table)
         draft, made = publish(
             store,
             Tables.of(domain.table),
             inputs,
-            policy_of(context, settings, refresh),
+            policy,
             Room(settings.max_items_per_sid, share),
             keep=keep,
+            others=[tables for tables in tables_of(settings) if tables.registry != table],
         )
         with draft:
+            if policy.new_generation and before and not made.before:
+                context.log.info(
+                    f"{table}: stays in generation {made.generation.id}, that of the current "
+                    "tokenizer_checkpoint. Another one begins with the step tokenizer_checkpoint, "
+                    "once every catalog has published this one."
+                )
             _tell(context, table, made, settings.max_items_per_sid)
             context.add_output_metadata(_metadata(made))
             if made.before:
@@ -97,6 +109,8 @@ def _inputs(store: Store, domain: Domain, codes: Version, embeddings: Version) -
             f"{store.path(codes.provenance.asset)}: was made from an earlier version of "
             f"{embeddings.provenance.asset}. Materialise {codes.provenance.asset} again."
         )
+    tokenizer = current_tokenizer(store)
+    is_theirs = tokenizer and tokenizer.provenance.tokenizer == codes.provenance.tokenizer
     texts = texts_of_vectors(store, domain.table("item_texts"), embeddings.provenance.asset)
     return Inputs(
         codes,
@@ -104,6 +118,7 @@ def _inputs(store: Store, domain: Domain, codes: Version, embeddings: Version) -
         texts or store.require(domain.table("item_texts")),
         store.current(domain.table("item_counts")),
         lambda: load_tokenizer(require_tokenizer(store)),
+        tokenizer.folder.name if tokenizer and is_theirs else "",
     )
 
 

@@ -13,10 +13,12 @@ from sid_assets.core.schema import PidType
 from sid_assets.core.store.provenance import EmbeddingSpace
 from sid_assets.core.store.versions import Version
 
+NEW_GENERATION = '{"resources": {"refresh": {"config": {"new_generation": true}}}}'
+"""The run config that allows a new generation."""
+
 HOW_TO_MOVE_ON = (
     "To start a new generation, which moves every SID, run with the run config "
-    '{"resources": {"refresh": {"config": {"new_generation": true}}}}; to keep both, set '
-    "SID_DATA_DIR to another folder."
+    f"{NEW_GENERATION}; to keep both, set SID_DATA_DIR to another folder."
 )
 
 REVISION_SETTINGS = {
