@@ -123,7 +123,7 @@ def generation_details(generations: Iterable[KnownGeneration]) -> dict[str, Any]
 
 
 def refresh_details(
-    refreshes: Iterable[RefreshRecord], max_items_per_sid: int, tokenizer_version: str
+    refreshes: Iterable[RefreshRecord], max_items_per_sid: int, tokenizer_version: str = ""
 ) -> dict[str, Any]:
     """What only the manifest says, for JSON: it is known once all rows are written.
 
