@@ -279,7 +279,8 @@ def purge(yes: bool, sids_left_before: "datetime | None", as_json: bool) -> None
 
     Older versions of tables, leftovers of unfinished runs, rejected rows, and kept runs of the
     probe can be removed from the data folder. The current version of a table stays, and so does
-    what a run is writing. The exit code is 1 if a table had to be left alone.
+    what a run is writing. The previous version of sid_registry stays, too, because the registry
+    cannot be made again. The exit code is 1 if a table had to be left alone.
 
     With --sids-left-before nothing is removed: SIDs of items that were removed, or whose text
     changed, are no longer reserved for them. Models that were trained before may then take new
@@ -297,7 +298,7 @@ def purge(yes: bool, sids_left_before: "datetime | None", as_json: bool) -> None
 
 def _purge_folders(yes: bool, as_json: bool) -> list[str]:
     """List or remove folders; returns why tables were left alone."""
-    from sid_assets.purge import describe
+    from sid_assets.purge import describe, kept_registries
     from sid_assets.purge import purge as find
 
     store = _settings().store()
@@ -309,7 +310,7 @@ def _purge_folders(yes: bool, as_json: bool) -> list[str]:
         ]
         _print_json({"removed": yes, "folders": folders, "left_alone": problems})
     else:
-        click.echo(describe(found, store.root, removed=yes))
+        click.echo(describe(found, store.root, yes, kept_registries(store)))
     return problems
 
 

@@ -27,6 +27,7 @@ from sid_assets.core.store.parts import file_digest
 from sid_assets.core.store.places import is_local, local_copy
 from sid_assets.core.store.provenance import Provenance, require_space
 from sid_assets.core.store.store import Store
+from sid_assets.core.training_sets import DATA_SETS
 from sid_assets.data_table import LOOKUP_COLUMNS, DataTable, has_table, open_table
 
 if TYPE_CHECKING:
@@ -37,6 +38,13 @@ if TYPE_CHECKING:
 
 TEXTS_AT_ONCE = 4096
 """Texts embedded and quantised together: 64 MB of vectors."""
+
+SIDS_OF_ONE_GENERATION = {
+    *("pid2sid", "sid_moves", "sid2pid", "sid_prefixes", "sid_vocabulary"),
+    *(made.table for made in DATA_SETS.values()),
+    *("pretrain_shuffled", "sft_shuffled"),
+}
+"""The tables whose SIDs mean nothing beside those of another generation or tokenizer."""
 
 Content = TypeVar("Content")
 
@@ -81,6 +89,7 @@ class DataFolder:
         """Use `load`."""
         self._store = Store(folder)
         self._opened: dict[str, DataTable] = {}
+        self._sids_of: dict[str, tuple[str, str]] = {}
         self._proven: Embedder | None = None
         self.folder = str(self._store.root)
         self.domain = domain
@@ -90,7 +99,7 @@ class DataFolder:
         items = self.domain or "items"
         try:
             counts = [
-                f"{len(self[table]):,} {what}"
+                f"{len(self._open(table)):,} {what}"
                 for table, what in (("pid2sid", items), ("sid2pid", "SIDs"))
                 if has_table(self._store, self._key(table))
             ]
@@ -112,18 +121,27 @@ class DataFolder:
 
         Raises:
             StoreError: There is no table of this name, or it is damaged, or lacks a column that
-                lookups read.
+                lookups read, or has SIDs of another generation or tokenizer than pid2sid or a table
+                that is already open.
         """
         if table not in self._opened:
-            opened = open_table(self._store, self._key(table))
-            if opened is None:
-                make = f" Materialise {table} to make it." if table in TABLES else ""
-                raise StoreError(
-                    f"{self.folder}: has no table {self._key(table)!r}.{make} "
-                    f"Its tables: {', '.join(self.tables)}."
-                )
+            opened = self._open(table)
+            if opened.provenance:
+                made = opened.provenance
+                self._require_generation(table, made.generation, made.tokenizer)
             self._opened[table] = opened
         return self._opened[table]
+
+    def _open(self, table: str) -> DataTable:
+        """A table by its name, also if it does not fit the others."""
+        opened = self._opened.get(table) or open_table(self._store, self._key(table))
+        if opened is None:
+            make = f" Materialise {table} to make it." if table in TABLES else ""
+            raise StoreError(
+                f"{self.folder}: has no table {self._key(table)!r}.{make} "
+                f"Its tables: {', '.join(self.tables)}."
+            )
+        return opened
 
     def _ipython_key_completions_(self) -> list[str]:
         return self.tables
@@ -199,10 +217,11 @@ class DataFolder:
         Outside of a SID, the model may write anything, including the start of a SID.
 
         Raises:
-            StoreError: There is no sid_prefixes.
+            StoreError: There is no sid_prefixes, or it has SIDs of another generation or tokenizer
+                than pid2sid or a table that is already open.
         """
         prefixes = self._load_file("sid_prefixes", SidPrefixes.load)
-        self._require_generation("sid_prefixes", prefixes.generation)
+        self._require_generation("sid_prefixes", prefixes.generation, prefixes.tokenizer)
         return logits_processor(prefixes)
 
     def encode_texts(self, texts: Any, embedder: "Embedder | None" = None) -> Any:
@@ -289,7 +308,7 @@ class DataFolder:
         key = self._key("pid2sid")
         if made is None or not has_table(self._store, key):
             return
-        self._require_generation(name, made.generation)
+        self._require_generation(name, made.generation, made.tokenizer)
         now = self["pid2sid"].provenance
         source = made.inputs.get(key)
         if now and now.version and source and source != now.version:
@@ -298,21 +317,38 @@ class DataFolder:
                 f"Materialise {self._key(name)} again; if you just did, load the folder again."
             )
 
-    def _require_generation(self, name: str, generation: str) -> None:
-        """Refuse a file whose SIDs are of another generation than those of pid2sid.
+    def _require_generation(self, name: str, generation: str, tokenizer: str) -> None:
+        """Refuse SIDs that are not those of pid2sid, or of the tables that are open.
+
+        Args:
+            name: The table.
+            generation: Id of the generation of its SIDs; "" if not known: version 0.1 wrote none.
+            tokenizer: Hash of the centroids that its codes refer to; "" if not known.
 
         Raises:
-            StoreError: The generations differ. Those of files by version 0.1 are not known.
+            StoreError: The generations or the tokenizers differ.
         """
-        key = self._key("pid2sid")
-        now = self["pid2sid"].provenance if has_table(self._store, key) else None
-        if now and now.generation and generation and now.generation != generation:
-            raise StoreError(
-                f"{self.folder}: {self._key(name)} has SIDs of generation {generation}, and {key} "
-                f"those of generation {now.generation}. SIDs of two generations are different "
-                "items: copy both files from the same refresh, or materialise "
-                f"{self._key(name)} again."
-            )
+        if name not in SIDS_OF_ONE_GENERATION:
+            return
+        if name != "pid2sid" and has_table(self._store, self._key("pid2sid")):
+            self["pid2sid"]  # all others are compared with it, whichever is opened first
+        for other, (their_generation, their_tokenizer) in self._sids_of.items():
+            for what, mine, theirs in (
+                ("generation", generation, their_generation),
+                ("tokenizer", tokenizer[:16], their_tokenizer[:16]),
+            ):
+                if mine and theirs and mine != theirs:
+                    raise StoreError(
+                        f"{self._path(name)}: has SIDs of {what} {mine}, and {self._path(other)} "
+                        f"those of {what} {theirs}. The same SID is not the same item in both: "
+                        f"copy both files from the same refresh, or materialise {self._key(name)} "
+                        f"and {self._key(other)} again. If a refresh has just made them, load the "
+                        "folder again."
+                    )
+        self._sids_of[name] = generation, tokenizer
+
+    def _path(self, name: str) -> UPath:
+        return self._store.path(self._key(name))
 
     def _load_file(self, name: str, load: Callable[[Path], Content]) -> Content:
         """The content of the file of a table without rows.

@@ -2,12 +2,14 @@
 
 It covers previous versions of tables, drafts and scratch folders of unfinished runs, rejected rows,
 and the runs that a probe kept. The version that readers see is never touched, nor is a table that a
-run is writing. With `--sids-left-before` it frees SIDs that items have left instead.
+run is writing, nor the previous version of `sid_registry`. With `--sids-left-before` it frees SIDs
+that items have left instead.
 """
 
 import datetime as dt
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from upath import UPath
@@ -48,10 +50,23 @@ def main(arguments: Sequence[str] = ()) -> int:
     return cli.run("purge", arguments, "python -m sid_assets.purge")
 
 
-def describe(found: Sequence[Removable], root: UPath, removed: bool) -> str:
-    """The folders that can be or were removed, one per line, and their total size."""
+def describe(
+    found: Sequence[Removable], root: UPath, removed: bool, kept: Sequence[UPath] = ()
+) -> str:
+    """The folders that can be or were removed, one per line, their total size, and what is kept.
+
+    Args:
+        found: The folders.
+        root: The data folder.
+        removed: Whether they were removed.
+        kept: The previous versions of registries.
+    """
+    stays = [
+        f"Kept: {folder}, the previous version of {REGISTRY}, which cannot be made again."
+        for folder in kept
+    ]
     if not found:
-        return f"Nothing to remove in {root}."
+        return "\n".join([f"Nothing to remove in {root}.", *stays])
     lines = [
         f"{one.table:<28} {one.what:<44} {one.bytes / 1e6:>12,.1f} MB  {one.folder.name}"
         for one in found
@@ -64,7 +79,23 @@ def describe(found: Sequence[Removable], root: UPath, removed: bool) -> str:
         if removed
         else f"{total}. Nothing was removed; pass --yes to remove it."
     )
-    return "\n".join([*lines, end])
+    return "\n".join([*lines, end, *stays])
+
+
+def kept_registries(store: Store) -> list[UPath]:
+    """The folders of the previous versions of registries, which no purge removes.
+
+    The registry cannot be made again from other tables: the previous version is its only other
+    copy in the data folder.
+    """
+    found = []
+    for table in store.tables():
+        if _is_named(table, REGISTRY):
+            with suppress(SidAssetsError):  # told of by `purge`
+                current = store.current(table)
+                if current and current.before:
+                    found.append(store.history(table) / current.before)
+    return [folder for folder in found if folder.exists()]
 
 
 def purge(store: Store, remove: bool) -> tuple[list[Removable], list[str]]:
@@ -176,7 +207,7 @@ def _removable(store: Store, table: str) -> Iterator[Removable]:
         for folder in leftovers:
             what = "unfinished draft, which the next run resumes"
             yield Removable(table, what, folder, freed_bytes(folder, store.kept(table)))
-    if current and current.before:
+    if current and current.before and not _is_named(table, REGISTRY):
         before = store.history(table) / current.before
         if before.exists() and not has_only_shared_parts(before, kept):
             size = freed_bytes(before, kept)

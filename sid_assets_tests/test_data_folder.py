@@ -3,7 +3,7 @@
 import shutil
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ import sid_assets
 from sid_assets.core.embedders import Embedded
 from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets.core.errors import InputError, StoreError
+from sid_assets.core.sids.prefixes import SidPrefixes
+from sid_assets.core.store.provenance import Provenance
 from sid_assets.settings import Settings
 from sid_assets_tests.core.drawn_vectors import FakeEmbedder
 from sid_assets_tests.films import STAGES, make
@@ -216,6 +218,59 @@ def test_copies_of_some_tables_are_enough(films: Path, data: Any, tmp_path: Path
     assert copy["item_embeddings"].to_table().equals(data["item_embeddings"].to_table())
     assert copy.encode_texts("a film") == data.encode_texts("a film")
     assert repr(copy.logits_processor()) == f"SidLogitsProcessor({len(data['sid2pid'])} SIDs)"
+
+
+OTHERS = {"generation": "0123456789ab", "tokenizer": "0123456789abcdef"}
+
+
+def _copy(films: Path, folder: Path, name: str, **made: str) -> None:
+    """Copy a table, and let it say that it was made in another way."""
+    file = f"{name}.parquet"
+    if name.endswith("_dataset"):  # the folder of the films has none
+        rows, provenance = pa.table({"source": ["x"]}), Provenance(name)
+    else:
+        rows = pq.read_table(films / file)
+        provenance = Provenance.of(rows.schema)
+    assert provenance
+    rows = rows.cast(replace(provenance, **made).attach(rows.schema))
+    pq.write_table(rows, folder / file)
+
+
+@pytest.mark.parametrize("what", OTHERS)
+@pytest.mark.parametrize("other", ["sid2pid", "sid_vocabulary", "video_rec_dataset"])
+@pytest.mark.parametrize("first", ["pid2sid", "the other"])
+def test_tables_of_two_generations_or_tokenizers_are_not_opened_together(
+    films: Path, tmp_path: Path, what: str, other: str, first: str
+):
+    shutil.copy(films / "pid2sid.parquet", tmp_path)
+    _copy(films, tmp_path, other, **{what: OTHERS[what]})
+    copy = sid_assets.load(tmp_path)
+    if first == "pid2sid":
+        assert len(copy["pid2sid"]) == 104
+    for _ in range(2):
+        with pytest.raises(StoreError, match=f"has SIDs of {what} {OTHERS[what]}") as error:
+            copy[other]
+        for name in ("pid2sid", other):
+            assert str(tmp_path / f"{name}.parquet") in str(error.value)
+    assert repr(copy).startswith(f"<sid_assets data in {tmp_path}: 104 items")
+
+
+def test_without_pid2sid_the_first_table_says_what_fits(films: Path, tmp_path: Path):
+    for name, made in (("sid2pid", {}), ("sid_vocabulary", OTHERS)):
+        _copy(films, tmp_path, name, **made)
+    for first, second in (("sid2pid", "sid_vocabulary"), ("sid_vocabulary", "sid2pid")):
+        copy = sid_assets.load(tmp_path)
+        assert len(copy[first])
+        with pytest.raises(StoreError, match="has SIDs of generation"):
+            copy[second]
+
+
+def test_prefixes_of_another_tokenizer_are_refused(films: Path, tmp_path: Path):
+    shutil.copy(films / "pid2sid.parquet", tmp_path)
+    prefixes = SidPrefixes.load(films / "sid_prefixes.safetensors")
+    replace(prefixes, tokenizer="other").save(tmp_path / "sid_prefixes.safetensors")
+    with pytest.raises(StoreError, match=r"sid_prefixes\.safetensors: has SIDs of tokenizer other"):
+        sid_assets.load(tmp_path).logits_processor()
 
 
 def test_without_the_vectors_a_warning_says_that_the_canary_was_not_compared(

@@ -301,6 +301,25 @@ def test_nothing_else_is_removed(delisted):
     assert (store.history("item_texts") / previous).exists()
 
 
+def test_the_previous_version_of_a_registry_is_kept(delisted, capsys):
+    store = delisted.store()
+    registry = store.require("sid_registry")
+    before = store.history("sid_registry") / registry.before
+    assert purge.main(["--yes"]) == 0
+    said = capsys.readouterr().out
+    assert f"Kept: {before}, the previous version of sid_registry" in said
+    assert len(store.kept("sid_registry")) == 2
+    assert [len(store.kept(table)) for table in TABLES if table != "sid_registry"] == [1] * 6
+    assert purge.main([]) == 0
+    assert "Nothing to remove in" in capsys.readouterr().out
+    # It is whole: what a damaged registry's message says brings it back.
+    (registry.folder / "_manifest.json").write_text("{}")
+    current = Path(store.history("sid_registry").path, "current")
+    current.unlink()
+    current.symlink_to(before.name)
+    assert store.require("sid_registry").stream().read_all().num_rows == 20
+
+
 @pytest.mark.parametrize("freed", [False, True], ids=["reserved", "freed"])
 def test_new_items_get_the_sids_of_removed_ones_only_after_a_purge(delisted, freed):
     folder = Path(delisted.data_dir).parent

@@ -7,6 +7,7 @@ import dagster as dg
 
 from sid_assets.assets.placement import Placement
 from sid_assets.core.inputs.interactions import GOODS_COLUMNS, ITEM_COLUMNS
+from sid_assets.core.registry.tables import Tables
 from sid_assets.settings import Settings
 
 
@@ -84,6 +85,11 @@ GOODS = Domain(
     id_name="iid",
 )
 """Products sold beside the items. Their id space is separate, and overlaps that of the items."""
+
+
+def tables_of(settings: Settings) -> list[Tables]:
+    """The tables of the domains that have a catalog in the settings; the main domain is first."""
+    return [Tables.of(domain.table) for domain in domains_of(settings)]
 
 
 def domains_of(settings: Settings, placement: Placement | None = None) -> list[Domain]:

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from sid_assets.assets.declare import asset
-from sid_assets.assets.domains import Domain
+from sid_assets.assets.domains import Domain, tables_of
 from sid_assets.assets.inputs import require_usable_inputs
 from sid_assets.core.embedders import Embedder
 from sid_assets.core.embeddings.run import EmbeddingProgress, embed_items
@@ -17,6 +17,7 @@ from sid_assets.core.quantise.tokenizer import (
     training_of,
 )
 from sid_assets.core.refresh import Changes
+from sid_assets.core.registry.unfinished import still_to_publish
 from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.versions import Version
 from sid_assets.observation import observer
@@ -54,7 +55,10 @@ def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
         # Before any item is embedded, so that a run that may not finish does not start.
         require_usable_inputs(settings)
         wanted = wanted_tokenizer(settings)
-        kept = keeps_tokenizer(tokenizer, wanted, embedder.space, policy)
+        waiting = []
+        if tokenizer and policy.new_generation:
+            waiting = still_to_publish(store, tables_of(settings), tokenizer)
+        kept = keeps_tokenizer(tokenizer, wanted, embedder.space, policy, waiting)
         if not kept and wanted.kind != "train":
             fetch_tokenizer(wanted, settings.tokenizer)  # a wrong file fails now, not days later
         elif not kept and domain.trains_tokenizer:

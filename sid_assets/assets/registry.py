@@ -7,12 +7,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sid_assets.assets.declare import asset
-from sid_assets.assets.domains import Domain
+from sid_assets.assets.domains import Domain, tables_of
 from sid_assets.core import schema
 from sid_assets.core.catalog.rules_change import texts_of_vectors
 from sid_assets.core.contracts.registry import live_rows
 from sid_assets.core.errors import InputError
-from sid_assets.core.quantise.tokenizer import load_tokenizer, require_tokenizer
+from sid_assets.core.quantise.tokenizer import (
+    current_tokenizer,
+    load_tokenizer,
+    require_tokenizer,
+)
 from sid_assets.core.registry.kept_codes import compared_generations
 from sid_assets.core.registry.making import RefreshCounts
 from sid_assets.core.registry.new_sids import Room
@@ -61,15 +65,24 @@ def sid_registry_asset(domain: Domain) -> dg.AssetsDefinition:
         share = settings.choice("no_room", ("error", "share")) == "share"
         keep = settings.choice("on_text_change", ("requantise", "keep")) == "keep"
         inputs = _inputs(store, domain, codes, item_embeddings)
+        policy = policy_of(context, settings, refresh, domain.placement)
+        before = store.current(table)
         draft, made = publish(
             store,
             Tables.of(domain.table),
             inputs,
-            policy_of(context, settings, refresh, domain.placement),
+            policy,
             Room(settings.max_items_per_sid, share),
             keep=keep,
+            others=[tables for tables in tables_of(settings) if tables.registry != table],
         )
         with draft:
+            if policy.new_generation and before and not made.before:
+                context.log.info(
+                    f"{table}: stays in generation {made.generation.id}, that of the current "
+                    "tokenizer_checkpoint. Another one begins with the step tokenizer_checkpoint, "
+                    "once every catalog has published this one."
+                )
             _tell(context, table, made, settings.max_items_per_sid)
             context.add_output_metadata(_metadata(made))
             if made.before:
@@ -94,6 +107,8 @@ def _inputs(store: Store, domain: Domain, codes: Version, embeddings: Version) -
             f"{store.path(codes.provenance.asset)}: was made from an earlier version of "
             f"{embeddings.provenance.asset}. Materialise {codes.provenance.asset} again."
         )
+    tokenizer = current_tokenizer(store)
+    is_theirs = tokenizer and tokenizer.provenance.tokenizer == codes.provenance.tokenizer
     texts = texts_of_vectors(store, domain.table("item_texts"), embeddings.provenance.asset)
     return Inputs(
         codes,
@@ -101,6 +116,7 @@ def _inputs(store: Store, domain: Domain, codes: Version, embeddings: Version) -
         texts or store.require(domain.table("item_texts")),
         store.current(domain.table("item_counts")),
         lambda: load_tokenizer(require_tokenizer(store)),
+        tokenizer.folder.name if tokenizer and is_theirs else "",
     )
 
 
@@ -124,10 +140,11 @@ def _tell(context: dg.AssetExecutionContext, table: str, made: Publication, most
             f"{table}: {counts.passed_on:,} new items have the SID of an item that is gone. "
             "SID_MAX_ITEMS_PER_SID=1 keeps SIDs of removed items free."
         )
-    if counts.resolved:
+    if made.cost:
+        context.log.info(f"{table}: {made.cost.sentence()}")
+    elif counts.resolved:
         context.log.info(
-            f"{table}: the SIDs of {counts.resolved:,} items have another third code than their "
-            "codes, which were taken."
+            f"{table}: {counts.resolved:,} items keep SIDs that earlier refreshes resolved."
         )
     if counts.without_room:
         context.log.warning(
@@ -225,9 +242,13 @@ def sid_refreshes_asset(domain: Domain) -> dg.AssetsDefinition:
         description=f"A row for each refresh of the SIDs of the {domain.items}: when it was, and "
         "how many items were new, changed, removed, returned and resolved. One parquet file.",
     )
-    def sid_refreshes(settings: Settings, sid_registry: Version) -> Draft:
+    def sid_refreshes(
+        context: dg.AssetExecutionContext, settings: Settings, sid_registry: Version
+    ) -> Draft:
         store = settings.store()
-        rows = with_last_refreshes(store.current(table), sid_registry)
+        rows = with_last_refreshes(
+            store.current(table), sid_registry, lambda text: context.log.warning(f"{table}: {text}")
+        )
         provenance = derive(table, sid_registry.provenance)
         return draft_rows(store, table, rows.to_reader(), provenance)
 

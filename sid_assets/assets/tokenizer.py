@@ -5,17 +5,20 @@ from typing import Any
 import dagster as dg
 
 from sid_assets.assets.declare import asset
-from sid_assets.assets.domains import Domain
+from sid_assets.assets.domains import Domain, tables_of
 from sid_assets.core.quantise.align import PUBLISHED
 from sid_assets.core.quantise.tokenizer import (
     TABLE,
     TokenizerMaking,
+    commit_again,
     commit_tokenizer,
     current_tokenizer,
     fetch_tokenizer,
+    is_trained_already,
     keeps_tokenizer,
     train_tokenizer,
 )
+from sid_assets.core.registry.unfinished import still_to_publish
 from sid_assets.core.store.provenance import require_space
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
@@ -48,9 +51,25 @@ def tokenizer_asset(domain: Domain) -> dg.AssetsDefinition:
         space = require_space(item_embeddings.provenance)
         wanted = wanted_tokenizer(settings)
         before = current_tokenizer(store)
-        if before and keeps_tokenizer(before, wanted, space, policy):
+        waiting = []
+        if before and policy.new_generation:
+            waiting = still_to_publish(store, tables_of(settings), before)
+        if before and keeps_tokenizer(before, wanted, space, policy, waiting):
             context.log.info(f"{TABLE}: kept, {before.provenance.tokenizer[:16]}")
+            if waiting:
+                context.log.warning(
+                    f"{TABLE}: new_generation goes on with the generation that an earlier run "
+                    f"began, because it is not published by {' and '.join(waiting)}. No other "
+                    "tokenizer is made, and no SID moves that is of this one."
+                )
             return dg.MaterializeResult(metadata=_metadata(store, before, kept=True))
+        if before and is_trained_already(before, wanted, item_embeddings):
+            context.log.info(
+                f"{TABLE}: kept in the new generation, because it was trained on these vectors and "
+                "with these settings. Another SID_SEED trains another one."
+            )
+            again = commit_again(store, before)
+            return dg.MaterializeResult(metadata=_metadata(store, again, kept=True))
         if wanted.kind == "train":
             context.log.info(f"{TABLE}: training on {item_embeddings.rows:,} vectors or a sample.")
             published = store.current(PUBLISHED) if settings.align_generations else None

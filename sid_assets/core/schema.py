@@ -122,8 +122,8 @@ def sid_registry(pid: PidType) -> pa.Schema:
       collision was resolved or the item kept its SID.
     - `text_hash`: of the text that the SID stands for; null if not known.
     - `made`: one of `MADE`.
-    - `extra_error`: how much larger the relative reconstruction error is than that of `codes`;
-      null where `made` is not `resolved`.
+    - `extra_error`: how much larger the relative reconstruction error of the text is than that of
+      `codes`; null where `made` is not `resolved`.
     - `left_at`, `left_why`: when the item left the SID, and one of `LEFT_WHY`. The SID stays
       reserved for the item.
     - `freed_at`: when a purge gave the SID up; it is no longer reserved.

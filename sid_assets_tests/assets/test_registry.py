@@ -94,9 +94,9 @@ def test_a_run_that_stops_after_the_registry_is_made_up_for_by_the_next(folder):
     assert table(settings, "sid_refreshes").new.tolist() == [ITEMS, 5, 0]
 
 
-def test_every_item_has_a_sid_of_its_own_if_collisions_are_resolved(tmp_path):
+def test_every_item_has_a_sid_of_its_own_if_collisions_are_resolved(tmp_path, capsys):
     write_catalog(tmp_path / "catalog.parquet", items=ITEMS)
-    settings = settings_for(tmp_path, codebook_size="16", max_items_per_sid="1")
+    settings = settings_for(tmp_path, codebook_size="6", max_items_per_sid="1")
     result = _refresh(settings)
     assert failed_checks(result) == set()
     sids = table(settings, "pid2sid").sid.map(tuple)
@@ -105,6 +105,16 @@ def test_every_item_has_a_sid_of_its_own_if_collisions_are_resolved(tmp_path):
     moves = table(settings, "sid_moves")
     assert len(moves) == (sids != codes).sum() == metadata_of(result, "sid_registry")["resolved"]
     assert metadata_of(result, "sid_moves")["items_moved"] == len(moves)
+    shared = (codes.value_counts() > 1).sum()
+    assert shared
+    cost = (
+        f"{len(moves)} of them since this refresh; this adds {moves.extra_error.mean():.4f} to "
+        "their relative reconstruction error on average; SIDs of more than one item: "
+        f"{shared} before resolving -> 0 after."
+    )
+    assert cost in capsys.readouterr().err
+    _refresh(settings)
+    assert cost.replace(f"{len(moves)} of", "0 of") in capsys.readouterr().err
 
 
 def test_published_sids_that_collide_stay_if_resolving_is_switched_on(folder):
@@ -170,6 +180,39 @@ def test_a_damaged_registry_is_never_made_again(folder):
     (folder / "data" / "sid_registry.parquet").unlink()
     result = materialize(settings, *TABLES)
     assert "sid_registry.parquet: is missing, although" in failure_message(result)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1 and no more", "short", "other columns"])
+def test_a_damaged_history_stops_nothing_and_begins_again(folder, content, capsys):
+    settings = _settings(folder)
+    published = _sids(settings)
+    path = Path(settings.store().require("sid_refreshes").paths[0].path)
+    if content == "other columns":
+        pd.DataFrame({"at": [1]}).to_parquet(path)
+    else:
+        path.write_bytes(path.read_bytes()[:-60] if content == "short" else content)
+    result = _refresh(settings)
+    assert failed_checks(result) == set()
+    said = capsys.readouterr().err
+    assert f"{path}: the history of refreshes cannot be read (" in said
+    assert _sids(settings) == published
+    assert len(table(settings, "sid_refreshes")) == 2  # the registry remembers the first one
+    _refresh(settings)
+    assert "cannot be read" not in capsys.readouterr().err
+    assert len(table(settings, "sid_refreshes")) == 3
+
+
+def test_a_history_with_a_damaged_manifest_stops_no_publication(folder):
+    settings = _settings(folder)
+    write_catalog(folder / "catalog.parquet", items=ITEMS + 5)
+    history = settings.store().require("sid_refreshes").folder
+    (history / "_manifest.json").write_text("{}")
+    result = materialize(settings, *TABLES)
+    assert f"{history}/_manifest.json: is damaged" in failure_message(result)
+    assert len(_sids(settings)) == ITEMS + 5
+    shutil.move(history.parent.path, folder / "moved")  # as the message says
+    assert failed_checks(_refresh(settings)) == set()
+    assert len(table(settings, "sid_refreshes")) == 3
 
 
 def test_ids_of_another_type_are_refused(folder):

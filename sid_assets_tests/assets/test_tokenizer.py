@@ -112,8 +112,9 @@ def test_a_new_generation_is_numbered_by_the_published_sids(tmp_path, training):
 def test_sids_of_another_tokenizer_number_no_centroids(folder, capsys):
     settings = settings_for(folder)
     assert materialize(settings).success
-    for count in (3, 5):  # the second run finds SIDs of the first tokenizer
+    for count in (3, 5):  # the second run, with another seed, finds SIDs of the first tokenizer
         add_items(folder, count)
+        settings = settings_for(folder, seed=str(count))
         result = materialize(settings, *MADE_FROM, refresh=Refresh(new_generation=True))
         assert result.success, failure_message(result)
     assert "aligned" not in metadata_of(result, "tokenizer_checkpoint")["figures"]

@@ -1,7 +1,8 @@
 """The tokenizer of a generation: which one is requested, whether it is kept, how it is made."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -174,7 +175,11 @@ def tokenizer_source(tokenizer: str, revision: str, training: Mapping[str, Any])
 
 
 def keeps_tokenizer(
-    before: Version | None, wanted: TokenizerSource, space: EmbeddingSpace, policy: RefreshPolicy
+    before: Version | None,
+    wanted: TokenizerSource,
+    space: EmbeddingSpace,
+    policy: RefreshPolicy,
+    still_to_publish: Sequence[str] = (),
 ) -> bool:
     """Whether the current tokenizer is kept. A refresh never retrains by itself.
 
@@ -183,6 +188,8 @@ def keeps_tokenizer(
         wanted: The tokenizer that the settings request.
         space: The embedding space of this run.
         policy: What the refresh may do.
+        still_to_publish: The registries that have yet to publish with the current tokenizer. A new
+            generation that they are waiting for goes on with it.
 
     Returns:
         True to keep it; False to make a new one, because there is none or the policy requests it.
@@ -191,7 +198,7 @@ def keeps_tokenizer(
         InputError: The current tokenizer is not the requested one, or belongs to another embedding
             space.
     """
-    if before is None or policy.new_generation:
+    if before is None or (policy.new_generation and not still_to_publish):
         return False
     made = before.provenance
     differences = []
@@ -200,11 +207,55 @@ def keeps_tokenizer(
         differences.append(f"embedding space: {made.space.differences(space)}")
         stay = how_to_stay(made.space, space)
     differences += TokenizerMaking.of(made).source.differences(wanted)
+    if policy.new_generation:
+        return not differences and _is_whole(before)
     if differences:
         raise InputError(
             f"The tokenizer in {before.folder} is not the one that this run requests "
             f"({'; '.join(differences)}). {stay and stay + '. '}{policy.how_to_move_on}"
         )
+    return True
+
+
+def is_trained_already(before: Version, wanted: TokenizerSource, embeddings: Version) -> bool:
+    """Whether the current tokenizer was trained on these very vectors, with the wanted settings.
+
+    Training again, from its centroids, would move SIDs and improve nothing.
+
+    Args:
+        before: The current version of `tokenizer_checkpoint`.
+        wanted: The tokenizer that the settings request.
+        embeddings: The version of `item_embeddings` to train on.
+    """
+    made_from = before.provenance.inputs.get(embeddings.provenance.asset)
+    return (
+        wanted.kind == "train"
+        and made_from == embeddings.provenance.version
+        and not TokenizerMaking.of(before.provenance).source.differences(wanted)
+        and _is_whole(before)
+    )
+
+
+def commit_again(store: Store, before: Version) -> Version:
+    """Commit the file of the current tokenizer once more, as that of a new generation.
+
+    The id of its version stays. Its folder does not: registries remember which one they published
+    with.
+    """
+
+    def save(path: Path) -> None:
+        before.load_file(lambda file: shutil.copyfile(file, path))
+
+    provenance = dataclasses.replace(before.provenance, version="")
+    return store.commit(draft_file(store, TABLE, save, provenance, before.bytes))
+
+
+def _is_whole(version: Version) -> bool:
+    """Whether the file of a tokenizer can be read, and is the committed one."""
+    try:
+        load_tokenizer(version)
+    except InputError:
+        return False
     return True
 
 

@@ -1,6 +1,6 @@
 """The rows of the registry after a refresh: what was decided, and the SIDs that are new."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -29,11 +29,13 @@ class NewSids:
         sids: Integers (k, 3).
         moved: bool (k,): whether the SID is not that of the codes, because that was taken.
         extra_error: float32 (k,): how much larger the relative error is; 0 where not moved.
+        reworded: float32 (m,): the same for the items `decision.reworded`, which keep their SIDs.
     """
 
     sids: np.ndarray
     moved: np.ndarray
     extra_error: np.ndarray
+    reworded: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
 
     @classmethod
     def of_codes(cls, codes: np.ndarray) -> "NewSids":
@@ -154,6 +156,7 @@ def _codes_and_made(
     made[places[other]] = "kept"
     made[places[moved[items]]] = "resolved"
     error[places[moved[items]]] = extra[items[moved[items]]]
+    error[decision.row[decision.reworded]] = given.reworded
     made[places[(codes[places] == sids[places]).all(axis=1)]] = "quantised"
     return {
         "codes": codes_column(codes),

@@ -47,6 +47,18 @@ class Decision:
         """The items that need a new SID, ascending: int64 (k,)."""
         return np.flatnonzero(self.row == NOBODY)
 
+    @property
+    def reworded(self) -> np.ndarray:
+        """The items with a resolved SID and another text with the same codes: int64 (k,).
+
+        Their SID is as far from the codes as before, but not from the vector of the new text.
+        """
+        kept = np.flatnonzero((self.rule == SAME_CODES) | (self.rule == RETURNS_CODES))
+        rows = self.rows.take(pa.array(self.row[kept]))
+        resolved = as_bool(column(pc.equal(rows["made"], "resolved")))
+        same = (codes_of(rows["codes"]) == self.codes[kept]).all(axis=1)
+        return kept[resolved & same]
+
 
 def decide(items: pa.Table, rows: pa.Table, *, keep: bool = False) -> Decision:
     """Find the row that each item has from now on. The first of these rules that fits decides.

@@ -121,11 +121,11 @@ def published_without_registry(
     if before is None:
         return NOTHING
     columns = schema.sid_registry(pid_type)
-    behind = _behind(store, pid2sid, tables.codes, tables.embeddings)
+    vectors = behind(store, pid2sid, tables.codes, tables.embeddings)
 
     def read() -> Iterator[pa.RecordBatch]:
         rows = pid2sid.stream(batch_rows=BATCH_ROWS)
-        hashes = _readable_hashes(behind)
+        hashes = _readable_hashes(vectors)
         for batch in joined(rows, hashes, pa.schema([("text_hash", HASH)])):
             yield _as_registry(batch, before, columns)
 
@@ -142,13 +142,13 @@ def _generation_of_0_1(
     provenance = pid2sid.provenance
     if provenance.space is None:
         return None
-    texts = _behind(store, pid2sid, tables.codes, tables.embeddings, tables.texts)
+    texts = behind(store, pid2sid, tables.codes, tables.embeddings, tables.texts)
     template = TextsMaking.of(texts.provenance).template if texts else now.template
     before = Generation(provenance.space, provenance.tokenizer, template, now.rules)
     return KnownGeneration(before, pid2sid.created)
 
 
-def _behind(store: Store, version: Version, *tables: str) -> Version | None:
+def behind(store: Store, version: Version, *tables: str) -> Version | None:
     """The version of the last table that a version was made from, table by table; None if lost."""
     found: Version | None = version
     for table in tables:

@@ -92,7 +92,9 @@ def free_sids(store: Store, table: str, date: dt.datetime) -> Reserved:
         details = generation_details(making.generations)
         made = replace(registry.provenance, version="", details=details)
         write_rows(store, draft, pa.RecordBatchReader.from_batches(columns, rows), made)
-        refreshes = refresh_details(earlier.refreshes, making.max_items_per_sid)
+        refreshes = refresh_details(
+            earlier.refreshes, making.max_items_per_sid, making.tokenizer_version
+        )
         draft.add_details(registry.provenance.details | refreshes)
         require_unmoved(draft, earlier)
         store.commit(draft)

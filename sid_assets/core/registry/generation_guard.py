@@ -1,5 +1,7 @@
 """A refresh never leaves its generation by itself: it is refused unless somebody asked for it."""
 
+from collections.abc import Sequence
+
 from sid_assets.core.catalog.making import TextsMaking
 from sid_assets.core.catalog.rules_change import texts_of_vectors
 from sid_assets.core.errors import InputError
@@ -12,13 +14,16 @@ from sid_assets.core.schema import PidType, pid_type_of
 from sid_assets.core.store.store import Store
 
 
-def require_generation(earlier: Earlier, now: Generation, policy: RefreshPolicy) -> None:
+def require_generation(
+    earlier: Earlier, now: Generation, policy: RefreshPolicy, published_by: Sequence[str] = ()
+) -> None:
     """Refuse to publish SIDs of another generation, unless somebody asked for it.
 
     Args:
         earlier: What was published before.
         now: The generation of this refresh.
         policy: What it may do.
+        published_by: The registries of other domains that have published with its tokenizer.
 
     Raises:
         InputError: It is another generation, and the policy forbids that.
@@ -27,6 +32,14 @@ def require_generation(earlier: Earlier, now: Generation, policy: RefreshPolicy)
         return
     before = next(known for known in earlier.generations if known.id == earlier.current)
     reason = f"the published SIDs are of another generation ({before.generation.differences(now)})"
+    if published_by and not policy.new_generation:
+        others = " and ".join(published_by)
+        raise InputError(
+            f"This run would start afresh: {reason}. {others} has published SIDs of the new "
+            "tokenizer already. To follow, run with the run config "
+            f"{policy.run_config('new_generation')}: it moves the SIDs of this catalog, and those in "
+            f"{others} stay."
+        )
     require_same_generation(reason, policy)
 
 

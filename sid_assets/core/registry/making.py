@@ -84,11 +84,14 @@ class RegistryMaking:
         generations: The generations it has rows of, the earliest first.
         refreshes: The last refresh, and before it those that `sid_refreshes` had no row of.
         max_items_per_sid: The setting of this name; 0: any number.
+        tokenizer_version: Name of the folder of the tokenizer's version that its codes are of: two
+            commits of the same centroids differ in it. "" if not known.
     """
 
     generations: tuple[KnownGeneration, ...]
     refreshes: tuple[RefreshRecord, ...] = ()
     max_items_per_sid: int = 0
+    tokenizer_version: str = ""
 
     @classmethod
     def of(cls, provenance: Provenance) -> "RegistryMaking":
@@ -102,7 +105,8 @@ class RegistryMaking:
             RefreshRecord(**{**fields, "counts": RefreshCounts(**fields["counts"])})
             for fields in details.get("refreshes", ())
         )
-        return cls(tuple(known), tuple(refreshes), details.get("max_items_per_sid", 0))
+        most, tokenizer = details.get("max_items_per_sid", 0), details.get("tokenizer_version", "")
+        return cls(tuple(known), tuple(refreshes), most, tokenizer)
 
     def generation(self, name: str) -> KnownGeneration | None:
         """The generation with this id; None if there are no rows of it."""
@@ -118,7 +122,9 @@ def generation_details(generations: Iterable[KnownGeneration]) -> dict[str, Any]
     return {"generations": list(fields)}
 
 
-def refresh_details(refreshes: Iterable[RefreshRecord], max_items_per_sid: int) -> dict[str, Any]:
+def refresh_details(
+    refreshes: Iterable[RefreshRecord], max_items_per_sid: int, tokenizer_version: str = ""
+) -> dict[str, Any]:
     """What only the manifest says, for JSON: it is known once all rows are written.
 
     The same rows therefore are the same version, whenever they were written.
@@ -126,4 +132,5 @@ def refresh_details(refreshes: Iterable[RefreshRecord], max_items_per_sid: int) 
     return {
         "refreshes": [asdict(record) for record in refreshes],
         "max_items_per_sid": max_items_per_sid,
+        "tokenizer_version": tokenizer_version,
     }

@@ -31,7 +31,8 @@ def users_of_items(
 ) -> Iterator[pa.RecordBatchReader]:
     """Rows of `item_counts`; DuckDB counts, and spills to disk beyond its memory limit.
 
-    Without a column `uid`, every row is a user; without `split`, all rows count.
+    Without a column `uid`, every row is a user; a row whose `uid` is null has none, and counts for
+    nobody. Without `split`, all rows count.
 
     Args:
         interactions: Rows with lists of pids, `uid` and `split`.
@@ -72,8 +73,8 @@ def _met(
         for batch in interactions.batches([*lists, SPLIT, USER]):
             users = _users(batch, start)
             start += batch.num_rows
-            of_split = pc.equal(splits_of(batch), 0)
-            batch, users = batch.filter(of_split), users.filter(of_split)
+            counts = pc.and_(pc.equal(splits_of(batch), 0), users.is_valid())
+            batch, users = batch.filter(counts), users.filter(counts)
             for name in lists:
                 if pa.types.is_null(batch[name].type):
                     continue
@@ -92,7 +93,12 @@ def _met(
 
 
 def _users(batch: pa.RecordBatch, start: int) -> pa.Array:
-    """The user of each row, as text: its `uid`, or the number of the row if there is none."""
+    """The user of each row, as text: its `uid`, or the number of the row without such a column.
+
+    Null, or NaN where a gap made numbers of them, is no user.
+    """
     if USER not in batch.schema.names:
         return pa.array(range(start, start + batch.num_rows)).cast(pa.string())
-    return batch[USER].cast(pa.string())
+    uids = batch[USER]
+    missing = uids.is_null(nan_is_null=True)
+    return pc.if_else(missing, pa.scalar(None, pa.string()), uids.cast(pa.string()))

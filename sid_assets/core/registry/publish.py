@@ -1,8 +1,10 @@
 """Publication: a new version of the registry, made from the codes of today's items."""
 
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 
 import numpy as np
@@ -13,7 +15,7 @@ from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.contracts.unmoved import check_unmoved
 from sid_assets.core.errors import StoreError
 from sid_assets.core.refresh import RefreshPolicy
-from sid_assets.core.registry.counting import Counting
+from sid_assets.core.registry.counting import Cost, Counting
 from sid_assets.core.registry.earlier import (
     BATCH_ROWS,
     NOTHING,
@@ -27,10 +29,12 @@ from sid_assets.core.registry.making import (
     KnownGeneration,
     RefreshCounts,
     RefreshRecord,
+    RegistryMaking,
     generation_details,
     refresh_details,
 )
 from sid_assets.core.registry.new_sids import Given, Room, resolved_sids
+from sid_assets.core.registry.refreshes import rows_so_far
 from sid_assets.core.registry.run import RegistryRefresh
 from sid_assets.core.registry.tables import Tables
 from sid_assets.core.registry.vectors import vectors_at
@@ -52,6 +56,7 @@ class Inputs:
         texts: The version of `item_texts` that these were made from.
         counts: The version of `item_counts`; None if there is none.
         centroids: Loads the tokenizer's centroids: float32 (3, K, 4096).
+        tokenizer_version: Name of the folder of the tokenizer's version; "" if not known.
     """
 
     codes: Version
@@ -59,6 +64,7 @@ class Inputs:
     texts: Version
     counts: Version | None
     centroids: Callable[[], np.ndarray]
+    tokenizer_version: str = ""
 
     def items(self, *, popularity: bool) -> pa.RecordBatchReader:
         """The items: `pid`, `codes`, `text_hash` and, if wanted, `users`; sorted by pid."""
@@ -83,12 +89,14 @@ class Publication:
         counts: What it did.
         before: Id of the generation before, if this refresh began or took up another one; else "".
         made_from: The version of `pid2sid` that the registry was made from, if there was none.
+        cost: What resolving does; None if no SID is resolved, or SID_MAX_ITEMS_PER_SID is 0.
     """
 
     generation: Generation
     counts: RefreshCounts
     before: str = ""
     made_from: Version | None = None
+    cost: Cost | None = None
 
 
 def publish(
@@ -99,6 +107,7 @@ def publish(
     room: Room,
     *,
     keep: bool = False,
+    others: Sequence[Tables] = (),
 ) -> tuple[Draft, Publication]:
     """Make the next version of the registry. The caller commits it.
 
@@ -109,6 +118,7 @@ def publish(
         policy: Whether a new generation may begin.
         room: How many items may have a SID.
         keep: Whether an item keeps its SID when its text changes.
+        others: The tables of the other domains.
 
     Raises:
         InputError: A new generation would begin, ids are of another type than before, or there is
@@ -120,8 +130,8 @@ def publish(
     # The lock before the first look: a purge must not change what this refresh reads.
     with store.draft(tables.registry) as draft:
         earlier, made_from = _earlier(store, tables, made)
-        generation = _generation(earlier, made, policy)
-        require_generation(earlier, generation, policy)
+        generation = _generation(earlier, made, policy, inputs.tokenizer_version)
+        require_generation(earlier, generation, policy, _published_by(store, others, generation))
         pid_type = inputs.codes.pid_type
         require_pid_type(earlier.pid_type, pid_type)
         at = _time_after(earlier)
@@ -134,15 +144,17 @@ def publish(
             at,
             keep,
         )
-        given = Given()
+        vectors = partial(vectors_at, inputs.embeddings)
+        given = Given(inputs.centroids, vectors)
         if room.most:
             given = resolved_sids(
                 refresh.decisions,
                 room,
                 inputs.centroids,
-                lambda rows: vectors_at(inputs.embeddings, rows),
+                vectors,
+                (store.path(tables.codes), store.path(tables.registry)),
             )
-        counting = Counting()
+        counting = Counting(resolving=room.most > 0)
         ids = [one.id for one in known]
         place = ids.index(generation.id)
         rows = chain(
@@ -160,10 +172,10 @@ def publish(
         counts = counting.counts(room.most, given.without_room)
         record = RefreshRecord(_text(at), generation.id, generation.tokenizer, counts)
         refreshes = [*_without_row(store, tables, earlier), record]
-        draft.add_details(refresh_details(refreshes, room.most))
+        draft.add_details(refresh_details(refreshes, room.most, inputs.tokenizer_version))
         require_unmoved(draft, earlier)
     before = earlier.current if earlier.current not in ("", generation.id) else ""
-    return draft, Publication(generation, counts, before, made_from)
+    return draft, Publication(generation, counts, before, made_from, counting.cost(counts))
 
 
 def _earlier(
@@ -180,17 +192,37 @@ def _earlier(
     return earlier, pid2sid if earlier.current == generation.id else None
 
 
-def _generation(earlier: Earlier, made: Generation, policy: RefreshPolicy) -> Generation:
+def _generation(
+    earlier: Earlier, made: Generation, policy: RefreshPolicy, tokenizer_version: str
+) -> Generation:
     """The generation of this refresh.
 
-    It is the one that was made in the same way, if there is one, or a repetition of it if that is
-    the current one and a new generation is asked for.
+    It is the one that was made in the same way, if there is one. If that is the current one and a
+    new generation is asked for, it is a repetition of it, unless SIDs were already published with
+    this very version of the tokenizer: then it is the one that was asked for.
     """
     same = [one for one in earlier.generations if replace(one.generation, repeat=0) == made]
     current = next((one for one in same if one.id == earlier.current), None)
-    if current and policy.new_generation:
+    if current and policy.new_generation and not _is_of(earlier, tokenizer_version):
         return replace(made, repeat=len(same))
     return (current or same[-1]).generation if same else made
+
+
+def _is_of(earlier: Earlier, tokenizer_version: str) -> bool:
+    """Whether the last refresh was made with this version of the tokenizer."""
+    if not (earlier.version and tokenizer_version):
+        return False
+    return RegistryMaking.of(earlier.version.provenance).tokenizer_version == tokenizer_version
+
+
+def _published_by(store: Store, others: Sequence[Tables], generation: Generation) -> list[str]:
+    """The registries of other domains whose SIDs are of the tokenizer of a generation."""
+    registries = [store.current(tables.registry) for tables in others]
+    return [
+        registry.provenance.asset
+        for registry in registries
+        if registry and registry.provenance.tokenizer == generation.tokenizer
+    ]
 
 
 def _time_after(earlier: Earlier) -> dt.datetime:
@@ -213,11 +245,14 @@ def _generations(
 
 
 def _without_row(store: Store, tables: Tables, earlier: Earlier) -> Iterator[RefreshRecord]:
-    """The earlier refreshes that `sid_refreshes` has no row of, because a run was killed."""
-    listed = store.current(tables.refreshes)
-    times: set[object] = set()
-    if listed:
-        times = set(listed.stream(["at"]).read_all()["at"].to_pylist())
+    """The earlier refreshes that `sid_refreshes` has no row of, because a run was killed.
+
+    A damaged history stops no publication: the step that makes it tells of the damage.
+    """
+    listed = None
+    with suppress(StoreError):
+        listed = store.current(tables.refreshes)
+    times = set(rows_so_far(listed)["at"].to_pylist())
     for record in earlier.refreshes:
         if dt.datetime.fromisoformat(record.at) not in times:
             yield record

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sid_assets.core.arrow.columns import run_starts
-from sid_assets.core.quantise.row_blocks import row_norms, subtract_rows
+from sid_assets.core.quantise.row_blocks import distances, row_norms, subtract_rows
 from sid_assets.core.registry.nearest_codes import NearestCodes
 from sid_assets.core.schema import CODE_LAYERS
 from sid_assets.core.sids.spelling import pack, prefix_of, unpack
@@ -88,6 +88,35 @@ def resolve(
         movers = rows[np.lexsort((rows, -popularity[rows], prefix_of(packed[rows], 2)))]
         _Movers(codes, taken, len(centroids[0]), most).move(movers, centroids, vectors, resolved)
     return resolved
+
+
+def extra_errors(
+    codes: np.ndarray, sids: np.ndarray, centroids: np.ndarray, vectors: Iterator[np.ndarray]
+) -> np.ndarray:
+    """How much larger the relative reconstruction error is with the SIDs than with the codes.
+
+    Args:
+        codes: Integers (n, 3).
+        sids: Integers (n, 3), with the same first two codes.
+        centroids: float32, shape (3, codebook_size, dim).
+        vectors: The vectors of the items in blocks, float32.
+
+    Returns:
+        float32 (n,).
+    """
+    extra = np.empty(len(codes), np.float32)
+    start = 0
+    for block in vectors:
+        rows = slice(start, start + len(block))
+        start += len(block)
+        residuals, own = np.array(block, np.float32), codes[rows].astype(np.int64)
+        lengths, every = row_norms(residuals), np.arange(len(block))
+        for layer in range(CODE_LAYERS - 1):
+            subtract_rows(residuals, centroids[layer], own[:, layer])
+        apart = distances(residuals, every, centroids[-1], sids[rows, -1].astype(np.int64))
+        left = subtract_rows(residuals, centroids[-1], own[:, -1])
+        extra[rows] = (apart - left) / lengths
+    return extra
 
 
 def _that_fit(

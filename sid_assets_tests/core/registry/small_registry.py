@@ -3,6 +3,7 @@
 import datetime as dt
 import hashlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -47,6 +48,10 @@ def reader(table: pa.Table, batch_rows: int) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(table.schema, table.to_batches(batch_rows))
 
 
+def _nothing(*_: object) -> Any:
+    raise AssertionError("nothing is resolved, so that no vector is read")
+
+
 def refreshed(
     registry: pa.Table | None,
     catalog: Catalog,
@@ -69,7 +74,7 @@ def refreshed(
         keep,
     )
     counting = Counting()
-    batches = list(refresh.refreshed(Given(), counting))
+    batches = list(refresh.refreshed(Given(_nothing, _nothing), counting))
     return pa.Table.from_batches(batches, before.schema), counting.counts(0)
 
 

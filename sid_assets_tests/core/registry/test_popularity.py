@@ -61,6 +61,16 @@ def test_without_uid_every_row_is_a_user(tmp_path):
     assert counted(tmp_path / "rows.parquet", columns) == {1: 2, 2: 1}
 
 
+@pytest.mark.parametrize(
+    "uids", [["a", None, None], [None, 7, None], [1.0, float("nan"), None], [None, None, None]]
+)
+def test_a_row_without_a_user_counts_for_nobody(tmp_path, uids):
+    users = [uid for uid in uids if uid is not None and uid == uid]
+    columns = {"uid": uids, "hist_video_pid": [[1], [1], [1]]}
+    found = counted(tmp_path / "rows.parquet", columns)
+    assert found == ({1: len(users)} if users else {})
+
+
 @pytest.mark.parametrize("pid_type", ["int", "string"])
 def test_without_interactions_the_table_is_empty(pid_type):
     assert no_users(pid_type).read_all().equals(item_counts(pid_type).empty_table())

@@ -116,6 +116,42 @@ def test_the_most_popular_item_gets_the_sid_of_its_codes(tmp_path):
     assert store.require("sid_registry").provenance.version == before
 
 
+@pytest.mark.parametrize("most", [0, 1])
+def test_what_a_resolved_sid_costs_follows_the_text(tmp_path, most):
+    first, *others = [n for n in range(99) if codes_of(f"text {n}") == codes_of("text 0")]
+    store = Store(tmp_path)
+    texts = {1: f"text {others[0]}", 2: f"text {first}", 3: f"text {first}"}
+    commit_inputs(store, texts)
+    refresh(store, Room(1))
+
+    def cost(pid: int) -> float:
+        row = next(row for row in rows_of(store) if row["pid"] == pid)
+        assert row["made"] == "resolved"
+        vector = vector_of(texts[pid])
+        apart = [
+            np.linalg.norm(vector - sum(CENTROIDS[layer][code] for layer, code in enumerate(codes)))
+            for codes in (row["sid"], row["codes"])
+        ]
+        expected = (apart[0] - apart[1]) / np.linalg.norm(vector)
+        assert row["extra_error"] == pytest.approx(expected, abs=1e-6)
+        return row["extra_error"]
+
+    before = cost(2), cost(3)
+    for text in (f"text {others[1]}", f"text {others[2]}"):
+        texts[3] = text
+        commit_inputs(store, texts)
+        refresh(store, Room(most))
+        assert cost(2) == before[0]
+        assert cost(3) != before[1]
+    # It comes back with another text, whose codes are the same.
+    commit_inputs(store, {1: texts[1], 2: texts[2]})
+    refresh(store, Room(most))
+    texts[3] = f"text {others[3]}"
+    commit_inputs(store, texts)
+    refresh(store, Room(most))
+    assert cost(3) != before[1]
+
+
 def test_reserved_sids_are_occupied_where_collisions_are_resolved(tmp_path):
     store = Store(tmp_path)
     commit_inputs(store, {1: "same", 2: "other"})
@@ -137,10 +173,12 @@ def test_a_sid_may_pass_to_a_new_item_where_nothing_is_resolved(tmp_path):
 def test_no_room_names_items_and_prefixes_and_writes_nothing(tmp_path):
     store = Store(tmp_path)
     commit_inputs(store, dict.fromkeys(range(1, SIZE + 4), "same"))
-    with pytest.raises(InputError, match=r"3 items \(first ids: 4, 5, 6\)") as error:
+    file = store.path("codes")
+    with pytest.raises(InputError, match=rf"3 items of {file} \(first ids: 4, 5, 6\)") as error:
         refresh(store, Room(1))
     first, second, _ = codes_of("same")
-    assert f"(1 pairs of codes, first: {first}-{second})" in str(error.value)
+    assert f"(1 pair of codes, first: {first}-{second})" in str(error.value)
+    assert f"Nothing was published in {store.path('sid_registry')}. Set " in str(error.value)
     assert store.current("sid_registry") is None
     assert refresh(store, Room(1, share=True)).counts.without_room == 3
     assert refresh(store, Room(2)).counts.over == 2

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sid_assets.core.quantise.residual_kmeans import Encoder, decode
 from sid_assets.core.registry import resolve as resolve_module
-from sid_assets.core.registry.resolve import Resolved, resolve
+from sid_assets.core.registry.resolve import Resolved, extra_errors, resolve
 from sid_assets.core.sids.spelling import pack, unpack
 
 DIM, SIZE = 6, 5
@@ -188,3 +188,14 @@ def test_every_item_of_a_real_catalog_gets_a_sid_of_its_own():
     assert len(np.unique(pack(resolved.sids))) == len(texts) == 3459
     assert not resolved.without_room.any()
     assert decode(resolved.sids, centroids).shape == vectors.shape
+
+
+def test_extra_errors_are_those_of_the_items_that_moved():
+    rng = np.random.default_rng(1)
+    vectors = rng.standard_normal((60, 8)).astype(np.float32)
+    centroids = rng.standard_normal((3, 40, 8)).astype(np.float32)
+    codes = np.stack([np.arange(60) % 6, np.zeros(60), np.zeros(60)], axis=1).astype(np.uint16)
+    made = resolve(codes, np.arange(60), np.zeros(0, np.int64), 1, centroids, Vectors(vectors))
+    moved = np.flatnonzero(made.moved)
+    found = extra_errors(codes[moved], made.sids[moved], centroids, Vectors(vectors)(moved))
+    np.testing.assert_allclose(found, made.extra_error[moved], atol=1e-6)
