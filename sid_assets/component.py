@@ -1,6 +1,6 @@
 """The component `sid_assets.SemanticIds`: semantic IDs of a catalog from a `defs.yaml`."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
 
 import dagster as dg
 from pydantic import BaseModel, Field, create_model
@@ -17,8 +17,9 @@ def _settings_model() -> Any:
     for name, field in Settings.model_fields.items():
         default = shown_default(field)
         said = f"{field.description}{f' Default: {default}.' if default else ''}"
-        fields[name] = (field.annotation | None, Field(default=None, description=said))
-    return create_model("SemanticIdsSettings", __base__=(dg.Model, dg.Resolvable), **fields)
+        fields[name] = (Optional[field.annotation], Field(default=None, description=said))  # noqa: UP045
+    bases: Any = (dg.Model, dg.Resolvable)
+    return create_model("SemanticIdsSettings", __base__=bases, **fields)
 
 
 if TYPE_CHECKING:

@@ -56,7 +56,7 @@ CATALOG_B = "pid,title\n1,One\n2,Two\n"
 
 
 def _schedule(settings: Settings) -> dg.ScheduleDefinition:
-    (schedule,) = definitions(settings).schedules or ()
+    (schedule,) = list(definitions(settings).schedules or ())
     assert isinstance(schedule, dg.ScheduleDefinition)
     return schedule
 

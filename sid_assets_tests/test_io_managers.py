@@ -129,21 +129,25 @@ def test_works_on_an_fsspec_url():
     assert rows == {"n": 10}
 
 
-@pytest.mark.parametrize("form", [pl.DataFrame, pl.LazyFrame])
-def test_polars_frames_go_in_and_come_out(tmp_path, form):
+FRAME = pl.DataFrame(_texts().to_pydict())
+
+
+@pytest.mark.parametrize("frame", [FRAME, FRAME.lazy()], ids=["frame", "lazy"])
+def test_polars_frames_go_in_and_come_out(tmp_path, frame):
     rows = {}
+    item_texts = _asset_of(frame, type(frame))
 
-    @dg.asset
-    def item_texts() -> form:
-        return pl.from_arrow(_texts()).lazy() if form is pl.LazyFrame else pl.from_arrow(_texts())
-
-    @dg.asset(io_manager_key="none")
-    def reader(item_texts: form) -> None:
+    def reader(item_texts) -> None:
+        rows["kind"] = type(item_texts)
         rows["texts"] = item_texts.lazy().collect()["text"].to_list()
+
+    reader.__annotations__["item_texts"] = type(frame)
 
     manager = ParquetIOManager(root=str(tmp_path))
     resources = {"io_manager": manager, "none": dg.mem_io_manager}
+    reader = dg.asset(reader, io_manager_key="none")
     assert dg.materialize([item_texts, reader], resources=resources).success
+    assert rows["kind"] is type(frame)
     assert rows["texts"] == _texts()["text"].to_pylist()
     assert pq.read_table(tmp_path / "item_texts.parquet").num_rows == 10
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from sid_assets.assets.placement import Placement
 from sid_assets.core.embedders.openai_server import OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.errors import InputError
@@ -68,9 +69,12 @@ def test_what_only_people_may_allow_is_refused_to_schedules_and_sensors(
 ) -> None:
     settings, refresh = settings_for(tmp_path), Refresh(**{asked: True})
     with pytest.raises(InputError, match="A run of nightly may not set new_generation"):
-        policy_of(run_with({tag: "nightly"}), settings, refresh)
-    assert getattr(policy_of(run_with({}), settings, refresh), asked)
-    assert policy_of(run_with({tag: "nightly"}), settings, Refresh()).max_changed_share == 0.3
+        policy_of(run_with({tag: "nightly"}), settings, refresh, Placement())
+    assert getattr(policy_of(run_with({}), settings, refresh, Placement()), asked)
+    assert (
+        policy_of(run_with({tag: "nightly"}), settings, Refresh(), Placement()).max_changed_share
+        == 0.3
+    )
 
 
 def test_a_plan_waits_for_a_server_only_briefly(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_damaged_file_names_no_run(settings, content):
 
 def test_neither_sensor_nor_schedule_starts_a_refresh_beside_a_run_of_a_selection(settings):
     made = definitions(settings)
-    (schedule,) = made.schedules or ()
+    (schedule,) = list(made.schedules or ())
     sensor = next(one for one in made.sensors or () if one.name == "refresh_on_new_catalog")
     assert isinstance(schedule, dg.ScheduleDefinition)
     with dg.instance_for_test() as instance:
@@ -96,10 +96,11 @@ def test_neither_sensor_nor_schedule_starts_a_refresh_beside_a_run_of_a_selectio
             dg.build_schedule_context(instance, scheduled_execution_time=moment)
         )
         assert tick.skip_message == f"Refresh {run.run_id} is still running."
-        cursor = None
-        for _ in range(2):
-            look = sensor.evaluate_tick(
-                dg.build_sensor_context(instance, cursor=cursor, resources={"settings": settings})
+
+        def look(cursor: str | None) -> dg.SensorExecutionData:
+            resources = {"settings": settings}
+            return sensor.evaluate_tick(
+                dg.build_sensor_context(instance, cursor=cursor, resources=resources)
             )
-            cursor = look.cursor
-        assert look.skip_message == f"Refresh {run.run_id} is still running."
+
+        assert look(look(None).cursor).skip_message == f"Refresh {run.run_id} is still running."

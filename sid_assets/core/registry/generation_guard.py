@@ -37,8 +37,8 @@ def require_generation(
         raise InputError(
             f"This run would start afresh: {reason}. {others} has published SIDs of the new "
             "tokenizer already. To follow, run with the run config "
-            f"{policy.run_config('new_generation')}: it moves the SIDs of this catalog, and those in "
-            f"{others} stay."
+            f"{policy.run_config('new_generation')}: it moves the SIDs of this catalog, and those "
+            f"in {others} stay."
         )
     require_same_generation(reason, policy)
 

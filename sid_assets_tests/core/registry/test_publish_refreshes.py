@@ -191,7 +191,13 @@ class Folder:
             assume(not expected.went_back)  # see the test of an item that goes back
         names = {table: table.removeprefix("item_") for table in INPUTS}
         versions = {name: self.store.require(table) for table, name in names.items()}
-        inputs = publish.Inputs(**versions, centroids=lambda: CENTROIDS)
+        inputs = publish.Inputs(
+            versions["codes"],
+            versions["embeddings"],
+            versions["texts"],
+            versions["counts"],
+            lambda: CENTROIDS,
+        )
         arguments = (self.store, TABLES, inputs, RefreshPolicy(), Room(step.most, step.share))
         if expected.without_room and not step.share:
             with pytest.raises(InputError, match=f": {len(expected.without_room)} items"):
