@@ -42,6 +42,8 @@ from sid_assets.executors import executor
 from sid_assets.failures import clear_refusals_to_start
 from sid_assets.io_managers import ParquetIOManager
 from sid_assets.settings import Refresh, Settings
+from sid_assets.short_log import NAME as SHORT_LOG
+from sid_assets.short_log import short_log
 
 STAGES = (
     item_texts_asset,
@@ -100,4 +102,7 @@ def resources(settings: Settings) -> dict[str, Any]:
 
 
 with clear_refusals_to_start():
-    defs = definitions(Settings.from_environment())
+    # A logger that a run may choose; only this program has it, and not a graph that includes ours.
+    defs = dg.Definitions.merge(
+        definitions(Settings.from_environment()), dg.Definitions(loggers={SHORT_LOG: short_log})
+    )

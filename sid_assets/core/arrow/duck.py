@@ -100,3 +100,5 @@ def _unload() -> None:
     for name in [name for name in sys.modules if name.split(".")[0] in ("duckdb", "_duckdb")]:
         vars(sys.modules.pop(name)).clear()
     gc.collect()
+    # The rest lives until the end: Python would search it for garbage several times, for seconds.
+    gc.freeze()
