@@ -42,7 +42,7 @@ def run_demo(folder: Path) -> str:
             _materialize(instance)
         console.work_on("the summary")
         made = show.describe(show.summary(settings))
-    return f"{made}\nThe graph in a browser: `dagster dev`{after_cd(folder)}."
+    return f"{made}\nThe graph in a browser: `DAGSTER_HOME=$PWD dagster dev`{after_cd(folder)}."
 
 
 def _materialize(instance: dg.DagsterInstance) -> None:

@@ -15,15 +15,6 @@ NAME = "short"
 """The name of the logger in a run's config."""
 
 
-@dg.logger(description="Short lines for a terminal: time, asset, message.")
-def short_log(_: dg.InitLoggerContext) -> logging.Logger:
-    """Log to the console of this process."""
-    # A logger of its own: Python's `getLogger` does not know it, and no other logger changes.
-    logger = logging.Logger("sid_assets.short_log", logging.DEBUG)
-    logger.addHandler(ConsoleHandler(console))
-    return logger
-
-
 class ConsoleHandler(logging.Handler):
     """Prints what a step says, and of Dagster's own events only warnings and errors."""
 
@@ -51,3 +42,16 @@ def _error(event: Any, record: logging.LogRecord) -> list[str]:
     if record.exc_info:
         texts.append(logging.Formatter().formatException(record.exc_info))
     return texts
+
+
+def _to_console(_: dg.InitLoggerContext) -> logging.Logger:
+    # A logger of its own: Python's `getLogger` does not know it, and no other logger changes.
+    logger = logging.Logger("sid_assets.short_log", logging.DEBUG)
+    logger.addHandler(ConsoleHandler(console))
+    return logger
+
+
+short_log = dg.LoggerDefinition(
+    _to_console, description="Short lines for a terminal: time, asset, message."
+)
+"""Logs to the console of this process."""
