@@ -1,6 +1,6 @@
 # make help            what each target does
 # make demo            set up, and build everything from the built-in sample
-# make ui              set up, and open the graph in a browser
+# make ui              set up, and open the graph in a browser; PORT=3001 takes another port
 # make test            set up, lint, and run all tests
 # make lint            ruff, codespell and pyright
 # make format          format, and fix what ruff can fix
@@ -11,9 +11,10 @@
 # make clean           remove everything that these targets installed or built
 
 PYTHON ?= python3
+PORT ?= 3000
 BIN := .venv/bin
 # Versions are pinned to those that were tested.
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo ui test lint clean docs docs-generated wheel-test
 
@@ -21,7 +22,7 @@ demo: .venv/.installed
 	@$(BIN)/sid-assets demo
 
 ui: .venv/.installed
-	$(BIN)/dagster dev --host 127.0.0.1
+	DAGSTER_HOME="$${DAGSTER_HOME:-$(CURDIR)}" $(BIN)/dagster dev --host 127.0.0.1 --port $(PORT)
 
 .PHONY: format help hooks
 
@@ -56,6 +57,9 @@ wheel-test: .venv/.installed-test
 	PYTHON=$(BIN)/python .ci/wheel-test
 
 .venv/.installed: pyproject.toml constraints.txt
+	@echo "Installing into .venv. On Linux, pip downloads 3 GB, most of it for CUDA, and 0.5 GB with"
+	@echo "the CPU build of torch (README.md says how); on macOS 0.5 GB. After the downloads, pip"
+	@echo "unpacks without showing progress, which takes some minutes on a slow disk."
 	$(PYTHON) -m venv .venv
 	$(PIP) --editable .
 	@touch $@

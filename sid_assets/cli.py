@@ -118,9 +118,14 @@ def demo(folder: Path) -> None:
     written as `init` does. The demo has the default settings and refuses to start if others are
     set. For your own catalog, run `dagster asset materialize` (see `sid-assets --help`).
     """
-    from sid_assets.demo import run_demo
+    from sid_assets.console import console
 
-    click.echo(run_demo(folder))
+    with console.never_silent("loading the graph"):
+        console.say("demo", f"Making SIDs and training data of 17,472 films in {folder.resolve()}")
+        from sid_assets.demo import run_demo
+
+        made = run_demo(folder)
+    click.echo(made)
 
 
 @main.command(example="sid-assets plan\nsid-assets plan --json | jq '.domains[0].plan.texts'")

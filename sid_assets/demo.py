@@ -1,29 +1,26 @@
 """Making everything from the built-in sample: `sid-assets demo` and `make demo`."""
 
-import os
 import shlex
-import subprocess
-import sys
 from contextlib import chdir
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.definitions.reconstruct import ReconstructableRepository
 
 from sid_assets import show
+from sid_assets.console import console
+from sid_assets.core.environment import merged_environment
 from sid_assets.core.errors import InputError, SidAssetsError
 from sid_assets.init import after_cd, write_files
 from sid_assets.settings import Settings, variable
+from sid_assets.short_log import NAME as SHORT_LOG
 
-MATERIALIZE = ["dagster", "asset", "materialize", "--select", "*", "-m", "sid_assets.definitions"]
-
-HOME = "DAGSTER_HOME"
-
-# Dagster's warnings about its own command, which users cannot change.
-WARNINGS = "ignore:Function `asset_materialize_command`,ignore:Parameter `include_sources`"
+GRAPH = "sid_assets.definitions"
+MATERIALIZE = ["dagster", "asset", "materialize", "--select", "*", "-m", GRAPH]
 
 
 def run_demo(folder: Path) -> str:
-    """Materialise all assets from the sample, with the default settings.
+    """Materialise all assets from the sample, with the default settings, in this process.
 
     Dagster's files are written if they are missing, so that `dagster dev` finds the run.
 
@@ -39,30 +36,26 @@ def run_demo(folder: Path) -> str:
         settings = Settings.from_environment()
         _require_defaults(settings)
         write_files(Path(), with_env=False)
-        warnings = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), WARNINGS]))
-        status = subprocess.run(  # noqa: S603 - the command has no user input
-            [sys.executable, "-m", *MATERIALIZE],
-            env={**os.environ, "PYTHONWARNINGS": warnings},
-            check=False,
-        ).returncode
-        if status:
-            raise SidAssetsError(f"The demo did not finish: {_why() or 'see above.'}")
+        home = merged_environment().get("DAGSTER_HOME") or "."
+        with dg.DagsterInstance.from_config(home) as instance:
+            console.work_on("the run")
+            _materialize(instance)
+        console.work_on("the summary")
         made = show.describe(show.summary(settings))
-    return f"{made}\nThe graph in a browser: `dagster dev`{after_cd(folder)}."
+    return f"{made}\nThe graph in a browser: `DAGSTER_HOME=$PWD dagster dev`{after_cd(folder)}."
 
 
-def _why() -> str:
-    """Why the last run failed, as Dagster's history in the working folder has it; "" if unknown."""
-    instance = (
-        dg.DagsterInstance.get() if HOME in os.environ else dg.DagsterInstance.from_config(".")
+def _materialize(instance: dg.DagsterInstance) -> None:
+    """Make all assets, as the command `MATERIALIZE` does, with short lines in the terminal."""
+    graph = ReconstructableRepository.for_module(GRAPH, "defs")
+    job = graph.get_definition().get_implicit_global_asset_job_def()
+    run = dg.execute_job(
+        graph.get_reconstructable_job(job.name), instance, run_config={"loggers": {SHORT_LOG: {}}}
     )
-    with instance:
-        found = []
-        for run in instance.get_runs(limit=1):
-            failures = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_FAILURE)
-            events = (entry.dagster_event for entry in failures)
-            found += [event.step_failure_data.error for event in events if event]
-        return "\n".join(error.message.strip() for error in found if error)
+    if not run.success:
+        errors = [event.step_failure_data.error for event in run.get_step_failure_events()]
+        why = "\n".join(error.message.strip() for error in errors if error)
+        raise SidAssetsError(f"The demo did not finish: {why or 'see above.'}")
 
 
 def _require_defaults(settings: Settings) -> None:

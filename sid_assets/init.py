@@ -31,7 +31,7 @@ Next{where}:
   sid-assets plan                  what a refresh would do and cost; settings are in .env
   dagster asset materialize --select '*' -m sid_assets.definitions
   sid-assets show                  what was made
-  dagster dev                      the graph in a browser, at http://127.0.0.1:3000"""
+  DAGSTER_HOME=$PWD dagster dev    the graph in a browser, at http://127.0.0.1:3000"""
 
 
 @dataclass(frozen=True)

@@ -242,8 +242,9 @@ class Settings(dg.ConfigurableResource):
         "auto",
     )
     text_rules: str = _setting(
-        "The rules by which values become text: `2`, or `1` to make the texts of version 0.1 "
-        "again. They differ in structs, in TSV without quoting, and in `\\N`.",
+        "The rules by which values become text: `2`; `2-html`, where values are HTML, to keep its "
+        "text without tags; or `1` to make the texts of version 0.1 again. The latter differ in "
+        "structs, in TSV without quoting, and in `\\N`.",
         "2",
     )
     pid_column: str = _setting("The column of item ids in the catalog.", "pid")

@@ -15,20 +15,26 @@ import pyarrow as pa
 from sid_assets import cli
 from sid_assets.core.embedders.hashed_words import HASHING
 from sid_assets.core.quantise.tokenizer import TABLE, TokenizerMaking, current_tokenizer
-from sid_assets.core.schema import TABLES
+from sid_assets.core.schema import CODE_LAYERS, TABLES
+from sid_assets.core.sids.spelling import sid_text
 from sid_assets.core.store.lineage import replaced_inputs
 from sid_assets.core.store.provenance import require_space
 from sid_assets.core.store.store import Store
 from sid_assets.settings import Settings
 
 REPORT = "sid_report.html"
-FILES = ("sid2pid.json", "pretrain_file_list.json", "sft_file_list.json", REPORT)
+FILES = (
+    *("sid2pid.json", "sid_prefixes.safetensors"),
+    *("pretrain_file_list.json", "sft_file_list.json", REPORT),
+)
 """The files beside the tables."""
 
 ITEMS_SHOWN = 10
 GROUPS_SHOWN = 3
 GROUP_ITEMS = 6
 TEXT_CHARACTERS = 76
+SID_CHARACTERS = 59
+"""Of the longest SID with three codes below 1000."""
 
 
 def main(arguments: Sequence[str] = ()) -> int:
@@ -83,21 +89,24 @@ def describe(made: Mapping[str, Any]) -> str:
     lines = [f"\nWhat was made, in {made['data_dir']}:"]
     for table in made["tables"]:
         size = f"{table['bytes'] / 1e6:>10,.1f} MB"
-        line = f"  {_file_name(table):<36} {table['rows']:>12,} rows {size}"
+        line = f"  {table['rows']:>12,} rows {size}  {table['file']}"
         if replaced := table["replaced_inputs"]:
             line += f"  made from an earlier {' and '.join(replaced)}"
         lines.append(line)
     if tokenizer := made["tokenizer"]:
         shape = " x ".join(map(str, tokenizer["shape"]))
-        lines.append(f"  {_file_name(tokenizer):<36} {shape:>17} ")
+        lines.append(f"  {shape:>17} {'':>13}  {tokenizer['file']}")
     for file in made["files"]:
-        lines.append(f"  {_file_name(file):<36} {'':>17} {file['bytes'] / 1e6:>10,.1f} MB")
+        lines.append(f"  {'':>17} {file['bytes'] / 1e6:>10,.1f} MB  {file['file']}")
     if any(table["replaced_inputs"] for table in made["tables"]):
         lines.append(
             "\nTables that were made from an earlier version of another one do not belong to the "
             "others: a run was stopped, or made only some of them. The next run makes them again."
         )
-    lines.append(f"\n{len(made['items'])} items, drawn with seed {made['seed']}, and their SIDs:")
+    lines.append(
+        f"\n{len(made['items'])} items, drawn with seed {made['seed']}, and their SIDs, as codes "
+        "and as a model writes them:"
+    )
     lines += map(_line, made["items"])
     for group in made["groups"]:
         lines.append(f"\nFrom the {group['size']} items whose first code is {group['first_code']}:")
@@ -113,12 +122,9 @@ def describe(made: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _file_name(made: Mapping[str, Any]) -> str:
-    return made["file"].rsplit("/", 1)[-1]
-
-
 def _line(item: Mapping[str, Any]) -> str:
-    return f"  {item['sid']!s:<18} {item['text']}"
+    codes = ", ".join(map(str, item["sid"]))
+    return f"  {codes:<16} {item['sid_text']:<{SID_CHARACTERS}}  {item['text']}"
 
 
 def _tokenizer(store: Store) -> dict[str, Any] | None:
@@ -140,7 +146,11 @@ def _drawn(store: Store, sids: pa.Table, seed: int) -> dict[str, Any]:
     texts = _texts(store, {pids[row] for group in (rows, *members.values()) for row in group})
 
     def items(of: Sequence[int]) -> list[dict[str, Any]]:
-        return [{"pid": pids[row], "sid": list(codes[row]), "text": texts[pids[row]]} for row in of]
+        spelled = sid_text(np.array([codes[row] for row in of], np.int64).reshape(-1, CODE_LAYERS))
+        return [
+            {"pid": pids[row], "sid": list(codes[row]), "sid_text": sid, "text": texts[pids[row]]}
+            for row, sid in zip(of, spelled.to_pylist(), strict=True)
+        ]
 
     return {
         "items": items(rows),

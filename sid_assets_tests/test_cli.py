@@ -152,7 +152,7 @@ def test_stdout_is_only_json(tmp_path, monkeypatch):
     assert all(Path(table["file"]).exists() for table in shown["tables"])
     assert len(shown["items"]) == 10
     assert len(shown["items"][0]["sid"]) == 3
-    assert str(shown["items"][0]["sid"]) in call("show").stdout
+    assert shown["items"][0]["sid_text"] in call("show").stdout
 
     planned = call("plan", "--json")
     (domain,) = json.loads(planned.stdout)["domains"]
@@ -297,4 +297,5 @@ def test_a_demo_that_fails_says_so_and_leaves_other_sids_alone(tmp_path):
     assert last.startswith("Error: The demo did not finish: This refresh would change or remove")
     assert "Traceback" not in result.stderr + result.stdout
     assert "Stack Trace" not in result.stderr + result.stdout
+    assert "leaked" not in result.stderr + result.stdout
     assert (tmp_path / "data" / "pid2sid.parquet").read_bytes() == before

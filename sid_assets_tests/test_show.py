@@ -1,6 +1,7 @@
 """What was made, as an object and in words."""
 
 import json
+import re
 
 import pytest
 
@@ -65,7 +66,14 @@ def test_in_words(settings):
     made = show.summary(settings)
     said = show.describe(made)
     assert f"What was made, in {made['data_dir']}:" in said
-    assert "10 items, drawn with seed 0, and their SIDs:" in said
+    assert "10 items, drawn with seed 0, and their SIDs, as codes and as a model" in said
+    for table in made["tables"]:
+        assert f"  {table['file']}" in said
+    assert f"  {made['tokenizer']['file']}" in said
+    for item in (made["items"][0], made["groups"][0]["items"][0]):
+        a, b, c = item["sid"]
+        spelled = f"<|sid_begin|><s_a_{a}><s_b_{b}><s_c_{c}><|sid_end|>"
+        assert re.search(rf"  {a}, {b}, {c} +{re.escape(spelled)} +Title: ", said)
     assert "OneRec's models cannot use them" in said
     assert "in a browser" not in said
     assert "in a browser" in show.describe({**made, "report": "sid_report.html"})
@@ -86,7 +94,7 @@ def test_files_beside_the_tables(settings):
     try:
         made = show.summary(settings)
         assert made["files"] == [{"file": str(path), "bytes": 2}]
-        assert "  sid2pid.json  " in show.describe(made)
+        assert f"  {path}" in show.describe(made)
     finally:
         path.unlink()
 

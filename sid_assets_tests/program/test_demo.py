@@ -1,6 +1,7 @@
 """The demo of the README, on the built-in sample, and on a real catalog."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,8 +46,22 @@ def test_the_demo_has_its_own_dagster_yaml(demo):
     data_dir, result = demo
     assert "What was made" in result.stdout
     assert (data_dir.parent / ".dagster" / "storage").exists()
-    for unwanted in (" - DEBUG - ", "Warning: "):
+    for unwanted in (" - DEBUG - ", "Warning: ", "leaked"):
         assert unwanted not in result.stdout + result.stderr
+
+
+def test_the_log_of_the_demo_is_short_lines(demo):
+    _, result = demo
+    lines = result.stderr.splitlines()
+    assert [line for line in lines if not re.match(r"\d\d:\d\d:\d\d  \S.{27}", line)] == []
+    assert any(re.search(r"  item_texts +17,472 items\.$", line) for line in lines)
+
+
+def test_every_file_of_the_data_folder_is_listed(demo):
+    data_dir, result = demo
+    files = {str(path) for path in data_dir.iterdir() if not path.name.startswith(".")}
+    listed = set(re.findall(rf"  ({data_dir}/\S+)$", result.stdout, re.MULTILINE))
+    assert listed == files
 
 
 def test_the_demo_makes_everything(demo):
@@ -79,6 +94,7 @@ def test_what_was_made_is_shown(demo):
     assert str(data_dir) in result.stdout
     assert result.stdout.count("items whose first code is") == 3
     assert "10 items, drawn with seed 0" in result.stdout
+    assert result.stdout.count("<|sid_begin|>") == 10 + 3 * 6
     assert "sid_report.html" in result.stdout.splitlines()[-1]
     assert result.stdout == _run("python -m sid_assets.show", data_dir).stdout
 

@@ -20,7 +20,7 @@ from sid_assets.core.embedders.qwen3 import MAX_LENGTH, MODEL
 from sid_assets.core.embeddings.adopt import declared_space
 from sid_assets.core.store.provenance import EmbeddingSpace
 from sid_assets.core.training.prompts import load_prompts
-from sid_assets.definitions import definitions
+from sid_assets.definitions import definitions, defs
 from sid_assets.settings import Settings, variable
 from sid_assets.variables import NO_SETTINGS, SECRETS
 from tools.file_map import FOLDERS, PAGE, file_map, with_file_map
@@ -137,7 +137,7 @@ def test_modules_and_files_that_are_named_exist():
 
 
 def test_run_configs_are_valid():
-    job = GRAPH.resolve_implicit_global_asset_job_def()
+    job = defs.resolve_implicit_global_asset_job_def()
     configs = re.findall(r"--config-json '([^']+)'", ALL)
     assert configs
     for config in configs:

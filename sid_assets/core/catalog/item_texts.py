@@ -215,7 +215,7 @@ def _with_text(columns: DuckDBPyRelation, template: TextTemplate) -> DuckDBPyRel
     labels = [f"f{position}" for position in range(len(template.fields))]
     values = dict(zip(template.fields, map(ColumnExpression, labels), strict=True))
     filled = (
-        FunctionExpression("blank_to_null", value).alias(label)
+        FunctionExpression("blank_to_null", FunctionExpression("whole_value", value)).alias(label)
         for label, value in zip(labels, values.values(), strict=True)
     )
     found = ", ".join(

@@ -11,16 +11,21 @@ r"""How values of any type become text, as macros for DuckDB, in each version of
 Rules 1 are those of version 0.1. They differ in three places: structs and objects appear as they
 are, with null keys and in the order of the file; a float in JSON appears as DuckDB's JSON reader
 prints it; and `\N` is text. Texts made with them can be made again.
+
+Rules 2-html are rules 2 for catalogs whose values are HTML: each value then becomes the text of it.
 """
 
 import json
 import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import pyarrow as pa
 from duckdb import DuckDBPyConnection
 
-TextRules = Literal[1, 2]
+from sid_assets.core.catalog.html_text import text_of_html
+
+TextRules = Literal[1, 2, "2-html"]
 """SID_TEXT_RULES."""
 
 NEWEST_RULES: TextRules = 2
@@ -96,24 +101,23 @@ CREATE MACRO json_text(j) AS
 }
 
 
+_OF_RULES["2-html"] = _OF_RULES[2]
+
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def create_macros(connection: DuckDBPyConnection, rules: TextRules) -> None:
     """Create the macros in a database."""
-    # Not at the top: these objects must be gone at exit (see `arrow.duck`).
-    from duckdb.func import ARROW, SPECIAL
-    from duckdb.sqltypes import VARCHAR
-
-    connection.create_function(
-        "text_of_json",
-        _texts_of_json,
-        [VARCHAR],
-        VARCHAR,
-        type=ARROW,
-        null_handling=SPECIAL,
-    )
-    connection.execute(_MACROS + _OF_RULES[rules])
+    _create_function(connection, "text_of_json", text_of_json)
+    whole = "CREATE MACRO whole_value(t) AS t;"
+    if rules == "2-html":
+        _create_function(connection, "text_of_html", text_of_html)
+        # Most values have no markup, and DuckDB finds them faster than Python.
+        whole = """
+CREATE MACRO whole_value(t) AS
+    CASE WHEN regexp_matches(t, '[<&]') THEN text_of_html(t) ELSE t END;
+"""
+    connection.execute(_MACROS + _OF_RULES[rules] + whole)
 
 
 def text_of_json(json_text: str) -> str | None:
@@ -128,9 +132,21 @@ def text_of_json(json_text: str) -> str | None:
         return json_text
 
 
-def _texts_of_json(column: Any) -> pa.Array:
-    texts = (None if text is None else text_of_json(text) for text in column.to_pylist())
-    return pa.array(texts, pa.string())
+def _create_function(
+    connection: DuckDBPyConnection, name: str, function: Callable[[str], str | None]
+) -> None:
+    """Let SQL call a function of a text; null gives null."""
+    # Not at the top: these objects must be gone at exit (see `arrow.duck`).
+    from duckdb.func import ARROW, SPECIAL
+    from duckdb.sqltypes import VARCHAR
+
+    def of_column(column: Any) -> pa.Array:
+        texts = (None if text is None else function(text) for text in column.to_pylist())
+        return pa.array(texts, pa.string())
+
+    connection.create_function(
+        name, of_column, [VARCHAR], VARCHAR, type=ARROW, null_handling=SPECIAL
+    )
 
 
 def _element_text(value: Any) -> str | None:

@@ -86,3 +86,16 @@ def test_ids_of_another_type_are_another_generation(
     refresh(tmp_path, text_file("a.csv", "pid,title\n1,a\n"), text_rules=1)
     catalog = text_file("a.csv", f"pid,title\n1,a\n{pid},b\n")
     assert refresh(tmp_path, catalog)[1] is None
+
+
+def test_texts_that_change_because_html_is_cleaned_are_counted(
+    tmp_path: Path, parquet: Write
+) -> None:
+    catalog = parquet(pid=[1, 2], title=["<b>a</b>", "b"])
+    assert refresh(tmp_path, catalog)[1] is None
+    texts, change = refresh(tmp_path, catalog, text_rules="2-html")
+    assert texts == {1: "a", 2: "b"}
+    assert change is not None
+    assert change.describe().startswith("1 texts change because values become text by rules 2-html")
+    assert "Set SID_TEXT_RULES=2 to keep" in change.describe()
+    assert refresh(tmp_path, catalog, text_rules="2-html")[1] is None
