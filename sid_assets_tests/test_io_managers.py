@@ -145,8 +145,8 @@ def test_polars_frames_go_in_and_come_out(tmp_path, frame):
 
     manager = ParquetIOManager(root=str(tmp_path))
     resources = {"io_manager": manager, "none": dg.mem_io_manager}
-    reader = dg.asset(reader, io_manager_key="none")
-    assert dg.materialize([item_texts, reader], resources=resources).success
+    reads = dg.asset(reader, io_manager_key="none")
+    assert dg.materialize([item_texts, reads], resources=resources).success
     assert rows["kind"] is type(frame)
     assert rows["texts"] == _texts()["text"].to_pylist()
     assert pq.read_table(tmp_path / "item_texts.parquet").num_rows == 10
