@@ -23,7 +23,8 @@ def _settings_model() -> Any:
         default = shown_default(field)
         said = f"{field.description}{f' Default: {default}.' if default else ''}"
         fields[name] = (Annotated[field.annotation | None, _described(said)], None)
-    return create_model("SemanticIdsSettings", __base__=(dg.Model, dg.Resolvable), **fields)
+    base: Any = (dg.Model, dg.Resolvable)
+    return create_model("SemanticIdsSettings", __base__=base, **fields)
 
 
 if TYPE_CHECKING:
