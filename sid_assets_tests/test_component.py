@@ -1,12 +1,5 @@
 """The component, by itself and in a project that Dagster's own command has made."""
 
-import contextlib
-import importlib
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -18,10 +11,10 @@ from dagster.components.testing.utils import component_defs
 import sid_assets
 from sid_assets.core.errors import InputError
 from sid_assets.settings import Settings
+from sid_assets_tests.dagster_project import EXECUTOR, Project
 from sid_assets_tests.graph import write_catalog
 
 SCHEMA = sid_assets.SemanticIds.model().model_json_schema()
-REPOSITORY = Path(__file__).parents[1]
 COUNTRIES = ("us", "de")
 
 ASSETS = """
@@ -48,16 +41,6 @@ def raw_de() -> None:
 
 """
 """A module of the user's that writes two catalogs."""
-
-EXECUTOR = """
-import dagster as dg
-
-
-@dg.definitions
-def executor() -> dg.Definitions:
-    return dg.Definitions(executor=dg.in_process_executor)
-"""
-"""A module of the user's, so that no process is started for a step."""
 
 
 def resolved(**attributes: Any) -> dg.Definitions:
@@ -147,66 +130,6 @@ def test_a_wrong_value_is_refused_with_a_message(attributes, message):
 def test_an_unknown_name_is_refused(attributes):
     with pytest.raises(ValueError, match=r"codebook_sise[\s\S]*not permitted"):
         resolved(**attributes)
-
-
-class Project:
-    """A project that `create-dagster` made, with an instance of its own.
-
-    Attributes:
-        folder: Its folder.
-        defs: The folder of its definitions.
-        home: The folder of its Dagster instance.
-    """
-
-    def __init__(self, folder: Path, name: str) -> None:
-        """Make it."""
-        self.name = name
-        self.folder = folder / name
-        self.defs = self.folder / "src" / name / "defs"
-        self.home = folder / "home"
-        self.home.mkdir()
-        (self.home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
-        made = self.run("create-dagster", "project", name, "--no-uv-sync", cwd=folder)
-        assert made.returncode == 0, made.stdout
-
-    def run(
-        self, command: str, *arguments: str, cwd: Path | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command of Dagster's in the project; its output is in `stdout`."""
-        environment = {
-            **os.environ,
-            "PYTHONPATH": f"src{os.pathsep}{REPOSITORY}",
-            "DAGSTER_HOME": str(self.home),
-            "DAGSTER_DG_UPDATE_CHECK_ENABLED": "0",  # it asks PyPI
-            "DAGSTER_DISABLE_TELEMETRY": "1",
-            "COLUMNS": "200",
-        }
-        environment.pop("VIRTUAL_ENV", None)
-        return subprocess.run(
-            [str(Path(sys.executable).with_name(command)), *arguments],
-            cwd=cwd or self.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-
-    def component(self, name: str, **attributes: Any) -> Path:
-        """Write the `defs.yaml` of a component."""
-        path = self.defs / name / "defs.yaml"
-        path.parent.mkdir(exist_ok=True)
-        whole = {"type": "sid_assets.SemanticIds", "attributes": attributes}
-        path.write_text(yaml.safe_dump(whole))
-        return path
-
-    @contextlib.contextmanager
-    def loaded(self) -> Iterator[dg.Definitions]:
-        """Its definitions, in this process and in its folder."""
-        with pytest.MonkeyPatch.context() as patch:
-            patch.syspath_prepend(str(self.folder / "src"))
-            patch.chdir(self.folder)
-            yield importlib.import_module(f"{self.name}.definitions").defs()
 
 
 @pytest.fixture(scope="module")
