@@ -1,6 +1,6 @@
 """The component `sid_assets.SemanticIds`: semantic IDs of a catalog from a `defs.yaml`."""
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import dagster as dg
 from pydantic import BaseModel, Field, create_model
@@ -11,15 +11,20 @@ from sid_assets.graph import semantic_ids
 from sid_assets.settings import DEPLOYMENTS, Settings, shown_default
 
 
+def _described(description: str) -> dg.Resolver:
+    """The description of an attribute. That of pydantic is lost where there is a default."""
+    return dg.Resolver.default(description=description)
+
+
 def _settings_model() -> Any:
     """The settings as a model, with the descriptions of all fields."""
     fields: dict[str, Any] = {}
     for name, field in Settings.model_fields.items():
         default = shown_default(field)
         said = f"{field.description}{f' Default: {default}.' if default else ''}"
-        fields[name] = (Optional[field.annotation], Field(default=None, description=said))  # noqa: UP045
-    bases: Any = (dg.Model, dg.Resolvable)
-    return create_model("SemanticIdsSettings", __base__=bases, **fields)
+        fields[name] = (Annotated[field.annotation | None, _described(said)], None)
+    base: Any = (dg.Model, dg.Resolvable)
+    return create_model("SemanticIdsSettings", __base__=base, **fields)
 
 
 if TYPE_CHECKING:
@@ -34,17 +39,14 @@ else:
 class UpstreamAsset(dg.Model, dg.Resolvable):
     """An asset of yours that holds an input."""
 
-    key: Annotated[str, Field(description="Its key, as in `raw/catalog`.")]
+    key: Annotated[str, _described("Its key, as in `raw/catalog`.")]
     path: Annotated[
         str,
-        Field(
-            description="Where it writes its files. Empty: its data are loaded through its IO "
-            "manager."
-        ),
+        _described("Where it writes its files. Empty: its data are loaded through its IO manager."),
     ] = ""
     load_as: Annotated[
         Literal["table", "reader", "dataset", "pandas"],
-        Field(description="What its IO manager is asked for."),
+        _described("What its IO manager is asked for."),
     ] = "table"
 
 
@@ -87,29 +89,28 @@ class SemanticIds(dg.Component, dg.Model, dg.Resolvable):
     """
 
     settings: Annotated[
-        SemanticIdsSettings | None, Field(description="The settings; all have a default.")
+        SemanticIdsSettings | None, _described("The settings; all have a default.")
     ] = None
     key_prefix: Annotated[
-        str, Field(description="What all asset keys begin with, as in `us` or `shop/us`.")
+        str, _described("What all asset keys begin with, as in `us` or `shop/us`.")
     ] = ""
     group_prefix: Annotated[
-        str, Field(description="What names of groups begin with. Default: the key prefix.")
+        str, _described("What names of groups begin with. Default: the key prefix.")
     ] = ""
     name: Annotated[
         str,
-        Field(
-            description="What names of resources, steps, job and sensors begin with. Default: the "
-            "key prefix."
+        _described(
+            "What names of resources, steps, job and sensors begin with. Default: the key prefix."
         ),
     ] = ""
-    pool: Annotated[str, Field(description="The pool of the steps that use the GPU.")] = "gpu"
+    pool: Annotated[str, _described("The pool of the steps that use the GPU.")] = "gpu"
     training: Annotated[
-        bool, Field(description="Whether the training data sets are part of the graph.")
+        bool, _described("Whether the training data sets are part of the graph.")
     ] = True
-    quality: Annotated[bool, Field(description="Whether `sid_quality` is.")] = True
+    quality: Annotated[bool, _described("Whether `sid_quality` is.")] = True
     upstream: Annotated[
         dict[str, UpstreamAsset] | None,
-        Field(description="Assets of yours that hold inputs, by setting: catalog, events, ..."),
+        _described("Assets of yours that hold inputs, by setting: catalog, events, ..."),
     ] = None
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:

@@ -13,7 +13,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
+
+from sid_assets.definitions import defs
+from sid_assets.variables import WEBHOOK_VARIABLE
+from sid_assets_tests.failed_runs import tell
 
 REPOSITORY = Path(__file__).parents[2]
 KEY = "sk-hush-0123456789"
@@ -110,6 +115,14 @@ def unpacked(database: Path) -> bytes:
     return b"\n".join(found)
 
 
+def tell_of_the_failed_run(home: Path) -> None:
+    """Evaluate the sensor of failed runs, as Dagster's daemon does, for the only run."""
+    sensor = defs.get_repository_def().get_sensor_def("post_failures")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        (run,) = instance.get_runs()
+        tell(sensor, instance, run.run_id)
+
+
 @pytest.fixture(scope="module")
 def failed(
     tmp_path_factory: pytest.TempPathFactory,
@@ -118,7 +131,10 @@ def failed(
     folder = tmp_path_factory.mktemp("failed")
     with server(good=False) as (url, failures):
         result = dagster(folder, url, "job", "execute", "-j", "refresh_semantic_ids")
-    assert result.returncode == 1, result.stderr[-2000:]
+        assert result.returncode == 1, result.stderr[-2000:]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(WEBHOOK_VARIABLE, f"{url}/{HOOK}")
+            tell_of_the_failed_run(folder / "home")
     return folder, result.stdout + result.stderr, failures
 
 
