@@ -43,4 +43,4 @@ def hit_rates_png(result: ProbeResult) -> bytes:
 def _label(name: str) -> str:
     """A name that matplotlib does not read as mathematics, and that leaves room for the bars."""
     plain = name.replace("$", r"\$")
-    return plain if len(plain) <= 28 else f"…{plain[-27:]}"
+    return plain if len(plain) <= 34 else f"…{plain[-33:]}"
