@@ -99,10 +99,11 @@ def resolved_sids(
     Raises:
         InputError: There is no room for some items, and they may not share a SID.
     """
-    from sid_assets.core.registry.resolve import resolve
+    from sid_assets.core.registry.resolve import Reserved, resolve
 
     codes, users, numbers, occupied = [], [], [], []
-    start = 0
+    own_rows, own_sids = [], []
+    start = before = 0
     for decision in decisions():
         new = decision.new
         codes.append(decision.codes[new].astype(np.uint16))
@@ -110,7 +111,12 @@ def resolved_sids(
         numbers.append(start + new)
         start += len(decision.row)
         taken = ~known(decision.rows["freed_at"])
-        occupied.append(pack(codes_of(decision.rows["sid"]))[taken])
+        sids = pack(codes_of(decision.rows["sid"]))
+        occupied.append(sids[taken])
+        own = np.flatnonzero(taken & np.isin(decision.item, new))
+        own_rows.append(before + np.searchsorted(new, decision.item[own]))
+        own_sids.append(sids[own])
+        before += len(new)
     rows = _joined(numbers, np.int64)
     if not len(rows):
         return Given(centroids, vectors)
@@ -121,6 +127,7 @@ def resolved_sids(
         room.most,
         centroids(),
         lambda places: vectors(rows[places]),
+        Reserved(_joined(own_rows, np.int64), _joined(own_sids, np.int64)),
     )
     lacking = np.flatnonzero(found.without_room)
     if len(lacking) and not room.share:

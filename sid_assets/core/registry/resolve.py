@@ -8,10 +8,11 @@ SIDs are given in this order:
 3. The other items move, in the same order: each gets the third code, behind the same first two,
    whose SID has room and whose centroid is nearest to the residual of the item.
 
-An item is without room only if all SIDs behind its first two codes are taken.
+An item is without room only if all SIDs behind its first two codes are taken. A SID that is
+reserved for an item counts once if the item moves to it.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,6 +32,33 @@ MOST_RANKED = 2**28
 
 Vectors = Callable[[np.ndarray], Iterator[np.ndarray]]
 """Reads vectors: given ascending row numbers, float32 blocks of shape (k, dim) in their order."""
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """The SIDs that are reserved for items without a SID.
+
+    Attributes:
+        rows: int64, shape (r,): the items; one may be there several times.
+        sids: int64, shape (r,): the SIDs, packed.
+    """
+
+    rows: np.ndarray
+    sids: np.ndarray
+
+    def thirds(self, movers: np.ndarray, packed: np.ndarray) -> dict[int, list[int]]:
+        """By row, the third codes of those that begin with the codes of the item.
+
+        Args:
+            movers: The rows that are asked for.
+            packed: int64, shape (n,): the codes of all items.
+        """
+        behind = prefix_of(self.sids, 2) == prefix_of(packed[self.rows], 2)
+        chosen = np.flatnonzero(behind & np.isin(self.rows, movers))
+        found: dict[int, list[int]] = {}
+        for row, third in zip(self.rows[chosen], unpack(self.sids[chosen])[:, -1], strict=True):
+            found.setdefault(int(row), []).append(int(third))
+        return found
 
 
 @dataclass(frozen=True)
@@ -59,6 +87,7 @@ def resolve(
     most: int,
     centroids: np.ndarray,
     vectors: Vectors,
+    reserved: Reserved | None = None,
 ) -> Resolved:
     """Give every item a SID that at most `most` items have.
 
@@ -73,6 +102,7 @@ def resolve(
         most: Items that may have the same SID.
         centroids: float32, shape (3, codebook_size, dim).
         vectors: Reads the vectors of rows.
+        reserved: The SIDs that are reserved for some of the items; `occupied` has them, too.
     """
     packed = pack(codes)
     fits = _that_fit(packed, popularity, occupied, most)
@@ -86,7 +116,10 @@ def resolve(
     if len(rows):
         taken = _Taken.of(np.concatenate([occupied, packed[fits]]), most)
         movers = rows[np.lexsort((rows, -popularity[rows], prefix_of(packed[rows], 2)))]
-        _Movers(codes, taken, len(centroids[0]), most).move(movers, centroids, vectors, resolved)
+        own = reserved.thirds(rows, packed) if reserved else {}
+        _Movers(codes, taken, len(centroids[0]), most, own).move(
+            movers, centroids, vectors, resolved
+        )
     return resolved
 
 
@@ -182,26 +215,31 @@ class _Prefix:
     movers: np.ndarray
     placed: list[int] = field(default_factory=list)
 
-    def place(self, ranked: np.ndarray, room: np.ndarray) -> np.ndarray:
+    def place(
+        self, ranked: np.ndarray, room: np.ndarray, own: Mapping[int, Sequence[int]]
+    ) -> np.ndarray:
         """Give items the nearest third code that has room, until one finds none.
 
         Args:
             ranked: Third codes of each of the items, the nearest first.
             room: int64, shape (codebook_size,): how many items may have each third code, without
                 those that were placed before. It is used up.
+            own: The third codes that are reserved for an item, and take no more room.
 
         Returns:
             The position in `ranked` of what each item got, for the items before the one that found
             none. The others remain in `movers`.
         """
         got = []
-        for candidates in ranked:
+        for row, candidates in zip(self.movers, ranked, strict=True):
             has_room = room[candidates] > 0
             first = int(has_room.argmax())
             if not has_room[first]:
                 break
-            room[candidates[first]] -= 1
-            self.placed.append(int(candidates[first]))
+            third = int(candidates[first])
+            if third not in own.get(int(row), ()):
+                room[third] -= 1
+                self.placed.append(third)
             got.append(first)
         self.movers = self.movers[len(got) :]
         return np.array(got, np.int64)
@@ -216,12 +254,14 @@ class _Movers:
         taken: The SIDs of the items that do not move.
         codebook_size: The number of third codes.
         most: Items that may have the same SID.
+        own: By row, the third codes that are reserved for the item.
     """
 
     codes: np.ndarray
     taken: _Taken
     codebook_size: int
     most: int
+    own: Mapping[int, Sequence[int]]
 
     def move(
         self, movers: np.ndarray, centroids: np.ndarray, vectors: Vectors, resolved: Resolved
@@ -247,12 +287,16 @@ class _Movers:
             count *= MORE
 
     def _prefixes(self, movers: np.ndarray, resolved: Resolved) -> Iterator[_Prefix]:
-        """The items by their first two codes, without those that all SIDs are taken for."""
+        """The items by their first two codes, without those that all SIDs are taken for.
+
+        An item that moves to a SID that is reserved for it leaves room for another one.
+        """
         starts = run_starts(prefix_of(pack(self.codes[movers]), CODE_LAYERS - 1))
         for start, end in zip(starts, np.append(starts[1:], len(movers)), strict=True):
             prefix = self.codes[movers[start], :-1].astype(np.int64)
             room = self.codebook_size * self.most - int(self.taken.behind(prefix)[1].sum())
-            last = min(end, start + room)
+            going_back = sum(int(row) in self.own for row in movers[start:end]) if self.own else 0
+            last = min(end, start + room + going_back) if room else start
             resolved.without_room[movers[last:end]] = True
             if last > start:
                 yield _Prefix(prefix, movers[start:last])
@@ -263,12 +307,16 @@ class _Movers:
         for prefix in prefixes:
             movers = prefix.movers
             ranked = ranking.codes[start : start + len(movers)]
-            got = prefix.place(ranked, self._room(prefix))
+            room = self._room(prefix)
+            got = prefix.place(ranked, room, self.own)
             moved, places = movers[: len(got)], (start + np.arange(len(got)), got)
             resolved.sids[moved, -1] = ranking.codes[places]
             resolved.extra_error[moved] = ranking.extra_errors[places]
             resolved.moved[moved] = True
             start += len(movers)
+            if not room.any():
+                resolved.without_room[prefix.movers] = True
+                prefix.movers = prefix.movers[:0]
 
     def _room(self, prefix: _Prefix) -> np.ndarray:
         """How many more items may have each third code: int64, shape (codebook_size,)."""

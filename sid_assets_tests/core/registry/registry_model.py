@@ -52,18 +52,17 @@ class Model:
 
     Attributes:
         rows: The rows.
-        without_room: The items that share a SID since the last refresh, for want of room.
-        went_back: The items that moved to a SID that was reserved for them, since the last refresh.
+        without_room: The items that share a SID since the last refresh, because none was free.
     """
 
     rows: dict[Pid, list[Row]] = field(default_factory=dict)
     without_room: set[Pid] = field(default_factory=set)
-    went_back: set[Pid] = field(default_factory=set)
 
     def refreshed(
         self, catalog: Catalog, number: int, *, keep: bool = False, room: Room | None = None
     ) -> "Model":
         """The registry after a refresh; this one stays as it is."""
+        room = room or Room()
         after = Model({pid: [*rows] for pid, rows in self.rows.items()})
         without_sid = []
         for pid in {*after.rows, *catalog}:
@@ -75,12 +74,14 @@ class Model:
                 if has is None:
                     without_sid.append(pid)
                 else:
-                    rows[has] = _owned(rows[has], text, codes)
+                    before, rows[has] = rows[has], _owned(rows[has], text, codes)
+                    if rows[has].made == "resolved" and before.text != text:
+                        error = room.extra_error(catalog[pid][0], before.sid)
+                        rows[has] = replace(rows[has], extra_error=error)
             why = "text changed" if pid in catalog else "removed"
             for place, row in enumerate(rows):
                 if place != has and row.left is None:
                     rows[place] = replace(row, left=number, why=why)
-        room = room or Room()
         given = after._given(without_sid, catalog, room)
         for pid, sid in given.items():
             text, codes = catalog[pid]
@@ -111,8 +112,6 @@ class Model:
             behind = [(first, second, third) for third in room.nearest(catalog[pid][0])]
             free = [sid for sid in behind if len(taken[sid]) < room.most]
             given[pid] = free[0] if free else codes[pid]
-            if pid in taken[given[pid]]:
-                self.went_back.add(pid)
             taken[given[pid]].add(pid)
             if not free:
                 self.without_room.add(pid)
