@@ -286,7 +286,7 @@ COLUMNS: dict[str, str] = {
     "residual_norms": "The length of the vector, and of what is left of it after each layer.",
     "sid": "The three codes of the semantic ID.",
     "users": "How many users have interacted with the item in split 0.",
-    "generation": "The id of the generation, in which texts, vectors and codes are made in one way.",
+    "generation": "The id of the generation: texts, vectors and codes are made in one way.",
     "made": f"How the SID was made: {', '.join(MADE)}.",
     "extra_error": "How much larger the relative reconstruction error is than that of the codes.",
     "published_at": "When the SID was published.",
