@@ -12,7 +12,7 @@ from pydantic import Field
 from upath import UPath
 
 from sid_assets.core.errors import SidAssetsError
-from sid_assets.core.schema import VECTOR
+from sid_assets.core.schema import VECTOR, column_description
 from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.store import Store
@@ -56,7 +56,8 @@ class _TableIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
         started = time.perf_counter()
         store = self.store()
         version = store.commit(obj if isinstance(obj, Draft) else _drafted(store, table, obj))
-        context.add_output_metadata(_metadata(version, path, time.perf_counter() - started))
+        seconds = time.perf_counter() - started
+        context.add_output_metadata(_metadata(version, table, path, seconds))
 
     @clear_failures
     def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:
@@ -165,7 +166,7 @@ def _drafted(store: Store, table: str, obj: Any) -> Draft:
     )
 
 
-def _metadata(version: Version, path: UPath, seconds: float) -> dict[str, Any]:
+def _metadata(version: Version, table: str, path: UPath, seconds: float) -> dict[str, Any]:
     schema = version.schema()
     return {
         "dagster/row_count": version.rows,
@@ -175,6 +176,7 @@ def _metadata(version: Version, path: UPath, seconds: float) -> dict[str, Any]:
                 dg.TableColumn(
                     field.name,
                     str(field.type),
+                    column_description(table, field.name),
                     constraints=dg.TableColumnConstraints(nullable=field.nullable),
                 )
                 for field in schema

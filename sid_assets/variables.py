@@ -15,8 +15,8 @@ WEBHOOK_VARIABLE = "SID_FAILURE_WEBHOOK"
 
 SECRETS = {
     KEY_VARIABLE: "The API key for `SID_EMBEDDER=openai`, if the server requires one.",
-    WEBHOOK_VARIABLE: "A URL that receives a JSON POST when a run of the refresh job fails; empty: "
-    "none.",
+    WEBHOOK_VARIABLE: "A URL that receives a JSON POST for each step that fails, where Dagster's "
+    "daemon runs; empty: none.",
 }
 """Variables that are read where they are used and never become settings, which are shown in the
 launchpad and stored with every run."""
@@ -27,10 +27,15 @@ NO_SETTINGS = {"SID_TEST_DATA"}
 KUBERNETES = re.compile(
     r"SID_(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)"
 )
-"""Variables that Kubernetes adds to every container for a service whose name begins with `sid`."""
+"""Variables that Kubernetes adds to every container for a service whose name begins with `sid`.
+Some resemble settings."""
+
+ALIKE_WITH_PREFIX = 0.7
+"""The similarity from which a name with our prefix is taken for a misspelt setting. A name that is
+less similar belongs to another program."""
 
 ALIKE = 0.9
-"""The similarity from which a name without our prefix is taken for a misspelt setting."""
+"""The same for a name without our prefix."""
 
 log = logging.getLogger(__name__)
 
@@ -41,27 +46,35 @@ def variable(name: str) -> str:
 
 
 def require_known(environment: Mapping[str, str], settings: Iterable[str]) -> None:
-    """Require that every variable with our prefix has a meaning; warn of names that are similar.
+    """Refuse misspelt settings; warn of names that resemble a setting but have another prefix.
+
+    Names of other programs stop nothing, even if they have our prefix.
 
     Args:
         environment: All variables.
         settings: The names of the settings' variables.
 
     Raises:
-        InputError: A variable has our prefix and is unknown, or the webhook is not a URL.
+        InputError: A variable has our prefix and resembles a setting, or the webhook is not a URL.
     """
     meaningful = {*settings, WEBHOOK_VARIABLE}
-    known = meaningful | NO_SETTINGS
-    unknown = sorted(
-        name
-        for name in environment
-        if name.startswith(PREFIX) and name not in known and not KUBERNETES.fullmatch(name)
-    )
-    if unknown:
-        raise InputError(_unknown(unknown, meaningful))
+    if unknown := misspelt_with_prefix(environment, meaningful):
+        raise InputError(_unknown(unknown))
     for name, meant in misspelt(environment, meaningful).items():
         log.warning("%s is not a setting and has no effect. Did you mean %s?", name, meant)
     failure_webhook(environment)
+
+
+def misspelt_with_prefix(names: Iterable[str], known: Iterable[str]) -> dict[str, str]:
+    """Names with our prefix that are no setting but resemble one, and which setting that is."""
+    ends = {_end(name): name for name in known}
+    others = {name for name in names if name.startswith(PREFIX)} - {*ends.values()} - NO_SETTINGS
+    found = {}
+    for name in sorted(others):
+        alike = get_close_matches(_end(name), ends, n=1, cutoff=ALIKE_WITH_PREFIX)
+        if alike and not KUBERNETES.fullmatch(name):
+            found[name] = ends[alike[0]]
+    return found
 
 
 def misspelt(names: Iterable[str], known: Iterable[str]) -> dict[str, str]:
@@ -112,11 +125,14 @@ def _plain(name: str) -> str:
     return re.sub(r"[^A-Z0-9]", "", name.upper())
 
 
-def _unknown(names: list[str], known: set[str]) -> str:
-    alike = (get_close_matches(name, known, n=1) for name in names)
-    meant = sorted({found for matches in alike for found in matches})
-    suggestion = f"Did you mean {', '.join(meant)}? " if meant else ""
+def _end(name: str) -> str:
+    """A name without our prefix and without underscores, which are often misplaced."""
+    return _plain(name.removeprefix(PREFIX))
+
+
+def _unknown(meant: Mapping[str, str]) -> str:
+    settings = ", ".join(sorted({*meant.values()}))
     return (
-        f"{', '.join(names)}: no such setting. {suggestion}Check the environment and .env; "
-        "`sid-assets init` writes a .env that lists all settings."
+        f"{', '.join(meant)}: no such setting. Did you mean {settings}? "
+        "Check the environment and .env; `sid-assets init` writes a .env that lists all settings."
     )

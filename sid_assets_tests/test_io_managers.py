@@ -85,7 +85,13 @@ def test_records_rows_columns_uri_bytes_seconds_and_a_preview(tmp_path):
     metadata = metadata_of(result, "item_texts")
     assert metadata["dagster/row_count"] == 10
     columns = metadata["dagster/column_schema"].columns
-    assert [column.name for column in columns] == ["pid", "text", "text_hash"]
+    assert [(column.name, column.description) for column in columns] == [
+        ("pid", "The id of an item."),
+        ("text", "The text of the item."),
+        ("text_hash", "The first 128 bits of the SHA-256 of the text."),
+    ]
+    stored = (tmp_path / "item_texts.parquet").read_bytes()
+    assert b"The text of the item." not in stored
     assert metadata["dagster/uri"] == str(tmp_path / "item_texts.parquet")
     assert metadata["bytes"] > 0
     assert metadata["seconds_writing"] > 0

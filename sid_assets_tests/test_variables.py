@@ -23,12 +23,28 @@ MISSPELT = {
         ("SID_CATALOGUE", "SID_CATALOGUE: no such setting. Did you mean SID_CATALOG?"),
         ("SID_SEEDS", "SID_SEEDS: no such setting. Did you mean SID_SEED?"),
         ("SID_FAILURE_WEBHOK", r"no such setting. Did you mean SID_FAILURE_WEBHOOK\?"),
-        ("SID_QQQ", "SID_QQQ: no such setting. Check the environment and .env"),
+        ("SID_DATADIR", r"Did you mean SID_DATA_DIR\? Check the environment and .env"),
+        ("SID_DATA", r"Did you mean SID_DATA_DIR\?"),
+        ("SID_MAX_ITEMS", r"Did you mean SID_MAX_ITEMS_PER_SID\?"),
     ],
 )
-def test_an_unknown_name_with_our_prefix_is_refused(name, words):
+def test_a_misspelt_setting_is_refused_with_the_nearest_name(name, words):
     with pytest.raises(InputError, match=words):
         Settings.from_environment({name: "x"})
+
+
+def test_all_misspelt_settings_are_named_at_once():
+    words = r"SID_CATALOGUE, SID_SEEDS: no such setting. Did you mean SID_CATALOG, SID_SEED\?"
+    with pytest.raises(InputError, match=words):
+        Settings.from_environment({"SID_SEEDS": "1", "SID_CATALOGUE": "x", "SID_NAME": "sid"})
+
+
+@pytest.mark.parametrize(
+    "name", ["SID_OF_ANOTHER_PROGRAM", "SID_QQQ", "SID_NAME", "SID_LOG_LEVEL", "SID_"]
+)
+def test_a_name_of_another_program_stops_nothing(name, caplog):
+    assert Settings.from_environment({name: "x"}) == Settings()
+    assert not caplog.records
 
 
 @pytest.mark.parametrize(("name", "meant"), MISSPELT.items())
@@ -60,16 +76,14 @@ def test_other_names_are_not_warned_of(name, caplog):
         "SID_ASSETS_WEB_PORT_53_UDP_ADDR",
         "SID_PORT",
         "SID_SERVICE_HOST",
+        "SID_VICIOUS_SERVICE_HOST",
+        "SID_EVENTS_PORT",
+        "SID_EVENT_PORT",
     ],
 )
 def test_variables_that_kubernetes_sets_for_a_service_are_ignored(name, caplog):
     assert Settings.from_environment({name: "tcp://10.0.0.1:3000"}) == Settings()
     assert not caplog.records
-
-
-def test_a_name_that_only_resembles_those_of_kubernetes_is_refused():
-    with pytest.raises(InputError, match="no such setting"):
-        Settings.from_environment({"SID_ASSETS_PORTS": "x"})
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from sid_assets.core.training_sets import DATA_SETS, PRETRAIN_ROWS, SFT_ROWS
+from sid_assets.core.training_sets import DATA_SETS, LABELS, PRETRAIN_ROWS, SFT_ROWS
 
 EMBEDDING_DIM = 4096
 """Width of a Qwen3-Embedding-8B vector, which OneRec's tokenizer was trained on."""
@@ -274,3 +274,77 @@ TABLES: dict[str, Table] = {
 def table_named(key: str) -> Table:
     """The table of an asset key; a table that users add to the graph is one parquet file."""
     return TABLES.get(key.rsplit("/", 1)[-1], Table(_no_columns, "file"))
+
+
+COLUMNS: dict[str, str] = {
+    "pid": "The id of an item.",
+    "text": "The text of the item.",
+    "text_hash": "The first 128 bits of the SHA-256 of the text.",
+    "embedding": f"The vector of the text: {EMBEDDING_DIM} numbers, of length 1.",
+    "vector_hash": "The first 128 bits of the SHA-256 of the vector.",
+    "codes": "The three codes that the vector is quantised to.",
+    "residual_norms": "The length of the vector, and of what is left of it after each layer.",
+    "sid": "The three codes of the semantic ID.",
+    "users": "How many users have interacted with the item in split 0.",
+    "generation": "The id of the generation: texts, vectors and codes are made in one way.",
+    "made": f"How the SID was made: {', '.join(MADE)}.",
+    "extra_error": "How much larger the relative reconstruction error is than that of the codes.",
+    "published_at": "When the SID was published.",
+    "left_at": "When the item left the SID; null: it has it.",
+    "left_why": f"Why the item left the SID: {' or '.join(LEFT_WHY)}.",
+    "freed_at": "When a purge freed the SID; null: it is reserved for the item.",
+    "pids": "The items of the SID, the most frequent first.",
+    "counts": "How often each item occurs in the interactions.",
+    "number": "An integer that stands for the id and never changes.",
+    "token": "A token of a SID, as in <s_a_5>.",
+    "id": "The id of the token in Qwen3's vocabulary.",
+    "reason": "Why the row was rejected.",
+    "file": "The file of the catalog that has the row.",
+    "at": "When the SIDs were refreshed.",
+    "tokenizer": "The hash of the tokenizer's centroids.",
+    "registry": "The version of `sid_registry` that the refresh made.",
+    "items": "Items that have a SID.",
+    "new": "Items that got a SID for the first time in the generation.",
+    "changed": "Items with a new text.",
+    "removed": "Items that are no longer in the catalog.",
+    "returned": "Items that came back.",
+    "resolved": "Items whose third code was replaced, because the SID of their codes was taken.",
+    "distinct_sids": "SIDs that items have.",
+    "shared_sids": "SIDs of more than one item.",
+    "source": "The name of the data set, as OneRec's programs know it.",
+    "uuid": "The id of the row. It depends on the data set, the content and the seed.",
+    "segments": "The text to train on, as JSON.",
+    "messages": "The conversation to train on, as JSON.",
+    "metadata": "What the row was made from, such as its user or item, as JSON.",
+    "uid": "The user.",
+    "split": "0 for training, 1 for evaluation.",
+    "history_until": "The time of the last event of the history.",
+    "targets_from": "The time of the first target.",
+    "hist_video_pid": "The items of the history, the oldest first.",
+    "target_video_pid": "The items that came next.",
+    **{f"hist_video_{label}": f"1 where an item of the history has {label}." for label in LABELS},
+    **{f"target_video_{label}": f"1 where a target has {label}." for label in LABELS},
+    "hist_longview_video_list": "Items of the history that were watched for a long time.",
+    "inter_user_profile_with_sid": "A text that describes the user.",
+    "inter_keyword_to_items": "Keywords, and the items that the user chose after each, as JSON.",
+}
+"""What the columns of all tables hold, by name."""
+
+COLUMNS_OF: dict[str, dict[str, str]] = {
+    "item_texts_rejected": {"text": "The rejected row.", "pid": "The id in the row, as text."},
+    "sid_registry": {
+        "codes": "The codes of the item when its text last changed.",
+        "text_hash": "The hash of the text that the SID stands for; null if not known.",
+    },
+    "sid2pid": {"sid": "The semantic ID as text.", "codes": "The three codes of the SID."},
+    "uid_map": {"pid": "The id of a user."},
+}
+"""The same for columns that hold something else in one table."""
+
+
+def column_description(key: str, column: str) -> str | None:
+    """What a column of an asset's table holds; None for a table that users add to the graph."""
+    table = key.rsplit("/", 1)[-1]
+    if table not in TABLES:
+        return None
+    return COLUMNS_OF.get(table, {}).get(column, COLUMNS.get(column))

@@ -4,8 +4,16 @@ import pyarrow as pa
 import pytest
 
 from sid_assets.core import schema
-from sid_assets.core.schema import TABLES, pid_type_of, table_named
-from sid_assets.core.training_sets import DATA_SETS
+from sid_assets.core.events.sessions import interactions_schema
+from sid_assets.core.schema import (
+    COLUMNS,
+    COLUMNS_OF,
+    TABLES,
+    column_description,
+    pid_type_of,
+    table_named,
+)
+from sid_assets.core.training_sets import DATA_SETS, LABELS
 
 
 def test_a_table_is_named_by_the_last_part_of_its_key():
@@ -38,3 +46,29 @@ def test_each_training_data_set_has_its_own_columns():
 def test_a_required_column_is_not_nullable():
     assert not any(field.nullable for field in schema.item_embeddings("int"))
     assert schema.item_embeddings("int").field("embedding").type == pa.list_(pa.float32(), 4096)
+
+
+def columns_of(name: str) -> list[str]:
+    """The names of a table's columns; those of interactions depend on the settings."""
+    if name == "interactions":
+        return interactions_schema("int", LABELS).names
+    return TABLES[name].schema("int").names
+
+
+@pytest.mark.parametrize("name", [name for name, table in TABLES.items() if table.has_rows])
+def test_every_column_of_every_table_is_described(name):
+    for key in (name, f"goods/{name}"):
+        assert [column for column in columns_of(name) if not column_description(key, column)] == []
+
+
+def test_no_description_is_of_a_column_that_is_nowhere():
+    columns = {column for name in TABLES for column in columns_of(name)}
+    assert set(COLUMNS) - columns == {"inter_user_profile_with_sid", "inter_keyword_to_items"}
+    for name, own in COLUMNS_OF.items():
+        assert set(own) <= set(columns_of(name))
+
+
+def test_the_same_name_may_mean_something_else_in_another_table():
+    assert column_description("pid_map", "pid") == "The id of an item."
+    assert column_description("uid_map", "pid") == "The id of a user."
+    assert column_description("prices", "pid") is None
