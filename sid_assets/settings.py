@@ -28,6 +28,7 @@ from sid_assets.core.environment import merged_environment, refuse_shell_quotes
 from sid_assets.core.errors import InputError
 from sid_assets.core.events.rules import Split
 from sid_assets.core.inputs.ids import PidTypeSetting
+from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.schema import CODE_LAYERS, MAX_CODEBOOK_SIZE
 from sid_assets.core.store.store import Store
 from sid_assets.setting_types import Cron, Device, ServerUrl, TimeZone
@@ -542,6 +543,7 @@ class Settings(dg.ConfigurableResource):
             InputError: A variable with our prefix is not a setting, or its value is wrong.
         """
         environment = merged_environment() if environment is None else environment
+        _refuse_permissions(environment)
         require_known(environment, map(variable, cls.model_fields))
         values: dict[str, Any] = {}
         for name in cls.model_fields:
@@ -699,6 +701,16 @@ def _require_fields(names: Iterable[str], settings: type[Settings]) -> None:
         )
     if unknown:
         raise InputError(f"{', '.join(unknown)}: no such setting.")
+
+
+def _refuse_permissions(environment: Mapping[str, str]) -> None:
+    """Refuse permissions in the environment, where they would hold for every run."""
+    for name in Refresh.model_fields.keys() & RefreshPolicy.__dataclass_fields__.keys():
+        if variable(name) in environment:
+            raise InputError(
+                f"{variable(name)}: no such setting. It is a permission for one run: give it with "
+                f"the run config {RefreshPolicy().run_config(name)}."
+            )
 
 
 def _must_be(field: FieldInfo, error: ValidationError) -> str:

@@ -32,13 +32,14 @@ def take_folder(context: Any, settings: Settings) -> None:
     Raises:
         StoreError: Another run that has not ended has it.
     """
-    note_run(context.instance, context.run_id)
+    own = context.run.run_id
+    note_run(context.instance, own)
     root = settings.store().root
     with explained(root):
         root.mkdir(parents=True, exist_ok=True)
         with _locked(root):
             run_id = _run_that_took(root)
-            if run_id == context.run_id:
+            if run_id == own:
                 return
             if run := running(context.instance, run_id):
                 raise StoreError(
@@ -46,7 +47,7 @@ def take_folder(context: Any, settings: Settings) -> None:
                     "and two runs at once would mix their tables. Wait until it has ended. If its "
                     "process is gone, mark it as failed in the UI (Terminate, Force)."
                 )
-            write_json(root / TAKEN, {"run": context.run_id})
+            write_json(root / TAKEN, {"run": own})
 
 
 def run_in(instance: dg.DagsterInstance, settings: Settings) -> dg.DagsterRun | None:

@@ -361,7 +361,8 @@ def test_a_missing_catalog_is_named():
         Settings.from_environment({"SID_DEPLOYMENT": "onerec"}).require("catalog")
 
 
-def test_new_generation_is_not_an_environment_variable():
+@pytest.mark.parametrize("name", ["new_generation", "allow_large_change"])
+def test_a_permission_is_not_an_environment_variable(name):
     assert not set(Refresh.model_fields) & set(Settings.model_fields)
-    with pytest.raises(InputError, match="no such setting"):
-        Settings.from_environment({"SID_NEW_GENERATION": "true"})
+    with pytest.raises(InputError, match=f'no such setting.*for one run.*"{name}": true'):
+        Settings.from_environment({f"SID_{name.upper()}": "true"})

@@ -33,7 +33,7 @@ def started(instance: dg.DagsterInstance) -> dg.DagsterRun:
 
 def take(instance: dg.DagsterInstance, run: dg.DagsterRun, settings: Settings) -> None:
     """Take the folder in a step of a run."""
-    take_folder(SimpleNamespace(instance=instance, run_id=run.run_id), settings)
+    take_folder(SimpleNamespace(instance=instance, run=run), settings)
 
 
 def test_the_steps_of_a_run_share_the_folder_and_another_run_waits_for_its_end(settings):
