@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -97,7 +98,7 @@ def test_neither_sensor_nor_schedule_starts_a_refresh_beside_a_run_of_a_selectio
         )
         assert tick.skip_message == f"Refresh {run.run_id} is still running."
 
-        def look(cursor: str | None) -> dg.SensorExecutionData:
+        def look(cursor: str | None) -> Any:
             resources = {"settings": settings}
             return sensor.evaluate_tick(
                 dg.build_sensor_context(instance, cursor=cursor, resources=resources)
