@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 
 from sid_assets import definitions
+from sid_assets.graph import semantic_ids
 from sid_assets.settings import Settings
 from sid_assets.short_log import NAME, short_log
 
@@ -65,4 +66,4 @@ def test_other_loggers_are_left_alone(lines):
 
 def test_the_graph_of_this_program_has_it_and_one_that_includes_ours_does_not():
     assert definitions.defs.loggers == {NAME: short_log}
-    assert not definitions.definitions(Settings()).loggers
+    assert not semantic_ids(Settings()).loggers

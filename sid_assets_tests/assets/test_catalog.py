@@ -82,7 +82,7 @@ def test_after_a_stopped_refresh_texts_are_compared_with_those_of_the_vectors(
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("text_rules", "1, 2"), ("csv_quoting", "auto, quoted, none")]
+    ("name", "words"), [("text_rules", "1, 2, 2-html"), ("csv_quoting", "auto, quoted, none")]
 )
 def test_other_words_are_refused(tmp_path: Path, name: str, words: str) -> None:
     result = materialize(settings_for(tmp_path, **{name: "3"}), "item_texts")

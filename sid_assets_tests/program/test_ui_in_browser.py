@@ -14,7 +14,7 @@ from sid_assets_tests.dagster_dev import DagsterDev, dagster_dev
 
 pytestmark = needs_chromium
 
-GROUPS = ("training_data", "tokenizer", "semantic_ids", "items")
+GROUPS = ("training_data", "tokenizer", "semantic_ids", "items", "inputs")
 RUN_SECONDS = 400
 LATEST_RUN = "{ runsOrError(limit: 1) { ... on Runs { results { runId } } } }"
 CHECKS = """
