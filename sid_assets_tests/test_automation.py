@@ -232,8 +232,8 @@ def test_a_new_catalog_has_a_new_data_version(watched):
     watched.look()
     watched.look()
     catalog = dg.AssetKey("catalog")
-    (seen,) = watched.instance.fetch_observations(catalog, limit=10).records
-    version = seen.asset_observation.tags["dagster/data_version"]
+    (seen,) = watched.instance.fetch_materializations(catalog, limit=10).records
+    version = seen.asset_materialization.tags["dagster/data_version"]
     assert version == fingerprint(str(watched.catalog))
 
 

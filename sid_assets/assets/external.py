@@ -119,7 +119,6 @@ def place_inputs(
         placement,
         inputs=keys,
         files=frozenset(files),
-        files_are_made=settings.automation == "conditions",
     )
     assets = [_external(settings, placement, name) for name in files]
     return PlacedInputs(
@@ -131,11 +130,14 @@ def place_inputs(
 
 def version_of_files(
     placement: Placement, name: str, version: str
-) -> Iterator[dg.AssetObservation | dg.AssetMaterialization]:
-    """The event that tells the data version of an input's files, if its asset is that of files."""
+) -> Iterator[dg.AssetMaterialization]:
+    """The event that tells the data version of an input's files, if its asset is that of files.
+
+    Dagster takes no notice of observations of external assets: what is made from these would always
+    be shown as stale, and no automation condition would see new files.
+    """
     if name in placement.files:
-        kind = dg.AssetMaterialization if placement.files_are_made else dg.AssetObservation
-        yield kind(placement.inputs[name], tags={DATA_VERSION: version})
+        yield dg.AssetMaterialization(placement.inputs[name], tags={DATA_VERSION: version})
 
 
 def observe(
@@ -143,13 +145,14 @@ def observe(
 ) -> None:
     """Record the data version of an input that this step reads, so that it is what it was made of.
 
-    Dagster reads the versions of inputs before a step begins, and has to look again.
+    Dagster reads the versions of inputs before a step begins, and has to look again. The event is
+    of no run: a run that reads files has not made them.
     """
     for event in version_of_files(placement, name, version):
         known = _tags(context.instance.get_latest_materialization_event(event.asset_key))
-        if known.get(DATA_VERSION) == version:  # by the sensor
+        if known.get(DATA_VERSION) == version:
             return
-        context.log_event(event)
+        context.instance.report_runless_asset_event(event)
         context.get_step_execution_context().wipe_input_asset_version_info(event.asset_key)
 
 

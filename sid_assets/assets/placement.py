@@ -23,8 +23,6 @@ class Placement:
         pool: The pool of steps that use the GPU.
         inputs: The assets that hold the inputs, by the name of the setting.
         files: The inputs whose asset stands for files that no asset makes.
-        files_are_made: Whether new files are told as a materialisation of their asset, to which
-            automation conditions react; else, as an observation.
     """
 
     key_prefix: tuple[str, ...] = ()
@@ -33,7 +31,6 @@ class Placement:
     pool: str = "gpu"
     inputs: Mapping[str, dg.AssetKey] = field(default_factory=dict)
     files: frozenset[str] = frozenset()
-    files_are_made: bool = False
 
     def key(self, table: str) -> dg.AssetKey:
         """Asset key of a table of the store: `goods/codes` -> [*key_prefix, goods, codes]."""

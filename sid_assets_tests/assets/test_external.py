@@ -5,6 +5,8 @@ from pathlib import Path
 import dagster as dg
 import pyarrow as pa
 import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver
+from dagster._core.loader import LoadingContextForTest
 
 import sid_assets
 from sid_assets.core.errors import InputError
@@ -45,6 +47,17 @@ def versions_read(instance: dg.DagsterInstance, of: str, by: str) -> str | None:
     return (entry.asset_materialization.tags or {}).get(f"dagster/input_data_version/{of}")
 
 
+def stale_causes(
+    instance: dg.DagsterInstance, definitions: dg.Definitions, of: str
+) -> list[dg.AssetKey]:
+    """The inputs for which Dagster's UI shows an asset as stale."""
+    resolver = CachingStaleStatusResolver(
+        instance, definitions.resolve_asset_graph(), LoadingContextForTest(instance)
+    )
+    causes = resolver.get_stale_causes(dg.AssetKey.from_user_string(of))
+    return [cause.dependency.asset_key for cause in causes if cause.dependency]
+
+
 def test_files_that_no_asset_makes_have_the_data_version_that_was_read(tmp_path):
     write_catalog(tmp_path / "catalog.parquet")
     definitions = host(semantic_ids(settings_in(tmp_path), key_prefix="us"))
@@ -53,12 +66,16 @@ def test_files_that_no_asset_makes_have_the_data_version_that_was_read(tmp_path)
         for items in (20, 30):
             write_catalog(tmp_path / "catalog.parquet", items=items)
             assert run(definitions, "us/item_texts", instance=instance).success
-            (seen,) = instance.fetch_observations(dg.AssetKey(["us", "catalog"]), limit=1).records
-            assert seen.asset_observation
-            version = seen.asset_observation.tags["dagster/data_version"]
-            assert versions_read(instance, "us/catalog", "us/item_texts") == version
-            read.append(version)
+            read.append(versions_read(instance, "us/catalog", "us/item_texts"))
+            assert not stale_causes(instance, definitions, "us/item_texts")
+        assert None not in read
         assert read[0] != read[1]
+        catalog = dg.AssetKey(["us", "catalog"])
+        found = instance.fetch_materializations(catalog, limit=9).records
+        assert len(found) == 2
+        newer = dg.AssetMaterialization(catalog, tags={"dagster/data_version": "newer"})
+        instance.report_runless_asset_event(newer)
+        assert stale_causes(instance, definitions, "us/item_texts") == [catalog]
 
 
 def upstream_with_files(folder: Path, catalog: Path) -> dg.Definitions:
