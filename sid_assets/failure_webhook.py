@@ -4,7 +4,7 @@ import json
 import logging
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from http.client import HTTPException
 
 import dagster as dg
@@ -42,20 +42,19 @@ def failures(context: dg.RunFailureSensorContext, steps: Set[str]) -> Iterator[M
     """What is posted of a failed run: each of our steps that failed, or that the run died."""
     run = context.dagster_run
     about = {"job": run.job_name, "run_id": run.run_id}
-    failed = [event for event in context.get_step_failure_events() if event.step_key in steps]
-    for event in failed:
+    failed = context.get_step_failure_events()
+    for event in (event for event in failed if event.step_key in steps):
         error = event.step_failure_data.error
         said = error.message if error else event.message
         yield {**about, "step": str(event.step_key), "error": str(said).strip()}
-    if not failed and steps & set(_planned(context)):
+    if not failed and steps & set(_planned(context.instance, run)):  # its process may be gone
         yield {**about, "step": "", "error": str(context.failure_event.message).strip()}
 
 
-def _planned(context: dg.RunFailureSensorContext) -> list[str]:
-    """The steps of a run in which no step has failed: its process may be gone."""
-    if any(True for _ in context.get_step_failure_events()):
-        return []
-    return list(context.dagster_run.step_keys_to_execute or ())
+def _planned(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Sequence[str]:
+    """The steps of a run. The run itself names them only if they are a selection."""
+    plan = run.execution_plan_snapshot_id
+    return instance.get_execution_plan_snapshot(plan).step_keys_to_execute if plan else ()
 
 
 def _post(address: str, message: Mapping[str, str], log: logging.Logger) -> None:

@@ -15,9 +15,13 @@ class _Kept(logging.Handler):
         self.said.append(record.getMessage())
 
 
-def tell(sensor: Any, instance: dg.DagsterInstance, run_id: str) -> list[str]:
+def tell(
+    sensor: Any, instance: dg.DagsterInstance, run_id: str, *, names_its_steps: bool = True
+) -> list[str]:
     """Evaluate the sensor for a run that failed; what it logs."""
     run = instance.get_run_by_id(run_id)
+    if run and not names_its_steps:
+        run = run._replace(step_keys_to_execute=None)
     kind = dg.DagsterEventType.RUN_FAILURE
     (failure,) = instance.get_records_for_run(run_id, of_type=kind).records
     event = failure.event_log_entry.dagster_event

@@ -68,7 +68,9 @@ def test_a_step_of_these_assets_that_failed_is_posted(step, monkeypatch):
     assert "the catalog has no rows" in error
 
 
-def test_a_run_that_died_is_posted_without_a_step(monkeypatch):
+@pytest.mark.parametrize("selected", [True, False])
+def test_a_run_that_died_is_posted_without_a_step(selected, monkeypatch):
+    """A schedule's run of a whole job does not name its steps."""
     sensor = failure_sensor(Placement(), {STEP})
     with dg.instance_for_test() as instance, receiver(204) as (address, received):
         monkeypatch.setenv("SID_FAILURE_WEBHOOK", address)
@@ -79,7 +81,7 @@ def test_a_run_that_died_is_posted_without_a_step(monkeypatch):
         job = dg.Definitions(assets=[item_texts]).resolve_implicit_global_asset_job_def()
         run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
         instance.report_run_failed(run, "The process of this run is gone.")
-        tell(sensor, instance, run.run_id)
+        tell(sensor, instance, run.run_id, names_its_steps=selected)
     ((step, error),) = [(one["step"], one["error"]) for one in received]
     assert (step, "The process of this run is gone." in error) == ("", True)
 
