@@ -109,7 +109,7 @@ def semantic_ids(
         pool=pool,
     )
     if prefix:
-        settings = settings.changed(data_dir=_below(settings, prefix))
+        settings = settings.changed(data_dir=settings.below(*prefix))
     return graph(settings, placement, upstream or {}, training=training, quality=quality)
 
 
@@ -136,9 +136,8 @@ def graph(
         *([conditions_sensor(placement, keys)] if settings.automation == "conditions" else []),
     ]
     made = dg.map_asset_specs(lambda spec: _with_attributes(spec, settings, placement), made)
-    external = [one for one in inputs.assets if isinstance(one, dg.AssetSpec)]
     return dg.Definitions(
-        assets=[*external, *made],
+        assets=[*inputs.external, *made],
         asset_checks=checks,
         jobs=[job],
         schedules=[refresh_schedule(placement, settings, job)],
@@ -149,11 +148,12 @@ def graph(
 
 def resources(settings: Settings, placement: Placement | None = None) -> dict[str, Any]:
     """The resources for these settings, which the launchpad may override for one run."""
-    named = (placement or Placement()).named
+    placement = placement or Placement()
+    named = placement.named
     # Only a resource that is configured at launch passes the launchpad's values on to the resources
     # that contain it. Its defaults are these settings.
     at_launch = type(settings).configure_at_launch()
-    prefix = list(placement.key_prefix) if placement else []
+    prefix = list(placement.key_prefix)
     return {
         named("settings"): at_launch,
         named("refresh"): Refresh(),
@@ -166,8 +166,7 @@ def _assets(
 ) -> tuple[list[dg.AssetsDefinition], list[dg.AssetChecksDefinition]]:
     """What the graph makes, and the checks of it."""
     main = domains[0]
-    made = [one for one in inputs.assets if isinstance(one, dg.AssetsDefinition)]
-    made += [stage(domain) for domain in domains for stage in STAGES]
+    made = [*inputs.copied, *(stage(domain) for domain in domains for stage in STAGES)]
     made += [tokenizer_asset(main), sid_vocabulary_asset(main), interactions_asset(main)]
     checks = [check for domain in domains for check in contract_checks(domain)]
     checks += [tokenizer_checks(main), vocabulary_checks(main), interactions_checks(main)]
@@ -200,13 +199,3 @@ def _name(name: str) -> str:
     if not re.fullmatch(r"\w*", name, re.ASCII):
         raise InputError(f"{name!r}: names may have letters, digits and underscores only.")
     return name
-
-
-def _below(settings: Settings, prefix: Sequence[str]) -> str:
-    """The folder of a key prefix in the data folder."""
-    if type(settings.data_dir) is not str:  # but the name of a variable
-        raise InputError(
-            "data_dir must be a text where there is a key prefix, which is the name of a folder in "
-            "it. Read the variable yourself: data_dir=os.environ[...]."
-        )
-    return "/".join([settings.data_dir.rstrip("/") or "/", *prefix])

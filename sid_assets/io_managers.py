@@ -152,14 +152,26 @@ def _as_polars(version: Version, wanted: Any) -> Any:
 
 
 def _drafted(store: Store, table: str, obj: Any) -> Draft:
+    reader = reader_of(obj)
+    return draft_rows(store, table, reader, Provenance.of(reader.schema) or Provenance(table))
+
+
+def reader_of(obj: Any) -> pa.RecordBatchReader:
+    """The rows of a table in any of its forms.
+
+    Raises:
+        SidAssetsError: It is no table.
+    """
     if _is_polars(type(obj)):
         obj = obj.lazy().collect().to_arrow()
+    if isinstance(obj, pads.Dataset):
+        return obj.scanner().to_reader()
     if isinstance(obj, pd.DataFrame):
         obj = pa.Table.from_pandas(obj, preserve_index=False)
     if isinstance(obj, pa.Table):
         obj = obj.to_reader()
     if isinstance(obj, pa.RecordBatchReader):
-        return draft_rows(store, table, obj, Provenance.of(obj.schema) or Provenance(table))
+        return obj
     raise SidAssetsError(
         f"A table must be a pa.Table, a pa.RecordBatchReader, a pd.DataFrame or a Draft, "
         f"not {type(obj).__name__}."

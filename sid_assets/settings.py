@@ -558,6 +558,19 @@ class Settings(dg.ConfigurableResource):
         kept = {name: getattr(self, name) for name in Settings.model_fields}
         return Settings(**{**kept, **values})
 
+    def below(self, *names: str) -> str:
+        """A path below the data folder, when the graph is loaded.
+
+        Raises:
+            InputError: The data folder is a variable, which has its value in a run only.
+        """
+        if type(self.data_dir) is not str:  # but the name of a variable
+            raise InputError(
+                "data_dir must be a text where there is a key prefix, or an input that is copied: "
+                "both are folders in it. Read the variable yourself: data_dir=os.environ[...]."
+            )
+        return "/".join([self.data_dir.rstrip("/") or "/", *names])
+
     def owner_list(self) -> list[str]:
         """The owners of assets."""
         return [owner.strip() for owner in self.owners.split(",") if owner.strip()]
@@ -578,7 +591,7 @@ class Settings(dg.ConfigurableResource):
         return Store(self.data_dir)
 
     def of_catalog(self, name: str) -> str:
-        """`events`, `interactions` or `captions`; "" if there are none for the catalog.
+        """A setting that names an input; "" if there is none for the catalog.
 
         The sample's apply to the sample's catalog only, even if the launchpad names another one.
         """

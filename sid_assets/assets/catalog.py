@@ -32,7 +32,6 @@ from sid_assets.core.registry.generation_guard import (
 from sid_assets.core.registry.tables import Tables
 from sid_assets.core.schema import ITEM_TEXTS_REJECTED
 from sid_assets.core.store.draft import Draft
-from sid_assets.core.store.places import explained
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.scratch import scratch_folder
 from sid_assets.core.store.store import Store
@@ -100,8 +99,6 @@ def item_texts_asset(domain: Domain) -> dg.AssetsDefinition:
         if reason:
             look_at_catalog(source)  # a misspelt column is no reason for a new generation
         require_same_generation(reason, policy_of(context, settings, refresh, domain.placement))
-        with explained(store.root):
-            store.root.mkdir(parents=True, exist_ok=True)
         with scratch_folder(store.root) as scratch, scratch_folder(store.root) as second:
             texts = read_item_texts(source, scratch_dir=scratch)
             _tell_what_was_read(context, store, domain, texts.fingerprint)

@@ -10,12 +10,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as pads
 import pyarrow.parquet as pq
+from upath import UPath
 
 from sid_assets.assets.declare import step
 from sid_assets.assets.placement import Placement
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.files import find_table_files
-from sid_assets.core.store.places import temporary_folder, write_pieces
+from sid_assets.core.store.places import place, temporary_folder, write_pieces
+from sid_assets.io_managers import reader_of
 from sid_assets.settings import Settings
 
 DATA_VERSION = "dagster/data_version"
@@ -84,12 +86,14 @@ class PlacedInputs:
     Attributes:
         settings: The settings, which name the files of all inputs.
         placement: The placement, which knows the assets of all inputs.
-        assets: Assets of inputs that are not the user's.
+        external: The assets of files.
+        copied: The assets that copy what an IO manager gives.
     """
 
     settings: Settings
     placement: Placement
-    assets: Sequence[dg.AssetSpec | dg.AssetsDefinition]
+    external: Sequence[dg.AssetSpec]
+    copied: Sequence[dg.AssetsDefinition]
 
 
 def place_inputs(
@@ -103,28 +107,27 @@ def place_inputs(
         upstream: Assets of the user's, by the setting that they take the place of.
 
     Raises:
-        InputError: There is no such input, or it is set twice.
+        InputError: There is no such input, or it is copied and the data folder is not known yet.
     """
     if unknown := sorted(set(upstream) - set(INPUTS)):
         raise InputError(
             f"{', '.join(unknown)}: no such input. The inputs are {', '.join(INPUTS)}."
         )
-    paths = {name: asset.path or _copy(settings, name) for name, asset in upstream.items()}
+    paths = {
+        name: asset.path or settings.below("inputs", f"{INPUTS[name].table}.parquet")
+        for name, asset in upstream.items()
+    }
     settings = settings.changed(**paths)
     keys = {name: asset.asset_key for name, asset in upstream.items()}
-    files = [name for name in INPUTS if name not in upstream and _is_set(settings, name)]
+    files = [name for name in INPUTS if name not in upstream and settings.of_catalog(name)]
     copied = [name for name, asset in upstream.items() if not asset.path]
     keys |= {name: placement.key(INPUTS[name].table) for name in (*files, *copied)}
-    placement = replace(
-        placement,
-        inputs=keys,
-        files=frozenset(files),
-    )
-    assets = [_external(settings, placement, name) for name in files]
+    placement = replace(placement, inputs=keys, files=frozenset(files))
     return PlacedInputs(
         settings,
         placement,
-        [*assets, *(_copied(placement, name, upstream[name]) for name in copied)],
+        [_external(settings, placement, name) for name in files],
+        [_copied(placement, name, upstream[name], place(paths[name])) for name in copied],
     )
 
 
@@ -203,11 +206,6 @@ def _tags(entry: Any) -> Mapping[str, str]:
     return made.tags or {} if made else {}
 
 
-def _is_set(settings: Settings, name: str) -> bool:
-    own = name in ("catalog", "goods_catalog")
-    return bool(getattr(settings, name) if own else settings.of_catalog(name))
-
-
 def _external(settings: Settings, placement: Placement, name: str) -> dg.AssetSpec:
     return dg.AssetSpec(
         placement.inputs[name],
@@ -219,20 +217,14 @@ def _external(settings: Settings, placement: Placement, name: str) -> dg.AssetSp
     )
 
 
-def _copy(settings: Settings, name: str) -> str:
-    """Where the rows of an asset are copied to."""
-    return str(settings.store().root / "inputs" / f"{INPUTS[name].table}.parquet")
-
-
-def _copied(placement: Placement, name: str, upstream: Upstream) -> dg.AssetsDefinition:
-    def copy(
-        context: dg.AssetExecutionContext, settings: Settings, rows: Any
-    ) -> dg.MaterializeResult:
-        path = settings.store().root / "inputs" / f"{INPUTS[name].table}.parquet"
+def _copied(
+    placement: Placement, name: str, upstream: Upstream, path: UPath
+) -> dg.AssetsDefinition:
+    def copy(rows: Any) -> dg.MaterializeResult:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder() as folder:
             local = Path(folder, "rows.parquet")
-            count = _write(_reader(rows), local)
+            count = _write(reader_of(rows), local)
             write_pieces(path, _pieces(local))
         return dg.MaterializeResult(metadata={"dagster/row_count": count, "dagster/uri": str(path)})
 
@@ -244,14 +236,6 @@ def _copied(placement: Placement, name: str, upstream: Upstream) -> dg.AssetsDef
         required_resource_keys=placement.resource_keys,
         description=f"{INPUTS[name].holds}, copied from {upstream.key}: one parquet file.",
     )(step(placement, copy))
-
-
-def _reader(rows: Any) -> pa.RecordBatchReader:
-    if isinstance(rows, pd.DataFrame):
-        rows = pa.Table.from_pandas(rows, preserve_index=False)
-    if isinstance(rows, pads.Dataset):
-        return rows.scanner().to_reader()
-    return rows.to_reader() if isinstance(rows, pa.Table) else rows
 
 
 def _write(reader: pa.RecordBatchReader, path: Path) -> int:
