@@ -18,6 +18,7 @@ from sid_assets import cli
 from sid_assets.core.errors import InputError, SidAssetsError
 from sid_assets.core.probe.run import RUNS
 from sid_assets.core.registry.freeing import Reserved, free_sids, reserved_before
+from sid_assets.core.store.conditional import is_conditional
 from sid_assets.core.store.places import folder_bytes, is_local, remove_folder
 from sid_assets.core.store.scratch import abandoned_folders
 from sid_assets.core.store.sharing import bytes_only_of, freed_bytes, has_only_shared_parts
@@ -202,8 +203,8 @@ def _removable(store: Store, table: str) -> Iterator[Removable]:
     current = store.current(table)
     leftovers = store.leftovers(table)
     kept = [current] if current else []
-    # An object store has no locks: a run may be writing to these folders.
-    if is_local(store.root):
+    # Without conditional writes a store has no locks: a run may be writing to these folders.
+    if is_local(store.root) or is_conditional(store.root):
         for folder in leftovers:
             what = "unfinished draft, which the next run resumes"
             yield Removable(table, what, folder, freed_bytes(folder, store.kept(table)))

@@ -9,6 +9,7 @@ import pytest
 from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from sid_assets_tests.films import make_films
+from sid_assets_tests.s3 import environment, new_bucket, started_s3
 from tools.small_qwen3 import qwen_vocabulary, save_model, save_tokenizer, small_tokenizer
 
 # Tokenizers warn, and may hang, where a process that used them in threads forks.
@@ -59,3 +60,18 @@ def real_tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if importlib.util.find_spec("dashscope") is None:
         pytest.skip("needs the vocabulary in the dashscope package (pip install --no-deps)")
     return save_tokenizer(qwen_vocabulary(), tmp_path_factory.mktemp("models") / "qwen-tokenizer")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The URL of a server that speaks S3's protocol, on loopback."""
+    with started_s3() as url:
+        yield url
+
+
+@pytest.fixture
+def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a new bucket. The environment leads to its server."""
+    for name, value in environment(s3_server).items():
+        monkeypatch.setenv(name, value)
+    return new_bucket()

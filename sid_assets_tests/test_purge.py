@@ -221,7 +221,19 @@ def test_an_empty_folder_has_nothing_to_remove(tmp_path):
     assert purge.purge(Store(tmp_path / "none"), remove=True) == ([], [])
 
 
-def test_on_an_object_store_unfinished_work_is_left_alone(tmp_path):
+def test_unfinished_work_in_a_bucket_is_removed_under_the_write_lock(bucket):
+    store = filled(Store(f"{bucket}/data"))
+    with store.draft("goods/item_texts"):
+        _, (problem,) = purge.purge(store, remove=True)
+    assert "another run is writing it" in problem
+    assert store.leftovers("goods/item_texts")
+    _, problems = purge.purge(store, remove=True)
+    assert problems == []
+    assert store.leftovers("goods/item_texts") == []
+    assert store.require("goods/item_texts").rows == 6
+
+
+def test_on_a_store_without_conditional_writes_unfinished_work_is_left_alone(tmp_path):
     store = filled(Store(f"memory://{tmp_path.name}"))
     left = store.leftovers("goods/item_texts")
     removed, problems = purge.purge(store, remove=True)

@@ -129,11 +129,11 @@ def adopt(
         StoreError: The disk is full.
     """
     key = _key(texts.provenance.version, files, wanted)
-    folder = draft.folder_beside(key)
-    adopted = _finished(folder, key)
+    left = draft.left_beside(key)
+    adopted = _finished(left, key) if left else None
     if adopted is None:
         log(f"Adopting the vectors of {wanted.count:,} items from {files.setting}.")
-        adopted = _write(folder, draft.table, key, texts, files, wanted)
+        adopted = _write(draft.folder_beside(key), draft.table, key, texts, files, wanted)
     if adopted.normalised:
         log(
             f"{files.setting}: {adopted.normalised:,} of {adopted.rows:,} adopted vectors did not "

@@ -11,7 +11,8 @@ import dataclasses
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -89,8 +90,7 @@ def run_chunks(
 
     def found(chunk: Chunk) -> tuple[tuple[Part, Summary] | None, bool]:
         """The part that needs no work and its summary, and whether an earlier run did the work."""
-        finished = _finished(path_of(chunk), summary_type)
-        if finished and chunk.is_in(finished[0]):
+        if finished := _finished(draft, path_of(chunk).name, chunk, summary_type):
             return finished, True
         return share(chunk, path_of(chunk).name), False
 
@@ -149,15 +149,25 @@ def finished_parts(folder: UPath) -> list[Part]:
     return [note.part for path in paths if (note := _Note.read(path))]
 
 
-def _finished(path: UPath, summary_type: type[Summary]) -> tuple[Part, Summary] | None:
-    """The part at a path and its worker's summary; None if it is missing or damaged."""
-    note = _Note.read(path)
-    if note is None or file_digest(path) != note.part.digest:
-        return None
-    try:
-        return note.part, summary_type(**note.summary)
-    except TypeError:  # another release of this package wrote it
-        return None
+def _finished(
+    draft: Draft, name: str, chunk: Chunk, summary_type: type[Summary]
+) -> tuple[Part, Summary] | None:
+    """The part of a chunk that this run or an earlier one finished, and its worker's summary.
+
+    None if it is missing, damaged, or of a chunk that was cut differently.
+    """
+    for folder in (draft.folder, *draft.earlier_folders):
+        note = _Note.read(folder / name)
+        if (
+            note is None
+            or not chunk.is_in(note.part)
+            or file_digest(folder / name) != note.part.digest
+        ):
+            continue
+        part = note.part if folder == draft.folder else replace(note.part, folder=folder.name)
+        with suppress(TypeError):  # another release of this package wrote it
+            return part, summary_type(**note.summary)
+    return None
 
 
 @dataclass(frozen=True)

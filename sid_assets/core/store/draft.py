@@ -14,6 +14,8 @@ from typing import Any, Self
 
 from upath import UPath
 
+from sid_assets.core.store.conditional import Seen
+from sid_assets.core.store.lease import Lease
 from sid_assets.core.store.parts import Part
 from sid_assets.core.store.places import explained, sync_folder
 from sid_assets.core.store.provenance import Provenance
@@ -22,6 +24,9 @@ from sid_assets.core.store.versions import Version, content_version
 
 STATE = "_staging.json"
 """In the folder of a draft: the key of its work, and what its run stores in order to resume."""
+
+EARLIER = "earlier_folders"
+"""In the state: the names of the folders in which earlier runs of the same work left parts."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,20 @@ class UnfinishedRun:
 
     folder: UPath
     state: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to write a table on an object store.
+
+    Attributes:
+        lease: The write lock of the table.
+        pointer: What named the current version when the draft was opened. The commit replaces it
+            only if it is still the same.
+    """
+
+    lease: Lease
+    pointer: Seen
 
 
 class Draft:
@@ -53,6 +72,7 @@ class Draft:
     Attributes:
         table: Asset key of the table ("goods/codes").
         unfinished: Drafts that earlier runs of this table left, latest first.
+        claim: The right to write the table, on an object store.
         folder: The folder for its parts, once it has begun.
         state: What a run stores in order to resume after a crash (JSON), once it has begun.
         parts: Its files in row order, once it is finished.
@@ -67,7 +87,12 @@ class Draft:
     provenance: Provenance
 
     def __init__(
-        self, table: str, history: UPath, unfinished: Sequence[UnfinishedRun], right: ExitStack
+        self,
+        table: str,
+        history: UPath,
+        unfinished: Sequence[UnfinishedRun],
+        right: ExitStack,
+        claim: Claim | None = None,
     ) -> None:
         """Use `Store.draft`. Nothing is written yet.
 
@@ -76,8 +101,10 @@ class Draft:
             history: The folder of all versions of the table.
             unfinished: Drafts that earlier runs left there, latest first.
             right: The write lock of the table, released when the draft is closed.
+            claim: What the commit needs on an object store.
         """
         self.table = table
+        self.claim = claim
         self.unfinished = tuple(unfinished)
         self.is_finished = False
         self.is_closed = False
@@ -85,7 +112,11 @@ class Draft:
         self._right = right
 
     def begin(self, key: str = "", make_state: Callable[[], dict[str, Any]] = dict) -> None:
-        """Resume in the folder that an unfinished run left for the same work, or make a new one.
+        """Resume what an unfinished run left for the same work, or begin anew.
+
+        On a local disk the work goes on in the same folder. On an object store the folder is always
+        new, and refers to the finished parts of the earlier one: the run that wrote that one may
+        only have been cut off, and a folder has one writer for ever.
 
         Args:
             key: Identifies the work. Without a key, the folder is always new.
@@ -96,6 +127,15 @@ class Draft:
         """
         run = self._found_or_new(key, make_state)
         self.folder, self.state = run.folder, run.state
+
+    @property
+    def earlier_folders(self) -> list[UPath]:
+        """The folders of earlier runs of the same work, whose finished parts are referred to."""
+        return [self._history / name for name in self.state.get(EARLIER, [])]
+
+    def left_beside(self, key: str) -> UPath | None:
+        """The folder that an earlier run of this table made with `folder_beside`, to read."""
+        return next((run.folder for run in self.unfinished if run.state.get("key") == key), None)
 
     def folder_beside(self, key: str) -> UPath:
         """Another folder, for intermediate results of this draft; the key finds it again.
@@ -108,12 +148,16 @@ class Draft:
         return self._found_or_new(key, dict).folder
 
     def _found_or_new(self, key: str, make_state: Callable[[], dict[str, Any]]) -> UnfinishedRun:
-        for run in self.unfinished if key else ():
-            if run.state.get("key") == key:
-                return run
+        same = [run for run in self.unfinished if key and run.state.get("key") == key]
+        if not same:
+            return self._new({"key": key, **make_state()})
+        if self.claim is None:
+            return same[0]
+        return self._new({**same[0].state, EARLIER: [run.folder.name for run in same]})
+
+    def _new(self, state: dict[str, Any]) -> UnfinishedRun:
         moment = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S")
         folder = self._history / f"{moment}-{secrets.token_hex(4)}"
-        state = {"key": key, **make_state()}
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
             sync_folder(folder.parent)

@@ -14,6 +14,9 @@ from upath import UPath
 
 from sid_assets.core.errors import InputError, SidAssetsError, StoreError
 
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
+"""By protocol, the extra of this package that installs its file system."""
+
 
 def place(location: str | os.PathLike[str]) -> UPath:
     """The path of a setting: an absolute local path, or a path on the file system of a URL.
@@ -23,11 +26,15 @@ def place(location: str | os.PathLike[str]) -> UPath:
     """
     try:
         path = UPath(location)
+        if path.protocol not in ("", "file", "memory"):
+            # Other processes write here too: what was listed before is not what is there now.
+            path = UPath(location, use_listings_cache=False)
         path.fs  # noqa: B018 - the file system's package is imported here
     except (ImportError, ValueError) as error:
+        extra = EXTRAS.get(str(location).partition("://")[0])
+        package = f"pip install 'sid_assets[{extra}]'" if extra else "the fsspec package for it"
         raise InputError(
-            f"{location}: {error}. Use a local path, or install the fsspec package for this URL, "
-            "such as s3fs for s3://."
+            f"{location}: {error}. Use a local path, or install what reads this URL: {package}."
         ) from error
     if path.protocol in ("", "file"):
         return UPath(Path(path.path).expanduser().absolute())
@@ -71,7 +78,11 @@ def write_text(path: UPath, text: str) -> None:
         StoreError: The file cannot be written, e.g. because the disk is full.
     """
     content = text.encode()
-    write_pieces(path, [content], wanted=len(content))
+    if is_local(path):
+        write_pieces(path, [content], wanted=len(content))
+    else:
+        with explained(path):
+            path.fs.pipe_file(path.path, content)
 
 
 def write_json(path: UPath, value: object) -> None:

@@ -11,6 +11,7 @@ import datetime as dt
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -22,7 +23,9 @@ from upath import UPath
 
 from sid_assets.core.errors import SidAssetsError, StoreError
 from sid_assets.core.schema import table_named
-from sid_assets.core.store.draft import STATE, Draft, UnfinishedRun
+from sid_assets.core.store.conditional import ConflictError, read_object, replace_object
+from sid_assets.core.store.draft import STATE, Claim, Draft, UnfinishedRun
+from sid_assets.core.store.lease import Lease, leased
 from sid_assets.core.store.parts import Part
 from sid_assets.core.store.places import explained, is_local, place, sync_folder
 from sid_assets.core.store.sealed import read_sealed
@@ -38,6 +41,11 @@ from sid_assets.core.store.versions import (
 
 VERSIONS = ".versions"
 CURRENT = "current"
+
+REQUESTS = 16
+"""How many files are looked at, at the same time."""
+
+LEASE = ".lease.json"
 
 COMMITTED = ".committed"
 """In the folder of all versions, from the first commit on. It tells a pointer that was lost from a
@@ -96,7 +104,7 @@ class Store:
             name: Any = str(link.readlink()) if link.is_symlink() else ""
         else:
             pointer = self._pointer(table)
-            name = _name_in(pointer) if pointer.exists() else ""
+            name = _name_in(pointer)
         if name == "" and (self.history(table) / COMMITTED).exists():
             raise StoreError(
                 f"{pointer}: is lost, although {table} has been committed. If the data folder is a "
@@ -129,24 +137,27 @@ class Store:
         Raises:
             StoreError: Another process is writing this table.
         """
+        history = self.history(table)
         with ExitStack() as right:
-            right.enter_context(self.lock(table))
-            return Draft(table, self.history(table), self.unfinished(table), right.pop_all())
+            lease = right.enter_context(self.lock(table))
+            claim = Claim(lease, read_object(self._pointer(table))) if lease else None
+            return Draft(table, history, self.unfinished(table), right.pop_all(), claim)
 
     @contextmanager
-    def lock(self, table: str) -> Iterator[None]:
+    def lock(self, table: str) -> Iterator[Lease | None]:
         """Hold the write lock of a table until the block or the process ends.
 
-        Object stores have no locks: there, the run queue must ensure that only one run writes
-        (`max_concurrent_runs: 1` in dagster.yaml).
+        On an object store the lock is a lease. If the process that has it was killed on another
+        machine, this waits until the lease has lapsed.
 
         Raises:
             StoreError: Another process holds the lock.
         """
-        if not is_local(self.root):
-            yield
-            return
         history = self.history(table)
+        if not is_local(self.root):
+            with explained(history), leased(history / LEASE, self.path(table)) as lease:
+                yield lease
+            return
         with explained(history):
             history.mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(Path(history.path) / ".lock", thread_local=False)
@@ -211,8 +222,12 @@ class Store:
         try:
             if not draft.is_finished:
                 raise StoreError(f"{self.path(draft.table)}: its draft is not finished. Run again.")
+            if draft.claim:
+                draft.claim.lease.require_held()
             _require_whole(draft.folder, draft.parts)
             before = self.current(draft.table)
+            if draft.claim and before is None:
+                self._require_free_name(draft.table)
             version = replace(
                 draft.as_version(),
                 created=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
@@ -222,17 +237,26 @@ class Store:
                 _remove_strays(draft.folder, draft.parts)
                 write_manifest(version)
                 sync_folder(draft.folder)
-                self._show(version, draft.table)
+                self._show(version, draft)
                 (self.history(draft.table) / COMMITTED).touch()
+                self._show_by_name(version, draft.table)
             for other in self.leftovers(draft.table):
                 remove_unshared(other, [version, *([before] if before else [])])
         finally:
             draft.close()
         return version
 
-    def _show(self, version: Version, table: str) -> None:
-        if not is_local(self.root):
-            self._pointer(table).write_text(json.dumps({"version": version.folder.name}))
+    def _show(self, version: Version, draft: Draft) -> None:
+        table = draft.table
+        if draft.claim:
+            content = json.dumps({"version": version.folder.name}).encode()
+            try:
+                replace_object(self._pointer(table), content, draft.claim.pointer)
+            except ConflictError as error:
+                raise StoreError(
+                    f"{self.path(table)}: another run has committed it since this run began. "
+                    "Nothing is lost: that version is the current one. Run again."
+                ) from error
             return
         current = Path(self.history(table).path, CURRENT)
         visible = Path(self.path(table).path)
@@ -240,6 +264,24 @@ class Store:
         target = current if in_parts else current / version.parts[0].name
         _link(visible, os.path.relpath(target, visible.parent))
         _link(current, version.folder.name)
+
+    def _require_free_name(self, table: str) -> None:
+        """Refuse to replace an object that others made, which a first commit would do.
+
+        Raises:
+            StoreError: There is one.
+        """
+        if table_named(table).layout != "parts" and self.path(table).exists():
+            raise StoreError(
+                f"{self.path(table)}: exists, but was not made by sid_assets. Remove it, or set "
+                "SID_DATA_DIR to another folder."
+            )
+
+    def _show_by_name(self, version: Version, table: str) -> None:
+        """On an object store, put a table of one file at its path too, for readers of files."""
+        if not is_local(self.root) and table_named(table).layout != "parts":
+            path = self.path(table)
+            path.fs.copy(version.paths[0].path, path.path)
 
     def show_beside(self, table: str, path: UPath) -> None:
         """Let readers find a file that is kept with the current version of a table.
@@ -265,7 +307,8 @@ class Store:
         """Hide the table from readers, as before its first commit. Its files stay."""
         (self.history(table) / COMMITTED).unlink(missing_ok=True)
         if not is_local(self.root):
-            self._pointer(table).unlink(missing_ok=True)
+            for shown in (self._pointer(table), self.path(table)):
+                shown.unlink(missing_ok=True)
             return
         Path(self.path(table).path).unlink(missing_ok=True)
         Path(self.history(table).path, CURRENT).unlink(missing_ok=True)
@@ -292,10 +335,13 @@ class Store:
 
 
 def _name_in(pointer: UPath) -> Any:
-    """What a pointer object names; None if it is damaged."""
-    with suppress(ValueError, TypeError, LookupError):
+    """What a pointer object names; "" if there is none, None if it is damaged."""
+    try:
         return json.loads(pointer.read_text())["version"] or None
-    return None
+    except FileNotFoundError:
+        return ""
+    except (ValueError, TypeError, LookupError):
+        return None
 
 
 def _how_to_point(pointer: UPath) -> str:
@@ -338,10 +384,13 @@ def _require_whole(folder: UPath, parts: Sequence[Part]) -> None:
     Raises:
         StoreError: The message names the part.
     """
-    for part in parts:
-        path = part.path(folder)
-        if not path.exists() or path.stat().st_size != part.bytes:
-            raise StoreError(f"{path}: has changed since it was written. Run again.")
+    with ThreadPoolExecutor(REQUESTS) as threads:  # an object store answers in milliseconds
+        sizes = threads.map(lambda part: _size(part.path(folder)), parts)
+        for part, size in zip(parts, sizes, strict=True):
+            if size != part.bytes:
+                raise StoreError(
+                    f"{part.path(folder)}: has changed since it was written. Run again."
+                )
     with_pids = [part for part in parts if part.first_pid is not None]
     for earlier, later in pairwise(with_pids):
         if not earlier.last_pid < later.first_pid:
@@ -349,6 +398,14 @@ def _require_whole(folder: UPath, parts: Sequence[Part]) -> None:
                 f"{later.path(folder)}: starts at pid {later.first_pid!r}, but the previous part "
                 f"ends at {earlier.last_pid!r}. Run again."
             )
+
+
+def _size(path: UPath) -> int | None:
+    """The size of a file; None if there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
 
 
 def _remove_strays(folder: UPath, parts: Sequence[Part]) -> None:

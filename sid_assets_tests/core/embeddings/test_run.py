@@ -151,6 +151,8 @@ def test_however_the_catalog_changes_the_vectors_match_its_texts(monkeypatch, ru
         if commits:
             store.commit(draft)
             made = set(texts.items())
+        else:
+            draft.close()
 
 
 def test_a_large_change_stops_with_the_plan_and_changes_nothing(store):

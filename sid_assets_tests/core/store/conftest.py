@@ -5,9 +5,11 @@ import pytest
 from sid_assets.core.store.store import Store
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def store(request, tmp_path) -> Store:
-    """A store on disk, and one on an object store."""
+    """A store on disk, and on object stores without and with conditional writes."""
+    if request.param == "s3":
+        return Store(f"{request.getfixturevalue('bucket')}/data")
     return Store(tmp_path / "data" if request.param == "local" else f"memory://{tmp_path.name}")
 
 

@@ -18,12 +18,17 @@ def draft_of(store: Store, *groups, table="t", key="") -> Draft:
     """A finished draft, given the pids of each part."""
     with store.draft(table) as draft:
         draft.begin(key)
-        parts = []
-        for number, pids in enumerate(groups):
-            with PartWriter(draft.folder / f"part-{number}.parquet", COLUMNS) as writer:
-                writer.write(pa.table([list(pids)], schema=COLUMNS))
-            parts.append(writer.part)
-        draft.finish(parts, Provenance(table))
+        return finished(draft, *groups)
+
+
+def finished(draft: Draft, *groups) -> Draft:
+    """The same draft with its parts, given the pids of each."""
+    parts = []
+    for number, pids in enumerate(groups):
+        with PartWriter(draft.folder / f"part-{number}.parquet", COLUMNS) as writer:
+            writer.write(pa.table([list(pids)], schema=COLUMNS))
+        parts.append(writer.part)
+    draft.finish(parts, Provenance(draft.table))
     return draft
 
 

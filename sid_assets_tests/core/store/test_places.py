@@ -48,8 +48,8 @@ def test_a_url_without_a_file_system_is_refused(monkeypatch):
     with pytest.raises(InputError, match=r"foo://x: Unsupported filesystem: 'foo'\. Use a local"):
         place("foo://x")
     monkeypatch.setitem(sys.modules, "s3fs", None)  # as if it were not installed
-    with pytest.raises(InputError, match=r"s3://bucket/x: Install s3fs.*such as s3fs for s3://"):
-        place("s3://bucket/x")
+    with pytest.raises(InputError, match=r"gs://bucket/x: .*pip install 'sid_assets\[gcs\]'"):
+        place("gs://bucket/x")
 
 
 def test_free_bytes_of_a_folder_that_does_not_exist_yet(tmp_path):
@@ -98,7 +98,7 @@ def test_a_full_temporary_folder_is_named_with_its_variable(mounted, monkeypatch
         Path(scratch, "file").write_bytes(b"x" * 2_000_000)
     if root:
         with pytest.raises(StoreError, match=message):
-            write_text(place(root) / "file", "x" * 2_000_000)
+            write_pieces(place(root) / "file", [b"x" * 2_000_000])
     assert list(folder.iterdir()) == []
 
 

@@ -1,0 +1,143 @@
+"""Objects that are replaced only if nobody else has replaced them since they were read.
+
+Object stores have no locks and no renames. Instead, a write may carry a condition: that there is
+no such object yet (`If-None-Match`), or that it is still the one that was read (`If-Match`). Of
+several writers, one wins, and the others learn that they lost.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from upath import UPath
+
+from sid_assets.core.store.places import is_local, write_pieces
+
+TRIES = 5
+"""How often a write is repeated that the store refused because another one was in progress."""
+
+_LOST = 412
+_IN_PROGRESS = 409
+
+
+class ConflictError(Exception):
+    """Another process has written the object since it was read."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """An object as it was read.
+
+    Attributes:
+        content: Its bytes; None if there is no such object.
+        tag: What the store calls this state of it; "" if there is no such object.
+    """
+
+    content: bytes | None
+    tag: str
+
+
+ABSENT = Seen(None, "")
+
+
+def is_conditional(path: UPath) -> bool:
+    """Whether the store of a path takes conditions with its writes; see `honours_conditions`."""
+    return path.protocol in ("s3", "s3a")
+
+
+def read_object(path: UPath) -> Seen:
+    """An object and its tag; a listing is never used.
+
+    Raises:
+        OSError: The store cannot be reached.
+    """
+    try:
+        tag = _tag(path)
+        while True:
+            content: bytes = path.fs.cat_file(path.path)
+            tag, before = _tag(path, content), tag
+            if tag == before or not is_conditional(path):
+                return Seen(content, tag)
+    except FileNotFoundError:
+        return ABSENT
+
+
+def replace_object(path: UPath, content: bytes, seen: Seen) -> Seen:
+    """Write an object if it is still as it was seen.
+
+    Elsewhere than on stores with conditional writes, this only looks before it writes.
+
+    Args:
+        path: The object.
+        content: Its new content, which no other process writes.
+        seen: What was read, or written, last.
+
+    Returns:
+        The object as it was written.
+
+    Raises:
+        ConflictError: Another process has written or removed it.
+        OSError: The store cannot be reached.
+    """
+    for _ in range(TRIES):
+        try:
+            return _put(path, content, seen)
+        except OSError as error:
+            status = _status(error)
+            if status not in (_LOST, _IN_PROGRESS):
+                raise
+        now = read_object(path)
+        if now.content == content:  # it was written, but the answer was lost and the client retried
+            return now
+        if status == _LOST:
+            break
+    raise ConflictError(str(path))
+
+
+def honours_conditions(path: UPath, stale: Seen) -> bool:
+    """Whether the store refuses a write whose condition does not hold. Some ignore conditions.
+
+    Args:
+        path: An object that this process has just written.
+        stale: The object as it was before.
+    """
+    if not is_conditional(path):
+        return False
+    content = path.fs.cat_file(path.path)
+    try:
+        _put(path, content, stale)
+    except OSError as error:
+        if _status(error) == _LOST:
+            return True
+        raise
+    return False
+
+
+def _put(path: UPath, content: bytes, seen: Seen) -> Seen:
+    """Write an object on the condition that it is as it was seen."""
+    if not is_conditional(path):
+        if read_object(path) != seen:
+            raise FileExistsError(str(path))
+        if is_local(path):
+            write_pieces(path, [content])
+        else:
+            path.fs.pipe_file(path.path, content)
+        return Seen(content, _tag(path, content))
+    condition = {"IfMatch": seen.tag} if seen.tag else {"mode": "create"}
+    answer: Any = path.fs.pipe_file(path.path, content, **condition)
+    return Seen(content, answer["ETag"])
+
+
+def _tag(path: UPath, content: bytes = b"") -> str:
+    if is_conditional(path):
+        return path.fs.info(path.path, refresh=True)["ETag"]
+    return hashlib.sha256(content).hexdigest()
+
+
+def _status(error: OSError) -> int | None:
+    """The HTTP status of a refused write; s3fs turns refusals into errors of different types."""
+    response = getattr(error.__cause__, "response", None) or {}
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    if isinstance(error, FileExistsError | FileNotFoundError):  # exists, or is gone
+        return _LOST
+    return status
