@@ -15,7 +15,8 @@ import filelock
 from upath import UPath
 
 from sid_assets.core.errors import StoreError
-from sid_assets.core.store.places import explained, is_local, write_json
+from sid_assets.core.store.conditional import ConflictError, Seen, read_object, replace_object
+from sid_assets.core.store.places import explained, is_local
 from sid_assets.dead_runs import ENDED, end_dead_runs, note_run
 from sid_assets.settings import Settings
 
@@ -38,21 +39,39 @@ def take_folder(context: Any, settings: Settings) -> None:
     with explained(root):
         root.mkdir(parents=True, exist_ok=True)
         with _locked(root):
-            run_id = _run_that_took(root)
-            if run_id == own:
-                return
-            if run := running(context.instance, run_id):
-                raise StoreError(
-                    f"{root}: run {run.run_id} ({run.job_name}) is refreshing this data folder, "
-                    "and two runs at once would mix their tables. Wait until it has ended. If its "
-                    "process is gone, mark it as failed in the UI (Terminate, Force)."
-                )
-            write_json(root / TAKEN, {"run": own})
+            while not _take(root / TAKEN, context.instance, own):
+                pass  # another run was faster: look at that one
+
+
+def _take(path: UPath, instance: dg.DagsterInstance, own: str) -> bool:
+    """Write the file that names the run, unless it names another one that has not ended.
+
+    Returns:
+        Whether the file is as it was when it was read, so that the run has the folder.
+
+    Raises:
+        StoreError: Another run that has not ended has it.
+    """
+    seen = read_object(path)
+    run_id = _run_named_in(seen)
+    if run_id == own:
+        return True
+    if run := running(instance, run_id):
+        raise StoreError(
+            f"{path.parent}: run {run.run_id} ({run.job_name}) is refreshing this data folder, "
+            "and two runs at once would mix their tables. Wait until it has ended. If its "
+            "process is gone, mark it as failed in the UI (Terminate, Force)."
+        )
+    try:
+        replace_object(path, json.dumps({"run": own}).encode(), seen)
+    except ConflictError:
+        return False
+    return True
 
 
 def run_in(instance: dg.DagsterInstance, settings: Settings) -> dg.DagsterRun | None:
     """The run that refreshes the data folder now; None if there is none."""
-    return running(instance, _run_that_took(settings.store().root))
+    return running(instance, _run_named_in(read_object(settings.store().root / TAKEN)))
 
 
 def running(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRun | None:
@@ -64,16 +83,16 @@ def running(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRun | None:
     return run if run and run.status not in ENDED else None
 
 
-def _run_that_took(root: UPath) -> str:
+def _run_named_in(seen: Seen) -> str:
     try:
-        return str(json.loads((root / TAKEN).read_text())["run"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return str(json.loads(seen.content or b"")["run"])
+    except (ValueError, KeyError, TypeError):
         return ""
 
 
 @contextmanager
 def _locked(root: UPath) -> Iterator[None]:
-    """Let one process at a time look. Object stores have no locks."""
+    """Let one process at a time look. On object stores, the condition of the write does this."""
     if not is_local(root):
         yield
         return

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from sid_assets import taken_folders
 from sid_assets.core.errors import StoreError
 from sid_assets.definitions import definitions
 from sid_assets.settings import Settings
@@ -105,3 +106,36 @@ def test_neither_sensor_nor_schedule_starts_a_refresh_beside_a_run_of_a_selectio
             )
 
         assert look(look(None).cursor).skip_message == f"Refresh {run.run_id} is still running."
+
+
+def test_in_a_bucket_one_of_two_runs_gets_the_folder(settings, bucket):
+    settings = settings.changed(data_dir=f"{bucket}/data")
+    with dg.instance_for_test() as instance:
+        first, second = started(instance), started(instance)
+        take(instance, first, settings)
+        with pytest.raises(StoreError, match=f"run {first.run_id}"):
+            take(instance, second, settings)
+        instance.report_run_failed(first)
+        take(instance, second, settings)
+        found = run_in(instance, settings)
+        assert found
+        assert found.run_id == second.run_id
+
+
+def test_a_run_that_was_slower_between_look_and_write_sees_the_faster_one(
+    settings, bucket, monkeypatch
+):
+    settings = settings.changed(data_dir=f"{bucket}/data")
+    with dg.instance_for_test() as instance:
+        first, second = started(instance), started(instance)
+        looked = taken_folders.read_object
+
+        def look_and_be_slow(path: Any) -> Any:
+            seen = looked(path)
+            monkeypatch.setattr(taken_folders, "read_object", looked)
+            take(instance, first, settings)
+            return seen
+
+        monkeypatch.setattr(taken_folders, "read_object", look_and_be_slow)
+        with pytest.raises(StoreError, match=f"run {first.run_id}"):
+            take(instance, second, settings)
