@@ -151,7 +151,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, gate: Gate) -> Iterator[Se
             "SID_EMBEDDING_URL": embedder.url,
             "SID_EMBEDDING_MODEL": "m",
             "SID_EMBEDDING_TOKENIZER": "server",
-            "SID_CODEBOOK_SIZE": "8",
+            "SID_CODEBOOK_SIZE": "64",
         }
         folder = tmp_path_factory.mktemp("service") / "all"
         with service(folder, settings, "compose.yaml", "compose.try.yaml") as started:
