@@ -25,8 +25,9 @@ HOOK = "hush-hook-5552"
 BUCKET_SECRET = "for-trying"  # noqa: S105 - what compose.try.yaml gives away
 
 SECONDS = 240
-ITEMS = CHUNK_ROWS + 300
-"""Two chunks."""
+FEW = 300
+MORE = CHUNK_ROWS + 600
+"""New items of a refresh: two chunks or more."""
 
 LAUNCH = """
 mutation Launch($params: ExecutionParams!) {
@@ -216,7 +217,7 @@ def hang_in_the_second_chunk(running: Service, gate: Gate, items: int) -> str:
 def test_the_sensor_sees_a_new_catalog_in_the_bucket_and_refreshes(running):
     started = running.ui.ask(START_SENSOR, sensor=SENSOR)["startSensor"]
     assert started["__typename"] == "Sensor", started
-    write_catalog(running, 300)
+    write_catalog(running, FEW)
 
     def found() -> list[dict[str, Any]]:
         return running.ui.ask(RUNS)["runsOrError"]["results"]
@@ -233,12 +234,12 @@ def test_the_sensor_sees_a_new_catalog_in_the_bucket_and_refreshes(running):
 
 
 def test_a_second_refresh_waits_for_the_first_and_resumes_its_work_when_it_is_killed(running, gate):
-    first = hang_in_the_second_chunk(running, gate, ITEMS)
+    first = hang_in_the_second_chunk(running, gate, FEW + MORE)
     second = launch(running)
     assert status(running, second) == "QUEUED"
     running.run_worker().kill()
     wait(running, "the end of the killed run", lambda: status(running, first) == "FAILURE")
-    assert "unexpectedly exited" in said(running, first)
+    assert "signal 9 (SIGKILL)" in said(running, first)
     gate.open()
     wait_for_success(running, second)
     assert 0 < gate.answered < CHUNK_ROWS
@@ -247,7 +248,7 @@ def test_a_second_refresh_waits_for_the_first_and_resumes_its_work_when_it_is_ki
 def test_a_run_that_ends_with_its_code_server_is_found_and_the_next_one_resumes_its_work(
     running, gate
 ):
-    killed = hang_in_the_second_chunk(running, gate, 2 * ITEMS)
+    killed = hang_in_the_second_chunk(running, gate, FEW + 2 * MORE)
     running.kill("code")
     second_code_server(running)
     wait(running, "the end of the killed run", lambda: status(running, killed) == "FAILURE")
