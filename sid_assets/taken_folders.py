@@ -15,7 +15,14 @@ import filelock
 from upath import UPath
 
 from sid_assets.core.errors import StoreError
-from sid_assets.core.store.places import explained, is_local, write_json
+from sid_assets.core.store.conditional import (
+    ConflictError,
+    Seen,
+    honours_conditions,
+    read_object,
+    replace_object,
+)
+from sid_assets.core.store.places import explained, is_local, make_folder
 from sid_assets.dead_runs import ENDED, end_dead_runs, note_run
 from sid_assets.settings import Settings
 
@@ -36,23 +43,28 @@ def take_folder(context: Any, settings: Settings) -> None:
     note_run(context.instance, own)
     root = settings.store().root
     with explained(root):
-        root.mkdir(parents=True, exist_ok=True)
+        make_folder(root)
         with _locked(root):
-            run_id = _run_that_took(root)
-            if run_id == own:
+            seen = read_object(root / TAKEN)
+            if _run_in(seen) == own:
                 return
-            if run := running(context.instance, run_id):
-                raise StoreError(
-                    f"{root}: run {run.run_id} ({run.job_name}) is refreshing this data folder, "
-                    "and two runs at once would mix their tables. Wait until it has ended. If its "
-                    "process is gone, mark it as failed in the UI (Terminate, Force)."
+            if run := running(context.instance, _run_in(seen)):
+                raise _taken(root, f"run {run.run_id} ({run.job_name})")
+            try:
+                replace_object(root / TAKEN, json.dumps({"run": own}).encode(), seen)
+            except ConflictError as error:
+                raise _taken(root, "a run that began at the same moment") from error
+            if not is_local(root) and not honours_conditions(root / TAKEN, seen):
+                context.log.warning(
+                    f"{root}: this store does not refuse a write whose condition does not hold "
+                    "(If-Match), so nothing keeps two runs from writing one table. Let one run at "
+                    "a time write into this folder."
                 )
-            write_json(root / TAKEN, {"run": own})
 
 
 def run_in(instance: dg.DagsterInstance, settings: Settings) -> dg.DagsterRun | None:
     """The run that refreshes the data folder now; None if there is none."""
-    return running(instance, _run_that_took(settings.store().root))
+    return running(instance, _run_in(read_object(settings.store().root / TAKEN)))
 
 
 def running(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRun | None:
@@ -64,16 +76,25 @@ def running(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRun | None:
     return run if run and run.status not in ENDED else None
 
 
-def _run_that_took(root: UPath) -> str:
+def _run_in(seen: Seen) -> str:
+    """The id of the run that a file names; "" if there is none, or it is damaged."""
     try:
-        return str(json.loads((root / TAKEN).read_text())["run"])
-    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return str(json.loads(seen.content or b"{}")["run"])
+    except (ValueError, KeyError, TypeError):
         return ""
+
+
+def _taken(root: UPath, by: str) -> StoreError:
+    return StoreError(
+        f"{root}: {by} is refreshing this data folder, and two runs at once would mix their "
+        "tables. Wait until it has ended. If its process is gone, mark it as failed in the UI "
+        "(Terminate, Force)."
+    )
 
 
 @contextmanager
 def _locked(root: UPath) -> Iterator[None]:
-    """Let one process at a time look. Object stores have no locks."""
+    """Let one process at a time look. On object stores the conditions of writes do that."""
     if not is_local(root):
         yield
         return

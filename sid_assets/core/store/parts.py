@@ -11,11 +11,13 @@ from typing import IO, Literal, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from fsspec.spec import AbstractBufferedFile
 from upath import UPath
 
 from sid_assets.core.errors import StoreError
 from sid_assets.core.schema import VECTOR, Pid
-from sid_assets.core.store.places import arrow_filesystem, explained, is_local
+from sid_assets.core.store.conditional import is_conditional
+from sid_assets.core.store.places import arrow_filesystem, explained, is_local, make_folder
 
 TEMPORARY_SUFFIX = ".tmp"
 VECTOR_ROW_GROUP = 1024
@@ -72,7 +74,8 @@ class PartWriter:
 
     Use it as a context manager. If the block raises, the temporary file is removed and no part
     appears; `pq.ParquetWriter` alone would leave a short but valid file. An object store has no
-    rename and shows an object only once it is whole, so the final name is used from the start.
+    rename and shows an object only once it is whole, so the final name is used from the start; an
+    object that is there already is not replaced, if the store takes conditions.
 
     `part` describes the file once the block has ended. If the first column is `pid`, it is the key:
     rows must be sorted by it and pids must be unique. Required columns must have no nulls.
@@ -98,11 +101,12 @@ class PartWriter:
         self._first_pid: Pid = None
         self._last_pid: Pid = None
         with explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             self._temporary = (
                 path.with_name(path.name + TEMPORARY_SUFFIX) if is_local(path) else path
             )
-            self._sink = _DigestingFile(self._temporary.open("wb"))
+            mode = "xb" if is_conditional(path) else "wb"
+            self._sink = _DigestingFile(self._temporary.open(mode))
             self._writer = pq.ParquetWriter(
                 pa.PythonFile(self._sink, mode="w"),
                 schema,
@@ -160,7 +164,7 @@ class PartWriter:
                     self._writer.close()
                 if is_local(self._path):
                     self._sink.sync()
-                self._sink.close()
+                self._close()
                 if self._temporary != self._path:
                     self._temporary.rename(self._path)
         except BaseException:
@@ -177,14 +181,26 @@ class PartWriter:
             last_pid=self._last_pid,
         )
 
+    def _close(self) -> None:
+        try:
+            self._sink.close()
+        except FileExistsError as error:
+            # The client may have repeated a write that was done, because the answer was lost.
+            if file_digest(self._path) != self._sink.hexdigest():
+                raise StoreError(
+                    f"{self._path}: another process has written it at the same time. Run again."
+                ) from error
+
     def _abandon(self) -> None:
         # A disk that refused the rows also refuses the footer.
+        self._sink.is_abandoned = True
         with suppress(OSError, pa.ArrowException):
             self._writer.close()
         with suppress(OSError):
-            self._sink.close()
-        with suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+            self._sink.discard()
+        if not is_conditional(self._path):  # there, nothing is at the name, or another's part
+            with suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
 
 
 class _DigestingFile:
@@ -195,12 +211,15 @@ class _DigestingFile:
         self._hash = hashlib.sha256()
         self._kept: bytearray | None = None
         self.size = 0
+        self.is_abandoned = False
 
     @property
     def closed(self) -> bool:
         return self._file.closed
 
     def write(self, data: bytes) -> int:
+        if self.is_abandoned:
+            return len(data)
         self._hash.update(data)
         if self._kept is not None:
             self._kept += data
@@ -225,6 +244,14 @@ class _DigestingFile:
 
     def close(self) -> None:
         self._file.close()
+
+    def discard(self) -> None:
+        """Close the file; an object store forgets what it was given."""
+        if isinstance(self._file, AbstractBufferedFile):
+            self._file.discard()
+            self._file.closed = True
+        else:
+            self._file.close()
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
@@ -315,11 +342,13 @@ def read_footer(path: UPath, part: Part) -> pq.FileMetaData:
 
 def open_part(path: UPath, footer: pq.FileMetaData) -> pq.ParquetFile:
     """Open a part file; no row is read yet."""
+    if is_local(path):
+        source, filesystem = path.path, arrow_filesystem(path)
+    else:  # a column is one request; the client's reading ahead would fetch the next column too
+        file = path.fs.open(path.path, "rb", cache_type="none")
+        source, filesystem = pa.PythonFile(file, mode="r"), None
     return pq.ParquetFile(
-        path.path,
-        filesystem=arrow_filesystem(path),
-        metadata=footer,
-        page_checksum_verification=True,
+        source, filesystem=filesystem, metadata=footer, page_checksum_verification=True
     )
 
 

@@ -223,7 +223,8 @@ class Store:
             if not draft.is_finished:
                 raise StoreError(f"{self.path(draft.table)}: its draft is not finished. Run again.")
             if draft.claim:
-                draft.claim.lease.require_held()
+                with explained(draft.folder):
+                    draft.claim.lease.require_held()
             _require_whole(draft.folder, draft.parts)
             before = self.current(draft.table)
             if draft.claim and before is None:

@@ -39,10 +39,11 @@ def write(path: UPath, *tables: pa.Table, columns: pa.Schema = NUMBERS):
     return writer.part
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def folder(request, tmp_path) -> UPath:
-    local = request.param == "local"
-    return place(tmp_path if local else f"memory://{tmp_path.name}")
+    if request.param == "s3":
+        return place(request.getfixturevalue("bucket"))
+    return place(tmp_path if request.param == "local" else f"memory://{tmp_path.name}")
 
 
 def test_a_part_matches_its_summary(folder):
@@ -64,6 +65,34 @@ def test_a_block_that_raises_leaves_nothing(folder):
     with pytest.raises(ZeroDivisionError):
         fail_midway()
     assert list(folder.iterdir()) == []
+
+
+def test_a_large_part_that_is_given_up_leaves_no_upload(bucket):
+    """Parts of an upload that is never completed are paid for."""
+    folder = place(bucket)
+    columns = pa.schema([pa.field("pid", pa.int64(), nullable=False), ("bytes", pa.binary())])
+    block = np.random.default_rng(0).bytes(60 << 20)  # more than the client sends at once
+    rows = pa.table([[1], [block]], schema=columns)
+
+    def fail_midway() -> None:
+        with PartWriter(folder / "part.parquet", columns, "none") as writer:
+            writer.write(rows)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_midway()
+    assert list(folder.iterdir()) == []
+    uploads = folder.fs.call_s3("list_multipart_uploads", Bucket=folder.path.rstrip("/"))
+    assert not uploads.get("Uploads")
+
+
+def test_in_a_bucket_a_part_is_not_replaced(bucket):
+    """Another writer of the same part may only have been cut off; readers know the first one."""
+    path = place(bucket) / "part.parquet"
+    part = write(path, numbers([1]))
+    with pytest.raises(StoreError, match=r"part\.parquet"):
+        write(path, numbers([2]))
+    assert file_digest(path) == part.digest
 
 
 @pytest.mark.parametrize(
