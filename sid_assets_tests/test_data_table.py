@@ -57,6 +57,19 @@ def test_the_rows_of_a_table(films: Path, data: Any):
     assert max(sizes) <= 50
 
 
+def test_other_engines_read_its_files(bucket: str, tmp_path: Path):
+    for root in (bucket, str(tmp_path)):
+        store = Store(f"{root}/data")
+        for numbers in ([1, 2, 3], [1, 2, 4]):
+            texts = commit_texts(store, {number: "text" for number in numbers})
+            embed(store, {number: "text" for number in numbers}, FakeEmbedder())
+        table = open_table(store, "item_embeddings")
+        assert table
+        assert texts.rows == 3
+        frames = [pd.read_parquet(file) for file in table.files]
+        assert pd.concat(frames).pid.tolist() == [1, 2, 4]
+
+
 def test_a_column_that_does_not_exist_is_named(data: Any):
     with pytest.raises(InputError, match=r"pid2sid: has no column sids\. Its columns: pid, sid\."):
         data["pid2sid"].to_pandas(["sids"])

@@ -43,7 +43,9 @@ def write(path: UPath, *tables: pa.Table, columns: pa.Schema = NUMBERS):
 def folder(request, tmp_path) -> UPath:
     if request.param == "s3":
         return place(request.getfixturevalue("bucket"))
-    return place(tmp_path if request.param == "local" else f"memory://{tmp_path.name}")
+    folder = place(tmp_path if request.param == "local" else f"memory://{tmp_path.name}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def test_a_part_matches_its_summary(folder):
