@@ -61,11 +61,9 @@ def test_other_engines_read_its_files(bucket: str, tmp_path: Path):
     for root in (bucket, str(tmp_path)):
         store = Store(f"{root}/data")
         for numbers in ([1, 2, 3], [1, 2, 4]):
-            texts = commit_texts(store, {number: "text" for number in numbers})
-            embed(store, {number: "text" for number in numbers}, FakeEmbedder())
+            embed(store, dict.fromkeys(numbers, "text"), FakeEmbedder())
         table = open_table(store, "item_embeddings")
         assert table
-        assert texts.rows == 3
         frames = [pd.read_parquet(file) for file in table.files]
         assert pd.concat(frames).pid.tolist() == [1, 2, 4]
 

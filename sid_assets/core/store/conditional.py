@@ -54,7 +54,7 @@ def read_object(path: UPath) -> Seen:
     try:
         tag = _tag(path)
         while True:
-            content: bytes = path.fs.cat_file(path.path)
+            content: Any = path.fs.cat_file(path.path)
             tag, before = _tag(path, content), tag
             if tag == before or not is_conditional(path):
                 return Seen(content, tag)
@@ -105,7 +105,7 @@ def honours_conditions(path: UPath, stale: Seen) -> bool:
     """
     if not is_conditional(path):
         return False
-    content = path.fs.cat_file(path.path)
+    content: Any = path.fs.cat_file(path.path)
     try:
         _put(path, content, stale)
     except OSError as error:

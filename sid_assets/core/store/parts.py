@@ -2,11 +2,12 @@
 
 import hashlib
 import os
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import IO, Literal, Self
+from typing import Any, Literal, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -69,13 +70,16 @@ class Part:
         return (folder.parent / self.folder if self.folder else folder) / self.name
 
 
+class WrittenByAnotherError(StoreError):
+    """Another process wrote the same part at the same time."""
+
+
 class PartWriter:
     """Writes one part file under a temporary name, and renames it once it is whole and on disk.
 
     Use it as a context manager. If the block raises, the temporary file is removed and no part
     appears; `pq.ParquetWriter` alone would leave a short but valid file. An object store has no
-    rename and shows an object only once it is whole, so the final name is used from the start; an
-    object that is there already is not replaced, if the store takes conditions.
+    rename and shows an object only once it is whole, so the final name is used from the start.
 
     `part` describes the file once the block has ended. If the first column is `pid`, it is the key:
     rows must be sorted by it and pids must be unique. Required columns must have no nulls.
@@ -84,7 +88,12 @@ class PartWriter:
     part: Part
 
     def __init__(
-        self, path: UPath, schema: pa.Schema, compression: Compression | None = None
+        self,
+        path: UPath,
+        schema: pa.Schema,
+        compression: Compression | None = None,
+        *,
+        exclusive: bool = False,
     ) -> None:
         """Open the temporary file.
 
@@ -92,8 +101,11 @@ class PartWriter:
             path: The path of the finished part.
             schema: Columns, with the provenance in the metadata.
             compression: A parquet codec; by default zstd, or none for vectors.
+            exclusive: Do not replace a part that appeared meanwhile: another process, which was
+                only thought to be dead, may have been faster, and others know its part.
         """
         self._path = path
+        self._is_exclusive = exclusive
         self._schema = schema
         self._has_vectors = any(field.type == VECTOR for field in schema)
         self._required = [field.name for field in schema if not field.nullable]
@@ -102,10 +114,11 @@ class PartWriter:
         self._last_pid: Pid = None
         with explained(path):
             make_folder(path.parent)
-            self._temporary = (
-                path.with_name(path.name + TEMPORARY_SUFFIX) if is_local(path) else path
-            )
-            mode = "xb" if is_conditional(path) else "wb"
+            self._temporary = path
+            if is_local(path):  # two writers of a part never share a file
+                unique = f"{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+                self._temporary = path.with_name(unique)
+            mode = "xb" if exclusive and is_conditional(path) else "wb"
             self._sink = _DigestingFile(self._temporary.open(mode))
             self._writer = pq.ParquetWriter(
                 pa.PythonFile(self._sink, mode="w"),
@@ -164,9 +177,7 @@ class PartWriter:
                     self._writer.close()
                 if is_local(self._path):
                     self._sink.sync()
-                self._close()
-                if self._temporary != self._path:
-                    self._temporary.rename(self._path)
+                self._show()
         except BaseException:
             self._abandon()
             raise
@@ -181,15 +192,37 @@ class PartWriter:
             last_pid=self._last_pid,
         )
 
-    def _close(self) -> None:
+    def _show(self) -> None:
+        """Let the part appear under its name."""
         try:
             self._sink.close()
+            if self._temporary != self._path:
+                self._rename()
         except FileExistsError as error:
-            # The client may have repeated a write that was done, because the answer was lost.
+            # Or the client repeated a write that was done, because the answer was lost.
             if file_digest(self._path) != self._sink.hexdigest():
-                raise StoreError(
+                raise WrittenByAnotherError(
                     f"{self._path}: another process has written it at the same time. Run again."
                 ) from error
+
+    def _rename(self) -> None:
+        """Rename the local temporary file.
+
+        Raises:
+            FileExistsError: The name is taken, and the writer is exclusive.
+        """
+        if self._is_exclusive:
+            try:
+                os.link(self._temporary.path, self._path.path)
+            except FileExistsError:
+                self._temporary.unlink()
+                raise
+            except OSError:  # no hard links here
+                self._temporary.rename(self._path)
+            else:
+                self._temporary.unlink()
+        else:
+            self._temporary.rename(self._path)
 
     def _abandon(self) -> None:
         # A disk that refused the rows also refuses the footer.
@@ -198,7 +231,8 @@ class PartWriter:
             self._writer.close()
         with suppress(OSError):
             self._sink.discard()
-        if not is_conditional(self._path):  # there, nothing is at the name, or another's part
+        if not (self._is_exclusive and is_conditional(self._path)):
+            # Else nothing is at the name, or another's part.
             with suppress(OSError):
                 self._temporary.unlink(missing_ok=True)
 
@@ -206,7 +240,7 @@ class PartWriter:
 class _DigestingFile:
     """A file open for writing that hashes and counts the bytes written."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: Any) -> None:
         self._file = file
         self._hash = hashlib.sha256()
         self._kept: bytearray | None = None

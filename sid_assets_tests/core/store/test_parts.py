@@ -17,6 +17,7 @@ from sid_assets.core.errors import StoreError
 from sid_assets.core.store.parts import (
     Part,
     PartWriter,
+    WrittenByAnotherError,
     file_digest,
     read_part,
     rebatched,
@@ -32,8 +33,8 @@ def numbers(pids) -> pa.Table:
     return pa.table([list(pids), [10 * pid for pid in pids]], schema=NUMBERS)
 
 
-def write(path: UPath, *tables: pa.Table, columns: pa.Schema = NUMBERS):
-    with PartWriter(path, columns) as writer:
+def write(path: UPath, *tables: pa.Table, columns: pa.Schema = NUMBERS, **options: bool):
+    with PartWriter(path, columns, **options) as writer:
         for table in tables:
             writer.write(table)
     return writer.part
@@ -88,13 +89,23 @@ def test_a_large_part_that_is_given_up_leaves_no_upload(bucket):
     assert not uploads.get("Uploads")
 
 
-def test_in_a_bucket_a_part_is_not_replaced(bucket):
-    """Another writer of the same part may only have been cut off; readers know the first one."""
-    path = place(bucket) / "part.parquet"
-    part = write(path, numbers([1]))
-    with pytest.raises(StoreError, match=r"part\.parquet"):
-        write(path, numbers([2]))
-    assert file_digest(path) == part.digest
+@pytest.mark.parametrize("where", ["local", "bucket"])
+def test_of_two_writers_of_a_part_the_first_wins(request, tmp_path, where):
+    """A writer may only have been thought to be dead; others know the first part."""
+    folder = place(tmp_path if where == "local" else request.getfixturevalue("bucket"))
+    path = folder / "part.parquet"
+
+    def write_late() -> Part:
+        with PartWriter(path, NUMBERS, exclusive=True) as late:
+            late.write(numbers([2]))
+            if not path.exists():
+                write(path, numbers([1]), exclusive=True)
+        return late.part
+
+    with pytest.raises(WrittenByAnotherError, match=r"part\.parquet: another process has written"):
+        write_late()
+    assert pa.Table.from_batches(read_part(folder, write(path, numbers([1]), exclusive=True)))
+    assert [file.name for file in folder.iterdir()] == ["part.parquet"]
 
 
 @pytest.mark.parametrize(
