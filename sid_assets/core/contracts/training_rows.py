@@ -31,6 +31,10 @@ CHAT_MARKERS = r"<\|(endoftext|im_start|im_end)\|>"
 """Control tokens of the chat format: for most tokenizers, one inside a text would end the text."""
 
 
+_SCAN = json.JSONDecoder().scan_once
+"""Parses the JSON value that starts at a position of a text."""
+
+
 @dataclass
 class CheckedRows:
     """What was found in the rows of a data set.
@@ -154,9 +158,12 @@ def _among(values: np.ndarray, known: np.ndarray) -> np.ndarray:
 
 
 def _json(text: str | None) -> Any:
+    text = text or ""
     try:
-        return json.loads(text or "")
-    except ValueError:
+        # What json.loads does if there are no blanks around the value, in less time.
+        value, end = _SCAN(text, 0) if text[:1] in ("[", "{") else (None, -1)
+        return value if end == len(text) else json.loads(text)
+    except (ValueError, StopIteration, RecursionError):
         return None
 
 
