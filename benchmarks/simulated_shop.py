@@ -85,9 +85,7 @@ def _write_items(shop: Shop, items: int, rng: np.random.Generator) -> None:
             title = _texts(words, topics[topic], TITLE_WORDS, rng)
             text = _texts(words, topics[topic], DESCRIPTION_WORDS, rng)
             category = pa.array([f"topic {number}" for number in topic])
-            to_catalog.write_batch(
-                pa.record_batch([pids, title, text, category], schema=catalog)
-            )
+            to_catalog.write_batch(pa.record_batch([pids, title, text, category], schema=catalog))
             to_captions.write_batch(pa.record_batch([pids, text], schema=captions))
 
 
