@@ -243,12 +243,13 @@ def steps_of(home: Path, samples: Sequence[Sample]) -> dict[str, Step]:
         stats = instance.get_run_step_stats(run.run_id)
     spans = {s.step_key: (s.start_time, s.end_time) for s in stats if s.start_time and s.end_time}
     return {
-        name: _step(start, end, samples)
+        name: step_of(start, end, samples)
         for name, (start, end) in sorted(spans.items(), key=lambda item: item[1])
     }
 
 
-def _step(start: float, end: float, samples: Sequence[Sample]) -> Step:
+def step_of(start: float, end: float, samples: Sequence[Sample]) -> Step:
+    """A step from its times and the samples of the process (seconds since 1970)."""
     before = [sample for sample in samples if sample.time <= start] or samples[:1]
     during = [sample for sample in samples if start < sample.time < end + EVERY_SECONDS]
     during = during or before[-1:]
