@@ -97,7 +97,8 @@ def random_model(shape: dict[str, int], device: str, dtype: str) -> LastTokenMod
     """A Qwen3 with random weights, made on the device."""
     from transformers import Qwen3Config, Qwen3Model
 
-    config = Qwen3Config(**shape, attn_implementation=fastest_attention(device, dtype))
+    fields: dict[str, Any] = {**shape, "attn_implementation": fastest_attention(device, dtype)}
+    config = Qwen3Config(**fields)
     before = torch.get_default_dtype()
     torch.set_default_dtype(getattr(torch, dtype))
     try:

@@ -31,9 +31,7 @@ CHAT_MARKERS = r"<\|(endoftext|im_start|im_end)\|>"
 """Control tokens of the chat format: for most tokenizers, one inside a text would end the text."""
 
 
-_SCAN = json.JSONDecoder().scan_once
-"""Parses the JSON value that starts at a position of a text."""
-
+_DECODER = json.JSONDecoder()
 
 @dataclass
 class CheckedRows:
@@ -161,9 +159,9 @@ def _json(text: str | None) -> Any:
     text = text or ""
     try:
         # What json.loads does if there are no blanks around the value, in less time.
-        value, end = _SCAN(text, 0) if text[:1] in ("[", "{") else (None, -1)
+        value, end = _DECODER.raw_decode(text) if text[:1] in ("[", "{") else (None, -1)
         return value if end == len(text) else json.loads(text)
-    except (ValueError, StopIteration, RecursionError):
+    except (ValueError, RecursionError):
         return None
 
 
