@@ -41,7 +41,11 @@ from sid_assets.infer_res_kmeans import infer
 
 LAYER_NORMS = (0.7, 0.4, 0.25)
 REFERENCE_BATCH = 10_000
-COARSE_REPEATS = 20
+COARSE_ROWS = {"cuda": 16_384, "cpu": BATCH}
+"""Vectors whose coarse product is timed. On a GPU, more than are encoded at a time: with few, starting
+the kernels takes longer than their work."""
+COARSE_REPEATS = {"cuda": 20, "cpu": 3}
+
 NOISE = {"clustered": 0.45, "power-law": 1.35, "isotropic": 1.35}
 """Norm of the noise that is added to one centroid of each layer. With much noise, few vectors have
 a clearly nearest centroid. The variances fall as 1 / column, except for `isotropic`."""
@@ -129,14 +133,14 @@ def coarse_speed(codebook: np.ndarray, vectors: np.ndarray, device: str) -> dict
 
     Args:
         codebook: float32, shape (codebook_size, dim).
-        vectors: float32, shape (n, dim); the first batch is used.
+        vectors: float32, shape (n, dim); the first `COARSE_ROWS` are used.
         device: As torch names it.
     """
-    nearest = NearestCentroid(codebook, device)
-    batch = np.ascontiguousarray(vectors[:BATCH])
+    nearest, kind = NearestCentroid(codebook, device), device.partition(":")[0]
+    batch = np.ascontiguousarray(vectors[: COARSE_ROWS[kind]])
     operands = nearest.operands(batch, row_norms(batch))
-    product = seconds_on(device, lambda: nearest.scores(operands), COARSE_REPEATS)
-    coarse = seconds_on(device, lambda: nearest.candidates(operands), COARSE_REPEATS)
+    product = seconds_on(device, lambda: nearest.scores(operands), COARSE_REPEATS[kind])
+    coarse = seconds_on(device, lambda: nearest.candidates(operands), COARSE_REPEATS[kind])
     flop = 2 * nearest.scores(operands).numel() * operands.rounded.shape[1]
     return {
         "device": device_name(device),

@@ -21,7 +21,7 @@ def speed_of_coarse_product(device: str, rows: int, codebook: int, dim: int) -> 
 @on_gpu
 def test_the_coarse_product_is_not_bound_by_memory():
     """Searching its scores, which are in memory, takes less time than the product."""
-    figures = speed_of_coarse_product("cuda", 2048, 8192, 4096)
+    figures = speed_of_coarse_product("cuda", 16_384, 8192, 4096)
     assert figures["coarse_tflops"] > figures["product_tflops"] / 2
 
 

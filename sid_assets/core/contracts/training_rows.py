@@ -33,6 +33,7 @@ CHAT_MARKERS = r"<\|(endoftext|im_start|im_end)\|>"
 
 _DECODER = json.JSONDecoder()
 
+
 @dataclass
 class CheckedRows:
     """What was found in the rows of a data set.
