@@ -42,8 +42,8 @@ from sid_assets.infer_res_kmeans import infer
 LAYER_NORMS = (0.7, 0.4, 0.25)
 REFERENCE_BATCH = 10_000
 COARSE_ROWS = {"cuda": 16_384, "cpu": BATCH}
-"""Vectors whose coarse product is timed. On a GPU, more than are encoded at a time: with few, starting
-the kernels takes longer than their work."""
+"""Vectors whose coarse product is timed. On a GPU, more than are encoded at a time: with few,
+starting the kernels takes longer than their work."""
 COARSE_REPEATS = {"cuda": 20, "cpu": 3}
 
 NOISE = {"clustered": 0.45, "power-law": 1.35, "isotropic": 1.35}
