@@ -191,7 +191,8 @@ def run_graph(folder: Path, items: int) -> Ran:
         process.wait()
     if process.returncode:
         raise SystemExit(f"{log.read_text()[-4000:]}\nThe run failed: {process.returncode}.")
-    sizes = [path.stat().st_size for path in data.rglob("*") if path.is_file()]
+    files = (path for path in data.rglob("*") if path.is_file() and not path.is_symlink())
+    sizes = [path.stat().st_size for path in files]
     return Ran(
         items=items,
         seconds=time.time() - started,
