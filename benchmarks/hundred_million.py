@@ -45,7 +45,8 @@ ASSUMPTIONS = (
     f"chunks are as large as they may be, {CHUNK_ROWS:,} items; with the 8-billion-parameter model "
     "they are cut by time (two minutes), so there are at least as many",
     "memory for each item stays what it is between the two sizes that were measured",
-    "bytes for each item are those of the largest run of the whole graph, or else of its vector",
+    "bytes and files for each item are those of the largest run of the whole graph (most files are "
+    "training data, in parts of 1,000 rows as OneRec's loader reads them), or else of its vector",
     f"codes are drawn evenly from three layers of {MAX_CODEBOOK_SIZE:,}, so nearly all SIDs differ",
     "DuckDB (counts, sid2pid, events, uuids) spills to disk beyond its limits of 0.5 to 2 GB",
 )
@@ -59,12 +60,16 @@ def main() -> None:
 
 
 def hundred_million(
-    bytes_per_item: float = VECTOR_BYTES, few: int = FEW, many: int = MANY
+    bytes_per_item: float = VECTOR_BYTES,
+    files_per_item: float = 1 / CHUNK_ROWS,
+    few: int = FEW,
+    many: int = MANY,
 ) -> dict[str, Any]:
     """What 100 million items would need.
 
     Args:
         bytes_per_item: Bytes of all tables for each item, as measured.
+        files_per_item: Files of all tables for each item, as measured.
         few: The smaller size at which structures are built.
         many: The larger size.
     """
@@ -72,6 +77,7 @@ def hundred_million(
     manifest = in_own_process(manifest_of, chunks).result
     return {
         "chunks": chunks,
+        "files": round(files_per_item * ITEMS),
         "terabytes": round(bytes_per_item * ITEMS / 1e12, 2),
         "terabytes_of_vectors": round(VECTOR_BYTES * ITEMS / 1e12, 2),
         "manifest_mb": round(manifest["bytes"] / 1e6, 1),
@@ -87,8 +93,8 @@ def describe(figures: dict[str, Any]) -> str:
     """The figures and the assumptions in words."""
     memory = "; ".join(f"{name} {gb:g} GB" for name, gb in figures["gigabytes_of_memory"].items())
     return (
-        f"{ITEMS:,} items, computed: {figures['chunks']:,} chunks; {figures['terabytes']:g} TB, of "
-        f"which vectors of one version {figures['terabytes_of_vectors']:g} TB. The manifest of the "
+        f"{ITEMS:,} items, computed: {figures['chunks']:,} chunks; {figures['files']:,} files, "
+        f"{figures['terabytes']:g} TB, of which vectors of one version {figures['terabytes_of_vectors']:g} TB. The manifest of the "
         f"vectors has {figures['manifest_mb']:g} MB, and its parts take "
         f"{figures['parts_in_memory_mb']:g} MB of memory. Memory that grows with the items, one "
         f"step at a time: {memory}.\nAssumed: " + "; ".join(ASSUMPTIONS) + "."

@@ -121,7 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             runs.append(run_graph(Path(folder), items))
         print(describe_run(runs[-1]), flush=True)
     print(compare(runs, options.seconds))
-    paper = hundred_million(runs[-1].bytes / runs[-1].items)
+    last = runs[-1]
+    paper = hundred_million(last.bytes / last.items, last.files / last.items)
     print(describe(paper), flush=True)
     compared = next((ran for ran in runs if ran.items == COMPARED_SIZE), None)
     figures = {
