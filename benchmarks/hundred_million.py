@@ -94,10 +94,11 @@ def describe(figures: dict[str, Any]) -> str:
     memory = "; ".join(f"{name} {gb:g} GB" for name, gb in figures["gigabytes_of_memory"].items())
     return (
         f"{ITEMS:,} items, computed: {figures['chunks']:,} chunks; {figures['files']:,} files, "
-        f"{figures['terabytes']:g} TB, of which vectors of one version {figures['terabytes_of_vectors']:g} TB. The manifest of the "
-        f"vectors has {figures['manifest_mb']:g} MB, and its parts take "
-        f"{figures['parts_in_memory_mb']:g} MB of memory. Memory that grows with the items, one "
-        f"step at a time: {memory}.\nAssumed: " + "; ".join(ASSUMPTIONS) + "."
+        f"{figures['terabytes']:g} TB, of which vectors of one version "
+        f"{figures['terabytes_of_vectors']:g} TB. The manifest of the vectors has "
+        f"{figures['manifest_mb']:g} MB, and its parts take {figures['parts_in_memory_mb']:g} MB "
+        f"of memory. Memory that grows with the items, one step at a time: {memory}.\n"
+        f"Assumed: {'; '.join(ASSUMPTIONS)}."
     )
 
 

@@ -10,8 +10,8 @@ the process every 50 ms. Two settings are not those of the demo: the tokenizer h
 every catalog, because the time of a vector depends on it, and is trained once (no restarts).
 
 For three sizes a < b < c, the growth of a step is (t(c) - t(b)) / (c - b) over
-(t(b) - t(a)) / (b - a): 1 is linear. It is given for steps that take some seconds (`--seconds`) and
-that take longer for b than for a; others are bounded, such as those that work on a sample. It is
+(t(b) - t(a)) / (b - a): 1 is linear. It is given for steps that take some seconds longer for b than
+for a (`--seconds`): for quicker ones, and for those that work on a sample, it would be noise. It is
 given by the clock, which only counts on a machine that does nothing else, and by CPU seconds.
 
 A million items write 16 GB of vectors, and are refused where the disk has no room for them. What
@@ -143,7 +143,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--seconds",
         type=float,
         default=FEWEST_SECONDS,
-        help="give the growth of steps that take this long at the largest size",
+        help="show steps that take this long, and the growth of those that grow by as much",
     )
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="where to write")
     parser.add_argument("--no-ray", dest="ray", action="store_false")
@@ -277,24 +277,22 @@ def describe_run(ran: Ran) -> str:
 
 
 def growths(runs: Sequence[Ran], seconds: float, clock: str) -> dict[str, float]:
-    """The growth of the steps that take some seconds and are not bounded; none for two sizes.
+    """The growth of each step that takes some seconds longer for a larger catalog.
 
     Args:
-        runs: In order of their sizes.
-        seconds: A step counts if it takes this long at the largest size.
+        runs: In order of their sizes; the last three are compared. Fewer have no growth.
+        seconds: A step counts if the second of the three takes this much longer than the first.
         clock: The attribute of a step that is compared: `seconds` or `cpu_seconds`.
     """
     if len(runs) < 3:
         return {}
     few, more, most = runs[-3:]
     found = {}
-    for name, step in most.steps.items():
-        if step.seconds < seconds:
-            continue
+    for name in most.steps:
         a, b, c = (getattr(ran.steps[name], clock) for ran in (few, more, most))
-        first = (b - a) / (more.items - few.items)
-        second = (c - b) / (most.items - more.items)
-        if first > 0:
+        if b - a >= seconds:
+            first = (b - a) / (more.items - few.items)
+            second = (c - b) / (most.items - more.items)
             found[name] = second / first
     return found
 
@@ -305,7 +303,7 @@ def worst(found: Mapping[str, float]) -> float | None:
 
 
 def compare(runs: Sequence[Ran], seconds: float) -> str:
-    """A table of the steps that take some seconds: every size, and the growth."""
+    """A table of the steps that take some seconds at the largest size, with every size."""
     clock, cpu = (growths(runs, seconds, name) for name in ("seconds", "cpu_seconds"))
     sizes = " / ".join(f"{ran.items:,}" for ran in runs)
     lines = [
@@ -316,9 +314,7 @@ def compare(runs: Sequence[Ran], seconds: float) -> str:
         if step.seconds < seconds:
             continue
         of_sizes = [ran.steps[name] for ran in runs]
-        growth = " ".join(
-            f"{found[name]:.2f}" if name in found else "bounded" for found in (clock, cpu)
-        )
+        growth = ", ".join(f"{found[name]:.2f}" if name in found else "–" for found in (clock, cpu))
         lines.append(
             f"| `{name}` | {' / '.join(f'{s.seconds:.1f}' for s in of_sizes)} "
             f"| {' / '.join(f'{s.cpu_seconds:.1f}' for s in of_sizes)} "
