@@ -23,6 +23,7 @@ from sid_assets.core.errors import InputError, SidAssetsError, StoreError
 from sid_assets.core.store.chunks import Backend, Chunk, ChunkTask, Done, Summary
 from sid_assets.core.store.draft import STATE
 from sid_assets.core.store.parts import WrittenByAnotherError
+from sid_assets.core.store.places import store_trouble
 from sid_assets.core.store.provenance import EmbeddingSpace
 
 PACKAGE = "sid_assets"
@@ -539,8 +540,12 @@ def _signals_kept() -> Iterator[None]:
 
 
 def _own(error: Any) -> Exception:
-    """The error of this package that a task raised, or else Ray's."""
-    return error.cause if isinstance(error.cause, SidAssetsError) else error
+    """The error of this package for what a task raised, or else Ray's."""
+    if isinstance(error.cause, SidAssetsError):
+        return error.cause
+    if trouble := store_trouble(error.cause):
+        return StoreError(f"On a Ray node: {trouble}")
+    return error
 
 
 def _named(chunk: Chunk) -> str:

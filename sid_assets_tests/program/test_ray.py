@@ -16,6 +16,7 @@ import pytest
 from sid_assets.core.store.store import Store
 from sid_assets_tests.graph import write_catalog
 from sid_assets_tests.ray_cluster import two_nodes
+from sid_assets_tests.s3 import environment
 
 pytestmark = pytest.mark.service
 
@@ -26,14 +27,18 @@ KILLS = 20
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    with two_nodes() as cluster:
-        yield cluster
+def cluster(s3_server) -> Iterator[Any]:
+    """Two nodes; the environment of both leads to the server of the buckets."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(s3_server).items():
+            patch.setenv(name, value)
+        with two_nodes() as cluster:
+            yield cluster
 
 
 def command(folder: Path, data_dir: str, **settings: str) -> tuple[list[str], dict[str, str]]:
     """The command that makes the SIDs of a catalog, and its environment."""
-    environment = {
+    variables = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
         "SID_CATALOG": str(folder / "catalog.parquet"),
@@ -43,14 +48,14 @@ def command(folder: Path, data_dir: str, **settings: str) -> tuple[list[str], di
         **settings,
     }
     module = ["-m", "dagster", "asset", "materialize", "-m", "sid_assets.definitions"]
-    return [sys.executable, *module, "--select", "*pid2sid,*sid2pid"], environment
+    return [sys.executable, *module, "--select", "*pid2sid,*sid2pid"], variables
 
 
 def make(folder: Path, data_dir: str, **settings: str) -> str:
     """Make the SIDs; the log."""
-    arguments, environment = command(folder, data_dir, **settings)
+    arguments, variables = command(folder, data_dir, **settings)
     done = subprocess.run(
-        arguments, env=environment, cwd=folder, capture_output=True, text=True, check=False
+        arguments, env=variables, cwd=folder, capture_output=True, text=True, check=False
     )
     log = done.stdout + done.stderr
     assert done.returncode == 0, log[-4000:]
@@ -105,13 +110,13 @@ def test_a_small_qwen3_model_embeds_on_ray_as_in_one_process(cluster, tmp_path, 
 
 def test_a_run_that_started_ray_and_was_killed_leaves_no_process_and_resumes(tmp_path):
     write_catalog(tmp_path / "catalog.parquet", ITEMS)
-    arguments, environment = command(
+    arguments, variables = command(
         tmp_path, str(tmp_path / "data"), SID_BACKEND="ray", SID_RAY_CPUS="1"
     )
     before = ray_processes()
     with subprocess.Popen(
         arguments,
-        env=environment,
+        env=variables,
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -136,10 +141,10 @@ def test_killed_at_random_moments_nothing_is_lost_and_no_sid_moves(cluster, tmp_
     first = sids(data_dir)
     for kill in range(KILLS):
         write_catalog(catalog, ITEMS + 20 * (kill + 1))
-        arguments, environment = command(tmp_path, data_dir, **settings)
+        arguments, variables = command(tmp_path, data_dir, **settings)
         with subprocess.Popen(
             arguments,
-            env=environment,
+            env=variables,
             cwd=tmp_path,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
