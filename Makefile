@@ -1,7 +1,8 @@
 # make help            what each target does
 # make demo            set up, and build everything from the built-in sample
 # make ui              set up, and open the graph in a browser; PORT=3001 takes another port
-# make test            set up, lint, and run all tests
+# make test            set up, lint, and run all tests but those of services
+# make test-service    set up, and run the tests that start servers of their own, one after another
 # make lint            ruff, codespell and pyright
 # make format          format, and fix what ruff can fix
 # make hooks           run the linters before every commit and push
@@ -16,7 +17,7 @@ BIN := .venv/bin
 # Versions are pinned to those that were tested.
 PIP := $(BIN)/pip install --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo ui test lint clean docs docs-generated wheel-test
+.PHONY: demo ui test test-service lint clean docs docs-generated wheel-test
 
 demo: .venv/.installed
 	@$(BIN)/sid-assets demo
@@ -38,7 +39,11 @@ hooks: .venv/.installed-test
 
 # A process for each core, and a thread for each process: more threads than cores wait for each other.
 test: .venv/.installed-test lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not service" --numprocesses auto --dist loadfile
+
+# PostgreSQL is needed: on Debian, `apt-get install postgresql`.
+test-service: .venv/.installed-test
+	$(BIN)/python -m pytest -m service
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

@@ -45,21 +45,39 @@ def take_folder(context: Any, settings: Settings) -> None:
     with explained(root):
         make_folder(root)
         with _locked(root):
-            seen = read_object(root / TAKEN)
-            if _run_in(seen) == own:
-                return
-            if run := running(context.instance, _run_in(seen)):
-                raise _taken(root, f"run {run.run_id} ({run.job_name})")
-            try:
-                replace_object(root / TAKEN, json.dumps({"run": own}).encode(), seen)
-            except ConflictError as error:
-                raise _taken(root, "a run that began at the same moment") from error
-            if not is_local(root) and not honours_conditions(root / TAKEN, seen):
-                context.log.warning(
-                    f"{root}: this store does not refuse a write whose condition does not hold "
-                    "(If-Match), so nothing keeps two runs from writing one table. Let one run at "
-                    "a time write into this folder."
-                )
+            while not _take(root, context, own):
+                pass  # another run was faster: look at that one
+
+
+def _take(root: UPath, context: Any, own: str) -> bool:
+    """Write the file that names the run, unless it names another one that has not ended.
+
+    Returns:
+        Whether the file was still as it was read, so that the run has the folder.
+
+    Raises:
+        StoreError: Another run that has not ended has it.
+    """
+    seen = read_object(root / TAKEN)
+    if _run_in(seen) == own:
+        return True
+    if run := running(context.instance, _run_in(seen)):
+        raise StoreError(
+            f"{root}: run {run.run_id} ({run.job_name}) is refreshing this data folder, and two "
+            "runs at once would mix their tables. Wait until it has ended. If its process is gone, "
+            "mark it as failed in the UI (Terminate, Force)."
+        )
+    try:
+        replace_object(root / TAKEN, json.dumps({"run": own}).encode(), seen)
+    except ConflictError:
+        return False
+    if not is_local(root) and not honours_conditions(root / TAKEN, seen):
+        context.log.warning(
+            f"{root}: this store does not refuse a write whose condition does not hold (If-Match), "
+            "so nothing keeps two runs from writing one table. Let one run at a time write into "
+            "this folder."
+        )
+    return True
 
 
 def run_in(instance: dg.DagsterInstance, settings: Settings) -> dg.DagsterRun | None:
@@ -82,14 +100,6 @@ def _run_in(seen: Seen) -> str:
         return str(json.loads(seen.content or b"{}")["run"])
     except (ValueError, KeyError, TypeError):
         return ""
-
-
-def _taken(root: UPath, by: str) -> StoreError:
-    return StoreError(
-        f"{root}: {by} is refreshing this data folder, and two runs at once would mix their "
-        "tables. Wait until it has ended. If its process is gone, mark it as failed in the UI "
-        "(Terminate, Force)."
-    )
 
 
 @contextmanager

@@ -81,7 +81,7 @@ def dagster_dev(home: Path, settings: Mapping[str, str]) -> Iterator[DagsterDev]
     )
     try:
         server = DagsterDev(f"http://127.0.0.1:{port}", home / "data")
-        _wait_until_it_answers(server, process, home / "dagster-dev.log")
+        wait_until_it_answers(server, process, home / "dagster-dev.log")
         yield server
     finally:
         os.killpg(process.pid, signal.SIGINT)
@@ -106,7 +106,8 @@ def _free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _wait_until_it_answers(server: DagsterDev, process: subprocess.Popen, log: Path) -> None:
+def wait_until_it_answers(server: DagsterDev, process: subprocess.Popen, log: Path) -> None:
+    """Wait until a web server answers and has loaded the graph."""
     deadline = time.monotonic() + START_SECONDS
     query = "{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }"
     while time.monotonic() < deadline and process.poll() is None:

@@ -7,14 +7,22 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from sid_assets.assets.placement import Placement
-from sid_assets.dead_runs import DEAD, dead_runs_sensor, end_dead_runs, note_run
+from sid_assets.dead_runs import (
+    DEAD,
+    LOOKS,
+    dead_runs_sensor,
+    end_dead_runs,
+    end_silent_runs,
+    note_run,
+    renewed_note,
+)
 from sid_assets_tests.dagster_dev import write_instance
 from sid_assets_tests.graph import write_catalog
 
@@ -174,7 +182,7 @@ def test_a_run_whose_process_lives_goes_on():
         assert end_dead_runs(instance) == []
 
 
-def test_a_run_on_another_machine_is_left_to_dagsters_monitoring(monkeypatch):
+def test_a_run_on_another_machine_is_not_judged_by_the_number_of_its_process(monkeypatch):
     with dg.instance_for_test() as instance:
         run_id = _started(instance, _gone())
         monkeypatch.setattr("platform.node", lambda: "elsewhere")
@@ -190,3 +198,84 @@ def test_a_number_that_another_process_has_now_is_not_that_of_the_run(monkeypatc
         later = time.time() + 60
         monkeypatch.setattr("psutil.Process.create_time", lambda process: later)
         assert end_dead_runs(instance) == [run_id]
+
+
+@contextmanager
+def _elsewhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Within the block, this process is in another container."""
+    with monkeypatch.context() as patch:
+        patch.setattr("sid_assets.dead_runs._where", lambda: "another container")
+        yield
+
+
+def _look_until_it_ends(instance: dg.DagsterInstance, looks: int) -> list[str]:
+    """What that many looks of the sensor ended."""
+    cursor, ended = "", []
+    for _ in range(looks):
+        found, cursor = end_silent_runs(instance, cursor)
+        ended += found
+    return ended
+
+
+def test_a_run_elsewhere_whose_note_stays_the_same_is_ended(monkeypatch):
+    with dg.instance_for_test() as instance:
+        run_id = _started(instance, os.getpid())
+        with _elsewhere(monkeypatch), renewed_note(instance, run_id):
+            pass  # its container is gone, and nothing renews the note any more
+        assert end_dead_runs(instance) == []
+        assert _look_until_it_ends(instance, LOOKS) == []
+        assert _look_until_it_ends(instance, LOOKS + 1) == [run_id]
+        assert _status(instance, run_id) == dg.DagsterRunStatus.FAILURE
+
+
+def test_a_run_elsewhere_that_renews_its_note_goes_on(monkeypatch):
+    monkeypatch.setattr("sid_assets.dead_runs.RENEWAL_SECONDS", 0.01)
+    with dg.instance_for_test() as instance:
+        run_id = _started(instance, _gone())
+        with ExitStack() as stack:
+            with _elsewhere(monkeypatch):
+                stack.enter_context(renewed_note(instance, run_id))
+            cursor = ""
+            for _ in range(3 * LOOKS):
+                _wait_for_another_note(instance, run_id)
+                ended, cursor = end_silent_runs(instance, cursor)
+                assert ended == end_dead_runs(instance) == []
+
+
+def _wait_for_another_note(instance: dg.DagsterInstance, run_id: str) -> None:
+    key = f"sid_assets/runs/{run_id}"
+    before = instance.daemon_cursor_storage.get_cursor_values({key})
+    deadline = time.monotonic() + SECONDS
+    while instance.daemon_cursor_storage.get_cursor_values({key}) == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_a_run_elsewhere_whose_note_nobody_renews_by_design_is_left_alone(monkeypatch):
+    with dg.instance_for_test() as instance:
+        run_id = _started(instance, os.getpid())
+        with _elsewhere(monkeypatch):
+            note_run(instance, run_id)  # a step of another executor
+        assert _look_until_it_ends(instance, 3 * LOOKS) == []
+
+
+def test_a_run_that_was_moved_is_looked_for_where_it_is_now(monkeypatch):
+    with dg.instance_for_test() as instance:
+        run_id = _started(instance, _gone())
+        with _elsewhere(monkeypatch), renewed_note(instance, run_id):
+            pass
+        with renewed_note(instance, run_id):
+            assert end_dead_runs(instance) == [run_id]
+
+
+def test_the_sensor_remembers_what_it_saw(monkeypatch):
+    with dg.instance_for_test() as instance:
+        run_id = _started(instance, os.getpid())
+        with _elsewhere(monkeypatch), renewed_note(instance, run_id):
+            pass
+        sensor, cursor, said = dead_runs_sensor(Placement()), None, None
+        for _ in range(LOOKS + 1):
+            assert said is None
+            tick = sensor.evaluate_tick(dg.build_sensor_context(instance, cursor=cursor))
+            cursor, said = tick.cursor, tick.skip_message
+        assert said == f"Ended: {run_id}."

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from sid_assets import taken_folders
 from sid_assets.core.errors import StoreError
 from sid_assets.definitions import definitions
 from sid_assets.settings import Settings
@@ -124,3 +125,22 @@ def test_a_folder_of_an_object_store_is_taken_by_one_run(request, settings, tmp_
         assert take(instance, second, settings) == warnings
     assert len(warnings) == (where == "memory")
     assert all("nothing keeps two runs from writing one table" in text for text in warnings)
+
+
+def test_a_run_that_was_slower_between_look_and_write_sees_the_faster_one(
+    settings, bucket, monkeypatch
+):
+    settings = settings.changed(data_dir=f"{bucket}/data")
+    with dg.instance_for_test() as instance:
+        first, second = started(instance), started(instance)
+        looked = taken_folders.read_object
+
+        def look_and_be_slow(path: Any) -> Any:
+            seen = looked(path)
+            monkeypatch.setattr(taken_folders, "read_object", looked)
+            take(instance, first, settings)
+            return seen
+
+        monkeypatch.setattr(taken_folders, "read_object", look_and_be_slow)
+        with pytest.raises(StoreError, match=f"run {first.run_id}"):
+            take(instance, second, settings)
