@@ -1,11 +1,15 @@
 """Embedding texts with Qwen3Embedder and with sentence-transformers: items per second, padding.
 
     python -m benchmarks.embed [--catalog FILE] [--template TEXT] [--items N]
+    python -m benchmarks.embed --device cuda
 
 The model is small: one layer of Qwen3 with the width of Qwen3-Embedding-8B, seeded random weights,
 and a vocabulary of 8,000 merges trained on the texts, which splits them about as finely as Qwen's.
 The reference is a plain call of `SentenceTransformer.encode` on the same texts and threads, with
 its best batch size and with its default. The benchmark reports how close their vectors are.
+
+With `--device`, it measures instead how fast a model of the size of Qwen3-Embedding-8B runs there
+(`benchmarks.model_speed`).
 """
 
 import argparse
@@ -21,6 +25,7 @@ from sentence_transformers import SentenceTransformer
 
 from benchmarks.catalogs import read_texts
 from benchmarks.measure import in_own_process, median_seconds_in_turns
+from benchmarks.model_speed import describe, model_speed
 from benchmarks.refresh import refresh_share
 from sid_assets import sample
 from sid_assets.core.embedders import Embedded
@@ -96,7 +101,13 @@ def main() -> None:
     parser.add_argument("--template", default=TEMPLATE)
     parser.add_argument("--items", type=int, default=400)
     parser.add_argument("--refreshed-items", type=int, default=20_000)
+    parser.add_argument("--device", help="measure a large model with random weights there")
     arguments = parser.parse_args()
+    if arguments.device:
+        figures = model_speed(arguments.device)
+        print(describe(figures))
+        print(json.dumps(figures))
+        return
 
     texts = read_texts(arguments.catalog, arguments.template, arguments.items)
     with tempfile.TemporaryDirectory() as temporary:

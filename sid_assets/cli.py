@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sid_assets.core.errors import SidAssetsError
+from sid_assets.core.store.places import store_trouble
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -41,6 +42,10 @@ class Command(click.Command):
             return super().invoke(ctx)
         except (SidAssetsError, OSError) as error:
             raise click.ClickException(str(error)) from error
+        except Exception as error:
+            if message := store_trouble(error):
+                raise click.ClickException(message) from error
+            raise
 
 
 def _example(lines: str) -> str:

@@ -91,6 +91,16 @@ class DataTable:
         """All rows as a pandas DataFrame; optionally only some columns."""
         return self.to_table(columns).to_pandas()
 
+    @property
+    def files(self) -> list[str]:
+        """The parquet files in row order, as paths or URLs, for engines that take a list of files.
+
+        They are those of the version that was opened. A refresh keeps them until the one after it.
+        """
+        if isinstance(self._rows, Version):
+            return [str(path) for path in self._rows.paths]
+        return list(self._rows.files) if isinstance(self._rows, pads.FileSystemDataset) else []
+
     def to_dataset(self) -> pads.Dataset:
         """The table as a pyarrow data set, for filters and for engines that read data sets."""
         return self._rows.dataset() if isinstance(self._rows, Version) else self._rows

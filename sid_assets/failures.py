@@ -13,6 +13,7 @@ from dagster_shared.error import SerializableErrorInfo
 from pydantic import ValidationError
 
 from sid_assets.core.errors import InputError, SidAssetsError
+from sid_assets.core.store.places import store_trouble
 from sid_assets.settings import messages_of
 
 # Dagster shows the frames of every error, except of one that came from another process: of that, it
@@ -80,6 +81,10 @@ def _refusals_as_failures() -> Iterator[None]:
         yield
     except SidAssetsError as error:
         raise Refusal(str(error)) from None
+    except Exception as error:
+        if message := store_trouble(error):
+            raise Refusal(message) from None
+        raise
 
 
 def _shown(message: str) -> SerializableErrorInfo:

@@ -14,6 +14,7 @@ from upath import UPath
 from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.schema import VECTOR, column_description
 from sid_assets.core.store.draft import Draft
+from sid_assets.core.store.places import make_folder
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.store import Store
 from sid_assets.core.store.versions import Version
@@ -57,7 +58,11 @@ class _TableIOManager(dg.ConfigurableIOManager, dg.UPathIOManager):
         store = self.store()
         version = store.commit(obj if isinstance(obj, Draft) else _drafted(store, table, obj))
         seconds = time.perf_counter() - started
-        context.add_output_metadata(_metadata(version, table, path, seconds))
+        context.add_output_metadata(_metadata(version, table, store.opened_at(version), seconds))
+
+    def make_directory(self, path: UPath) -> None:
+        """Dagster's default would make a bucket."""
+        make_folder(path)
 
     @clear_failures
     def load_from_path(self, context: dg.InputContext, path: UPath) -> Any:

@@ -1,7 +1,11 @@
 """The objects that the assets use, made from the settings: embedder, tokenizer, policy."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import Any, get_args
+
+import dagster as dg
 
 from sid_assets.assets.placement import Placement
 from sid_assets.core.devices import usable_device
@@ -17,7 +21,9 @@ from sid_assets.core.inputs.vector_files import VectorFiles
 from sid_assets.core.quantise.codebook_size import Method
 from sid_assets.core.quantise.tokenizer import TokenizerSource, tokenizer_source
 from sid_assets.core.quantise.train import TrainingSettings
+from sid_assets.core.ray_backend import RayBackend, RayOptions
 from sid_assets.core.refresh import RefreshPolicy
+from sid_assets.core.store.chunks import IN_THIS_PROCESS, Backend
 from sid_assets.core.store.provenance import EmbeddingSpace
 from sid_assets.settings import EMBEDDERS, Refresh, Settings
 
@@ -44,7 +50,7 @@ def make_embedder(settings: Settings) -> Embedder:
         InputError: There is no such embedder, a setting that it needs is missing or contradicts
             another, or the device cannot be used. Codes need the device after hours of embedding.
     """
-    if settings.device not in ("", "cpu"):
+    if settings.device not in ("", "cpu") and settings.backend == "local":
         usable_device(settings.device)
     kind = settings.choice("embedder", EMBEDDERS)
     if kind == "hashing":
@@ -77,6 +83,41 @@ def make_embedder(settings: Settings) -> Embedder:
         dtype=settings.choice("embedding_dtype", ("", *get_args(Dtype))) or None,
         batch_tokens=settings.batch_tokens or None,
     )
+
+
+@contextmanager
+def backend_of(settings: Settings, log: Callable[[str], None]) -> Iterator[Backend]:
+    """Where chunks are computed, until the block ends.
+
+    Args:
+        settings: The settings.
+        log: Receives where Ray's dashboard is, and what happens to actors.
+
+    Raises:
+        InputError: Ray is not installed, or the cluster cannot be reached.
+    """
+    if settings.choice("backend", ("local", "ray")) == "local":
+        yield IN_THIS_PROCESS
+        return
+    gpus = settings.ray_gpus if settings.ray_gpus >= 0 else None
+    options = RayOptions(
+        address=settings.ray_address,
+        actors=settings.ray_actors,
+        gpus=0 if gpus is None and settings.device == "cpu" else gpus,
+        cpus=settings.ray_cpus,
+        memory=round(settings.ray_memory_gb * 1e9),
+        retries=settings.ray_retries,
+    )
+    with RayBackend(options, log) as backend:
+        if backend.dashboard:
+            log(f"Ray's dashboard: {backend.dashboard}")
+        yield backend
+
+
+def ray_metadata(backend: Backend) -> dict[str, Any]:
+    """The address of Ray's dashboard, if there is one."""
+    url = backend.dashboard if isinstance(backend, RayBackend) else ""
+    return {"ray_dashboard": dg.MetadataValue.url(url)} if url else {}
 
 
 def planning_embedder(settings: Settings) -> Embedder:

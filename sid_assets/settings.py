@@ -319,6 +319,45 @@ class Settings(dg.ConfigurableResource):
         "cuda if available.",
         "",
     )
+    backend: str = _setting(
+        "Where embedding and quantising are computed. `local`: in the process of the step. `ray`: "
+        "by Ray actors, on all GPUs of a machine or on several machines.",
+        "local",
+        words=("local", "ray"),
+    )
+    ray_address: str = _setting(
+        "The Ray cluster: `auto`, `host:port` or `ray://host:port`; empty: Ray is started on this "
+        "machine for the step.",
+        "",
+    )
+    ray_actors: int = _setting(
+        "Number of Ray actors. 0: as many as the cluster has room for when the step starts.",
+        0,
+        at_least=0,
+        at_most=10**5,
+    )
+    ray_gpus: float = _setting(
+        "GPUs of an actor, which may be a fraction. -1: one if the cluster has GPUs, unless "
+        "`SID_DEVICE` is `cpu`.",
+        -1.0,
+        at_least=-1,
+        at_most=64,
+    )
+    ray_cpus: float = _setting(
+        "CPUs of an actor, and its threads. 0: two, or all of the largest node if it has fewer.",
+        0.0,
+        at_least=0,
+        at_most=4096,
+    )
+    ray_memory_gb: float = _setting(
+        "Memory that Ray reserves for an actor, in GB. 0: none.", 0.0, at_least=0, at_most=10**5
+    )
+    ray_retries: int = _setting(
+        "How often a chunk is given to another actor when its actor dies.",
+        3,
+        at_least=0,
+        at_most=1000,
+    )
     max_length: int = _setting(
         "Maximum length of a text in tokens; longer texts are truncated.",
         8192,

@@ -20,6 +20,7 @@ from sid_assets.core.sids.spelling import sid_text
 from sid_assets.core.store.lineage import replaced_inputs
 from sid_assets.core.store.provenance import require_space
 from sid_assets.core.store.store import Store
+from sid_assets.core.store.versions import MANIFEST
 from sid_assets.settings import Settings
 
 REPORT = "sid_report.html"
@@ -58,7 +59,7 @@ def summary(settings: Settings) -> dict[str, Any]:
         "tables": [
             {
                 "table": table,
-                "file": str(store.path(table)),
+                "file": str(store.opened_at(version)),
                 "rows": version.rows,
                 "bytes": version.bytes,
                 "version": version.provenance.version,
@@ -98,6 +99,9 @@ def describe(made: Mapping[str, Any]) -> str:
         lines.append(f"  {shape:>17} {'':>13}  {tokenizer['file']}")
     for file in made["files"]:
         lines.append(f"  {'':>17} {file['bytes'] / 1e6:>10,.1f} MB  {file['file']}")
+    if in_parts := [one for one in made["tables"] if one["file"].endswith(MANIFEST)]:
+        example = f'sid_assets.load("{made["data_dir"]}")["{in_parts[0]["table"]}"]'
+        lines.append(f"\nA manifest lists the parts of a table. {example} reads them.")
     if any(table["replaced_inputs"] for table in made["tables"]):
         lines.append(
             "\nTables that were made from an earlier version of another one do not belong to the "
@@ -118,7 +122,8 @@ def describe(made: Mapping[str, Any]) -> str:
             "SID_DEPLOYMENT=onerec makes SIDs for them."
         )
     if made["report"]:
-        lines.append(f"\nTo see how good the SIDs are, open {made['report']} in a browser.")
+        copy = "" if "://" not in made["report"] else " a copy of"
+        lines.append(f"\nTo see how good the SIDs are, open{copy} {made['report']} in a browser.")
     return "\n".join(lines)
 
 

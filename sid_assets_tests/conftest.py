@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 from dagster._core.storage.defs_state.base import set_defs_state_storage
+from s3fs import S3FileSystem
 
 from sid_assets_tests.films import make_films
 from sid_assets_tests.s3 import environment, new_bucket, started_s3
+from sid_assets_tests.s3_proxy import Faults, faulty_s3
 from tools.small_qwen3 import qwen_vocabulary, save_model, save_tokenizer, small_tokenizer
 
 # Tokenizers warn, and may hang, where a process that used them in threads forks.
@@ -75,3 +77,14 @@ def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name, value in environment(s3_server).items():
         monkeypatch.setenv(name, value)
     return new_bucket()
+
+
+@pytest.fixture
+def faulty_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Faults]]:
+    """The URL of a new bucket behind a proxy, and the faults of the proxy."""
+    with faulty_s3(s3_server) as faults:
+        for name, value in environment(faults.url).items():
+            monkeypatch.setenv(name, value)
+        S3FileSystem.clear_instance_cache()  # clients keep the server that they found first
+        yield new_bucket(), faults
+        S3FileSystem.clear_instance_cache()

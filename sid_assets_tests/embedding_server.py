@@ -30,7 +30,7 @@ STALL_SECONDS = 1.5
 def served(model: Qwen3Embedder) -> Callable[[Sequence[Any]], np.ndarray]:
     """What a server does with a model on the CPU: it embeds texts, or token ids as they are."""
     pad = DocumentTokenizer(Path(model.model, "tokenizer.json"), model.max_length).endoftext
-    network = LastTokenModel(model.model, None, "cpu", "float32", pad)
+    network = LastTokenModel.load(model.model, None, "cpu", "float32", pad)
 
     def embed(inputs: Sequence[Any]) -> np.ndarray:
         if isinstance(inputs[0], str):

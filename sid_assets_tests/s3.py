@@ -2,10 +2,13 @@
 
 import itertools
 import logging
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from moto.server import ThreadedMotoServer
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
 
 NUMBERS = itertools.count()
 
@@ -20,13 +23,19 @@ CREDENTIALS = {
 def started_s3() -> Iterator[str]:
     """A server in a thread of this process; its URL. Other processes may use it as well."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
+    moto, one_at_a_time = DomainDispatcherApplication(create_backend_app), threading.Lock()
+
+    def application(environment: Any, start_response: Any) -> Any:
+        with one_at_a_time:  # moto looks at a condition and writes in two steps
+            return moto(environment, start_response)
+
+    server = make_server("127.0.0.1", 0, application, threaded=True)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
+        yield f"http://127.0.0.1:{server.server_port}"
     finally:
-        server.stop()
+        server.shutdown()
+        server.server_close()
 
 
 def environment(url: str) -> dict[str, str]:

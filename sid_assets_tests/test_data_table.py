@@ -57,6 +57,17 @@ def test_the_rows_of_a_table(films: Path, data: Any):
     assert max(sizes) <= 50
 
 
+def test_other_engines_read_its_files(bucket: str, tmp_path: Path):
+    for root in (bucket, str(tmp_path)):
+        store = Store(f"{root}/data")
+        for numbers in ([1, 2, 3], [1, 2, 4]):
+            embed(store, dict.fromkeys(numbers, "text"), FakeEmbedder())
+        table = open_table(store, "item_embeddings")
+        assert table
+        frames = [pd.read_parquet(file) for file in table.files]
+        assert pd.concat(frames).pid.tolist() == [1, 2, 4]
+
+
 def test_a_column_that_does_not_exist_is_named(data: Any):
     with pytest.raises(InputError, match=r"pid2sid: has no column sids\. Its columns: pid, sid\."):
         data["pid2sid"].to_pandas(["sids"])

@@ -23,6 +23,7 @@ ANOTHER: dict[Any, Any] = {str: "another", int: 7, float: 0.25, bool: True}
 ANOTHER_OF_ITS_FORM = {
     "deployment": "demo",
     "pid_type": "string",
+    "backend": "ray",
     "embedder": "openai",
     "embedding_dtype": "float16",
     "embedding_url": "http://localhost:8000/v1",

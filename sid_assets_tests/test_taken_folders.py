@@ -33,9 +33,12 @@ def started(instance: dg.DagsterInstance) -> dg.DagsterRun:
     return instance.create_run_for_job(some_job, status=dg.DagsterRunStatus.STARTED)
 
 
-def take(instance: dg.DagsterInstance, run: dg.DagsterRun, settings: Settings) -> None:
-    """Take the folder in a step of a run."""
-    take_folder(SimpleNamespace(instance=instance, run=run), settings)
+def take(instance: dg.DagsterInstance, run: dg.DagsterRun, settings: Settings) -> list[str]:
+    """Take the folder in a step of a run; the warnings."""
+    warnings: list[str] = []
+    log = SimpleNamespace(warning=warnings.append)
+    take_folder(SimpleNamespace(instance=instance, run=run, log=log), settings)
+    return warnings
 
 
 def test_the_steps_of_a_run_share_the_folder_and_another_run_waits_for_its_end(settings):
@@ -108,18 +111,20 @@ def test_neither_sensor_nor_schedule_starts_a_refresh_beside_a_run_of_a_selectio
         assert look(look(None).cursor).skip_message == f"Refresh {run.run_id} is still running."
 
 
-def test_in_a_bucket_one_of_two_runs_gets_the_folder(settings, bucket):
-    settings = settings.changed(data_dir=f"{bucket}/data")
+@pytest.mark.parametrize("where", ["bucket", "memory"])
+def test_a_folder_of_an_object_store_is_taken_by_one_run(request, settings, tmp_path, where):
+    root = f"memory://{tmp_path.name}" if where == "memory" else request.getfixturevalue(where)
+    settings = settings.changed(data_dir=f"{root}/data")
     with dg.instance_for_test() as instance:
         first, second = started(instance), started(instance)
-        take(instance, first, settings)
-        with pytest.raises(StoreError, match=f"run {first.run_id}"):
+        warnings = take(instance, first, settings)
+        assert take(instance, first, settings) == []  # said once
+        with pytest.raises(StoreError, match=rf"run {first.run_id} .* is refreshing this data"):
             take(instance, second, settings)
         instance.report_run_failed(first)
-        take(instance, second, settings)
-        found = run_in(instance, settings)
-        assert found
-        assert found.run_id == second.run_id
+        assert take(instance, second, settings) == warnings
+    assert len(warnings) == (where == "memory")
+    assert all("nothing keeps two runs from writing one table" in text for text in warnings)
 
 
 def test_a_run_that_was_slower_between_look_and_write_sees_the_faster_one(

@@ -12,6 +12,7 @@ from sid_assets.core.quantise.tokenizer import require_tokenizer
 from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.versions import Version
 from sid_assets.observation import observer
+from sid_assets.resources import backend_of, ray_metadata
 from sid_assets.settings import Settings
 
 
@@ -36,15 +37,18 @@ def codes_asset(domain: Domain) -> dg.AssetsDefinition:
     ) -> Draft:
         store = settings.store()
         tokenizer = require_tokenizer(store)
-        draft, progress = encode_items(
-            store,
-            table,
-            item_embeddings,
-            tokenizer,
-            settings.device or None,
-            context.log.warning,
-            observer(context),
-        )
+        with backend_of(settings, context.log.info) as backend:
+            draft, progress = encode_items(
+                store,
+                table,
+                item_embeddings,
+                tokenizer,
+                settings.device or None,
+                context.log.warning,
+                observer(context),
+                backend,
+            )
+            about_ray = ray_metadata(backend)
         with draft:
             context.log.info(f"{table}: {progress.describe()}")
             if written := keep_sample(store, domain.table(SAMPLE), item_embeddings):
@@ -55,6 +59,7 @@ def codes_asset(domain: Domain) -> dg.AssetsDefinition:
                     "items_reused": progress.reused,
                     "items_resumed": progress.resumed,
                     "tokenizer": tokenizer.provenance.tokenizer,
+                    **about_ray,
                 }
             )
         return draft

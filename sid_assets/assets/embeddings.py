@@ -16,12 +16,20 @@ from sid_assets.core.quantise.tokenizer import (
     keeps_tokenizer,
     training_of,
 )
+from sid_assets.core.ray_backend import embedder_of
 from sid_assets.core.refresh import Changes
 from sid_assets.core.registry.unfinished import still_to_publish
 from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.versions import Version
 from sid_assets.observation import observer
-from sid_assets.resources import make_embedder, policy_of, vector_files, wanted_tokenizer
+from sid_assets.resources import (
+    backend_of,
+    make_embedder,
+    policy_of,
+    ray_metadata,
+    vector_files,
+    wanted_tokenizer,
+)
 from sid_assets.settings import Refresh, Settings
 
 UNKNOWN = "unknown: the server truncates texts"
@@ -66,22 +74,25 @@ def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
             context.log.info(f"{table}: the tokenizer to be trained: {training.describe()}.")
             if advice:
                 context.log.warning(f"{table}: {advice}")
-        with closing(embedder):
+        with closing(embedder), backend_of(settings, context.log.info) as backend:
             draft, changes, progress = embed_items(
                 store,
                 table,
                 item_texts,
-                embedder,
+                embedder_of(backend, embedder),
                 policy,
                 context.log.warning,
                 observer(context),
                 files=vector_files(settings, domain.embeddings(settings), embedder.space),
+                backend=backend,
             )
             with draft:
                 context.log.info(
                     f"{table}: {changes.describe()}; {progress.embedded:,} were embedded."
                 )
-                context.add_output_metadata(_metadata(changes, progress, embedder))
+                context.add_output_metadata(
+                    {**_metadata(changes, progress, embedder), **ray_metadata(backend)}
+                )
         return draft
 
     return item_embeddings

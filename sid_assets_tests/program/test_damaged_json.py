@@ -14,7 +14,7 @@ import pytest
 from upath import UPath
 
 from sid_assets.core.errors import SidAssetsError
-from sid_assets.core.store.chunks import Chunk, run_chunks
+from sid_assets.core.store.chunks import Chunk, Say, run_chunks
 from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.places import remove_folder
 from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
@@ -33,7 +33,7 @@ class _Counts:
         self.rows = rows
 
 
-def _work(chunk: Chunk) -> tuple[list[pa.RecordBatch], _Counts]:
+def _work(chunk: Chunk, say: Say) -> tuple[list[pa.RecordBatch], _Counts]:
     pids = range(chunk.first_pid, chunk.first_pid + chunk.rows)
     return [pa.record_batch([pids], schema=COLUMNS)], _Counts(chunk.rows)
 

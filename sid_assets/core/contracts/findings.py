@@ -101,6 +101,11 @@ class Offenders:
         for place in places[: IDS_SHOWN - len(self.ids)]:
             self.ids.append(pids[int(place)].as_py())
 
+    def extend(self, later: "Offenders") -> None:
+        """Count those of later rows, too."""
+        self.rows += later.rows
+        self.ids += later.ids[: IDS_SHOWN - len(self.ids)]
+
     def finding(self, holds: str, broken: str) -> Finding:
         """Describe as `holds` if no row is bad, else as `broken` with row count and first ids."""
         if not self.rows:

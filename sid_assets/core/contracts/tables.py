@@ -16,6 +16,7 @@ from sid_assets.core.arrow.hashes import text_hash, vector_hashes
 from sid_assets.core.arrow.sorted_join import joined
 from sid_assets.core.arrow.vectors import NORM_TOLERANCE, vectors_of
 from sid_assets.core.contracts.findings import Check, Finding, Findings, Offenders, contract
+from sid_assets.core.contracts.part_scans import scan_parts
 from sid_assets.core.errors import SidAssetsError
 from sid_assets.core.quantise.scale_fit import scale_fit
 from sid_assets.core.schema import CODE_LAYERS, EMBEDDING_DIM, MAX_CODEBOOK_SIZE
@@ -115,14 +116,11 @@ def check_item_embeddings(version: Version, texts: Version) -> Findings:
     width = version.schema().field("embedding").type
     if width != schema.VECTOR:
         return {"width": Finding(False, f"embedding is {width}; expected {schema.VECTOR}")}
-    for batch in version.stream():
-        pids, vectors = batch.column("pid"), vectors_of(batch.column("embedding"))
-        order.add(pids)
-        norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-        infinite.add(~np.isfinite(norms), pids)
-        norm.add(~(np.abs(norms - 1) <= NORM_TOLERANCE), pids)
-        same_hash = pc.equal(vector_hashes(vectors), batch.column("vector_hash"))
-        other_hash.add(~_true(same_hash), pids)
+    for found in scan_parts(version, _scan_vectors):
+        for offenders, of_part in zip((infinite, norm, other_hash), found, strict=True):
+            offenders.extend(of_part)
+    for batch in version.stream(["pid"], batch_rows=COMPARED_ROWS):
+        order.add(batch.column("pid"))
     return {
         "width": Finding(True, f"every vector is {EMBEDDING_DIM} wide"),
         "finite": infinite.finding("every number is finite", "a vector has NaN or infinity"),
@@ -133,6 +131,19 @@ def check_item_embeddings(version: Version, texts: Version) -> Findings:
         "pids": order.finding(),
         **_same_rows(version, texts, "text_hash"),
     }
+
+
+def _scan_vectors(rows: pa.RecordBatchReader) -> tuple[Offenders, Offenders, Offenders]:
+    """The vectors of a part that are not finite, not of unit norm, or not those of their hash."""
+    infinite, norm, other_hash = Offenders(), Offenders(), Offenders()
+    for batch in rows:
+        pids, vectors = batch.column("pid"), vectors_of(batch.column("embedding"))
+        norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+        infinite.add(~np.isfinite(norms), pids)
+        norm.add(~(np.abs(norms - 1) <= NORM_TOLERANCE), pids)
+        same_hash = pc.equal(vector_hashes(vectors), batch.column("vector_hash"))
+        other_hash.add(~_true(same_hash), pids)
+    return infinite, norm, other_hash
 
 
 @contract(

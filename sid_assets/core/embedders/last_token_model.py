@@ -1,7 +1,7 @@
 """A transformer on a device: token ids in, unit vectors of the last token out."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -13,14 +13,28 @@ class LastTokenModel:
     """Loaded weights. Padding is on the left, so that the last position is a text's last token.
 
     Args:
-        model: Repository on the Hugging Face hub, or a folder.
-        revision: Commit of the repository; None for a folder.
+        network: A transformer with a config, on the device.
         device: Where it runs.
-        dtype: Name of the weights' dtype.
         pad: Id of the padding token (masked, so that it has no effect).
     """
 
-    def __init__(self, model: str, revision: str | None, device: str, dtype: str, pad: int) -> None:
+    def __init__(self, network: Any, device: str, pad: int) -> None:
+        self._model = network.eval()
+        self._device = device
+        self._pad = pad
+        self.vocabulary: int = network.config.vocab_size
+
+    @classmethod
+    def load(cls, model: str, revision: str | None, device: str, dtype: str, pad: int) -> Self:
+        """Load weights.
+
+        Args:
+            model: Repository on the Hugging Face hub, or a folder.
+            revision: Commit of the repository; None for a folder.
+            device: Where it runs.
+            dtype: Name of the weights' dtype.
+            pad: Id of the padding token.
+        """
         import torch
         from transformers import AutoModel
 
@@ -28,14 +42,11 @@ class LastTokenModel:
             model,
             revision=revision,
             dtype=getattr(torch, dtype),
-            attn_implementation=_attention(device, dtype),
+            attn_implementation=fastest_attention(device, dtype),
             use_safetensors=True,
             trust_remote_code=False,
         )
-        self._model = network.to(device).eval()
-        self._device = device
-        self._pad = pad
-        self.vocabulary: int = network.config.vocab_size
+        return cls(network.to(device), device, pad)
 
     def embed(self, batch: Sequence[Sequence[int]]) -> np.ndarray | None:
         """The vectors of a batch of texts.
@@ -91,7 +102,7 @@ class LastTokenModel:
         return vectors.cpu().numpy()
 
 
-def _attention(device: str, dtype: str) -> str:
+def fastest_attention(device: str, dtype: str) -> str:
     """The fastest attention implementation that this machine has."""
     from transformers.utils.import_utils import is_flash_attn_2_available
 

@@ -233,7 +233,7 @@ class Qwen3Embedder:
                 "SID_BATCH_TOKENS, or use a server (SID_EMBEDDER=openai)."
             )
         pad = self._tokenizer.endoftext
-        network = LastTokenModel(self.model, self._commit, self._device, self._dtype, pad)
+        network = LastTokenModel.load(self.model, self._commit, self._device, self._dtype, pad)
         if self._tokenizer.largest_id >= network.vocabulary:
             raise InputError(
                 f"{self.model}: its tokenizer has ids up to {self._tokenizer.largest_id}, but the "

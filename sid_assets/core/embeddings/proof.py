@@ -36,6 +36,10 @@ class ProvenEmbedder:
     canary: dict[str, Any] | None
     _proven: bool = False
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Another process loads weights of its own, and proves them."""
+        return ProvenEmbedder, (self.embedder, self.canary)
+
     def embed(self, texts: Sequence[str]) -> Embedded:
         """Embed a chunk of texts.
 

@@ -20,7 +20,7 @@ from sid_assets.core.embeddings.making import EmbeddingsMaking
 from sid_assets.core.embeddings.plan import Plan, measure_speed, plan_of
 from sid_assets.core.embeddings.proof import ProvenEmbedder, check_adopted
 from sid_assets.core.embeddings.survey import Survey, survey_items
-from sid_assets.core.embeddings.worker import ChunkEmbedder, ChunkSummary
+from sid_assets.core.embeddings.worker import ChunkEmbedder, ChunkSummary, ItemChunk
 from sid_assets.core.errors import InputError
 from sid_assets.core.inputs.vector_files import VectorFiles
 from sid_assets.core.refresh import (
@@ -29,7 +29,7 @@ from sid_assets.core.refresh import (
     require_same_generation,
     require_small_change,
 )
-from sid_assets.core.store.chunks import Chunk, run_chunks
+from sid_assets.core.store.chunks import IN_THIS_PROCESS, Backend, Chunk, once, run_chunks
 from sid_assets.core.store.draft import Draft, UnfinishedRun
 from sid_assets.core.store.parts import Part
 from sid_assets.core.store.pid_ranges import SortedParts
@@ -110,6 +110,7 @@ def embed_items(
     log: Callable[[str], None],
     on_progress: Callable[[EmbeddingProgress], None],
     files: VectorFiles | None = None,
+    backend: Backend = IN_THIS_PROCESS,
 ) -> tuple[Draft, Changes, EmbeddingProgress]:
     """Make the version of `item_embeddings` for these texts. The caller commits it.
 
@@ -122,6 +123,7 @@ def embed_items(
         log: Receives warnings.
         on_progress: Called after every chunk.
         files: Existing vectors of the same space, for items that have none yet.
+        backend: Where the chunks are computed.
 
     Raises:
         InputError: The policy forbids the refresh, the embedder no longer gives the same vectors,
@@ -132,7 +134,7 @@ def embed_items(
         raise InputError(f"{texts.folder}: has no items; there is nothing to embed.")
     # Opened before the survey, so that nobody changes what it reads.
     with store.draft(table) as draft:
-        plan, run = _prepare(store, draft, texts, embedder, policy, _once(log), files)
+        plan, run = _prepare(store, draft, texts, embedder, policy, once(log), files, backend)
         parts, progress = run.embed(on_progress)
         draft.finish(parts, run.provenance)
     return draft, plan.changes, progress
@@ -146,6 +148,7 @@ def _prepare(
     policy: RefreshPolicy,
     log: Callable[[str], None],
     files: VectorFiles | None,
+    backend: Backend,
 ) -> tuple[Plan, "_Run"]:
     """Plan the run, check that it is allowed, and begin its draft."""
     table = draft.table
@@ -169,8 +172,8 @@ def _prepare(
     _begin(draft, texts, survey, proven, adopted_key)
     making = EmbeddingsMaking(draft.state["canary"], survey.adopted)
     provenance = derive(table, texts.provenance, space=embedder.space, details=making.details())
-    sharer = PartSharer(before, draft.folder, log) if before else None
-    return plan, _Run(draft, texts, survey, proven, provenance, sharer, log)
+    sharer = PartSharer(before, draft.folder) if before else None
+    return plan, _Run(draft, texts, survey, proven, provenance, sharer, log, backend)
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,7 @@ class _Run:
         provenance: Provenance of the new version.
         sharer: Shares parts with the previous version; None if its vectors cannot be reused.
         log: Receives warnings.
+        backend: Where the chunks are computed.
     """
 
     draft: Draft
@@ -194,14 +198,14 @@ class _Run:
     provenance: Provenance
     sharer: PartSharer | None
     log: Callable[[str], None]
+    backend: Backend
 
     def embed(
         self, on_progress: Callable[[EmbeddingProgress], None]
     ) -> tuple[tuple[Part, ...], EmbeddingProgress]:
         """Make all chunks that are not finished yet."""
         progress = EmbeddingProgress(total_rows=self.texts.rows)
-        state = self.draft.state["chunks"]
-        chunks = [Chunk(number, *chunk) for number, chunk in enumerate(state)]
+        chunks, worker = self._chunks(), self._worker()
 
         def on_done(chunk: Chunk, summary: ChunkSummary, resumed: bool) -> None:
             progress.add(chunk, summary, resumed)
@@ -209,37 +213,38 @@ class _Run:
                 self.log(damage)
             on_progress(progress)
 
-        origins = self._origins(chunks)
         parts = run_chunks(
             self.draft,
             chunks,
             self.provenance.attach(schema.item_embeddings(self.texts.pid_type)),
-            self._worker(origins),
+            worker,
             on_done,
             ChunkSummary,
-            lambda chunk, name: self._share(chunk, origins[chunk.number], name),
+            worker.share,
+            self.log,
+            self.backend,
         )
         return parts, progress
 
-    def _origins(self, chunks: Iterable[Chunk]) -> tuple[np.ndarray, ...]:
-        """The source of each item, chunk by chunk."""
-        ends = np.cumsum([chunk.rows for chunk in chunks])
-        return tuple(np.split(self.survey.origins, ends[:-1]))
+    def _chunks(self) -> list[ItemChunk]:
+        """The chunks as they were cut when the draft began, with the source of each item."""
+        state = self.draft.state["chunks"]
+        ends = np.cumsum([rows for rows, _, _ in state])
+        return [
+            ItemChunk(
+                number,
+                rows,
+                first_pid,
+                last_pid,
+                origins=origins,
+                is_unchanged=bool(self.survey.is_unchanged(origins).all()),
+            )
+            for number, ((rows, first_pid, last_pid), origins) in enumerate(
+                zip(state, np.split(self.survey.origins, ends[:-1]), strict=True)
+            )
+        ]
 
-    def _share(
-        self, chunk: Chunk, origins: np.ndarray, name: str
-    ) -> tuple[Part, ChunkSummary] | None:
-        """Share the part of the previous version with the rows of a chunk, if there is one.
-
-        All rows are reused from that version, and the part has as many in the same range of pids:
-        it has these rows and no others.
-        """
-        if self.sharer is None or not self.survey.is_unchanged(origins).all():
-            return None
-        part = self.sharer.part_of(chunk)
-        return (self.sharer.share(part, name), ChunkSummary()) if part else None
-
-    def _worker(self, origins: tuple[np.ndarray, ...]) -> ChunkEmbedder:
+    def _worker(self) -> ChunkEmbedder:
         """The worker that makes the rows of a chunk.
 
         A part in this run's own draft is either resumed as a whole or made again, so the draft is
@@ -249,19 +254,7 @@ class _Run:
             source.emptied() if source.folder == self.draft.folder else source
             for source in self.survey.sources
         )
-        return ChunkEmbedder(SortedParts.of(self.texts), sources, origins, self.embedder)
-
-
-def _once(log: Callable[[str], None]) -> Callable[[str], None]:
-    """The same log, without repeated messages."""
-    told: set[str] = set()
-
-    def tell(message: str) -> None:
-        if message not in told:
-            told.add(message)
-            log(message)
-
-    return tell
+        return ChunkEmbedder(SortedParts.of(self.texts), sources, self.embedder, self.sharer)
 
 
 def _begin(

@@ -14,9 +14,10 @@ from sid_assets.core.embeddings.sources import EMBED, Source, beside
 from sid_assets.core.embeddings.survey import decide, embedded_again
 from sid_assets.core.errors import StoreError
 from sid_assets.core.schema import EMBEDDING_DIM, HASH, HASH_BYTES
-from sid_assets.core.store.chunks import Chunk
-from sid_assets.core.store.parts import VECTOR_ROW_GROUP
+from sid_assets.core.store.chunks import Chunk, Say
+from sid_assets.core.store.parts import VECTOR_ROW_GROUP, Part
 from sid_assets.core.store.pid_ranges import DamageError, OnDamage, SortedParts
+from sid_assets.core.store.sharing import PartSharer
 
 
 @dataclass
@@ -42,6 +43,19 @@ class ChunkSummary:
     damage: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True, eq=False)
+class ItemChunk(Chunk):
+    """A chunk of items, and where their vectors come from.
+
+    Attributes:
+        origins: The source of each item, or `EMBED`: int16, shape (rows,).
+        is_unchanged: Whether all are reused from the previous version.
+    """
+
+    origins: np.ndarray
+    is_unchanged: bool
+
+
 @dataclass(frozen=True)
 class ChunkEmbedder:
     """The worker: the rows of `item_embeddings` for a chunk of `item_texts`.
@@ -51,23 +65,34 @@ class ChunkEmbedder:
     Attributes:
         texts: The new texts.
         sources: Where vectors are reused from.
-        origins: For each chunk, the source of each of its items, or `EMBED`: int16, shape (rows,).
         embedder: Embeds the rest.
+        sharer: Shares parts with the previous version; None if its vectors cannot be reused.
     """
 
     texts: SortedParts
     sources: tuple[Source, ...]
-    origins: tuple[np.ndarray, ...]
     embedder: ProvenEmbedder
+    sharer: PartSharer | None
 
-    def __call__(self, chunk: Chunk) -> tuple[Iterator[pa.RecordBatch], ChunkSummary]:
+    def __call__(self, chunk: ItemChunk, say: Say) -> tuple[Iterator[pa.RecordBatch], ChunkSummary]:
         """Reuse or embed the vectors of a chunk."""
         summary = ChunkSummary()
         return self._rows(chunk, summary), summary
 
-    def _rows(self, chunk: Chunk, summary: ChunkSummary) -> Iterator[pa.RecordBatch]:
+    def share(self, chunk: ItemChunk, name: str, say: Say) -> tuple[Part, ChunkSummary] | None:
+        """Share the part of the previous version with the rows of a chunk, if there is one.
+
+        All rows are reused from that version, and the part has as many in the same range of pids:
+        it has these rows and no others.
+        """
+        if self.sharer is None or not chunk.is_unchanged:
+            return None
+        part = self.sharer.part_of(chunk, say)
+        return (self.sharer.share(part, name, say), ChunkSummary()) if part else None
+
+    def _rows(self, chunk: ItemChunk, summary: ChunkSummary) -> Iterator[pa.RecordBatch]:
         texts = self._texts(chunk)
-        origins = self._without_emptied(texts, self.origins[chunk.number], summary)
+        origins = self._without_emptied(texts, chunk.origins, summary)
         # All at once: the embedder sorts them by length.
         fresh = self._embed(texts.filter(pa.array(origins == EMBED)), summary)
         asked = _asked(origins)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import pyarrow as pa
 
@@ -10,10 +11,18 @@ from sid_assets.core.quantise.residual_kmeans import Encoder
 from sid_assets.core.quantise.stream import Quantised, quantise
 from sid_assets.core.quantise.tokenizer import load_tokenizer
 from sid_assets.core.schema import PidType
-from sid_assets.core.store.chunks import Chunk, chunks_of_parts, run_chunks
+from sid_assets.core.store.chunks import (
+    IN_THIS_PROCESS,
+    Backend,
+    Chunk,
+    Say,
+    chunks_of_parts,
+    once,
+    run_chunks,
+)
 from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.parts import Part, read_part
-from sid_assets.core.store.pid_ranges import OnDamage, SortedParts
+from sid_assets.core.store.pid_ranges import DamageError, SortedParts
 from sid_assets.core.store.provenance import Provenance, derive
 from sid_assets.core.store.sharing import PartSharer
 from sid_assets.core.store.store import Store
@@ -64,33 +73,42 @@ class ChunkEncoder:
     Attributes:
         embeddings: The vectors.
         earlier: Earlier codes of the same tokenizer, to reuse.
-        encoder: Quantises the other items.
-        on_damage: Called for each part of the earlier codes that cannot be read.
+        tokenizer: Quantises the other items.
+        device: Where to compute; None means the GPU if available, else the CPU.
         sharer: Shares parts with the version of the earlier codes.
     """
 
     embeddings: Version
     earlier: SortedParts | None
-    encoder: Encoder
-    on_damage: OnDamage
+    tokenizer: Version
+    device: str | None
     sharer: PartSharer | None
 
-    def share(self, chunk: Chunk, name: str) -> tuple[Part, Quantised] | None:
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The tokenizer on the device, loaded once in every process that computes."""
+        return Encoder(load_tokenizer(self.tokenizer), self.device)
+
+    def share(self, chunk: Chunk, name: str, say: Say) -> tuple[Part, Quantised] | None:
         """Share the part of the earlier codes for the same vectors, if there is one."""
-        part = self.sharer.part_of(chunk) if self.sharer else None
+        part = self.sharer.part_of(chunk, say) if self.sharer else None
         if not (self.sharer and part):
             return None
         codes = list(self.sharer.read(part, ["pid", "vector_hash"]))
         if not self._are_of_these_vectors(codes, chunk):
             return None
-        return self.sharer.share(part, name), Quantised(reused=chunk.rows)
+        return self.sharer.share(part, name, say), Quantised(reused=chunk.rows)
 
-    def __call__(self, chunk: Chunk) -> tuple[Iterable[pa.RecordBatch], Quantised]:
+    def __call__(self, chunk: Chunk, say: Say) -> tuple[Iterable[pa.RecordBatch], Quantised]:
         """Reuse or compute the codes of a chunk."""
+
+        def on_damage(damage: DamageError) -> None:
+            say(f"{damage} Its items are quantised again.")
+
         earlier = None
         if self.earlier:
             pids = chunk.first_pid, chunk.last_pid
-            earlier = list(self.earlier.between(*pids, CODES_COLUMNS, self.on_damage))
+            earlier = list(self.earlier.between(*pids, CODES_COLUMNS, on_damage))
             if self._are_of_these_vectors(earlier, chunk):
                 return earlier, Quantised(reused=chunk.rows)
         counts = Quantised()
@@ -116,6 +134,7 @@ def encode_items(
     device: str | None,
     warn: Callable[[str], None],
     on_progress: Callable[[CodesProgress], None],
+    backend: Backend = IN_THIS_PROCESS,
 ) -> tuple[Draft, CodesProgress]:
     """Make a draft of `codes` for these vectors; the caller commits it.
 
@@ -127,6 +146,7 @@ def encode_items(
         device: Where to compute; None means the GPU if available, else the CPU.
         warn: Called with the text of each warning.
         on_progress: Called after every part.
+        backend: Where the parts are computed.
 
     Raises:
         InputError: The vectors and the tokenizer belong to different embedding spaces.
@@ -148,9 +168,9 @@ def encode_items(
         worker = ChunkEncoder(
             embeddings,
             SortedParts.of(before) if before else None,
-            Encoder(load_tokenizer(tokenizer), device),
-            lambda damage: warn(f"{damage} Its items are quantised again."),
-            PartSharer(before, draft.folder, warn) if before else None,
+            tokenizer,
+            device,
+            PartSharer(before, draft.folder) if before else None,
         )
         parts = run_chunks(
             draft,
@@ -160,6 +180,8 @@ def encode_items(
             on_done,
             Quantised,
             worker.share,
+            once(warn),
+            backend,
         )
         draft.finish(parts, provenance)
     return draft, progress

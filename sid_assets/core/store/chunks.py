@@ -9,11 +9,11 @@ that the previous version has as a part, row by row, may share that part instead
 
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import pyarrow as pa
 from upath import UPath
@@ -53,12 +53,147 @@ class Chunk:
 
 Summary = TypeVar("Summary")
 
-Work = Callable[[Chunk], tuple[Iterable[pa.RecordBatch], Summary]]
-"""Computes a chunk: its rows, and a summary that is complete once the rows are consumed."""
+Say = Callable[[str], None]
+"""Receives messages about a chunk, which the run logs once the chunk is done."""
 
-Share = Callable[[Chunk, str], tuple[Part, Summary] | None]
+Work = Callable[[Any, Say], tuple[Iterable[pa.RecordBatch], Summary]]
+"""Computes a chunk: its rows, and a summary that is complete once the rows are consumed. The chunk
+is a `Chunk`, or of a class of its own that has more of what is needed."""
+
+Share = Callable[[Any, str, Say], tuple[Part, Summary] | None]
 """Makes a part of the previous version, which has the rows of the chunk, a part of the draft under
 a file name; None if there is no such part. Threads call it at the same time."""
+
+
+def share_nothing(chunk: Chunk, name: str, say: Say) -> None:
+    """A `Share` for tables that have no previous version."""
+
+
+def once(log: Callable[[str], None]) -> Callable[[str], None]:
+    """The same log, without repeated messages."""
+    told: set[str] = set()
+
+    def tell(message: str) -> None:
+        if message not in told:
+            told.add(message)
+            log(message)
+
+    return tell
+
+
+@dataclass(frozen=True)
+class Done(Generic[Summary]):
+    """A chunk whose part is in the draft.
+
+    Attributes:
+        number: The chunk's number.
+        part: Its part.
+        summary: What was counted.
+        resumed: Whether an earlier run did the work.
+        messages: What is to be logged.
+    """
+
+    number: int
+    part: Part
+    summary: Summary
+    resumed: bool = False
+    messages: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class ChunkTask(Generic[Summary]):
+    """What is done for every chunk of a draft. It can be pickled, so that others can do it.
+
+    Attributes:
+        folder: The folder of the draft.
+        earlier: Folders in which earlier runs of the same work left parts.
+        total: Number of chunks.
+        schema: Schema of the parts, with the provenance in its metadata.
+        work: Computes the rows of a chunk.
+        share: Shares the part of a chunk with the previous version.
+        summary_type: A dataclass whose fields can be stored as JSON.
+    """
+
+    folder: UPath
+    earlier: tuple[UPath, ...]
+    total: int
+    schema: pa.Schema
+    work: Work[Summary]
+    share: Share[Summary]
+    summary_type: type[Summary]
+
+    def do(self, chunk: Chunk) -> Done[Summary]:
+        """Do a chunk, unless its part is there or can be shared.
+
+        Raises:
+            WrittenByAnotherError: Another process did the same chunk at the same time.
+        """
+        said: list[str] = []
+        return self.found(chunk, said) or self.make(chunk, said)
+
+    def found(self, chunk: Chunk, said: list[str]) -> Done[Summary] | None:
+        """The part of a chunk if it needs no work: an earlier run did it, or it can be shared."""
+        name = part_name(chunk.number, self.total)
+        for folder in (self.folder, *self.earlier):
+            if done := self._finished(folder, name, chunk):
+                return done
+        if shared := self.share(chunk, name, said.append):
+            return Done(chunk.number, *shared, messages=tuple(said))
+        return None
+
+    def make(self, chunk: Chunk, said: list[str]) -> Done[Summary]:
+        """Write the part of a chunk and its note; messages are added to those already said."""
+        path = self.folder / part_name(chunk.number, self.total)
+        path.unlink(missing_ok=True)  # damaged, or of a chunk that was cut differently
+        blocks, summary = self.work(chunk, said.append)
+        part = write_chunk(path, self.schema, chunk, blocks)
+        _Note(part, vars(summary)).write(path)
+        return Done(chunk.number, part, summary, messages=tuple(said))
+
+    def _finished(self, folder: UPath, name: str, chunk: Chunk) -> Done[Summary] | None:
+        """A finished part; None if it is missing, damaged, or of a chunk cut differently."""
+        path = folder / name
+        note = _Note.read(path)
+        if note is None or not chunk.is_in(note.part) or file_digest(path) != note.part.digest:
+            return None
+        part = note.part if folder == self.folder else replace(note.part, folder=folder.name)
+        try:
+            return Done(chunk.number, part, self.summary_type(**note.summary), resumed=True)
+        except TypeError:  # another release of this package wrote it
+            return None
+
+
+class Backend(Protocol):
+    """Where chunks are computed."""
+
+    def run(
+        self, task: ChunkTask[Summary], chunks: Sequence[Chunk]
+    ) -> Generator[Done[Summary], None, None]:
+        """Do all chunks, in any order; a chunk is yielded once it is done."""
+        ...
+
+
+class OneAfterTheOther:
+    """Does all chunks in this process, in their order."""
+
+    def run(
+        self, task: ChunkTask[Summary], chunks: Sequence[Chunk]
+    ) -> Generator[Done[Summary], None, None]:
+        """Do the chunks. Threads are ahead: they read the digests of finished parts meanwhile."""
+
+        def found(chunk: Chunk) -> tuple[Done[Summary] | None, list[str]]:
+            said: list[str] = []
+            return task.found(chunk, said), said
+
+        with ThreadPoolExecutor() as readers:
+            try:
+                for chunk, (done, said) in zip(chunks, readers.map(found, chunks), strict=True):
+                    yield done or task.make(chunk, said)
+            finally:
+                readers.shutdown(cancel_futures=True)
+
+
+IN_THIS_PROCESS = OneAfterTheOther()
 
 
 def run_chunks(
@@ -68,9 +203,11 @@ def run_chunks(
     work: Work[Summary],
     on_done: Callable[[Chunk, Summary, bool], None],
     summary_type: type[Summary],
-    share: Share[Summary] = lambda chunk, name: None,
+    share: Share[Summary] = share_nothing,
+    log: Callable[[str], None] = lambda message: None,
+    backend: Backend = IN_THIS_PROCESS,
 ) -> tuple[Part, ...]:
-    """Do the chunks that are not done yet, one after the other, each into its own part.
+    """Do the chunks that are not done yet, each into its own part.
 
     Args:
         draft: Receives the parts, and may already hold those of an unfinished run.
@@ -80,39 +217,22 @@ def run_chunks(
         on_done: Called with each chunk, its summary, and whether an earlier run had done it.
         summary_type: A dataclass whose fields can be stored as JSON.
         share: Shares the part of a chunk with the previous version.
+        log: Receives messages about chunks.
+        backend: Where the chunks are computed.
 
     Returns:
         The parts of all chunks, in order.
     """
-
-    def path_of(chunk: Chunk) -> UPath:
-        return draft.folder / part_name(chunk.number, len(chunks))
-
-    def found(chunk: Chunk) -> tuple[tuple[Part, Summary] | None, bool]:
-        """The part that needs no work and its summary, and whether an earlier run did the work."""
-        if finished := _finished(draft, path_of(chunk).name, chunk, summary_type):
-            return finished, True
-        return share(chunk, path_of(chunk).name), False
-
-    parts = []
-    with ThreadPoolExecutor() as readers:
-        try:
-            # The readers are ahead: digests are computed while other chunks are done.
-            for chunk, (done, resumed) in zip(chunks, readers.map(found, chunks), strict=True):
-                part, summary = done or _do(chunk, path_of(chunk), schema, work)
-                on_done(chunk, summary, resumed)
-                parts.append(part)
-        finally:
-            readers.shutdown(cancel_futures=True)
-    return tuple(parts)
-
-
-def _do(chunk: Chunk, path: UPath, schema: pa.Schema, work: Work[Summary]) -> tuple[Part, Summary]:
-    """Write the part of a chunk and its note."""
-    blocks, summary = work(chunk)
-    part = write_chunk(path, schema, chunk, blocks)
-    _Note(part, vars(summary)).write(path)
-    return part, summary
+    earlier = tuple(draft.earlier_folders)
+    task = ChunkTask(draft.folder, earlier, len(chunks), schema, work, share, summary_type)
+    parts: dict[int, Part] = {}
+    with closing(backend.run(task, chunks)) as results:
+        for done in results:
+            for message in done.messages:
+                log(message)
+            on_done(chunks[done.number], done.summary, done.resumed)
+            parts[done.number] = done.part
+    return tuple(parts[number] for number in sorted(parts))
 
 
 def write_chunk(
@@ -122,8 +242,12 @@ def write_chunk(
 
     Raises:
         StoreError: The rows are not those of the chunk, or the folder cannot be written.
+        WrittenByAnotherError: Another process wrote the same chunk meanwhile.
     """
-    with PartWriter(path, schema) as writer, ThreadPoolExecutor(max_workers=1) as thread:
+    with (
+        PartWriter(path, schema, exclusive=True) as writer,
+        ThreadPoolExecutor(max_workers=1) as thread,
+    ):
         written: deque[Future[None]] = deque()
         for block in blocks:
             written.append(thread.submit(writer.write, block))
@@ -147,27 +271,6 @@ def finished_parts(folder: UPath) -> list[Part]:
     """
     paths = sorted(folder.glob("part-*.parquet"), key=lambda path: path.name)
     return [note.part for path in paths if (note := _Note.read(path))]
-
-
-def _finished(
-    draft: Draft, name: str, chunk: Chunk, summary_type: type[Summary]
-) -> tuple[Part, Summary] | None:
-    """The part of a chunk that this run or an earlier one finished, and its worker's summary.
-
-    None if it is missing, damaged, or of a chunk that was cut differently.
-    """
-    for folder in (draft.folder, *draft.earlier_folders):
-        note = _Note.read(folder / name)
-        if (
-            note is None
-            or not chunk.is_in(note.part)
-            or file_digest(folder / name) != note.part.digest
-        ):
-            continue
-        part = note.part if folder == draft.folder else replace(note.part, folder=folder.name)
-        with suppress(TypeError):  # another release of this package wrote it
-            return part, summary_type(**note.summary)
-    return None
 
 
 @dataclass(frozen=True)

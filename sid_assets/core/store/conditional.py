@@ -54,7 +54,7 @@ def read_object(path: UPath) -> Seen:
     try:
         tag = _tag(path)
         while True:
-            content: bytes = path.fs.cat_file(path.path)
+            content: Any = path.fs.cat_file(path.path)
             tag, before = _tag(path, content), tag
             if tag == before or not is_conditional(path):
                 return Seen(content, tag)
@@ -83,7 +83,7 @@ def replace_object(path: UPath, content: bytes, seen: Seen) -> Seen:
         try:
             return _put(path, content, seen)
         except OSError as error:
-            status = _status(error)
+            status = _status(error, seen)
             if status not in (_LOST, _IN_PROGRESS):
                 raise
         now = read_object(path)
@@ -97,17 +97,19 @@ def replace_object(path: UPath, content: bytes, seen: Seen) -> Seen:
 def honours_conditions(path: UPath, stale: Seen) -> bool:
     """Whether the store refuses a write whose condition does not hold. Some ignore conditions.
 
+    The object is written again with its own content, on a condition that does not hold.
+
     Args:
         path: An object that this process has just written.
         stale: The object as it was before.
     """
     if not is_conditional(path):
         return False
-    content = path.fs.cat_file(path.path)
+    content: Any = path.fs.cat_file(path.path)
     try:
         _put(path, content, stale)
     except OSError as error:
-        if _status(error) == _LOST:
+        if _status(error, stale) == _LOST:
             return True
         raise
     return False
@@ -134,10 +136,10 @@ def _tag(path: UPath, content: bytes = b"") -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _status(error: OSError) -> int | None:
+def _status(error: OSError, seen: Seen) -> int | None:
     """The HTTP status of a refused write; s3fs turns refusals into errors of different types."""
-    response = getattr(error.__cause__, "response", None) or {}
-    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    if isinstance(error, FileExistsError | FileNotFoundError):  # exists, or is gone
+    is_gone = isinstance(error, FileNotFoundError) and seen.tag  # else there is no such bucket
+    if isinstance(error, FileExistsError) or is_gone:
         return _LOST
-    return status
+    response = getattr(error.__cause__, "response", None) or {}
+    return response.get("ResponseMetadata", {}).get("HTTPStatusCode")

@@ -17,7 +17,7 @@ from upath import UPath
 from sid_assets.core.store.conditional import Seen
 from sid_assets.core.store.lease import Lease
 from sid_assets.core.store.parts import Part
-from sid_assets.core.store.places import explained, sync_folder
+from sid_assets.core.store.places import explained, make_folder, sync_folder
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.sealed import write_sealed
 from sid_assets.core.store.versions import Version, content_version
@@ -159,7 +159,7 @@ class Draft:
         moment = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S")
         folder = self._history / f"{moment}-{secrets.token_hex(4)}"
         with explained(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+            make_folder(folder)
             sync_folder(folder.parent)
             write_sealed(folder / STATE, state)
         return UnfinishedRun(folder, state)

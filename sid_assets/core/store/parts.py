@@ -2,20 +2,23 @@
 
 import hashlib
 import os
+import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import IO, Literal, Self
+from typing import Any, Literal, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from fsspec.spec import AbstractBufferedFile
 from upath import UPath
 
 from sid_assets.core.errors import StoreError
 from sid_assets.core.schema import VECTOR, Pid
-from sid_assets.core.store.places import arrow_filesystem, explained, is_local
+from sid_assets.core.store.conditional import is_conditional
+from sid_assets.core.store.places import arrow_filesystem, explained, is_local, make_folder
 
 TEMPORARY_SUFFIX = ".tmp"
 VECTOR_ROW_GROUP = 1024
@@ -67,6 +70,10 @@ class Part:
         return (folder.parent / self.folder if self.folder else folder) / self.name
 
 
+class WrittenByAnotherError(StoreError):
+    """Another process wrote the same part at the same time."""
+
+
 class PartWriter:
     """Writes one part file under a temporary name, and renames it once it is whole and on disk.
 
@@ -81,7 +88,12 @@ class PartWriter:
     part: Part
 
     def __init__(
-        self, path: UPath, schema: pa.Schema, compression: Compression | None = None
+        self,
+        path: UPath,
+        schema: pa.Schema,
+        compression: Compression | None = None,
+        *,
+        exclusive: bool = False,
     ) -> None:
         """Open the temporary file.
 
@@ -89,8 +101,11 @@ class PartWriter:
             path: The path of the finished part.
             schema: Columns, with the provenance in the metadata.
             compression: A parquet codec; by default zstd, or none for vectors.
+            exclusive: Do not replace a part that appeared meanwhile: another process, which was
+                only thought to be dead, may have been faster, and others know its part.
         """
         self._path = path
+        self._is_exclusive = exclusive
         self._schema = schema
         self._has_vectors = any(field.type == VECTOR for field in schema)
         self._required = [field.name for field in schema if not field.nullable]
@@ -98,11 +113,13 @@ class PartWriter:
         self._first_pid: Pid = None
         self._last_pid: Pid = None
         with explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._temporary = (
-                path.with_name(path.name + TEMPORARY_SUFFIX) if is_local(path) else path
-            )
-            self._sink = _DigestingFile(self._temporary.open("wb"))
+            make_folder(path.parent)
+            self._temporary = path
+            if is_local(path):  # two writers of a part never share a file
+                unique = f"{path.name}.{secrets.token_hex(4)}{TEMPORARY_SUFFIX}"
+                self._temporary = path.with_name(unique)
+            mode = "xb" if exclusive and is_conditional(path) else "wb"
+            self._sink = _DigestingFile(self._temporary.open(mode))
             self._writer = pq.ParquetWriter(
                 pa.PythonFile(self._sink, mode="w"),
                 schema,
@@ -160,9 +177,7 @@ class PartWriter:
                     self._writer.close()
                 if is_local(self._path):
                     self._sink.sync()
-                self._sink.close()
-                if self._temporary != self._path:
-                    self._temporary.rename(self._path)
+                self._show()
         except BaseException:
             self._abandon()
             raise
@@ -177,30 +192,68 @@ class PartWriter:
             last_pid=self._last_pid,
         )
 
+    def _show(self) -> None:
+        """Let the part appear under its name."""
+        try:
+            self._sink.close()
+            if self._temporary != self._path:
+                self._rename()
+        except FileExistsError as error:
+            # Or the client repeated a write that was done, because the answer was lost.
+            if file_digest(self._path) != self._sink.hexdigest():
+                raise WrittenByAnotherError(
+                    f"{self._path}: another process has written it at the same time. Run again."
+                ) from error
+
+    def _rename(self) -> None:
+        """Rename the local temporary file.
+
+        Raises:
+            FileExistsError: The name is taken, and the writer is exclusive.
+        """
+        if self._is_exclusive:
+            try:
+                os.link(self._temporary.path, self._path.path)
+            except FileExistsError:
+                self._temporary.unlink()
+                raise
+            except OSError:  # no hard links here
+                self._temporary.rename(self._path)
+            else:
+                self._temporary.unlink()
+        else:
+            self._temporary.rename(self._path)
+
     def _abandon(self) -> None:
         # A disk that refused the rows also refuses the footer.
+        self._sink.is_abandoned = True
         with suppress(OSError, pa.ArrowException):
             self._writer.close()
         with suppress(OSError):
-            self._sink.close()
-        with suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+            self._sink.discard()
+        if not (self._is_exclusive and is_conditional(self._path)):
+            # Else nothing is at the name, or another's part.
+            with suppress(OSError):
+                self._temporary.unlink(missing_ok=True)
 
 
 class _DigestingFile:
     """A file open for writing that hashes and counts the bytes written."""
 
-    def __init__(self, file: IO[bytes]) -> None:
+    def __init__(self, file: Any) -> None:
         self._file = file
         self._hash = hashlib.sha256()
         self._kept: bytearray | None = None
         self.size = 0
+        self.is_abandoned = False
 
     @property
     def closed(self) -> bool:
         return self._file.closed
 
     def write(self, data: bytes) -> int:
+        if self.is_abandoned:
+            return len(data)
         self._hash.update(data)
         if self._kept is not None:
             self._kept += data
@@ -225,6 +278,14 @@ class _DigestingFile:
 
     def close(self) -> None:
         self._file.close()
+
+    def discard(self) -> None:
+        """Close the file; an object store forgets what it was given."""
+        if isinstance(self._file, AbstractBufferedFile):
+            self._file.discard()
+            self._file.closed = True
+        else:
+            self._file.close()
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
@@ -315,11 +376,13 @@ def read_footer(path: UPath, part: Part) -> pq.FileMetaData:
 
 def open_part(path: UPath, footer: pq.FileMetaData) -> pq.ParquetFile:
     """Open a part file; no row is read yet."""
+    if is_local(path):
+        source, filesystem = path.path, arrow_filesystem(path)
+    else:  # a column is one request; the client's reading ahead would fetch the next column too
+        file = path.fs.open(path.path, "rb", cache_type="none")
+        source, filesystem = pa.PythonFile(file, mode="r"), None
     return pq.ParquetFile(
-        path.path,
-        filesystem=arrow_filesystem(path),
-        metadata=footer,
-        page_checksum_verification=True,
+        source, filesystem=filesystem, metadata=footer, page_checksum_verification=True
     )
 
 

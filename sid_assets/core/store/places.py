@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pyarrow.fs as pafs
 from upath import UPath
@@ -27,8 +28,7 @@ def place(location: str | os.PathLike[str]) -> UPath:
     try:
         path = UPath(location)
         if path.protocol not in ("", "file", "memory"):
-            # Other processes write here too: what was listed before is not what is there now.
-            path = UPath(location, use_listings_cache=False)
+            path = UPath(location, **_options(path.protocol))
         path.fs  # noqa: B018 - the file system's package is imported here
     except (ImportError, ValueError) as error:
         extra = EXTRAS.get(str(location).partition("://")[0])
@@ -39,6 +39,29 @@ def place(location: str | os.PathLike[str]) -> UPath:
     if path.protocol in ("", "file"):
         return UPath(Path(path.path).expanduser().absolute())
     return path
+
+
+def _options(protocol: str) -> dict[str, Any]:
+    """What the client of an object store is told. Endpoint, region and credentials it finds itself.
+
+    Other processes write there too, so what was listed before is not what is there now. A server
+    that is down for half a minute does not end a run, unless the environment says otherwise.
+    """
+    options: dict[str, Any] = {"use_listings_cache": False}
+    if protocol in ("s3", "s3a") and not {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"} & os.environ.keys():
+        retries = {"mode": "standard", "max_attempts": S3_ATTEMPTS}
+        options["config_kwargs"] = {"retries": retries}
+    return options
+
+
+S3_ATTEMPTS = 8
+"""With the pauses between them, which double, about half a minute."""
+
+
+def make_folder(path: UPath) -> None:
+    """Make a local folder and those above it. Object stores have none, and no bucket is made."""
+    if is_local(path):
+        Path(path.path).mkdir(parents=True, exist_ok=True)
 
 
 def is_local(path: UPath) -> bool:
@@ -197,11 +220,30 @@ def explained(
             ) from error
         if only_full or not isinstance(error, OSError):
             raise
+        if not is_local(path):
+            raise StoreError(
+                f"{path}: cannot be read or written: {error}. {_CHECK_STORE}"
+            ) from error
         raise StoreError(
             f"{path}: cannot be read or written: {error.strerror or error}{_room(path)}. The "
             "previous version is untouched. Free disk space or fix the permissions, then run "
             "again: finished parts are reused."
         ) from error
+
+
+_CHECK_STORE = (
+    "Nothing is lost: all tables are as before. Check that the bucket exists, and what its client "
+    "finds in the environment: for S3 the endpoint (AWS_ENDPOINT_URL), the region, and credentials "
+    "that may read and write there (AWS_PROFILE, AWS_ACCESS_KEY_ID, ...). Then run again: finished "
+    "parts are reused."
+)
+
+
+def store_trouble(error: BaseException) -> str:
+    """What to tell of an error of an object store's client, which has types of its own; else ""."""
+    if type(error).__module__.partition(".")[0] in ("botocore", "aiohttp"):
+        return f"The object store cannot be used: {error}. {_CHECK_STORE}"
+    return ""
 
 
 _FULL = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]

@@ -7,7 +7,7 @@ that folder keeps the file as long as a version refers to it.
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow as pa
 from upath import UPath
 
-from sid_assets.core.store.chunks import Chunk
+from sid_assets.core.store.chunks import Chunk, Say
 from sid_assets.core.store.draft import STATE
 from sid_assets.core.store.parts import TEMPORARY_SUFFIX, Part, file_digest, read_part
 from sid_assets.core.store.places import explained, is_local, remove_folder
@@ -25,21 +25,18 @@ from sid_assets.core.store.versions import MANIFEST, Version
 class PartSharer:
     """Shares parts of the previous version with a draft. Threads may use it at the same time."""
 
-    def __init__(self, before: Version, draft: UPath, log: Callable[[str], None]) -> None:
+    def __init__(self, before: Version, draft: UPath) -> None:
         """Nothing is read or written yet.
 
         Args:
             before: The previous version.
             draft: The folder of the draft.
-            log: Receives warnings.
         """
         self._before = before
         self._draft = draft
-        self._log = log
         self._by_first_pid = {part.first_pid: part for part in before.parts if part.rows}
-        self._told_of_copies = False
 
-    def part_of(self, chunk: Chunk) -> Part | None:
+    def part_of(self, chunk: Chunk, say: Say) -> Part | None:
         """The part with the same range of pids and as many rows, if it is undamaged; else None."""
         part = self._by_first_pid.get(chunk.first_pid)
         if part is None or not chunk.is_in(part):
@@ -48,14 +45,14 @@ class PartSharer:
         with suppress(OSError):
             if file_digest(path) == part.digest:
                 return part
-        self._log(f"{path}: is damaged or missing. It is made again from the rows that are left.")
+        say(f"{path}: is damaged or missing. It is made again from the rows that are left.")
         return None
 
     def read(self, part: Part, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Columns of a part of the previous version, batch by batch."""
         return read_part(self._before.folder, part, columns)
 
-    def share(self, part: Part, name: str) -> Part:
+    def share(self, part: Part, name: str, say: Say) -> Part:
         """Make a part of the previous version a part of the draft, under a name of its own.
 
         Raises:
@@ -70,17 +67,12 @@ class PartSharer:
             try:
                 os.link(source, path)
             except OSError as error:
-                self._tell_of_copies(error)
+                say(
+                    f"{self._draft}: hard links are not possible here ({error.strerror or error}). "
+                    "Parts without changes are copied instead, which takes time and space."
+                )
                 _copy(source, path)
         return replace(part, name=name, folder="")
-
-    def _tell_of_copies(self, error: OSError) -> None:
-        if not self._told_of_copies:
-            self._told_of_copies = True
-            self._log(
-                f"{self._draft}: hard links are not possible here ({error.strerror or error}). "
-                "Parts without changes are copied instead, which takes time and space."
-            )
 
 
 def _copy(source: Path, path: Path) -> None:

@@ -64,8 +64,18 @@ class Store:
         self.root = place(root)
 
     def path(self, table: str) -> UPath:
-        """Where readers find the current version, e.g. `<root>/codes.parquet`."""
+        """Where readers find the current version, e.g. `<root>/pid2sid.parquet`.
+
+        On an object store there is nothing at this path if the table has parts.
+        """
         return self.root / f"{table}{table_named(table).suffix}"
+
+    def opened_at(self, version: Version) -> UPath:
+        """What readers can open of a current version: its path, or else its manifest."""
+        table = version.provenance.asset
+        if is_local(self.root) or table_named(table).layout != "parts":
+            return self.path(table)
+        return version.folder / MANIFEST
 
     def history(self, table: str) -> UPath:
         """The folder that holds all versions of a table."""
@@ -223,7 +233,8 @@ class Store:
             if not draft.is_finished:
                 raise StoreError(f"{self.path(draft.table)}: its draft is not finished. Run again.")
             if draft.claim:
-                draft.claim.lease.require_held()
+                with explained(draft.folder):
+                    draft.claim.lease.require_held()
             _require_whole(draft.folder, draft.parts)
             before = self.current(draft.table)
             if draft.claim and before is None:

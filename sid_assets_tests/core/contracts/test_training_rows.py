@@ -48,6 +48,7 @@ def check(
     ("name", "body", "metadata"),
     [
         ("video_rec", segments(KNOWN * 3), '{"uid": 1}'),
+        ("video_rec", f" \n{segments(KNOWN)}\t\r\n", ' {"uid": 1} '),
         ("user_profile", segments("likes cats"), '{"uid": "u"}'),
         ("item_understand", segments(f"{KNOWN}: a cat"), f'{{"pid": 1, "sid": "{KNOWN}"}}'),
         ("sft_video_rec", messages("s", KNOWN, KNOWN), '{"uid": 1}'),
@@ -82,6 +83,9 @@ def test_rows_as_they_should_be(name: str, body: str, metadata: str) -> None:
         ("sft_product_rec", messages("s", KNOWN, KNOWN), "a SID that no item has"),
         ("sft_video_rec", messages("s", GOODS, KNOWN), "a SID that no item has"),
         ("sft_rec_reason", messages("s", "u", "a"), "messages are not JSON with user, assistant"),
+        ("video_rec", segments(KNOWN) + segments(KNOWN), "segments are not JSON with text"),
+        ("video_rec", segments(KNOWN) + " x", "segments are not JSON with text"),
+        ("video_rec", "[" * 200_000, "segments are not JSON with text"),
     ],
 )
 def test_broken_bodies(name: str, body: str, found: str) -> None:

@@ -147,10 +147,10 @@ def test_a_tokenizer_without_the_end_token_gives_the_same_vectors(
 def test_a_model_that_does_not_fit_is_rejected_before_its_weights_are_read(
     small_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def must_not_load(self: LastTokenModel, *args: object) -> None:
+    def must_not_load(*args: object) -> None:
         raise AssertionError("weights were read")
 
-    monkeypatch.setattr(LastTokenModel, "__init__", must_not_load)
+    monkeypatch.setattr(LastTokenModel, "load", must_not_load)
     monkeypatch.setattr(qwen3, "free_memory", lambda device: 12 << 20)
     with pytest.raises(InputError, match=r"float32 needs about 0\.\d GiB.* cpu has 0\.0 GiB free"):
         Qwen3Embedder(str(small_model)).embed(["a"])

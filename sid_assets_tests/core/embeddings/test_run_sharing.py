@@ -150,7 +150,7 @@ def test_a_killed_run_shares_and_resumes(store):
     assert "new title" not in work_of(again, later)
 
 
-@pytest.mark.parametrize("stop_at", range(1, 6))
+@pytest.mark.parametrize("stop_at", range(1, 7))
 def test_a_run_killed_while_it_shares_leaves_nothing_that_hurts(local, monkeypatch, stop_at):
     texts = item_texts(range(35))
     first = embed(local, texts, FakeEmbedder()).version
@@ -165,7 +165,7 @@ def test_a_run_killed_while_it_shares_leaves_nothing_that_hurts(local, monkeypat
 
     with monkeypatch.context() as patch:
         patch.setattr(sharing.os, "link", link_or_stop)
-        if stop_at <= 4:  # four of five parts are shared
+        if stop_at <= 5:  # four of five parts are shared, and one is written
             with pytest.raises(KeyboardInterrupt):
                 draft_embeddings(local, version, FakeEmbedder())
         else:

@@ -9,7 +9,7 @@ import pytest
 
 from sid_assets.core.embeddings.cuts import cut_chunks
 from sid_assets.core.embeddings.proof import ProvenEmbedder
-from sid_assets.core.embeddings.worker import ChunkEmbedder
+from sid_assets.core.embeddings.worker import ChunkEmbedder, ItemChunk
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.store.pid_ranges import SortedParts
 from sid_assets_tests.core.drawn_vectors import (
@@ -104,10 +104,11 @@ def test_the_worker_can_be_sent_to_another_process(local):
     run = embed(local, texts, FakeEmbedder())
     version = local.require("item_texts")
     survey = survey_of(local, version)
-    (chunk,) = cut_chunks(version, survey.not_lasting(), 1000)
+    (cut,) = cut_chunks(version, survey.not_lasting(), 1000)
     canary = run.version.provenance.details["canary"]
     proven = ProvenEmbedder(FakeEmbedder(), canary)
-    worker = ChunkEmbedder(SortedParts.of(version), survey.sources, (survey.origins,), proven)
-    blocks, summary = copy_of(worker)(chunk)
+    worker = ChunkEmbedder(SortedParts.of(version), survey.sources, proven, None)
+    chunk = ItemChunk(**vars(cut), origins=survey.origins, is_unchanged=True)
+    blocks, summary = copy_of(worker)(copy_of(chunk), print)
     assert sum(block.num_rows for block in blocks) == 10
     assert summary.embedded == 0

@@ -7,7 +7,14 @@ import pyarrow as pa
 import pytest
 
 from sid_assets.core.errors import StoreError
-from sid_assets.core.store.chunks import Chunk, chunks_of_parts, finished_parts, run_chunks
+from sid_assets.core.store.chunks import (
+    Chunk,
+    Say,
+    chunks_of_parts,
+    finished_parts,
+    run_chunks,
+    share_nothing,
+)
 from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.parts import Part
 from sid_assets.core.store.pid_ranges import SortedParts
@@ -43,7 +50,7 @@ class Worker:
         self.fails_at = fails_at
         self.done: list[int] = []
 
-    def __call__(self, chunk: Chunk) -> tuple[Iterator[pa.RecordBatch], Summary]:
+    def __call__(self, chunk: Chunk, say: Say) -> tuple[Iterator[pa.RecordBatch], Summary]:
         summary = Summary()
         return self._blocks(chunk, summary), summary
 
@@ -57,7 +64,7 @@ class Worker:
 
 
 def run(
-    draft: Draft, worker: Worker, chunks=CHUNKS, share=lambda chunk, name: None
+    draft: Draft, worker: Worker, chunks=CHUNKS, share=share_nothing
 ) -> tuple[tuple[Part, ...], list]:
     told: list = []
 
@@ -141,7 +148,7 @@ def test_a_chunk_whose_part_is_shared_is_not_done(draft):
     whole, _ = run(draft, Worker(), CHUNKS[:1])
     asked: list[tuple[int, str]] = []
 
-    def share(chunk: Chunk, name: str) -> tuple[Part, Summary] | None:
+    def share(chunk: Chunk, name: str, say: Say) -> tuple[Part, Summary] | None:
         asked.append((chunk.number, name))
         return (whole[0], Summary(7)) if chunk.number == 0 else None
 
@@ -155,7 +162,7 @@ def test_a_chunk_whose_part_is_shared_is_not_done(draft):
 
 
 def test_an_error_while_a_part_is_shared_ends_the_run(draft):
-    def share(chunk: Chunk, name: str) -> None:
+    def share(chunk: Chunk, name: str, say: Say) -> None:
         if chunk.number == 1:
             raise StoreError("the disk is full")
 
@@ -172,7 +179,7 @@ def test_a_worker_that_gives_other_rows_is_refused(draft, answer):
             draft,
             [CHUNKS[1]],
             COLUMNS,
-            lambda chunk: ([answer], Summary()),
+            lambda chunk, say: ([answer], Summary()),
             lambda *_: None,
             Summary,
         )

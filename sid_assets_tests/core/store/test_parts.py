@@ -17,6 +17,7 @@ from sid_assets.core.errors import StoreError
 from sid_assets.core.store.parts import (
     Part,
     PartWriter,
+    WrittenByAnotherError,
     file_digest,
     read_part,
     rebatched,
@@ -32,17 +33,20 @@ def numbers(pids) -> pa.Table:
     return pa.table([list(pids), [10 * pid for pid in pids]], schema=NUMBERS)
 
 
-def write(path: UPath, *tables: pa.Table, columns: pa.Schema = NUMBERS):
-    with PartWriter(path, columns) as writer:
+def write(path: UPath, *tables: pa.Table, columns: pa.Schema = NUMBERS, **options: bool):
+    with PartWriter(path, columns, **options) as writer:
         for table in tables:
             writer.write(table)
     return writer.part
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def folder(request, tmp_path) -> UPath:
-    local = request.param == "local"
-    return place(tmp_path if local else f"memory://{tmp_path.name}")
+    if request.param == "s3":
+        return place(request.getfixturevalue("bucket"))
+    folder = place(tmp_path if request.param == "local" else f"memory://{tmp_path.name}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def test_a_part_matches_its_summary(folder):
@@ -64,6 +68,44 @@ def test_a_block_that_raises_leaves_nothing(folder):
     with pytest.raises(ZeroDivisionError):
         fail_midway()
     assert list(folder.iterdir()) == []
+
+
+def test_a_large_part_that_is_given_up_leaves_no_upload(bucket):
+    """Parts of an upload that is never completed are paid for."""
+    folder = place(bucket)
+    columns = pa.schema([pa.field("pid", pa.int64(), nullable=False), ("bytes", pa.binary())])
+    block = np.random.default_rng(0).bytes(60 << 20)  # more than the client sends at once
+    rows = pa.table([[1], [block]], schema=columns)
+
+    def fail_midway() -> None:
+        with PartWriter(folder / "part.parquet", columns, "none") as writer:
+            writer.write(rows)
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail_midway()
+    assert list(folder.iterdir()) == []
+    uploads = folder.fs.call_s3("list_multipart_uploads", Bucket=folder.path.rstrip("/"))
+    assert not uploads.get("Uploads")
+
+
+@pytest.mark.parametrize("where", ["local", "bucket"])
+def test_of_two_writers_of_a_part_the_first_wins(request, tmp_path, where):
+    """A writer may only have been thought to be dead; others know the first part."""
+    folder = place(tmp_path if where == "local" else request.getfixturevalue("bucket"))
+    path = folder / "part.parquet"
+
+    def write_late() -> Part:
+        with PartWriter(path, NUMBERS, exclusive=True) as late:
+            late.write(numbers([2]))
+            if not path.exists():
+                write(path, numbers([1]), exclusive=True)
+        return late.part
+
+    with pytest.raises(WrittenByAnotherError, match=r"part\.parquet: another process has written"):
+        write_late()
+    assert pa.Table.from_batches(read_part(folder, write(path, numbers([1]), exclusive=True)))
+    assert [file.name for file in folder.iterdir()] == ["part.parquet"]
 
 
 @pytest.mark.parametrize(

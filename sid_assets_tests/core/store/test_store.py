@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+from s3fs import S3FileSystem
 
 from sid_assets.core.errors import StoreError
 from sid_assets.core.store import lease as lease_module
@@ -336,3 +337,41 @@ def test_what_another_process_committed_is_seen_at_once(bucket):
         assert pids(mine) == [number]
         assert mine.leftovers("t") == []
     assert mine.tables() == ["t"]
+
+
+def test_a_bucket_that_is_busy_for_a_while_is_survived(faulty_bucket):
+    bucket, faults = faulty_bucket
+    store = Store(f"{bucket}/data")
+    for number in range(3):
+        faults.busy = 3
+        commit(store, [number], table=PARTS)
+        assert pids(store, PARTS) == [number]
+    assert faults.refused == 9
+
+
+def test_a_bucket_that_stays_busy_is_told_and_nothing_is_lost(faulty_bucket, monkeypatch):
+    bucket, faults = faulty_bucket
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")  # of the client, as of other programs
+    S3FileSystem.clear_instance_cache()
+    store = Store(f"{bucket}/data")
+    commit(store, [0])
+    draft = draft_of(store, [1])
+    faults.busy = 10**6
+    with pytest.raises(StoreError, match="Please try again"):
+        store.commit(draft)
+    faults.busy = 0
+    assert pids(store) == [0]
+    commit(store, [2])
+    assert pids(store) == [2]
+
+
+def test_commits_whose_answers_are_lost_count(faulty_bucket):
+    """The client repeats a write that was done, and its condition then does not hold."""
+    bucket, faults = faulty_bucket
+    store = Store(f"{bucket}/data")
+    for number in range(4):
+        faults.cut_answers = number
+        draft = draft_of(store, [number])
+        faults.cut_answers = number
+        store.commit(draft)
+        assert pids(store) == [number]

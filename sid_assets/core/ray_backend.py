@@ -1,0 +1,570 @@
+"""Chunks computed by Ray actors: on all GPUs of a machine, or on several machines.
+
+An actor loads the model or the codebooks once, reads the rows of its chunks, and writes their parts
+into the shared folder or bucket. Only summaries come back. The driver, which is the run, hands out
+chunks, counts, and commits. Ray restarts nothing by itself: a chunk whose actor died is given to
+another one, as often as the options allow. A chunk that is done twice does no harm.
+"""
+
+import contextlib
+import os
+import platform
+import secrets
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+from sid_assets.core.embedders import Embedded, Embedder, Memory, TokenCounts
+from sid_assets.core.errors import InputError, SidAssetsError, StoreError
+from sid_assets.core.store.chunks import Backend, Chunk, ChunkTask, Done, Summary
+from sid_assets.core.store.draft import STATE
+from sid_assets.core.store.parts import WrittenByAnotherError
+from sid_assets.core.store.places import store_trouble
+from sid_assets.core.store.provenance import EmbeddingSpace
+
+PACKAGE = "sid_assets"
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CHUNKS_AHEAD = 2
+"""Chunks that an actor has at a time, so that it never waits for the next one."""
+
+CPUS_OF_AN_ACTOR = 2.0
+
+MOST_FAILED = 3
+"""Chunks that may fail before the run gives up; others are finished and kept until then."""
+
+SLOW_SECONDS = 600.0
+"""If no chunk is done for so long, the log says which ones are waited for."""
+
+START_SECONDS = 300.0
+"""How long the first actor may take to start, on a cluster that has to find a machine for it."""
+
+
+@dataclass(frozen=True)
+class RayOptions:
+    """How Ray is used.
+
+    Attributes:
+        address: Of a cluster: `auto`, `host:port` or `ray://host:port`; "" starts Ray here.
+        actors: How many actors; 0: one for each share of the GPUs, or else of the CPUs.
+        gpus: GPUs of an actor; None: one, if the cluster has GPUs.
+        cpus: CPUs of an actor; 0: two, or all of the largest node if it has fewer.
+        memory: Bytes that Ray reserves for an actor; 0: none.
+        retries: How often a chunk is given to another actor.
+    """
+
+    address: str = ""
+    actors: int = 0
+    gpus: float | None = None
+    cpus: float = 0
+    memory: int = 0
+    retries: int = 3
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A chunk that an actor could not do, for a reason that another actor would not change.
+
+    Attributes:
+        number: The chunk's number.
+        message: Why.
+        is_input: Whether the input is to blame.
+    """
+
+    number: int
+    message: str
+    is_input: bool
+
+
+class ChunkActor:
+    """Runs in a process of its own, on any node."""
+
+    def prepare(self, version: str, task: ChunkTask[Any] | None) -> str:
+        """Verify that this node can do the work; its name.
+
+        Raises:
+            StoreError: It has another version of this package, or does not see the folder.
+        """
+        node = platform.node()
+        if version != (here := metadata.version(PACKAGE)):
+            raise StoreError(
+                f"Node {node} has {PACKAGE} {here}, and the run has {version}. Install the "
+                "same version on all nodes."
+            )
+        self._task = task
+        if task and not (task.folder / STATE).exists():
+            raise StoreError(
+                f"Node {node} does not see {task.folder}, where the run keeps its data. All nodes "
+                "need the same shared folder at the same path, or SID_DATA_DIR in a bucket."
+            )
+        return node
+
+    def do(self, chunk: Chunk) -> Done[Any] | Failed:
+        """Do a chunk of the task."""
+        assert self._task is not None  # noqa: S101 - `prepare` was called
+        try:
+            return self._task.do(chunk)
+        except WrittenByAnotherError:
+            raise  # its part is found at the next try
+        except SidAssetsError as error:
+            return Failed(chunk.number, str(error), isinstance(error, InputError))
+
+    def ask(self, embedder: Embedder, method: str, *arguments: Any) -> Any:
+        """Call a method of an embedder, which keeps its weights for the chunks to come."""
+        return getattr(embedder, method)(*arguments)
+
+
+@dataclass
+class _Actor:
+    """An actor as the driver sees it.
+
+    Attributes:
+        handle: Ray's.
+        ready: The answer of `prepare`, a reference.
+        node: Its name, once it is ready.
+        asked: What it has been asked to do, references, by the chunk.
+    """
+
+    handle: Any
+    ready: Any
+    node: str = ""
+    asked: dict[Any, Chunk] = field(default_factory=dict)
+
+
+class RayBackend:
+    """Computes chunks on Ray. Use it as a context manager: actors end with the block.
+
+    Attributes:
+        dashboard: The URL of Ray's dashboard; "" if there is none.
+    """
+
+    def __init__(self, options: RayOptions, log: Callable[[str], None]) -> None:
+        """Start Ray, or connect to a cluster.
+
+        Args:
+            options: How Ray is used.
+            log: Receives messages about actors and slow chunks.
+
+        Raises:
+            InputError: Ray is not installed, or the cluster cannot be reached.
+        """
+        self._options = options
+        self._log = log
+        self._first: _Actor | None = None
+        self._owns_ray, self.dashboard = _connect(options.address)
+
+    def __enter__(self) -> "RayBackend":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        import ray
+
+        if self._first:
+            ray.kill(self._first.handle)
+        if self._owns_ray:
+            ray.shutdown()
+
+    def ask(self, embedder: Embedder, method: str, *arguments: Any) -> Any:
+        """Call a method of an embedder on an actor.
+
+        Raises:
+            SidAssetsError: What the method raises.
+            StoreError: No actor could do it.
+        """
+        import ray
+        from ray import exceptions
+
+        for left in reversed(range(self._options.retries + 1)):
+            actor = self._first or self.start_actor(None)
+            self._first = actor
+            try:
+                self.wait_for(actor)
+                return ray.get(actor.handle.ask.remote(embedder, method, *arguments))
+            except exceptions.RayTaskError as error:
+                raise _own(error) from None
+            except exceptions.RayError as error:
+                self._first = None
+                if not left:
+                    raise StoreError(f"No Ray actor could embed: {error}") from error
+        raise AssertionError("unreachable")
+
+    def run(
+        self, task: ChunkTask[Summary], chunks: Sequence[Chunk]
+    ) -> Generator[Done[Summary], None, None]:
+        """Do all chunks, in any order.
+
+        Raises:
+            InputError: Chunks failed because of their input; the others are finished.
+            StoreError: Chunks failed, or their actors died too often.
+        """
+        run = _Run(self, self._options, task, chunks, self._log, self._take_first())
+        try:
+            yield from run.results()
+        finally:
+            run.end()
+
+    def _take_first(self) -> _Actor | None:
+        """The actor that embedded before the chunks were cut: it has loaded the weights."""
+        first, self._first = self._first, None
+        return first
+
+    def start_actor(self, task: Any) -> _Actor:
+        """Start an actor. It waits until the cluster has room for it."""
+        import ray
+
+        cpus, gpus = share_of_an_actor(self._options, ray.nodes())
+        options: Mapping[str, Any] = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": 0}
+        if self._options.memory:
+            options = {**options, "memory": self._options.memory}
+        actor: Any = ray.remote(ChunkActor)
+        handle = actor.options(**options).remote()
+        return _Actor(handle, handle.prepare.remote(metadata.version(PACKAGE), task))
+
+    def wait_for(self, actor: _Actor) -> None:
+        """Wait until an actor is ready.
+
+        Raises:
+            StoreError: The cluster has no room for it, or its node cannot do the work.
+        """
+        import ray
+        from ray import exceptions
+
+        if actor.node:
+            return
+        try:
+            actor.node = ray.get(actor.ready, timeout=START_SECONDS)
+        except exceptions.GetTimeoutError as error:
+            raise StoreError(
+                f"Ray started no actor within {START_SECONDS:,.0f} seconds. It asked for "
+                f"{_asked_for(self._options)}; the cluster has {_size_of(ray.nodes())}. Ask for "
+                "less (SID_RAY_CPUS, SID_RAY_GPUS, SID_RAY_MEMORY_GB), or add nodes."
+            ) from error
+
+
+class _Run:
+    """The chunks of one task, handed out to actors."""
+
+    def __init__(
+        self,
+        backend: RayBackend,
+        options: RayOptions,
+        task: ChunkTask[Any],
+        chunks: Sequence[Chunk],
+        log: Callable[[str], None],
+        first: _Actor | None,
+    ) -> None:
+        import ray
+
+        self._backend, self._options, self._log = backend, options, log
+        self._task = ray.put(task)
+        self._waiting = deque(chunks)
+        self._total = len(chunks)
+        self._tries: dict[int, int] = {}
+        self._failed: list[tuple[Chunk, Failed]] = []
+        self._actors: list[_Actor] = []
+        self._deaths_at_start = 0
+        if first:
+            first.ready, first.node = (
+                first.handle.prepare.remote(metadata.version(PACKAGE), self._task),
+                "",
+            )
+            self._actors.append(first)
+
+    def results(self) -> Iterator[Done[Any]]:
+        """The chunks as they are done."""
+        wanted = min(self._wanted_actors(), self._total)
+        while len(self._actors) < wanted:
+            self._actors.append(self._backend.start_actor(self._task))
+        self._backend.wait_for(self._first_ready())
+        while self._waiting or any(actor.asked for actor in self._actors):
+            if len(self._failed) >= MOST_FAILED:
+                break
+            self._hand_out()
+            yield from self._take_back()
+        if self._failed:
+            raise self._failure()
+
+    def end(self) -> None:
+        """Stop the actors."""
+        import ray
+
+        for actor in self._actors:
+            with contextlib.suppress(Exception):  # it may be gone
+                ray.kill(actor.handle)
+
+    def _wanted_actors(self) -> int:
+        import ray
+
+        return self._options.actors or actors_for(self._options, ray.nodes())
+
+    def _first_ready(self) -> _Actor:
+        """An actor that is ready, or the first one if none is yet."""
+        import ray
+
+        ready, _ = ray.wait([actor.ready for actor in self._actors], timeout=START_SECONDS)
+        return next((a for a in self._actors if a.ready in ready), self._actors[0])
+
+    def _hand_out(self) -> None:
+        """Give chunks to the actors that are ready."""
+        import ray
+        from ray import exceptions
+
+        new = {actor.ready: actor for actor in self._actors if not actor.node}
+        ready, _ = ray.wait(list(new), num_returns=len(new), timeout=0) if new else ([], [])
+        for reference in ready:
+            actor = new[reference]
+            try:
+                actor.node = ray.get(reference)
+            except exceptions.RayTaskError as error:
+                raise _own(error) from None
+            except exceptions.RayError as error:
+                self._replace(actor, error)
+        for _ in range(CHUNKS_AHEAD):
+            for actor in self._actors:
+                if actor.node and self._waiting and len(actor.asked) < CHUNKS_AHEAD:
+                    chunk = self._waiting.popleft()
+                    actor.asked[actor.handle.do.remote(chunk)] = chunk
+
+    def _take_back(self) -> Iterator[Done[Any]]:
+        """The chunks that are done, once there are some."""
+        import ray
+        from ray import exceptions
+
+        asked = {reference: actor for actor in self._actors for reference in actor.asked}
+        starting = [actor.ready for actor in self._actors if not actor.node]
+        done, _ = ray.wait([*asked, *starting], timeout=SLOW_SECONDS)
+        if not done:
+            if not any(actor.node for actor in self._actors):
+                self._backend.wait_for(self._actors[0])  # which says why none starts
+            self._tell_of_slow_chunks()
+        for reference in done:
+            actor = asked.get(reference)
+            if actor is None or reference not in actor.asked:
+                continue  # a new actor is ready, or one was replaced
+            chunk = actor.asked[reference]
+            try:
+                result = ray.get(reference)
+            except exceptions.RayTaskError as error:
+                del actor.asked[reference]
+                self._try_again(chunk, str(error.cause))
+                continue
+            except exceptions.RayError as error:
+                self._replace(actor, error)
+                continue
+            del actor.asked[reference]
+            if isinstance(result, Failed):
+                self._failed.append((chunk, result))
+            else:
+                yield result
+
+    def _replace(self, actor: _Actor, error: Exception) -> None:
+        """Give the chunks of an actor that died to others, and start another actor.
+
+        Raises:
+            StoreError: Too many died before they were ready.
+        """
+        import ray
+
+        if not actor.node:
+            self._deaths_at_start += 1
+            if self._deaths_at_start > self._options.retries:
+                raise StoreError(
+                    f"{self._deaths_at_start} Ray actors died before they were ready; the last "
+                    f"one: {error}"
+                )
+        node = f" on node {actor.node}" if actor.node else ""
+        self._log(f"A Ray actor{node} died ({_first_line(error)}); its chunks are given to others.")
+        with contextlib.suppress(Exception):  # it may only be out of reach
+            ray.kill(actor.handle)
+        self._actors.remove(actor)
+        for chunk in reversed(actor.asked.values()):
+            self._try_again(chunk, _first_line(error))
+        self._actors.append(self._backend.start_actor(self._task))
+
+    def _try_again(self, chunk: Chunk, why: str) -> None:
+        self._tries[chunk.number] = tries = self._tries.get(chunk.number, 0) + 1
+        if tries > self._options.retries:
+            message = f"it was tried {tries} times; the last time: {why}"
+            self._failed.append((chunk, Failed(chunk.number, message, False)))
+        else:
+            self._waiting.appendleft(chunk)
+
+    def _tell_of_slow_chunks(self) -> None:
+        waited = [
+            f"{_named(next(iter(actor.asked.values())))} on node {actor.node}"
+            for actor in self._actors
+            if actor.asked
+        ]
+        self._log(
+            f"No chunk was done for {SLOW_SECONDS / 60:,.0f} minutes. Waited for: "
+            f"{', '.join(waited) or 'an actor to start'}."
+        )
+
+    def _failure(self) -> SidAssetsError:
+        lines = [f"{_named(chunk)}: {failed.message}" for chunk, failed in self._failed]
+        kind = InputError if all(failed.is_input for _, failed in self._failed) else StoreError
+        return kind(
+            f"{len(self._failed)} of {self._total:,} chunks failed. Those that are done are kept; "
+            "the next run goes on with them.\n" + "\n".join(lines)
+        )
+
+
+@dataclass(frozen=True)
+class RemoteEmbedder:
+    """An embedder whose texts an actor embeds. Pickled, it is the embedder itself.
+
+    Attributes:
+        local: The embedder, which loads no weights here.
+        backend: Where the actors are.
+        key: Identifies it in the processes of actors.
+    """
+
+    local: Embedder
+    backend: RayBackend
+    key: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process, the embedder: the same one every time, so that it loads once."""
+        return _kept, (self.key, self.local)
+
+    @property
+    def space(self) -> EmbeddingSpace:
+        """The embedder's space."""
+        return self.local.space
+
+    def embed(self, texts: Sequence[str]) -> Embedded:
+        """Embed texts on an actor."""
+        return self.backend.ask(self, "embed", list(texts))
+
+    def count_tokens(self, texts: Sequence[str]) -> TokenCounts:
+        """Count tokens here, which takes no weights."""
+        return self.local.count_tokens(texts)
+
+    def memory(self) -> Memory | None:
+        """The memory that an actor needs and has."""
+        return self.backend.ask(self, "memory")
+
+    def close(self) -> None:
+        """Actors end with the backend."""
+
+
+_KEPT: dict[str, Embedder] = {}
+
+
+def _kept(key: str, embedder: Embedder) -> Embedder:
+    """The embedder of a key in this process: the first one that came."""
+    return _KEPT.setdefault(key, embedder)
+
+
+def embedder_of(backend: Backend, embedder: Embedder) -> Embedder:
+    """The embedder to use where chunks are computed by a backend."""
+    return RemoteEmbedder(embedder, backend) if isinstance(backend, RayBackend) else embedder
+
+
+def share_of_an_actor(
+    options: RayOptions, nodes: Sequence["Mapping[str, Any]"]
+) -> tuple[float, float]:
+    """CPUs and GPUs of an actor.
+
+    Args:
+        options: What is asked for.
+        nodes: The cluster, as `ray.nodes()` lists it.
+    """
+    resources = [node["Resources"] for node in nodes if node["Alive"]]
+    most = max((one.get("CPU", 0) for one in resources), default=0)
+    has_gpus = any(one.get("GPU", 0) for one in resources)
+    cpus = options.cpus or min(CPUS_OF_AN_ACTOR, most) or CPUS_OF_AN_ACTOR
+    return cpus, float(has_gpus) if options.gpus is None else options.gpus
+
+
+def actors_for(options: RayOptions, nodes: Sequence["Mapping[str, Any]"]) -> int:
+    """How many actors a cluster has room for: by its GPUs, if they use any, else by its CPUs."""
+    cpus, gpus = share_of_an_actor(options, nodes)
+    kind, share = ("GPU", gpus) if gpus else ("CPU", cpus)
+    fits = (int(node["Resources"].get(kind, 0) // share) for node in nodes if node["Alive"])
+    return max(sum(fits), 1)
+
+
+def _connect(address: str) -> tuple[bool, str]:
+    """Start Ray or connect to it, unless this process has done so.
+
+    Returns:
+        Whether it did, and the URL of the dashboard.
+
+    Raises:
+        InputError: Ray is not installed, or the cluster cannot be reached.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
+    try:
+        import ray
+    except ImportError as error:
+        raise InputError(
+            "SID_BACKEND=ray needs Ray: pip install 'sid_assets[ray]'. It is missing here "
+            f"({error})."
+        ) from error
+    if ray.is_initialized():
+        return False, ""
+    options: dict[str, Any] = {"logging_level": "ERROR", "log_to_driver": False}
+    if not address:
+        options |= {"include_dashboard": True, "dashboard_host": "127.0.0.1"}
+    try:
+        with _signals_kept():
+            context = ray.init(address or "local", **options)
+    except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+        raise InputError(
+            f"SID_RAY_ADDRESS={address}: Ray cannot be reached: {_first_line(error)}"
+            if address
+            else f"Ray cannot be started on this machine: {_first_line(error)}"
+        ) from error
+    url = context.dashboard_url
+    return True, f"http://{url}" if url else ""
+
+
+@contextlib.contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Ray replaces the handler with which Dagster ends a run that is stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _own(error: Any) -> Exception:
+    """The error of this package for what a task raised, or else Ray's."""
+    if isinstance(error.cause, SidAssetsError):
+        return error.cause
+    if trouble := store_trouble(error.cause):
+        return StoreError(f"On a Ray node: {trouble}")
+    return error
+
+
+def _named(chunk: Chunk) -> str:
+    return f"chunk {chunk.number} (pids {chunk.first_pid!r} to {chunk.last_pid!r})"
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
+def _asked_for(options: RayOptions) -> str:
+    import ray
+
+    cpus, gpus = share_of_an_actor(options, ray.nodes())
+    memory = f" and {options.memory / 1e9:,.1f} GB of memory" if options.memory else ""
+    return f"{cpus:g} CPUs, {gpus:g} GPUs{memory}"
+
+
+def _size_of(nodes: Sequence["Mapping[str, Any]"]) -> str:
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    sizes = (f"{one.get('CPU', 0):g} CPUs and {one.get('GPU', 0):g} GPUs" for one in alive)
+    return f"{len(alive)} nodes: {'; '.join(sizes)}"

@@ -1,0 +1,276 @@
+"""Ray actors: the same parts as in one process, whatever dies."""
+
+import builtins
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from sid_assets.core.embeddings.run import embed_items
+from sid_assets.core.errors import InputError, StoreError
+from sid_assets.core.quantise.run import encode_items
+from sid_assets.core.ray_backend import (
+    RayBackend,
+    RayOptions,
+    actors_for,
+    embedder_of,
+    share_of_an_actor,
+)
+from sid_assets.core.store.chunks import Chunk, Say, run_chunks
+from sid_assets.core.store.draft import Draft
+from sid_assets.core.store.store import Store
+from sid_assets_tests.core.drawn_vectors import (
+    ALLOW_ALL,
+    FakeEmbedder,
+    commit_texts,
+    embed,
+    expected_vectors,
+    item_texts,
+    vectors_by_pid,
+)
+from sid_assets_tests.core.quantise.test_run import codes_by_pid, expected_codes, tokenizer
+from sid_assets_tests.ray_cluster import NODE, two_nodes
+
+COLUMNS = pa.schema([pa.field("pid", pa.int64(), nullable=False)])
+CHUNKS = [Chunk(number, 5, 5 * number, 5 * number + 4) for number in range(12)]
+
+
+@dataclass
+class Summary:
+    """The process that did a chunk, and its node."""
+
+    process: int = 0
+    node: str = ""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Counts from the first pid of a chunk to its last; things happen at some chunks.
+
+    Attributes:
+        once: A folder in which a file is left when the process has ended itself at a chunk.
+        ends_at: The chunks at which the process ends itself, for the first time they are tried.
+        always_ends_at: The chunks at which it always does.
+        refuses: The chunks that are refused.
+        seconds: How long a chunk takes.
+    """
+
+    once: Path
+    ends_at: tuple[int, ...] = ()
+    always_ends_at: tuple[int, ...] = ()
+    refuses: tuple[int, ...] = ()
+    seconds: float = 0.05
+    loaded: dict[str, int] = field(default_factory=dict)
+
+    def __call__(self, chunk: Chunk, say: Say) -> tuple[list[pa.RecordBatch], Summary]:
+        import ray
+
+        mark = self.once / str(chunk.number)
+        if chunk.number in self.always_ends_at:
+            os._exit(1)
+        if chunk.number in self.ends_at and not mark.exists():
+            mark.touch()
+            os._exit(1)
+        if chunk.number in self.refuses:
+            raise InputError(f"pid {chunk.first_pid}: no good")
+        time.sleep(self.seconds)
+        say(f"chunk {chunk.number}")
+        pids = list(range(chunk.first_pid, chunk.last_pid + 1))
+        node = ray.get_runtime_context().get_node_id()
+        return [pa.record_batch([pids], schema=COLUMNS)], Summary(os.getpid(), node)
+
+
+@dataclass
+class Told:
+    """What a run told."""
+
+    summaries: dict[int, Summary] = field(default_factory=dict)
+    resumed: list[int] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+
+    def on_done(self, chunk: Chunk, summary: Summary, resumed: bool) -> None:
+        self.summaries[chunk.number] = summary
+        if resumed:
+            self.resumed.append(chunk.number)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    with two_nodes() as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def draft(tmp_path) -> Iterator[Draft]:
+    with Store(tmp_path / "data").draft("t") as draft:
+        draft.begin("work")
+        yield draft
+
+
+def run(draft: Draft, work: Work, told: Told, cluster: Any, **options: Any) -> list[int]:
+    """Do all chunks; the pids of their parts, in order."""
+    with RayBackend(RayOptions(cluster.address, **options), told.log.append) as backend:
+        parts = run_chunks(
+            draft,
+            CHUNKS,
+            COLUMNS,
+            work,
+            told.on_done,
+            Summary,
+            log=told.log.append,
+            backend=backend,
+        )
+    found = (pa.parquet.read_table(part.path(draft.folder).path) for part in parts)
+    return pa.concat_tables(found)["pid"].to_pylist()
+
+
+ALL = list(range(60))
+
+
+@pytest.mark.service
+def test_two_actors_do_all_chunks_and_a_second_run_none(cluster, draft, tmp_path):
+    told = Told()
+    assert run(draft, Work(tmp_path), told, cluster) == ALL
+    assert len({summary.process for summary in told.summaries.values()}) == 2
+    assert len({summary.node for summary in told.summaries.values()}) == 2
+    assert sorted(told.log) == sorted(f"chunk {chunk.number}" for chunk in CHUNKS)
+    again = Told()
+    assert run(draft, Work(tmp_path, always_ends_at=tuple(range(12))), again, cluster) == ALL
+    assert sorted(again.resumed) == list(range(12))
+
+
+@pytest.mark.service
+def test_chunks_of_an_actor_that_dies_are_done_by_another(cluster, draft, tmp_path):
+    told = Told()
+    assert run(draft, Work(tmp_path, ends_at=(3, 7)), told, cluster) == ALL
+    assert len({summary.process for summary in told.summaries.values()}) >= 2
+    assert any("died" in line and "given to others" in line for line in told.log)
+
+
+@pytest.mark.service
+def test_a_chunk_that_kills_every_actor_is_told_and_the_others_are_kept(cluster, draft, tmp_path):
+    with pytest.raises(StoreError) as refused:
+        run(draft, Work(tmp_path, always_ends_at=(4,)), Told(), cluster, retries=1)
+    assert "1 of 12 chunks failed. Those that are done are kept" in str(refused.value)
+    assert "chunk 4 (pids 20 to 24): it was tried 2 times" in str(refused.value)
+    again = Told()
+    assert run(draft, Work(tmp_path), again, cluster) == ALL
+    assert len(again.resumed) == 11
+
+
+@pytest.mark.service
+def test_a_bad_row_stops_its_chunk_only(cluster, draft, tmp_path):
+    with pytest.raises(InputError, match=r"chunk 2 \(pids 10 to 14\): pid 10: no good"):
+        run(draft, Work(tmp_path, refuses=(2,)), Told(), cluster)
+    again = Told()
+    assert run(draft, Work(tmp_path), again, cluster) == ALL
+    assert sorted(again.resumed) == [number for number in range(12) if number != 2]
+
+
+@pytest.mark.service
+def test_many_bad_chunks_stop_the_run(cluster, draft, tmp_path):
+    with pytest.raises(InputError, match=r"3 of 12 chunks failed|4 of 12 chunks failed"):
+        run(draft, Work(tmp_path, refuses=tuple(range(12))), Told(), cluster)
+
+
+@pytest.mark.service
+def test_a_node_that_is_lost_is_survived(cluster, draft, tmp_path):
+    node = cluster.add_node(**NODE)
+    cluster.wait_for_nodes()
+    told = Told()
+    on_done = told.on_done
+
+    def lose_the_node(chunk: Chunk, summary: Summary, resumed: bool) -> None:
+        on_done(chunk, summary, resumed)
+        if len(told.summaries) == 3:
+            cluster.remove_node(node, allow_graceful=False)
+
+    told.on_done = lose_the_node
+    assert run(draft, Work(tmp_path, seconds=0.3), told, cluster, actors=3) == ALL
+    assert len(told.summaries) == 12
+
+
+@pytest.mark.service
+def test_vectors_and_codes_are_those_of_one_process(cluster, tmp_path, monkeypatch):
+    monkeypatch.setattr("sid_assets.core.embeddings.cuts.CHUNK_ROWS", 9)
+    texts, log = item_texts(range(50)), []
+    local, store = Store(tmp_path / "local"), Store(tmp_path / "ray")
+    expected = embed(local, texts, FakeEmbedder()).version
+    embedder = FakeEmbedder()
+    with RayBackend(RayOptions(cluster.address), log.append) as backend:
+        draft, _, progress = embed_items(
+            store,
+            "item_embeddings",
+            commit_texts(store, texts),
+            embedder_of(backend, embedder),
+            ALLOW_ALL,
+            log.append,
+            lambda progress: None,
+            backend=backend,
+        )
+        made = store.commit(draft)
+        assert embedder.calls == []  # nothing was embedded by the driver
+        assert progress.embedded == 50
+        assert vectors_by_pid(made) == expected_vectors(texts, FakeEmbedder())
+        assert made.rows == expected.rows
+        checkpoint = tokenizer(store, made)
+        shutil.copytree(store.root.path, tmp_path / "copy", symlinks=True)
+        codes, _ = encode_items(
+            store, "codes", made, checkpoint, None, log.append, lambda progress: None, backend
+        )
+    assert codes_by_pid(codes.as_version()) == expected_codes(made, checkpoint)
+    here, _ = encode_items(
+        Store(tmp_path / "copy"), "codes", made, checkpoint, None, log.append, lambda progress: None
+    )
+    assert [part.digest for part in here.parts] == [part.digest for part in codes.parts]
+    assert log == []
+
+
+@pytest.mark.service
+def test_a_folder_that_a_node_does_not_see_is_named(cluster, draft, tmp_path):
+    (tmp_path / "data").rename(tmp_path / "elsewhere")
+    with pytest.raises(StoreError, match=r"Node .* does not see .*data/\.versions/t/"):
+        run(draft, Work(tmp_path), Told(), cluster)
+    (tmp_path / "elsewhere").rename(tmp_path / "data")
+
+
+def test_without_ray_the_message_says_what_to_install(monkeypatch):
+    real = builtins.__import__
+
+    def without_ray(name: str, *rest: Any) -> Any:
+        if name == "ray":
+            raise ModuleNotFoundError("No module named 'ray'")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without_ray)
+    with pytest.raises(InputError, match=r"needs Ray: pip install 'sid_assets\[ray\]'"):
+        RayBackend(RayOptions(), print)
+
+
+def nodes(*resources: dict[str, float]) -> list[dict[str, Any]]:
+    lost = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
+    return [*({"Alive": True, "Resources": one} for one in resources), lost]
+
+
+@pytest.mark.parametrize(
+    ("options", "cluster", "share", "actors"),
+    [
+        (RayOptions(), nodes({"CPU": 8}), (2, 0), 4),
+        (RayOptions(), nodes({"CPU": 1}, {"CPU": 1}), (1, 0), 2),
+        (RayOptions(), nodes({"CPU": 5}, {"CPU": 4}), (2, 0), 4),
+        (RayOptions(), nodes({"CPU": 16, "GPU": 8}, {"CPU": 16, "GPU": 8}), (2, 1), 16),
+        (RayOptions(gpus=0), nodes({"CPU": 16, "GPU": 8}), (2, 0), 8),
+        (RayOptions(gpus=0.5, cpus=1), nodes({"CPU": 16, "GPU": 2}), (1, 0.5), 4),
+        (RayOptions(cpus=64), nodes({"CPU": 8}), (64, 0), 1),
+        (RayOptions(), nodes({}), (2, 0), 1),
+    ],
+)
+def test_an_actor_a_gpu_or_else_two_cores(options, cluster, share, actors):
+    assert share_of_an_actor(options, cluster) == share
+    assert actors_for(options, cluster) == actors

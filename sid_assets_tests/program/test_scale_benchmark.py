@@ -1,0 +1,105 @@
+"""The benchmark of how the graph grows: what it computes, and a run at a small size."""
+
+import json
+from collections import namedtuple
+from dataclasses import replace
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks import hundred_million, scale
+from benchmarks.scale import Ran, Sample, Step, growths, worst
+from benchmarks.simulated_shop import EVENTS_PER_ITEM, make_shop
+from sid_assets.core.training_sets import DATA_SETS
+
+SIZES = (100, 300, 1000)
+LACKING = ("sft_ad_rec", "sft_product_rec", "sft_rec_reason")
+"""Data sets whose inputs a shop does not have."""
+
+
+def ran(items: int, **seconds: float) -> Ran:
+    """A run whose steps took some seconds, and half of them in the processor."""
+    steps = {name: Step(took, took / 2, 100) for name, took in seconds.items()}
+    return Ran(items, 60, 30, 100, steps, files=10, bytes=1000)
+
+
+def test_a_step_whose_time_is_proportional_grows_by_one():
+    runs = [ran(items, codes=5 + items / 10) for items in SIZES]
+    assert growths(runs, 1, "seconds")["codes"] == pytest.approx(1)
+    assert growths(runs, 1, "cpu_seconds")["codes"] == pytest.approx(1)
+    assert "105.0" in scale.compare(runs, 1)
+
+
+def test_a_step_whose_time_is_a_square_grows_by_more():
+    runs = [ran(items, codes=items**2) for items in SIZES]
+    assert worst(growths(runs, 1, "seconds")) == pytest.approx(1300 / 400)
+
+
+def test_steps_that_hardly_grow_have_no_growth():
+    """It would be noise: they are short, or work on a sample."""
+    runs = [ran(items, short=items / 1000, sample=9) for items in SIZES]
+    assert growths(runs, 2, "seconds") == {}
+    assert worst({}) is None
+    assert "| `sample` | 9.0 / 9.0 / 9.0 |" in scale.compare(runs, 2)
+    assert "–, –" in scale.compare(runs, 2)
+
+
+def test_two_sizes_have_no_growth():
+    assert growths([ran(items, codes=items) for items in SIZES[:2]], 1, "seconds") == {}
+
+
+def test_a_step_has_the_time_and_the_memory_of_the_process_meanwhile():
+    samples = [
+        Sample(time, cpu_seconds=2 * time, peak_rss=int(rss * 1e6))
+        for time, rss in [(0, 0), (1, 50), (2, 90), (3, 70), (4, 99)]
+    ]
+    step = scale.step_of(1.0, 3.0, samples)
+    assert step == Step(seconds=2.0, cpu_seconds=4.0, peak_rss_mb=90.0)
+
+
+def test_a_size_that_the_disk_has_no_room_for_is_refused(tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(scale.shutil, "disk_usage", lambda folder: usage(10**12, 0, 10**10))
+    scale.require_room(tmp_path, [100_000, 300_000])
+    with pytest.raises(SystemExit, match=r"10.0 GB free; 1,000,000 items need 2\d\.\d GB"):
+        scale.require_room(tmp_path, [100_000, 1_000_000])
+
+
+def test_the_files_of_a_shop_belong_together(tmp_path):
+    shop = make_shop(tmp_path, 700)
+    catalog, events, captions = map(pq.read_table, (shop.catalog, shop.events, shop.captions))
+    pids = catalog["pid"].combine_chunks()
+    assert pids.to_pylist() == captions["pid"].to_pylist() == list(range(1, 701))
+    assert events.num_rows == 700 * EVENTS_PER_ITEM
+    assert pc.all(pc.is_in(events["item_id"], value_set=pids)).as_py()
+    times = events["timestamp"].to_pylist()
+    assert times == sorted(times)
+    assert len(set(catalog["description"].to_pylist())) == 700
+
+
+@pytest.mark.parametrize("build", hundred_million.STRUCTURES.values())
+def test_structures_of_a_large_catalog_are_built(build):
+    build(3_000)
+
+
+def test_a_manifest_of_many_parts_is_read_as_it_was_written():
+    assert hundred_million.manifest_of(20)["bytes"] > 20 * 200
+
+
+@pytest.mark.service
+def test_the_whole_graph_at_a_small_size(tmp_path):
+    """Every asset is made and every check has run; the figures can be printed."""
+    made = scale.run_graph(tmp_path, 320)
+    tables = ("item_texts", "item_embeddings", "codes", "sid_registry", "pid2sid", "sid2pid")
+    data_sets = (f"{name}_dataset" for name in DATA_SETS if name not in LACKING)
+    steps = {*tables, "sid_quality", "interactions", "pretrain_datasets", "sft_datasets"}
+    checks = {f"{table}_checks" for table in (*tables, *data_sets)}
+    assert steps | checks <= made.steps.keys()
+    assert made.seconds > max(step.seconds for step in made.steps.values())
+    assert all(step.peak_rss_mb > 50 for step in made.steps.values())
+    assert made.bytes > 320 * hundred_million.VECTOR_BYTES
+    table = scale.compare([replace(made, items=items) for items in SIZES], 0)
+    assert "`item_embeddings_checks`" in table
+    assert "item_embeddings" in scale.describe_run(made)
+    assert json.dumps(growths([made], 0, "seconds")) == "{}"
