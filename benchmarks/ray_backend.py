@@ -210,7 +210,7 @@ def _nothing(chunk: Chunk, say: Say) -> tuple[Iterable[pa.RecordBatch], Span]:
 
 def main() -> None:
     """Print both figures."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description="What Ray costs.")
     parser.add_argument("--chunks", type=int, default=16)
     parser.add_argument("--rows", type=int, default=1024, help="vectors of a chunk")
     parser.add_argument("--codebook", type=int, default=8192)

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from sid_assets.core.store.store import Store
-from sid_assets_tests.graph import write_catalog
+from sid_assets_tests.graph import write_catalog, write_frame
 from sid_assets_tests.ray_cluster import two_nodes
 from sid_assets_tests.s3 import environment
 
@@ -134,13 +134,14 @@ def test_killed_at_random_moments_nothing_is_lost_and_no_sid_moves(cluster, tmp_
     draw, data_dir = random.Random(0), f"{bucket}/data"  # noqa: S311 - nothing secret is drawn
     catalog = tmp_path / "catalog.parquet"
     settings = {**on(cluster), "SID_TRAINING_ITERATIONS": "3"}
-    write_catalog(catalog, ITEMS)
+    items = write_catalog(tmp_path / "all.parquet", ITEMS + 20 * KILLS)
+    write_frame(catalog, items.head(ITEMS))
     started = time.monotonic()
     make(tmp_path, data_dir, **settings)
     seconds = time.monotonic() - started
     first = sids(data_dir)
     for kill in range(KILLS):
-        write_catalog(catalog, ITEMS + 20 * (kill + 1))
+        write_frame(catalog, items.head(ITEMS + 20 * (kill + 1)))
         arguments, variables = command(tmp_path, data_dir, **settings)
         with subprocess.Popen(
             arguments,

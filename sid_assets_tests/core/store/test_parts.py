@@ -1,6 +1,7 @@
 """Part files appear whole or not at all; a damaged part is reported, never read as if intact."""
 
 import random
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,8 +34,8 @@ def numbers(pids) -> pa.Table:
     return pa.table([list(pids), [10 * pid for pid in pids]], schema=NUMBERS)
 
 
-def write(path: UPath, *tables: pa.Table, columns: pa.Schema = NUMBERS, **options: bool):
-    with PartWriter(path, columns, **options) as writer:
+def write(path: UPath, *tables: pa.Table, columns: pa.Schema = NUMBERS, exclusive: bool = False):
+    with PartWriter(path, columns, exclusive=exclusive) as writer:
         for table in tables:
             writer.write(table)
     return writer.part
@@ -85,7 +86,8 @@ def test_a_large_part_that_is_given_up_leaves_no_upload(bucket):
     with pytest.raises(ZeroDivisionError):
         fail_midway()
     assert list(folder.iterdir()) == []
-    uploads = folder.fs.call_s3("list_multipart_uploads", Bucket=folder.path.rstrip("/"))
+    client: Any = folder.fs
+    uploads = client.call_s3("list_multipart_uploads", Bucket=folder.path.rstrip("/"))
     assert not uploads.get("Uploads")
 
 
