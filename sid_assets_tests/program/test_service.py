@@ -25,7 +25,7 @@ PASSWORD = "hush-postgres-5551"  # noqa: S105 - of a database that is gone after
 HOOK = "hush-hook-5552"
 BUCKET_SECRET = "for-trying"  # noqa: S105 - what compose.try.yaml gives away
 
-SECONDS = 240
+SECONDS = 600
 FEW = 300
 MORE = CHUNK_ROWS + 600
 """New items of a refresh: two chunks or more."""
