@@ -239,6 +239,8 @@ class RayBackend:
             return
         try:
             actor.node = ray.get(actor.ready, timeout=START_SECONDS)
+        except exceptions.RayTaskError as error:
+            raise _own(error) from None
         except exceptions.GetTimeoutError as error:
             raise StoreError(
                 f"Ray started no actor within {START_SECONDS:,.0f} seconds. It asked for "
@@ -281,7 +283,7 @@ class _Run:
         wanted = min(self._wanted_actors(), self._total)
         while len(self._actors) < wanted:
             self._actors.append(self._backend.start_actor(self._task))
-        self._backend.wait_for(self._first_ready())
+        self._require_one_ready()
         while self._waiting or any(actor.asked for actor in self._actors):
             if len(self._failed) >= MOST_FAILED:
                 break
@@ -303,12 +305,17 @@ class _Run:
 
         return self._options.actors or actors_for(self._options, ray.nodes())
 
-    def _first_ready(self) -> _Actor:
-        """An actor that is ready, or the first one if none is yet."""
+    def _require_one_ready(self) -> None:
+        """Wait for the first actor.
+
+        Raises:
+            StoreError: The cluster has no room for one.
+        """
         import ray
 
         ready, _ = ray.wait([actor.ready for actor in self._actors], timeout=START_SECONDS)
-        return next((a for a in self._actors if a.ready in ready), self._actors[0])
+        if not ready:
+            self._backend.wait_for(self._actors[0])  # which says so
 
     def _hand_out(self) -> None:
         """Give chunks to the actors that are ready."""
@@ -383,8 +390,10 @@ class _Run:
         with contextlib.suppress(Exception):  # it may only be out of reach
             ray.kill(actor.handle)
         self._actors.remove(actor)
-        for chunk in reversed(actor.asked.values()):
-            self._try_again(chunk, _first_line(error))
+        at_work, *queued = actor.asked.values() or [None]
+        self._waiting.extendleft(reversed(queued))  # they are not to blame
+        if at_work:
+            self._try_again(at_work, _first_line(error))
         self._actors.append(self._backend.start_actor(self._task))
 
     def _try_again(self, chunk: Chunk, why: str) -> None:

@@ -59,6 +59,7 @@ class Work:
         always_ends_at: The chunks at which it always does.
         refuses: The chunks that are refused.
         seconds: How long a chunk takes.
+        together: How many processes wait for each other before their first chunk.
     """
 
     once: Path
@@ -66,11 +67,14 @@ class Work:
     always_ends_at: tuple[int, ...] = ()
     refuses: tuple[int, ...] = ()
     seconds: float = 0.05
-    loaded: dict[str, int] = field(default_factory=dict)
+    together: int = 1
 
     def __call__(self, chunk: Chunk, say: Say) -> tuple[list[pa.RecordBatch], Summary]:
         import ray
 
+        (self.once / f"process-{os.getpid()}").touch()
+        while len(list(self.once.glob("process-*"))) < self.together:
+            time.sleep(0.01)
         mark = self.once / str(chunk.number)
         if chunk.number in self.always_ends_at:
             os._exit(1)
@@ -136,7 +140,7 @@ ALL = list(range(60))
 @pytest.mark.service
 def test_two_actors_do_all_chunks_and_a_second_run_none(cluster, draft, tmp_path):
     told = Told()
-    assert run(draft, Work(tmp_path), told, cluster) == ALL
+    assert run(draft, Work(tmp_path, together=2), told, cluster) == ALL
     assert len({summary.process for summary in told.summaries.values()}) == 2
     assert len({summary.node for summary in told.summaries.values()}) == 2
     assert sorted(told.log) == sorted(f"chunk {chunk.number}" for chunk in CHUNKS)
