@@ -156,7 +156,8 @@ class RayBackend:
         import ray
 
         if self._first:
-            ray.kill(self._first.handle)
+            with contextlib.suppress(Exception):  # it may be gone
+                ray.kill(self._first.handle)
         if self._owns_ray:
             ray.shutdown()
 
