@@ -30,7 +30,8 @@ from sid_assets.core.arrow.vectors import vector_array
 from sid_assets.core.embeddings.plan import BYTES_PER_ROW
 from sid_assets.core.quantise.residual_kmeans import Encoder
 from sid_assets.core.quantise.stream import quantise
-from sid_assets.core.ray_backend import RayBackend, RayOptions
+from sid_assets.core.ray_backend import RayBackend
+from sid_assets.core.ray_options import RayOptions
 from sid_assets.core.store.chunks import (
     IN_THIS_PROCESS,
     Backend,

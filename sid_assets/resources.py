@@ -21,7 +21,8 @@ from sid_assets.core.inputs.vector_files import VectorFiles
 from sid_assets.core.quantise.codebook_size import Method
 from sid_assets.core.quantise.tokenizer import TokenizerSource, tokenizer_source
 from sid_assets.core.quantise.train import TrainingSettings
-from sid_assets.core.ray_backend import RayBackend, RayOptions
+from sid_assets.core.ray_backend import RayBackend
+from sid_assets.core.ray_options import RayOptions
 from sid_assets.core.refresh import RefreshPolicy
 from sid_assets.core.store.chunks import IN_THIS_PROCESS, Backend
 from sid_assets.core.store.provenance import EmbeddingSpace
@@ -94,11 +95,17 @@ def backend_of(settings: Settings, log: Callable[[str], None]) -> Iterator[Backe
         log: Receives where Ray's dashboard is, and what happens to actors.
 
     Raises:
-        InputError: Ray is not installed, or the cluster cannot be reached.
+        InputError: Ray is not installed, the cluster cannot be reached, or the device is one of
+            several.
     """
     if settings.choice("backend", ("local", "ray")) == "local":
         yield IN_THIS_PROCESS
         return
+    if ":" in settings.device:
+        raise InputError(
+            f"SID_DEVICE={settings.device}: with SID_BACKEND=ray, an actor sees only the GPU that "
+            f"Ray gave it. Use {settings.device.partition(':')[0]}, or leave it empty."
+        )
     gpus = settings.ray_gpus if settings.ray_gpus >= 0 else None
     options = RayOptions(
         address=settings.ray_address,

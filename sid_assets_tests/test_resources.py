@@ -9,7 +9,13 @@ from sid_assets.assets.placement import Placement
 from sid_assets.core.embedders.openai_server import OpenAIServerEmbedder
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets.core.errors import InputError
-from sid_assets.resources import AUTOMATION_TAGS, make_embedder, planning_embedder, policy_of
+from sid_assets.resources import (
+    AUTOMATION_TAGS,
+    backend_of,
+    make_embedder,
+    planning_embedder,
+    policy_of,
+)
 from sid_assets.settings import Refresh
 from sid_assets_tests.graph import settings_for
 
@@ -96,3 +102,12 @@ def test_a_device_that_does_not_exist_is_refused_before_anything_is_embedded(tmp
     """Vectors of hashed words need no device, but codes do."""
     with pytest.raises(InputError, match=r"Device 'gpu' cannot be used: .*SID_DEVICE"):
         make_embedder(settings_for(tmp_path, device="gpu"))
+
+
+def test_an_actor_cannot_be_told_which_gpu_is_its_own(tmp_path: Path) -> None:
+    settings = settings_for(tmp_path, backend="ray", device="cuda:1")
+    with (
+        pytest.raises(InputError, match="Use cuda, or leave it empty"),
+        backend_of(settings, print),
+    ):
+        pass

@@ -9,8 +9,10 @@ another one, as often as the options allow. A chunk that is done twice does no h
 import contextlib
 import os
 import platform
+import re
 import secrets
 import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -20,6 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 from sid_assets.core.embedders import Embedded, Embedder, Memory, TokenCounts
 from sid_assets.core.errors import InputError, SidAssetsError, StoreError
+from sid_assets.core.ray_options import (
+    RayOptions,
+    actors_for,
+    describe_room,
+    has_room,
+    share_of_an_actor,
+)
 from sid_assets.core.store.chunks import Backend, Chunk, ChunkTask, Done, Summary
 from sid_assets.core.store.draft import STATE
 from sid_assets.core.store.parts import WrittenByAnotherError
@@ -31,40 +40,17 @@ PACKAGE = "sid_assets"
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-CHUNKS_AHEAD = 2
-"""Chunks that an actor has at a time, so that it never waits for the next one."""
-
-CPUS_OF_AN_ACTOR = 2.0
-
 MOST_FAILED = 3
 """Chunks that may fail before the run gives up; others are finished and kept until then."""
 
 SLOW_SECONDS = 600.0
 """If no chunk is done for so long, the log says which ones are waited for."""
 
-START_SECONDS = 300.0
+START_SECONDS = 600.0
 """How long the first actor may take to start, on a cluster that has to find a machine for it."""
 
-
-@dataclass(frozen=True)
-class RayOptions:
-    """How Ray is used.
-
-    Attributes:
-        address: Of a cluster: `auto`, `host:port` or `ray://host:port`; "" starts Ray here.
-        actors: How many actors; 0: one for each share of the GPUs, or else of the CPUs.
-        gpus: GPUs of an actor; None: one, if the cluster has GPUs.
-        cpus: CPUs of an actor; 0: two, or all of the largest node if it has fewer.
-        memory: Bytes that Ray reserves for an actor; 0: none.
-        retries: How often a chunk is given to another actor.
-    """
-
-    address: str = ""
-    actors: int = 0
-    gpus: float | None = None
-    cpus: float = 0
-    memory: int = 0
-    retries: int = 3
+NOT_LOADED = "failed to import on the worker"
+"""What Ray says if a node cannot load the class of an actor."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +78,7 @@ class ChunkActor:
             StoreError: It has another version of this package, or does not see the folder.
         """
         node = platform.node()
+        _use_own_cpus()
         if version != (here := metadata.version(PACKAGE)):
             raise StoreError(
                 f"Node {node} has {PACKAGE} {here}, and the run has {version}. Install the "
@@ -128,13 +115,16 @@ class _Actor:
         handle: Ray's.
         ready: The answer of `prepare`, a reference.
         node: Its name, once it is ready.
-        asked: What it has been asked to do, references, by the chunk.
+        chunk: What it is doing; None if nothing. It gets one at a time: a chunk that waited behind
+            a slow one could be done by another actor.
+        answer: The answer, a reference, if it has a chunk.
     """
 
     handle: Any
     ready: Any
     node: str = ""
-    asked: dict[Any, Chunk] = field(default_factory=dict)
+    chunk: Chunk | None = None
+    answer: Any = None
 
 
 class RayBackend:
@@ -166,7 +156,8 @@ class RayBackend:
         import ray
 
         if self._first:
-            ray.kill(self._first.handle)
+            with contextlib.suppress(Exception):  # it may be gone
+                ray.kill(self._first.handle)
         if self._owns_ray:
             ray.shutdown()
 
@@ -190,8 +181,8 @@ class RayBackend:
                 raise _own(error) from None
             except exceptions.RayError as error:
                 self._first = None
-                if not left:
-                    raise StoreError(f"No Ray actor could embed: {error}") from error
+                if not left or NOT_LOADED in str(error):
+                    raise _why_lost("All Ray actors died that were to embed", error) from error
         raise AssertionError("unreachable")
 
     def run(
@@ -222,6 +213,8 @@ class RayBackend:
         options: Mapping[str, Any] = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": 0}
         if self._options.memory:
             options = {**options, "memory": self._options.memory}
+        if self._owns_ray and not has_room(self._options, ray.nodes()):
+            raise InputError(self.no_room("Ray on this machine has no room for an actor."))
         actor: Any = ray.remote(ChunkActor)
         handle = actor.options(**options).remote()
         return _Actor(handle, handle.prepare.remote(metadata.version(PACKAGE), task))
@@ -239,14 +232,20 @@ class RayBackend:
             return
         try:
             actor.node = ray.get(actor.ready, timeout=START_SECONDS)
-        except exceptions.RayTaskError as error:
-            raise _own(error) from None
         except exceptions.GetTimeoutError as error:
-            raise StoreError(
-                f"Ray started no actor within {START_SECONDS:,.0f} seconds. It asked for "
-                f"{_asked_for(self._options)}; the cluster has {_size_of(ray.nodes())}. Ask for "
-                "less (SID_RAY_CPUS, SID_RAY_GPUS, SID_RAY_MEMORY_GB), or add nodes."
-            ) from error
+            raise self.none_started() from error
+
+    def none_started(self) -> StoreError:
+        """The error if the cluster has no room for an actor."""
+        return StoreError(
+            self.no_room(f"Ray started no actor within {START_SECONDS:,.0f} seconds.")
+        )
+
+    def no_room(self, what: str) -> str:
+        """What happened, what was asked for, and what to do."""
+        import ray
+
+        return f"{what} {describe_room(self._options, ray.nodes())}"
 
 
 class _Run:
@@ -283,8 +282,7 @@ class _Run:
         wanted = min(self._wanted_actors(), self._total)
         while len(self._actors) < wanted:
             self._actors.append(self._backend.start_actor(self._task))
-        self._require_one_ready()
-        while self._waiting or any(actor.asked for actor in self._actors):
+        while self._waiting or any(actor.chunk for actor in self._actors):
             if len(self._failed) >= MOST_FAILED:
                 break
             self._hand_out()
@@ -305,18 +303,6 @@ class _Run:
 
         return self._options.actors or actors_for(self._options, ray.nodes())
 
-    def _require_one_ready(self) -> None:
-        """Wait for the first actor.
-
-        Raises:
-            StoreError: The cluster has no room for one.
-        """
-        import ray
-
-        ready, _ = ray.wait([actor.ready for actor in self._actors], timeout=START_SECONDS)
-        if not ready:
-            self._backend.wait_for(self._actors[0])  # which says so
-
     def _hand_out(self) -> None:
         """Give chunks to the actors that are ready."""
         import ray
@@ -332,68 +318,64 @@ class _Run:
                 raise _own(error) from None
             except exceptions.RayError as error:
                 self._replace(actor, error)
-        for _ in range(CHUNKS_AHEAD):
-            for actor in self._actors:
-                if actor.node and self._waiting and len(actor.asked) < CHUNKS_AHEAD:
-                    chunk = self._waiting.popleft()
-                    actor.asked[actor.handle.do.remote(chunk)] = chunk
+        for actor in self._actors:
+            if actor.node and self._waiting and actor.chunk is None:
+                actor.chunk = self._waiting.popleft()
+                actor.answer = actor.handle.do.remote(actor.chunk)
 
     def _take_back(self) -> Iterator[Done[Any]]:
         """The chunks that are done, once there are some."""
         import ray
         from ray import exceptions
 
-        asked = {reference: actor for actor in self._actors for reference in actor.asked}
+        at_work = {actor.answer: actor for actor in self._actors if actor.chunk}
         starting = [actor.ready for actor in self._actors if not actor.node]
-        done, _ = ray.wait([*asked, *starting], timeout=SLOW_SECONDS)
+        is_one_ready = len(starting) < len(self._actors)
+        patience = SLOW_SECONDS if is_one_ready else START_SECONDS
+        done, _ = ray.wait([*at_work, *starting], timeout=patience)
         if not done:
-            if not any(actor.node for actor in self._actors):
-                self._backend.wait_for(self._actors[0])  # which says why none starts
+            if not is_one_ready:
+                raise self._backend.none_started()
             self._tell_of_slow_chunks()
         for reference in done:
-            actor = asked.get(reference)
-            if actor is None or reference not in actor.asked:
-                continue  # a new actor is ready, or one was replaced
-            chunk = actor.asked[reference]
+            if reference not in at_work:
+                continue  # an actor is ready
+            actor = at_work[reference]
+            chunk, actor.chunk = actor.chunk, None
+            assert chunk is not None  # noqa: S101 - it is at work
             try:
                 result = ray.get(reference)
             except exceptions.RayTaskError as error:
-                del actor.asked[reference]
-                self._try_again(chunk, str(error.cause))
-                continue
+                self._try_again(chunk, f"{type(error.cause).__name__}: {error.cause}")
             except exceptions.RayError as error:
+                self._try_again(chunk, _first_line(error))
                 self._replace(actor, error)
-                continue
-            del actor.asked[reference]
-            if isinstance(result, Failed):
-                self._failed.append((chunk, result))
             else:
-                yield result
+                if isinstance(result, Failed):
+                    self._failed.append((chunk, result))
+                else:
+                    yield result
 
     def _replace(self, actor: _Actor, error: Exception) -> None:
-        """Give the chunks of an actor that died to others, and start another actor.
+        """Start another actor for one that died.
 
         Raises:
+            InputError: Its node does not have this package.
             StoreError: Too many died before they were ready.
         """
         import ray
 
         if not actor.node:
             self._deaths_at_start += 1
-            if self._deaths_at_start > self._options.retries:
-                raise StoreError(
-                    f"{self._deaths_at_start} Ray actors died before they were ready; the last "
-                    f"one: {error}"
-                )
+            if self._deaths_at_start > self._options.retries or NOT_LOADED in str(error):
+                raise _why_lost(
+                    f"{self._deaths_at_start} Ray actors died before they were ready", error
+                ) from error
         node = f" on node {actor.node}" if actor.node else ""
-        self._log(f"A Ray actor{node} died ({_first_line(error)}); its chunks are given to others.")
+        self._log(f"A Ray actor{node} died ({_first_line(error)}); another one is started.")
         with contextlib.suppress(Exception):  # it may only be out of reach
             ray.kill(actor.handle)
         self._actors.remove(actor)
-        at_work, *queued = actor.asked.values() or [None]
-        self._waiting.extendleft(reversed(queued))  # they are not to blame
-        if at_work:
-            self._try_again(at_work, _first_line(error))
         self._actors.append(self._backend.start_actor(self._task))
 
     def _try_again(self, chunk: Chunk, why: str) -> None:
@@ -406,9 +388,7 @@ class _Run:
 
     def _tell_of_slow_chunks(self) -> None:
         waited = [
-            f"{_named(next(iter(actor.asked.values())))} on node {actor.node}"
-            for actor in self._actors
-            if actor.asked
+            f"{_named(actor.chunk)} on node {actor.node}" for actor in self._actors if actor.chunk
         ]
         self._log(
             f"No chunk was done for {SLOW_SECONDS / 60:,.0f} minutes. Waited for: "
@@ -476,30 +456,6 @@ def embedder_of(backend: Backend, embedder: Embedder) -> Embedder:
     return RemoteEmbedder(embedder, backend) if isinstance(backend, RayBackend) else embedder
 
 
-def share_of_an_actor(
-    options: RayOptions, nodes: Sequence["Mapping[str, Any]"]
-) -> tuple[float, float]:
-    """CPUs and GPUs of an actor.
-
-    Args:
-        options: What is asked for.
-        nodes: The cluster, as `ray.nodes()` lists it.
-    """
-    resources = [node["Resources"] for node in nodes if node["Alive"]]
-    most = max((one.get("CPU", 0) for one in resources), default=0)
-    has_gpus = any(one.get("GPU", 0) for one in resources)
-    cpus = options.cpus or min(CPUS_OF_AN_ACTOR, most) or CPUS_OF_AN_ACTOR
-    return cpus, float(has_gpus) if options.gpus is None else options.gpus
-
-
-def actors_for(options: RayOptions, nodes: Sequence["Mapping[str, Any]"]) -> int:
-    """How many actors a cluster has room for: by its GPUs, if they use any, else by its CPUs."""
-    cpus, gpus = share_of_an_actor(options, nodes)
-    kind, share = ("GPU", gpus) if gpus else ("CPU", cpus)
-    fits = (int(node["Resources"].get(kind, 0) // share) for node in nodes if node["Alive"])
-    return max(sum(fits), 1)
-
-
 def _connect(address: str) -> tuple[bool, str]:
     """Start Ray or connect to it, unless this process has done so.
 
@@ -557,23 +513,36 @@ def _own(error: Any) -> Exception:
     return error
 
 
+def _why_lost(what: str, error: Exception) -> SidAssetsError:
+    """The error for the last of several actors that died, given what they did."""
+    text = str(error)
+    if NOT_LOADED not in text:
+        return StoreError(f"{what}; the last one: {text}")
+    address = re.search(r"\bip=([^,)\s]+)", text)
+    return InputError(
+        f"The Ray node {address[1] if address else '(unknown)'} cannot load {PACKAGE} "
+        f"({text.strip().splitlines()[-1]}). Install {PACKAGE}[ray] "
+        f"{metadata.version(PACKAGE)} and the same other packages on all nodes."
+    )
+
+
+def _use_own_cpus() -> None:
+    """Let this process compute in as many threads as its actor has CPUs.
+
+    Ray says so to OpenMP, but not if the environment of the node says something else.
+    """
+    import ray
+
+    cpus = ray.get_runtime_context().get_assigned_resources().get("CPU", 1)
+    threads = max(1, int(cpus))
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    if torch := sys.modules.get("torch"):
+        torch.set_num_threads(threads)
+
+
 def _named(chunk: Chunk) -> str:
     return f"chunk {chunk.number} (pids {chunk.first_pid!r} to {chunk.last_pid!r})"
 
 
 def _first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
-def _asked_for(options: RayOptions) -> str:
-    import ray
-
-    cpus, gpus = share_of_an_actor(options, ray.nodes())
-    memory = f" and {options.memory / 1e9:,.1f} GB of memory" if options.memory else ""
-    return f"{cpus:g} CPUs, {gpus:g} GPUs{memory}"
-
-
-def _size_of(nodes: Sequence["Mapping[str, Any]"]) -> str:
-    alive = [node["Resources"] for node in nodes if node["Alive"]]
-    sizes = (f"{one.get('CPU', 0):g} CPUs and {one.get('GPU', 0):g} GPUs" for one in alive)
-    return f"{len(alive)} nodes: {'; '.join(sizes)}"

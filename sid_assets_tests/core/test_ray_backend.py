@@ -2,26 +2,24 @@
 
 import builtins
 import os
+import pickle
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pytest
 
+from sid_assets.core.embedders.openai_server import OpenAIServerEmbedder
 from sid_assets.core.embeddings.run import embed_items
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.quantise.run import encode_items
-from sid_assets.core.ray_backend import (
-    RayBackend,
-    RayOptions,
-    actors_for,
-    embedder_of,
-    share_of_an_actor,
-)
+from sid_assets.core.ray_backend import RayBackend, RemoteEmbedder, embedder_of
+from sid_assets.core.ray_options import RayOptions
 from sid_assets.core.store.chunks import Chunk, Say, run_chunks
 from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.store import Store
@@ -37,16 +35,18 @@ from sid_assets_tests.core.drawn_vectors import (
 from sid_assets_tests.core.quantise.test_run import codes_by_pid, expected_codes, tokenizer
 from sid_assets_tests.ray_cluster import NODE, two_nodes
 
+REPOSITORY = Path(__file__).parents[2]
 COLUMNS = pa.schema([pa.field("pid", pa.int64(), nullable=False)])
 CHUNKS = [Chunk(number, 5, 5 * number, 5 * number + 4) for number in range(12)]
 
 
 @dataclass
 class Summary:
-    """The process that did a chunk, and its node."""
+    """The process that did a chunk, its node, and its threads."""
 
     process: int = 0
     node: str = ""
+    threads: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Work:
         ends_at: The chunks at which the process ends itself, for the first time they are tried.
         always_ends_at: The chunks at which it always does.
         refuses: The chunks that are refused.
+        waits: A chunk that is done once all others are.
         seconds: How long a chunk takes.
         together: How many processes wait for each other before their first chunk.
     """
@@ -66,6 +67,7 @@ class Work:
     ends_at: tuple[int, ...] = ()
     always_ends_at: tuple[int, ...] = ()
     refuses: tuple[int, ...] = ()
+    waits: int = -1
     seconds: float = 0.05
     together: int = 1
 
@@ -83,11 +85,24 @@ class Work:
             os._exit(1)
         if chunk.number in self.refuses:
             raise InputError(f"pid {chunk.first_pid}: no good")
+        if chunk.number == self.waits:
+            wait_for_files(self.once, len(CHUNKS) - 1)
         time.sleep(self.seconds)
         say(f"chunk {chunk.number}")
         pids = list(range(chunk.first_pid, chunk.last_pid + 1))
         node = ray.get_runtime_context().get_node_id()
-        return [pa.record_batch([pids], schema=COLUMNS)], Summary(os.getpid(), node)
+        if self.waits >= 0:
+            mark.touch()
+        summary = Summary(os.getpid(), node, os.environ["OMP_NUM_THREADS"])
+        return [pa.record_batch([pids], schema=COLUMNS)], summary
+
+
+def wait_for_files(folder: Path, count: int, seconds: float = 60) -> None:
+    """Wait until a folder has so many files."""
+    until = time.monotonic() + seconds
+    while sum(path.is_file() for path in folder.iterdir()) < count:
+        assert time.monotonic() < until, "they did not appear"
+        time.sleep(0.05)
 
 
 @dataclass
@@ -119,7 +134,8 @@ def draft(tmp_path) -> Iterator[Draft]:
 
 def run(draft: Draft, work: Work, told: Told, cluster: Any, **options: Any) -> list[int]:
     """Do all chunks; the pids of their parts, in order."""
-    with RayBackend(RayOptions(cluster.address, **options), told.log.append) as backend:
+    address = cluster if isinstance(cluster, str) else cluster.address
+    with RayBackend(RayOptions(address, **options), told.log.append) as backend:
         parts = run_chunks(
             draft,
             CHUNKS,
@@ -154,7 +170,7 @@ def test_chunks_of_an_actor_that_dies_are_done_by_another(cluster, draft, tmp_pa
     told = Told()
     assert run(draft, Work(tmp_path, ends_at=(3, 7)), told, cluster) == ALL
     assert len({summary.process for summary in told.summaries.values()}) >= 2
-    assert any("died" in line and "given to others" in line for line in told.log)
+    assert any("died" in line and "another one is started" in line for line in told.log)
 
 
 @pytest.mark.service
@@ -181,6 +197,14 @@ def test_a_bad_row_stops_its_chunk_only(cluster, draft, tmp_path):
 def test_many_bad_chunks_stop_the_run(cluster, draft, tmp_path):
     with pytest.raises(InputError, match=r"3 of 12 chunks failed|4 of 12 chunks failed"):
         run(draft, Work(tmp_path, refuses=tuple(range(12))), Told(), cluster)
+
+
+@pytest.mark.service
+def test_others_go_on_while_a_chunk_is_slow(cluster, draft, tmp_path, monkeypatch):
+    monkeypatch.setattr("sid_assets.core.ray_backend.SLOW_SECONDS", 0.01)
+    told = Told()
+    assert run(draft, Work(tmp_path, waits=0), told, cluster) == ALL
+    assert any("Waited for: chunk 0 (pids 0 to 4) on node" in line for line in told.log)
 
 
 @pytest.mark.service
@@ -244,6 +268,44 @@ def test_a_folder_that_a_node_does_not_see_is_named(cluster, draft, tmp_path):
     (tmp_path / "elsewhere").rename(tmp_path / "data")
 
 
+@pytest.mark.service
+def test_a_client_and_a_node_that_lacks_the_package(draft, tmp_path, monkeypatch):
+    """The client's search path is not that of the nodes, which have an environment of their own."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    broken = tmp_path / "broken" / "sid_assets" / "__init__.py"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("raise ImportError('it is missing')")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    cluster = Cluster(True, head_node_args={**NODE, "ray_client_server_port": port})
+    try:
+        address, told = f"ray://127.0.0.1:{port}", Told()
+        assert run(draft, Work(tmp_path), told, address) == ALL
+        assert {summary.threads for summary in told.summaries.values()} == {"1"}
+        cluster.add_node(**NODE, env_vars={"PYTHONPATH": str(broken.parents[1])})
+        cluster.wait_for_nodes()
+        with Store(tmp_path / "other").draft("t") as afresh:
+            afresh.begin("work")
+            refused = r"Ray node [\d.]+ cannot load sid_assets \(.*missing"
+            with pytest.raises(InputError, match=refused):
+                run(afresh, Work(tmp_path, seconds=1), Told(), address)
+    finally:
+        cluster.shutdown()
+
+
+def test_the_servers_key_is_not_sent_to_actors(monkeypatch):
+    """Each node has it in its own environment."""
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-of-the-tests")
+    embedder = OpenAIServerEmbedder("http://127.0.0.1:1/v1", "m", tokenizer="", patience=0)
+    remote = RemoteEmbedder(embedder, cast(RayBackend, None))
+    assert remote.count_tokens(["a text"]).estimated
+    assert b"secret-of-the-tests" not in pickle.dumps(remote)
+
+
 def test_without_ray_the_message_says_what_to_install(monkeypatch):
     real = builtins.__import__
 
@@ -255,26 +317,3 @@ def test_without_ray_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_ray)
     with pytest.raises(InputError, match=r"needs Ray: pip install 'sid_assets\[ray\]'"):
         RayBackend(RayOptions(), print)
-
-
-def nodes(*resources: dict[str, float]) -> list[dict[str, Any]]:
-    lost = {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}
-    return [*({"Alive": True, "Resources": one} for one in resources), lost]
-
-
-@pytest.mark.parametrize(
-    ("options", "cluster", "share", "actors"),
-    [
-        (RayOptions(), nodes({"CPU": 8}), (2, 0), 4),
-        (RayOptions(), nodes({"CPU": 1}, {"CPU": 1}), (1, 0), 2),
-        (RayOptions(), nodes({"CPU": 5}, {"CPU": 4}), (2, 0), 4),
-        (RayOptions(), nodes({"CPU": 16, "GPU": 8}, {"CPU": 16, "GPU": 8}), (2, 1), 16),
-        (RayOptions(gpus=0), nodes({"CPU": 16, "GPU": 8}), (2, 0), 8),
-        (RayOptions(gpus=0.5, cpus=1), nodes({"CPU": 16, "GPU": 2}), (1, 0.5), 4),
-        (RayOptions(cpus=64), nodes({"CPU": 8}), (64, 0), 1),
-        (RayOptions(), nodes({}), (2, 0), 1),
-    ],
-)
-def test_an_actor_a_gpu_or_else_two_cores(options, cluster, share, actors):
-    assert share_of_an_actor(options, cluster) == share
-    assert actors_for(options, cluster) == actors

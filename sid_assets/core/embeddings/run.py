@@ -59,7 +59,7 @@ class EmbeddingProgress:
         tokens: Tokens computed by this run.
         padded_tokens: The same, including padding.
         truncated: Truncated texts, including those of resumed parts.
-        seconds: Time spent embedding.
+        seconds: Time spent embedding, of all actors together.
         started: When the first chunk was started, by the monotonic clock.
     """
 
@@ -94,9 +94,10 @@ class EmbeddingProgress:
         elapsed = max(time.monotonic() - self.started, 1e-9)
         done = self.rows - self.resumed
         left = (self.total_rows - self.rows) * elapsed / done if done else 0.0
+        embedding = min(max(self.seconds, 1e-9), elapsed)  # actors embed at the same time
         return (
             f"{self.rows:,} of {self.total_rows:,} items, {done / elapsed:,.0f} items/s, "
-            f"{self.tokens / max(self.seconds, 1e-9):,.0f} tokens/s, about {left / 60:,.1f} "
+            f"{self.tokens / embedding:,.0f} tokens/s, about {left / 60:,.1f} "
             "minutes left"
         )
 

@@ -402,3 +402,11 @@ def test_progress_is_described_in_one_line():
     assert progress.describe() == (
         "300 of 1,000 items, 20 items/s, 1,000 tokens/s, about 0.6 minutes left"
     )
+
+
+def test_the_speed_is_that_of_all_actors_together():
+    progress = EmbeddingProgress(total_rows=1000, started=time.monotonic() - 10)
+    for number in range(4):
+        summary = ChunkSummary(embedded=100, tokens=1000, seconds=9.0)
+        progress.add(Chunk(number, 100, 0, 99), summary, resumed=False)
+    assert "40 items/s, 400 tokens/s" in progress.describe()
