@@ -93,7 +93,7 @@ class Work:
         return [pa.record_batch([pids], schema=COLUMNS)], summary
 
 
-def wait_for_files(folder: Path, count: int, seconds: float = 60) -> None:
+def wait_for_files(folder: Path, count: int, seconds: float = 120) -> None:
     """Wait until a folder has so many files."""
     until = time.monotonic() + seconds
     while sum(path.is_file() for path in folder.iterdir()) < count:
@@ -130,18 +130,22 @@ def draft(tmp_path) -> Iterator[Draft]:
 
 def run(draft: Draft, work: Work, told: Told, cluster: Any, **options: Any) -> list[int]:
     """Do all chunks; the pids of their parts, in order."""
-    address = cluster if isinstance(cluster, str) else cluster.address
-    with RayBackend(RayOptions(address, **options), told.log.append) as backend:
-        parts = run_chunks(
-            draft,
-            CHUNKS,
-            COLUMNS,
-            work,
-            told.on_done,
-            Summary,
-            log=told.log.append,
-            backend=backend,
-        )
+    with RayBackend(RayOptions(cluster.address, **options), told.log.append) as backend:
+        return run_on(backend, draft, work, told)
+
+
+def run_on(backend: RayBackend, draft: Draft, work: Work, told: Told) -> list[int]:
+    """Do all chunks on actors of a backend; the pids of their parts, in order."""
+    parts = run_chunks(
+        draft,
+        CHUNKS,
+        COLUMNS,
+        work,
+        told.on_done,
+        Summary,
+        log=told.log.append,
+        backend=backend,
+    )
     found = (pa.parquet.read_table(part.path(draft.folder).path) for part in parts)
     return pa.concat_tables(found)["pid"].to_pylist()
 
@@ -152,7 +156,7 @@ ALL = list(range(60))
 @pytest.mark.service
 def test_two_actors_do_all_chunks_and_a_second_run_none(cluster, draft, tmp_path):
     told = Told()
-    assert run(draft, Work(tmp_path), told, cluster) == ALL
+    assert run(draft, Work(tmp_path, waits=0), told, cluster) == ALL
     assert len({summary.process for summary in told.summaries.values()}) == 2
     assert len({summary.node for summary in told.summaries.values()}) == 2
     assert sorted(told.log) == sorted(f"chunk {chunk.number}" for chunk in CHUNKS)
@@ -279,16 +283,17 @@ def test_a_client_and_a_node_that_lacks_the_package(draft, tmp_path, monkeypatch
         port = free.getsockname()[1]
     cluster = Cluster(True, head_node_args={**NODE, "ray_client_server_port": port})
     try:
-        address, told = f"ray://127.0.0.1:{port}", Told()
-        assert run(draft, Work(tmp_path), told, address) == ALL
-        assert {summary.threads for summary in told.summaries.values()} == {"1"}
-        cluster.add_node(**NODE, env_vars={"PYTHONPATH": str(broken.parents[1])})
-        cluster.wait_for_nodes()
-        with Store(tmp_path / "other").draft("t") as afresh:
-            afresh.begin("work")
-            refused = r"Ray node [\d.]+ cannot load sid_assets \(.*missing"
-            with pytest.raises(InputError, match=refused):
-                run(afresh, Work(tmp_path, seconds=1), Told(), address)
+        told = Told()
+        with RayBackend(RayOptions(f"ray://127.0.0.1:{port}"), told.log.append) as backend:
+            assert run_on(backend, draft, Work(tmp_path), told) == ALL
+            assert {summary.threads for summary in told.summaries.values()} == {"1"}
+            cluster.add_node(**NODE, env_vars={"PYTHONPATH": str(broken.parents[1])})
+            cluster.wait_for_nodes()
+            with Store(tmp_path / "other").draft("t") as afresh:
+                afresh.begin("work")
+                refused = r"Ray node [\d.]+ cannot load sid_assets \(.*missing"
+                with pytest.raises(InputError, match=refused):
+                    run_on(backend, afresh, Work(tmp_path, waits=0), Told())
     finally:
         cluster.shutdown()
 
