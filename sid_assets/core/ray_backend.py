@@ -501,7 +501,8 @@ def _signals_kept() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if before is not None:  # None: it was not set from Python
+            signal.signal(signal.SIGTERM, before)
 
 
 def _own(error: Any) -> Exception:

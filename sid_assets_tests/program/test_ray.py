@@ -1,5 +1,6 @@
 """The graph on Ray and in a bucket: the same files, and nothing is lost whatever is killed."""
 
+import json
 import os
 import random
 import signal
@@ -160,6 +161,20 @@ def test_killed_at_random_moments_nothing_is_lost_and_no_sid_moves(cluster, tmp_
     assert {pid: last[pid] for pid in first} == first
     rows = Store(data_dir).require("codes").stream(["pid"]).read_all()
     assert rows["pid"].to_pylist() == sorted(last)
+
+
+def test_the_benchmark_runs():
+    small = "--chunks 4 --rows 64 --codebook 64 --pairs 1 --scheduled 20".split()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.ray_backend", *small],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    figures = json.loads(done.stdout.splitlines()[-1])
+    assert set(figures) == {"overhead", "chunks_scheduled_per_s"}
+    assert figures["chunks_scheduled_per_s"] > 0
 
 
 def ray_processes() -> set[int]:
