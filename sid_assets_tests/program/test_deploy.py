@@ -31,9 +31,9 @@ def test_every_image_has_a_version():
     services = compose(*ALL)["services"]
     for name, service in services.items():
         assert re.search(r":v?\d+\.\d+", service["image"]), name
-    froms = re.findall(r"^FROM (\S+)", (DEPLOY / "Dockerfile").read_text(), re.M)
-    assert len(froms) == 2
-    assert all(re.search(r":\d+\.\d+", image) for image in froms)
+    bases = re.findall(r"^FROM (\S+)", (DEPLOY / "Dockerfile").read_text(), re.M)
+    assert len(bases) == 2
+    assert all(re.search(r":\d+\.\d+", image) for image in bases)
 
 
 def test_the_image_is_of_this_version_of_the_package():
