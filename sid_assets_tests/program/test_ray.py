@@ -164,7 +164,18 @@ def test_killed_at_random_moments_nothing_is_lost_and_no_sid_moves(cluster, tmp_
 
 
 def test_the_benchmark_runs():
-    small = "--chunks 4 --rows 64 --codebook 64 --pairs 1 --scheduled 20".split()
+    small = [
+        "--chunks",
+        "4",
+        "--rows",
+        "64",
+        "--codebook",
+        "64",
+        "--pairs",
+        "1",
+        "--scheduled",
+        "20",
+    ]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.ray_backend", *small],
         cwd=REPOSITORY,
