@@ -1,6 +1,7 @@
 """Chunks: finished chunks are not done again."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -74,9 +75,10 @@ def run(
     return run_chunks(draft, chunks, COLUMNS, worker, on_done, Summary, share), told
 
 
-@pytest.fixture(params=["local", "memory"])
+@pytest.fixture(params=["local", "memory", "s3"])
 def draft(request, tmp_path) -> Iterator[Draft]:
-    store = Store(tmp_path if request.param == "local" else f"memory://{tmp_path.name}")
+    places = {"local": lambda: tmp_path, "memory": lambda: f"memory://{tmp_path.name}"}
+    store = Store(places.get(request.param, lambda: request.getfixturevalue("bucket"))())
     with store.draft("t") as draft:
         draft.begin("work")
         yield draft
@@ -193,3 +195,27 @@ def test_each_part_gives_a_chunk(tmp_path):
         draft.finish(parts, Provenance("t"))
     version = store.commit(draft)
     assert chunks_of_parts(version) == CHUNKS
+
+
+def test_parts_of_an_earlier_folder_are_referred_to(bucket):
+    """In a bucket, unfinished work goes on in a folder of its own."""
+    store = Store(f"{bucket}/data")
+    with suppress(ZeroDivisionError), store.draft("codes") as first:
+        first.begin("work")
+        run(first, Worker(fails_at=2))
+    for fails_at, does in ((2, []), (-1, [2])):
+        with suppress(ZeroDivisionError), store.draft("codes") as draft:
+            draft.begin("work")
+            worker = Worker(fails_at=fails_at)
+            parts, told = run(draft, worker)
+            draft.finish(parts, Provenance("codes"))
+            assert told == [(0, 5, True), (1, 4, True), (2, 11, False)]
+            assert [part.folder for part in parts] == [*[first.folder.name] * 2, ""]
+        assert worker.done == does
+    version = store.commit(draft)
+    assert version.stream().read_all()["pid"].to_pylist() == list(range(20))
+    assert {folder.folder for folder in store.unfinished("codes")} == set()
+    assert sorted(path.name for path in first.folder.iterdir()) == [
+        "part-00000-of-00003.parquet",
+        "part-00001-of-00003.parquet",
+    ]
