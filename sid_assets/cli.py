@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sid_assets.core.errors import SidAssetsError
-from sid_assets.core.store.places import store_trouble
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -43,6 +42,8 @@ class Command(click.Command):
         except (SidAssetsError, OSError) as error:
             raise click.ClickException(str(error)) from error
         except Exception as error:
+            from sid_assets.core.store.places import store_trouble  # help needs no pyarrow
+
             if message := store_trouble(error):
                 raise click.ClickException(message) from error
             raise

@@ -17,6 +17,7 @@ from upath import UPath
 from sid_assets import purge
 from sid_assets.core.embeddings import cuts
 from sid_assets.core.probe.run import RUNS
+from sid_assets.core.store import lease
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.sharing import PartSharer
 from sid_assets.core.store.store import Store
@@ -221,7 +222,8 @@ def test_an_empty_folder_has_nothing_to_remove(tmp_path):
     assert purge.purge(Store(tmp_path / "none"), remove=True) == ([], [])
 
 
-def test_unfinished_work_in_a_bucket_is_removed_under_the_write_lock(bucket):
+def test_unfinished_work_in_a_bucket_is_removed_under_the_write_lock(bucket, monkeypatch):
+    monkeypatch.setattr(lease, "TERMS", lease.Terms(renewal=0.2, look=0.2))
     store = filled(Store(f"{bucket}/data"))
     with store.draft("goods/item_texts"):
         _, (problem,) = purge.purge(store, remove=True)

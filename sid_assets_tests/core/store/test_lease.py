@@ -14,7 +14,7 @@ from sid_assets.core.store.conditional import read_object, replace_object
 from sid_assets.core.store.lease import Terms, leased
 from sid_assets.core.store.places import place
 
-BUSY = Terms(renewal=0.01, lapse=60, look=0.01)
+BUSY = Terms(renewal=0.2, lapse=60, look=0.1)
 """Renewed all the time, and never lapsed."""
 
 SHORT = Terms(renewal=60, lapse=0.05, look=0.01)

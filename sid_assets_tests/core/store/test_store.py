@@ -251,7 +251,7 @@ def test_a_read_only_disk_is_reported(mounted):
 
 @pytest.mark.parametrize("keys", ["equal", "different"])
 def test_of_several_writers_in_a_bucket_one_wins_and_nothing_is_lost(bucket, monkeypatch, keys):
-    monkeypatch.setattr(lease_module, "TERMS", Terms(renewal=0.05, lapse=60, look=0.05))
+    monkeypatch.setattr(lease_module, "TERMS", Terms(renewal=0.2, lapse=60, look=0.2))
     commit(Store(f"{bucket}/data"), [0])
 
     def write(number: int) -> int:
