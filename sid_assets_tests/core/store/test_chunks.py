@@ -204,9 +204,9 @@ def test_parts_of_an_earlier_folder_are_referred_to(bucket):
         first.begin("work")
         run(first, Worker(fails_at=2))
     for fails_at, does in ((2, []), (-1, [2])):
+        worker = Worker(fails_at=fails_at)
         with suppress(ZeroDivisionError), store.draft("codes") as draft:
             draft.begin("work")
-            worker = Worker(fails_at=fails_at)
             parts, told = run(draft, worker)
             draft.finish(parts, Provenance("codes"))
             assert told == [(0, 5, True), (1, 4, True), (2, 11, False)]
