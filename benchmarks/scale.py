@@ -281,7 +281,7 @@ def growths(runs: Sequence[Ran], seconds: float, clock: str) -> dict[str, float]
 
     Args:
         runs: In order of their sizes; the last three are compared. Fewer have no growth.
-        seconds: A step counts if the second of the three takes this much longer than the first.
+        seconds: A step counts if the second of the three takes more than this longer than the first.
         clock: The attribute of a step that is compared: `seconds` or `cpu_seconds`.
     """
     if len(runs) < 3:
@@ -290,7 +290,7 @@ def growths(runs: Sequence[Ran], seconds: float, clock: str) -> dict[str, float]
     found = {}
     for name in most.steps:
         a, b, c = (getattr(ran.steps[name], clock) for ran in (few, more, most))
-        if b - a >= seconds:
+        if b - a > seconds:
             first = (b - a) / (more.items - few.items)
             second = (c - b) / (most.items - more.items)
             found[name] = second / first

@@ -40,6 +40,7 @@ def test_steps_that_hardly_grow_have_no_growth():
     """It would be noise: they are short, or work on a sample."""
     runs = [ran(items, short=items / 1000, sample=9) for items in SIZES]
     assert growths(runs, 2, "seconds") == {}
+    assert "sample" not in growths(runs, 0, "seconds")
     assert worst({}) is None
     assert "| `sample` | 9.0 / 9.0 / 9.0 |" in scale.compare(runs, 2)
     assert "–, –" in scale.compare(runs, 2)
