@@ -15,19 +15,17 @@ Other runs are never touched.
 
 import json
 import logging
-import os
 import platform
 import secrets
-import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from sid_assets.assets.placement import Placement
+from sid_assets.core.machine import MACHINE_ITSELF, process_numbers
 from sid_assets.failures import clear_refusals_to_start
 
 SENSOR_SECONDS = 30
@@ -56,9 +54,6 @@ RENEWAL_SECONDS = 15.0
 
 LOOKS = 10
 """How many looks of the sensor, one after the other, see the same note of a run that is dead."""
-
-_FIRST_NAMESPACE = "pid:[4026531836]"
-"""What Linux calls the process numbers of the machine itself, outside of all containers."""
 
 log = logging.getLogger(__name__)
 
@@ -247,14 +242,9 @@ def _free_slots(instance: dg.DagsterInstance, run_id: str) -> None:
 def _where() -> str:
     """Where a process number means the same as here: this machine, or this container."""
     machine = platform.node()
-    if sys.platform != "linux":
-        return machine
-    try:
-        namespace = os.readlink("/proc/self/ns/pid")  # noqa: PTH115 - it is no path
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return machine
-    return machine if namespace == _FIRST_NAMESPACE else f"{machine} {boot} {namespace}"
+    boot, namespace = process_numbers() or ("", MACHINE_ITSELF)
+    # A run from before a restart of the machine was here, and is gone.
+    return machine if namespace == MACHINE_ITSELF else f"{machine} {boot} {namespace}"
 
 
 def _is_dead(instance: dg.DagsterInstance, run_id: str, note: Mapping[str, Any]) -> bool:

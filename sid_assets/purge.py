@@ -19,6 +19,7 @@ from sid_assets.core.errors import InputError, SidAssetsError
 from sid_assets.core.probe.run import RUNS
 from sid_assets.core.registry.freeing import Reserved, free_sids, reserved_before
 from sid_assets.core.store.conditional import is_conditional
+from sid_assets.core.store.lease import Lease
 from sid_assets.core.store.places import folder_bytes, is_local, remove_folder
 from sid_assets.core.store.scratch import abandoned_folders
 from sid_assets.core.store.sharing import bytes_only_of, freed_bytes, has_only_shared_parts
@@ -109,10 +110,10 @@ def purge(store: Store, remove: bool) -> tuple[list[Removable], list[str]]:
     problems: list[str] = []
     for table in store.tables():
         try:
-            with store.lock(table):
+            with store.lock(table) as lease:
                 removable = list(_removable(store, table))
                 if remove:
-                    _remove(store, table, removable)
+                    _remove(store, table, removable, lease)
                 found += removable
         except SidAssetsError as error:
             problems.append(str(error))
@@ -219,10 +220,10 @@ def _removable(store: Store, table: str) -> Iterator[Removable]:
         yield Removable(table, what, current.folder, freed_bytes(current.folder, []))
 
 
-def _remove(store: Store, table: str, removable: Sequence[Removable]) -> None:
+def _remove(store: Store, table: str, removable: Sequence[Removable], lease: Lease | None) -> None:
     if _is_named(table, REJECTED):
         store.forget(table)
-    store.remove(table, [one.folder for one in removable])
+    store.remove(table, [one.folder for one in removable], lease)
 
 
 def _is_named(table: str, name: str) -> bool:

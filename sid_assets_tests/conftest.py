@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.retries.standard import ExponentialBackoff
 from dagster._core.storage.defs_state.base import set_defs_state_storage
 from s3fs import S3FileSystem
 
@@ -82,6 +83,8 @@ def bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def faulty_bucket(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, Faults]]:
     """The URL of a new bucket behind a proxy, and the faults of the proxy."""
+    # The client's pauses between tries, shorter.
+    monkeypatch.setattr(ExponentialBackoff, "delay_amount", lambda backoff, context: 0.01)
     with faulty_s3(s3_server) as faults:
         for name, value in environment(faults.url).items():
             monkeypatch.setenv(name, value)

@@ -56,7 +56,7 @@ def faulty_s3(server: str) -> Iterator[Faults]:
             answer = connection.getresponse()
             content = answer.read()
             connection.close()
-            if self.command == "PUT" and faults.take("cut_answers"):
+            if self.command in ("PUT", "POST") and faults.take("cut_answers"):
                 self.close_connection = True
                 self.connection.close()
                 return

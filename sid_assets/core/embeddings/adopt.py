@@ -26,7 +26,13 @@ from sid_assets.core.schema import EMBEDDING_DIM
 from sid_assets.core.store.draft import STATE, Draft
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP, Part, write_parts
 from sid_assets.core.store.pid_ranges import SortedParts
-from sid_assets.core.store.places import explained, is_local, remove_folder, temporary_folder
+from sid_assets.core.store.places import (
+    explained,
+    is_local,
+    remove_folder,
+    require_reachable,
+    temporary_folder,
+)
 from sid_assets.core.store.provenance import EmbeddingSpace, Provenance
 from sid_assets.core.store.sealed import read_sealed, write_sealed
 from sid_assets.core.store.store import Store
@@ -163,7 +169,8 @@ def _finished(folder: UPath, key: str) -> Adopted | None:
         fields = read_sealed(folder / ADOPTED)
         parts = tuple(Part(**part) for part in fields["parts"])
         return Adopted(key, folder, parts, fields["normalised"])
-    except (OSError, ValueError, TypeError, LookupError):
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        require_reachable(folder / ADOPTED, error)
         return None
 
 

@@ -22,6 +22,7 @@ from sid_assets.core.errors import StoreError
 from sid_assets.core.schema import Pid
 from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.parts import Part, PartWriter, file_digest, part_name
+from sid_assets.core.store.places import require_reachable
 from sid_assets.core.store.sealed import read_sealed, write_sealed
 from sid_assets.core.store.versions import Version
 
@@ -222,6 +223,9 @@ def run_chunks(
 
     Returns:
         The parts of all chunks, in order.
+
+    Raises:
+        StoreError: Another run has taken the write lock of the table meanwhile.
     """
     earlier = tuple(draft.earlier_folders)
     task = ChunkTask(draft.folder, earlier, len(chunks), schema, work, share, summary_type)
@@ -231,6 +235,8 @@ def run_chunks(
             for message in done.messages:
                 log(message)
             on_done(chunks[done.number], done.summary, done.resumed)
+            if draft.claim:  # nobody computes for hours what cannot be committed
+                draft.claim.lease.require_not_lost()
             parts[done.number] = done.part
     return tuple(parts[number] for number in sorted(parts))
 
@@ -291,12 +297,17 @@ class _Note:
 
     @classmethod
     def read(cls, path: UPath) -> "_Note | None":
-        """The note of the part at a path; None unless the part has the size in the note."""
+        """The note of the part at a path; None unless the part has the size in the note.
+
+        Raises:
+            UnreachableError: The object store does not show it now.
+        """
         try:
             fields = read_sealed(_note(path))
             note = cls(Part(**fields["part"]), fields["summary"])
             return note if path.stat().st_size == note.part.bytes else None
-        except (OSError, ValueError, TypeError, KeyError):
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            require_reachable(path, error)
             return None
 
 

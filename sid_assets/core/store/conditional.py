@@ -6,6 +6,7 @@ several writers, one wins, and the others learn that they lost.
 """
 
 import hashlib
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,11 @@ from upath import UPath
 
 from sid_assets.core.store.places import is_local, write_pieces
 
-TRIES = 5
-"""How often a write is repeated that the store refused because another one was in progress."""
+TRIES = 6
+"""How often a write is tried that the store refuses because another one is in progress."""
+
+PAUSE = 0.1
+"""Seconds before the second try; they double with each."""
 
 _LOST = 412
 _IN_PROGRESS = 409
@@ -79,7 +83,7 @@ def replace_object(path: UPath, content: bytes, seen: Seen) -> Seen:
         ConflictError: Another process has written or removed it.
         OSError: The store cannot be reached.
     """
-    for _ in range(TRIES):
+    for tried in range(TRIES):
         try:
             return _put(path, content, seen)
         except OSError as error:
@@ -91,6 +95,7 @@ def replace_object(path: UPath, content: bytes, seen: Seen) -> Seen:
             return now
         if status == _LOST:
             break
+        time.sleep(PAUSE * 2**tried)
     raise ConflictError(str(path))
 
 

@@ -14,12 +14,18 @@ from typing import Any, Self
 
 from upath import UPath
 
-from sid_assets.core.store.conditional import Seen
+from sid_assets.core.store.conditional import (
+    ABSENT,
+    ConflictError,
+    Seen,
+    read_object,
+    replace_object,
+)
 from sid_assets.core.store.lease import Lease
-from sid_assets.core.store.parts import Part
+from sid_assets.core.store.parts import TEMPORARY_SUFFIX, Part
 from sid_assets.core.store.places import explained, make_folder, sync_folder
 from sid_assets.core.store.provenance import Provenance
-from sid_assets.core.store.sealed import write_sealed
+from sid_assets.core.store.sealed import sealed, unsealed, write_sealed
 from sid_assets.core.store.versions import Version, content_version
 
 STATE = "_staging.json"
@@ -27,6 +33,9 @@ STATE = "_staging.json"
 
 EARLIER = "earlier_folders"
 """In the state: the names of the folders in which earlier runs of the same work left parts."""
+
+RESUMED_BY = "resumed_by"
+"""In the state, on an object store: the name of the folder whose run refers to these parts."""
 
 
 @dataclass(frozen=True)
@@ -36,10 +45,26 @@ class UnfinishedRun:
     Attributes:
         folder: The folder of its parts.
         state: What the run stored in order to resume (JSON); `key` identifies the work.
+        seen: The object of the state as it was read. A run that resumes or removes the folder
+            writes the object first, so that on an object store only one of them does.
     """
 
     folder: UPath
     state: dict[str, Any]
+    seen: Seen = ABSENT
+
+    @classmethod
+    def read(cls, folder: UPath) -> "UnfinishedRun":
+        """The draft in a folder.
+
+        Raises:
+            OSError: The store cannot be reached.
+            ValueError: It has no state, or the state is damaged, so that it cannot be resumed.
+        """
+        seen = read_object(folder / STATE)
+        state = unsealed((seen.content or b"").decode())
+        state.pop(RESUMED_BY, None)
+        return cls(folder, state, seen)
 
 
 @dataclass(frozen=True)
@@ -149,15 +174,22 @@ class Draft:
 
     def _found_or_new(self, key: str, make_state: Callable[[], dict[str, Any]]) -> UnfinishedRun:
         same = [run for run in self.unfinished if key and run.state.get("key") == key]
-        if not same:
-            return self._new({"key": key, **make_state()})
-        if self.claim is None:
+        if same and self.claim is None:
+            _remove_temporary_files(same[0].folder)
             return same[0]
-        return self._new({**same[0].state, EARLIER: [run.folder.name for run in same]})
+        folder = self._new_folder()
+        with explained(folder):
+            same = [run for run in same if _is_resumed(run, folder.name)]
+        if not same:
+            return self._begun(folder, {"key": key, **make_state()})
+        return self._begun(folder, {**same[0].state, EARLIER: [run.folder.name for run in same]})
 
-    def _new(self, state: dict[str, Any]) -> UnfinishedRun:
+    def _new_folder(self) -> UPath:
         moment = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S")
-        folder = self._history / f"{moment}-{secrets.token_hex(4)}"
+        return self._history / f"{moment}-{secrets.token_hex(4)}"
+
+    @staticmethod
+    def _begun(folder: UPath, state: dict[str, Any]) -> UnfinishedRun:
         with explained(folder):
             make_folder(folder)
             sync_folder(folder.parent)
@@ -195,3 +227,19 @@ class Draft:
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if kind is not None or not self.is_finished:
             self.close()
+
+
+def _is_resumed(run: UnfinishedRun, by: str) -> bool:
+    """Write into an earlier draft who refers to its parts, unless it is being removed."""
+    content = sealed({**run.state, RESUMED_BY: by})
+    try:
+        replace_object(run.folder / STATE, content, run.seen)
+    except ConflictError:
+        return False
+    return True
+
+
+def _remove_temporary_files(folder: UPath) -> None:
+    """Free what a killed run left half written; each has a name that is not used again."""
+    for path in list(folder.glob(f"*{TEMPORARY_SUFFIX}")):
+        path.unlink(missing_ok=True)

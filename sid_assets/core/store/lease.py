@@ -8,6 +8,7 @@ conditions of its writes.
 
 import datetime as dt
 import json
+import os
 import platform
 import secrets
 import threading
@@ -17,10 +18,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 from upath import UPath
 
 from sid_assets.core.errors import StoreError
+from sid_assets.core.machine import process_numbers, started
 from sid_assets.core.store.conditional import ConflictError, Seen, read_object, replace_object
 
 
@@ -42,6 +43,10 @@ class Terms:
 TERMS = Terms()
 
 
+class LeaseLostError(StoreError):
+    """A lease has lapsed while its owner was cut off, and another process has taken it."""
+
+
 class Lease:
     """A lease that this process holds; a thread renews it until it is released."""
 
@@ -60,8 +65,9 @@ class Lease:
         self._terms = terms
         self._owner = {
             "machine": platform.node(),
-            "process": psutil.Process().pid,
-            "started": psutil.Process().create_time(),
+            "process": os.getpid(),
+            "started": started(os.getpid()),
+            "numbers": process_numbers(),
             "since": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             "token": secrets.token_hex(8),
         }
@@ -77,11 +83,19 @@ class Lease:
         """Renew the lease now.
 
         Raises:
-            StoreError: It has lapsed, and another run has taken it.
+            LeaseLostError: It has lapsed, and another run has taken it.
         """
         self._renew()
+        self.require_not_lost()
+
+    def require_not_lost(self) -> None:
+        """Look at what the last renewal found.
+
+        Raises:
+            LeaseLostError: It had lapsed, and another run had taken it.
+        """
         if self._is_lost:
-            raise StoreError(
+            raise LeaseLostError(
                 f"{self._path.parent}: this run did not renew its write lock for "
                 f"{self._terms.lapse:,.0f} seconds, because its machine was paused or cut off, and "
                 "another run has taken it. Nothing is lost. Wait until that run has ended, then "
@@ -91,7 +105,9 @@ class Lease:
     def release(self) -> None:
         """Let others write at once. Without it they wait until the lease has lapsed."""
         self._released.set()
-        self._thread.join()
+        self._thread.join(self._terms.renewal)
+        if self._thread.is_alive():  # it waits for the store; the lease lapses
+            return
         with suppress(Exception):  # it lapses
             content = json.dumps({"released_by": self._owner["token"]}).encode()
             replace_object(self._path, content, self._seen)
@@ -111,7 +127,11 @@ class Lease:
             try:
                 self._seen = replace_object(self._path, self._content(), self._seen)
             except ConflictError:
-                self._is_lost = True
+                now = read_object(self._path)
+                if _owner_in(now).get("token") != self._owner["token"]:
+                    self._is_lost = True
+                else:  # a renewal before was done, and its answer was lost
+                    self._seen = now
 
 
 @contextmanager
@@ -158,15 +178,11 @@ def _is_free(seen: Seen) -> bool:
     owner = _owner_in(seen)
     if "token" not in owner:
         return True
-    return owner.get("machine") == platform.node() and not _is_running(owner)
-
-
-def _is_running(owner: dict[str, Any]) -> bool:
-    """Whether the process of an owner on this machine runs."""
-    try:
-        return psutil.Process(owner["process"]).create_time() == owner["started"]
-    except (psutil.Error, KeyError, TypeError, ValueError):
+    here = process_numbers()
+    if here is None or owner.get("numbers") != list(here):
         return False
+    process = owner.get("process")
+    return isinstance(process, int) and started(process) != owner.get("started")
 
 
 def _owner_in(seen: Seen) -> dict[str, Any]:

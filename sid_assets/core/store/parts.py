@@ -18,7 +18,13 @@ from upath import UPath
 from sid_assets.core.errors import StoreError
 from sid_assets.core.schema import VECTOR, Pid
 from sid_assets.core.store.conditional import is_conditional
-from sid_assets.core.store.places import arrow_filesystem, explained, is_local, make_folder
+from sid_assets.core.store.places import (
+    arrow_filesystem,
+    explained,
+    is_local,
+    make_folder,
+    require_reachable,
+)
 
 TEMPORARY_SUFFIX = ".tmp"
 VECTOR_ROW_GROUP = 1024
@@ -198,12 +204,23 @@ class PartWriter:
             self._sink.close()
             if self._temporary != self._path:
                 self._rename()
-        except FileExistsError as error:
+        except OSError as error:
+            if not (isinstance(error, FileExistsError) or is_conditional(self._path)):
+                raise
+            there = self._digest_there()
+            if there is None:
+                raise
             # Or the client repeated a write that was done, because the answer was lost.
-            if file_digest(self._path) != self._sink.hexdigest():
+            if there != self._sink.hexdigest():
                 raise WrittenByAnotherError(
                     f"{self._path}: another process has written it at the same time. Run again."
                 ) from error
+
+    def _digest_there(self) -> str | None:
+        """The digest of what is at the part's name; None if that is nothing, or is not shown."""
+        with suppress(OSError):
+            return file_digest(self._path)
+        return None
 
     def _rename(self) -> None:
         """Rename the local temporary file.
@@ -392,12 +409,14 @@ def readable(path: UPath) -> Iterator[None]:
 
     Raises:
         StoreError: The file is missing, truncated or damaged.
+        UnreachableError: The object store does not show it now.
     """
     try:
         yield
     except FileNotFoundError as error:
         raise StoreError(f"{path}: there is no such file. Materialise its asset again.") from error
     except (pa.ArrowException, OSError) as error:
+        require_reachable(path, error)
         raise StoreError(
             f"{path}: not a complete parquet file ({error}). Materialise its asset again."
         ) from error

@@ -13,6 +13,7 @@ from upath import UPath
 from sid_assets.core.errors import StoreError
 from sid_assets.core.schema import Pid
 from sid_assets.core.store.parts import Part, open_part, read_footer, readable
+from sid_assets.core.store.places import UnreachableError, require_reachable
 from sid_assets.core.store.versions import Version
 
 
@@ -93,6 +94,9 @@ class SortedParts:
             last_pid: Largest pid wanted.
             columns: Columns wanted, including `pid`.
             on_damage: Called with what cannot be read, before the rows that follow it.
+
+        Raises:
+            UnreachableError: An object store does not show a part now.
         """
         for number in range(bisect_left(self._last_pids, first_pid), len(self._parts)):
             part = self._parts[number]
@@ -100,6 +104,8 @@ class SortedParts:
                 return
             try:
                 yield from self._rows_between(part, first_pid, last_pid, columns, on_damage)
+            except UnreachableError:
+                raise
             except StoreError as error:
                 pids = (part.first_pid, part.last_pid)
                 on_damage(DamageError(self._folder, part.rows, pids, str(error)))
@@ -123,6 +129,7 @@ class SortedParts:
                 try:
                     rows = file.read_row_group(group, list(columns), use_threads=False)
                 except (pa.ArrowException, OSError) as error:
+                    require_reachable(path, error)
                     lost = footer.metadata.row_group(group).num_rows
                     message = f"{path}: row group {group} is damaged ({error})."
                     within = pids or (part.first_pid, part.last_pid)

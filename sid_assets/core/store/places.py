@@ -47,8 +47,10 @@ def _options(protocol: str) -> dict[str, Any]:
     Other processes write there too, so what was listed before is not what is there now. A server
     that is down for half a minute does not end a run, unless the environment says otherwise.
     """
+    if protocol not in EXTRAS:
+        return {}
     options: dict[str, Any] = {"use_listings_cache": False}
-    if protocol in ("s3", "s3a") and not {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"} & os.environ.keys():
+    if EXTRAS[protocol] == "s3" and not {"AWS_MAX_ATTEMPTS", "AWS_RETRY_MODE"} & os.environ.keys():
         retries = {"mode": "standard", "max_attempts": S3_ATTEMPTS}
         options["config_kwargs"] = {"retries": retries}
     return options
@@ -241,9 +243,33 @@ _CHECK_STORE = (
 
 def store_trouble(error: BaseException) -> str:
     """What to tell of an error of an object store's client, which has types of its own; else ""."""
-    if type(error).__module__.partition(".")[0] in ("botocore", "aiohttp"):
+    if _is_of_client(error):
         return f"The object store cannot be used: {error}. {_CHECK_STORE}"
     return ""
+
+
+def require_reachable(path: UPath, error: BaseException) -> None:
+    """Tell what is missing or damaged from what an object store only does not show now.
+
+    Args:
+        path: The file that could not be read.
+        error: What was raised.
+
+    Raises:
+        UnreachableError: The store was busy, could not be reached, or did not allow it.
+    """
+    is_missing = isinstance(error, FileNotFoundError)
+    cause = error.__cause__
+    if not is_missing and (_is_of_client(error) or (cause and _is_of_client(cause))):
+        raise UnreachableError(f"{path}: cannot be read: {error}. {_CHECK_STORE}") from error
+
+
+class UnreachableError(StoreError):
+    """An object store does not show a file, which says nothing about the file."""
+
+
+def _is_of_client(error: BaseException) -> bool:
+    return type(error).__module__.partition(".")[0] in ("botocore", "aiohttp")
 
 
 _FULL = [os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]

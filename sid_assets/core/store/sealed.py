@@ -6,7 +6,7 @@ from typing import Any
 
 from upath import UPath
 
-from sid_assets.core.store.places import write_json
+from sid_assets.core.store.places import write_text
 
 DIGEST = "digest"
 
@@ -17,7 +17,12 @@ def write_sealed(path: UPath, fields: dict[str, Any]) -> None:
     Raises:
         StoreError: The file cannot be written, e.g. because the disk is full.
     """
-    write_json(path, {**fields, DIGEST: _digest(fields)})
+    write_text(path, sealed(fields).decode())
+
+
+def sealed(fields: dict[str, Any]) -> bytes:
+    """The content of such a file."""
+    return json.dumps({**fields, DIGEST: _digest(fields)}).encode()
 
 
 def read_sealed(path: UPath) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from upath import UPath
 from sid_assets.core.store.chunks import Chunk, Say
 from sid_assets.core.store.draft import STATE
 from sid_assets.core.store.parts import TEMPORARY_SUFFIX, Part, file_digest, read_part
-from sid_assets.core.store.places import explained, is_local, remove_folder
+from sid_assets.core.store.places import explained, is_local, remove_folder, require_reachable
 from sid_assets.core.store.versions import MANIFEST, Version
 
 
@@ -37,14 +37,20 @@ class PartSharer:
         self._by_first_pid = {part.first_pid: part for part in before.parts if part.rows}
 
     def part_of(self, chunk: Chunk, say: Say) -> Part | None:
-        """The part with the same range of pids and as many rows, if it is undamaged; else None."""
+        """The part with the same range of pids and as many rows, if it is undamaged; else None.
+
+        Raises:
+            UnreachableError: The object store does not show it now.
+        """
         part = self._by_first_pid.get(chunk.first_pid)
         if part is None or not chunk.is_in(part):
             return None
         path = part.path(self._before.folder)
-        with suppress(OSError):
+        try:
             if file_digest(path) == part.digest:
                 return part
+        except OSError as error:
+            require_reachable(path, error)
         say(f"{path}: is damaged or missing. It is made again from the rows that are left.")
         return None
 

@@ -10,7 +10,7 @@ readers can finish.
 import datetime as dt
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
@@ -25,10 +25,16 @@ from sid_assets.core.errors import SidAssetsError, StoreError
 from sid_assets.core.schema import table_named
 from sid_assets.core.store.conditional import ConflictError, read_object, replace_object
 from sid_assets.core.store.draft import STATE, Claim, Draft, UnfinishedRun
-from sid_assets.core.store.lease import Lease, leased
+from sid_assets.core.store.lease import Lease, LeaseLostError, leased
 from sid_assets.core.store.parts import Part
-from sid_assets.core.store.places import explained, is_local, place, sync_folder
-from sid_assets.core.store.sealed import read_sealed
+from sid_assets.core.store.places import (
+    UnreachableError,
+    explained,
+    is_local,
+    place,
+    require_reachable,
+    sync_folder,
+)
 from sid_assets.core.store.sharing import has_only_shared_parts, remove_unshared
 from sid_assets.core.store.versions import (
     FOLDER_NAME,
@@ -46,6 +52,9 @@ REQUESTS = 16
 """How many files are looked at, at the same time."""
 
 LEASE = ".lease.json"
+
+REMOVED = b"removed"
+"""The state of a draft that is being removed. It cannot be resumed."""
 
 COMMITTED = ".committed"
 """In the folder of all versions, from the first commit on. It tells a pointer that was lost from a
@@ -190,8 +199,10 @@ class Store:
         """
         found = []
         for folder in reversed(self.leftovers(table)):
-            with suppress(OSError, ValueError):  # without its state it cannot be resumed
-                found.append(UnfinishedRun(folder, read_sealed(folder / STATE)))
+            try:
+                found.append(UnfinishedRun.read(folder))
+            except (OSError, ValueError) as error:  # without its state it cannot be resumed
+                require_reachable(folder / STATE, error)
         return found
 
     def leftovers(self, table: str) -> list[UPath]:
@@ -249,13 +260,57 @@ class Store:
                 write_manifest(version)
                 sync_folder(draft.folder)
                 self._show(version, draft)
+            with self._committed(draft.table):
                 (self.history(draft.table) / COMMITTED).touch()
-                self._show_by_name(version, draft.table)
-            for other in self.leftovers(draft.table):
-                remove_unshared(other, [version, *([before] if before else [])])
+                self._show_by_name(draft.table)
+                kept = [version, *([before] if before else [])]
+                lease = draft.claim.lease if draft.claim else None
+                with suppress(LeaseLostError):  # then the commit of the other run clears up
+                    self._clear(self.leftovers(draft.table), kept, lease)
         finally:
             draft.close()
         return version
+
+    @contextmanager
+    def _committed(self, table: str) -> Iterator[None]:
+        """Tell of a failure after a commit that the new version is the current one.
+
+        Raises:
+            StoreError: What follows a commit failed.
+        """
+        try:
+            yield
+        except (OSError, UnreachableError) as error:
+            raise StoreError(
+                f"{self.path(table)}: the new version is committed, but clearing up after it "
+                f"failed: {error}. Nothing is lost. Run again once the cause is mended; until "
+                "then, a file at the table's own name in a bucket may be that of the version "
+                "before."
+            ) from error
+
+    @staticmethod
+    def _clear(folders: Iterable[UPath], kept: Sequence[Version], lease: Lease | None) -> None:
+        """Remove folders but for what the versions to keep refer to.
+
+        On an object store this process may have been cut off since it listed the folders, and
+        another run may write the table. Then nothing is removed that the other run has begun: the
+        lease is looked at after the listing. And nothing that it has resumed: that run and this
+        one both write the state of a folder, on the condition that it is as it was listed.
+
+        Raises:
+            LeaseLostError: Another run has taken the lease.
+        """
+        if lease is None:
+            for folder in folders:
+                remove_unshared(folder, kept)
+            return
+        listed = [(folder, read_object(folder / STATE)) for folder in folders]
+        lease.require_held()
+        for folder, seen in listed:
+            with suppress(ConflictError):
+                if seen.content is not None:
+                    replace_object(folder / STATE, REMOVED, seen)
+                remove_unshared(folder, kept)
 
     def _show(self, version: Version, draft: Draft) -> None:
         table = draft.table
@@ -288,11 +343,19 @@ class Store:
                 "SID_DATA_DIR to another folder."
             )
 
-    def _show_by_name(self, version: Version, table: str) -> None:
+    def _show_by_name(self, table: str) -> None:
         """On an object store, put a table of one file at its path too, for readers of files."""
         if not is_local(self.root) and table_named(table).layout != "parts":
-            path = self.path(table)
-            path.fs.copy(version.paths[0].path, path.path)
+            self._copy_current(table, lambda version: version.paths[0], self.path(table))
+
+    def _copy_current(self, table: str, file_of: Callable[[Version], UPath], path: UPath) -> None:
+        """Copy a file of the current version, which may change before the copy is there."""
+        while True:
+            version = self.require(table)
+            with suppress(FileNotFoundError):  # a later commit has removed it
+                path.fs.copy(file_of(version).path, path.path)
+            if self._current_name(table) == version.folder.name:
+                return
 
     def show_beside(self, table: str, path: UPath) -> None:
         """Let readers find a file that is kept with the current version of a table.
@@ -312,29 +375,42 @@ class Store:
                 target = Path(self.history(table).path, CURRENT, kept)
                 _link(Path(path.path), os.path.relpath(target, Path(path.path).parent))
             else:
-                path.fs.copy((self.require(table).folder / kept).path, path.path)
+                self._copy_current(table, lambda version: version.folder / kept, path)
 
     def forget(self, table: str) -> None:
         """Hide the table from readers, as before its first commit. Its files stay."""
         (self.history(table) / COMMITTED).unlink(missing_ok=True)
         if not is_local(self.root):
-            for shown in (self._pointer(table), self.path(table)):
+            # The name first: without a pointer, an object there would be that of others.
+            for shown in (self.path(table), self._pointer(table)):
                 shown.unlink(missing_ok=True)
             return
         Path(self.path(table).path).unlink(missing_ok=True)
         Path(self.history(table).path, CURRENT).unlink(missing_ok=True)
 
-    def remove(self, table: str, folders: Iterable[UPath]) -> None:
+    def remove(self, table: str, folders: Iterable[UPath], lease: Lease | None) -> None:
         """Remove folders of a table that readers do not see, and files that only these referred to.
 
         Parts that a version outside these folders refers to are kept.
+
+        Args:
+            table: The table.
+            folders: The folders, listed under the lock.
+            lease: What `lock` gave, which is still held.
+
+        Raises:
+            LeaseLostError: Another run has taken the lease meanwhile.
         """
         gone = {folder.name for folder in folders}
         kept = [version for version in self.kept(table) if version.folder.name not in gone]
         # Versions before the files that only they referred to: none is left with a part missing.
-        for folder in sorted(_folders(self.history(table)), key=lambda one: one.name not in gone):
-            if folder.name in gone or (not is_local(folder) and _is_remnant(folder)):
-                remove_unshared(folder, kept)
+        folders = sorted(_folders(self.history(table)), key=lambda one: one.name not in gone)
+        unseen = (
+            folder
+            for folder in folders
+            if folder.name in gone or (lease is not None and _is_remnant(folder))
+        )
+        self._clear(unseen, kept, lease)
 
     def kept(self, table: str) -> list[Version]:
         """The current version and, if it can be read, the previous one."""
@@ -347,10 +423,11 @@ class Store:
 
 def _name_in(pointer: UPath) -> Any:
     """What a pointer object names; "" if there is none, None if it is damaged."""
-    try:
-        return json.loads(pointer.read_text())["version"] or None
-    except FileNotFoundError:
+    content = read_object(pointer).content
+    if content is None:
         return ""
+    try:
+        return json.loads(content)["version"] or None
     except (ValueError, TypeError, LookupError):
         return None
 
@@ -378,10 +455,13 @@ def _folders(history: UPath) -> list[UPath]:
 
 def _readable_previous(version: Version) -> list[Version]:
     """The previous version, if it is kept and undamaged."""
-    with suppress(StoreError):
+    try:
         previous = version.previous()
-        return [previous] if previous else []
-    return []
+    except UnreachableError:
+        raise
+    except StoreError:
+        return []
+    return [previous] if previous else []
 
 
 def _is_remnant(folder: UPath) -> bool:

@@ -17,7 +17,7 @@ from upath import UPath
 from sid_assets.core.errors import StoreError
 from sid_assets.core.schema import PidType
 from sid_assets.core.store.parts import VECTOR_ROW_GROUP, Part, read_footer, read_part
-from sid_assets.core.store.places import arrow_filesystem, local_copy
+from sid_assets.core.store.places import arrow_filesystem, is_local, local_copy, require_reachable
 from sid_assets.core.store.provenance import (
     Provenance,
     reason_of,
@@ -140,6 +140,7 @@ def read_version(folder: UPath) -> Version:
 
     Raises:
         StoreError: There is no manifest, or it is damaged.
+        UnreachableError: The object store does not show it now.
         InputError: A newer version of this package wrote it.
     """
     manifest = folder / MANIFEST
@@ -149,6 +150,7 @@ def read_version(folder: UPath) -> Version:
         read = _MANIFEST.validate_json(json.dumps(unsealed(text)), strict=True)
         _require_names(read)
     except (OSError, ValueError) as error:
+        require_reachable(manifest, error)
         raise StoreError(
             f"{manifest}: is damaged or missing ({reason_of(error)}). "
             f"{how_to_restore(folder.parent)}"
@@ -214,7 +216,7 @@ _WITHOUT_A_BACKUP = {
     "tokenizer_checkpoint": "Without it, only a new generation is possible, which moves every SID.",
     "sid_registry": "Only it knows the SIDs that are published; it cannot be made again. "
     "Without a backup, the version before it may be in {history}: a folder with a _manifest.json "
-    "that can be read. Point the symlink `current` there to it (`ln -sfn FOLDER current`); SIDs "
+    "that can be read. {pointing}; SIDs "
     "that were first published by the last refresh may then change.",
     "pid_map": "Without it, ids cannot keep their numbers.",
     "item_embeddings": "Without a backup, move {history} to a place outside of the data folder and "
@@ -225,6 +227,11 @@ _WITHOUT_A_BACKUP = {
 
 def how_to_restore(history: UPath) -> str:
     """What to do about a damaged manifest, given the folder of all versions of a table."""
+    pointing = (
+        "Point the symlink `current` there to it (`ln -sfn FOLDER current`)"
+        if is_local(history)
+        else "Let `current.json` there name it"
+    )
     otherwise = _WITHOUT_A_BACKUP.get(
         history.name,
         "Without a backup, move {history} to a place outside of the data folder; the next run "
@@ -232,5 +239,5 @@ def how_to_restore(history: UPath) -> str:
     )
     return (
         f"Restore this file from a backup, and leave the others in {history} as they are. "
-        f"{otherwise.format(history=history)}"
+        f"{otherwise.format(history=history, pointing=pointing)}"
     )

@@ -1,5 +1,6 @@
 """Chunks: finished chunks are not done again."""
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,9 +17,11 @@ from sid_assets.core.store.chunks import (
     run_chunks,
     share_nothing,
 )
+from sid_assets.core.store.conditional import read_object, replace_object
 from sid_assets.core.store.draft import Draft
 from sid_assets.core.store.parts import Part
 from sid_assets.core.store.pid_ranges import SortedParts
+from sid_assets.core.store.places import place
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.store import Store
 
@@ -219,3 +222,31 @@ def test_parts_of_an_earlier_folder_are_referred_to(bucket):
         "part-00000-of-00003.parquet",
         "part-00001-of-00003.parquet",
     ]
+
+
+def test_a_run_that_was_cut_off_ends_after_a_chunk(bucket):
+    """Another run has the write lock now, and this one could not commit what it computes."""
+    with Store(bucket).draft("t") as draft:
+        draft.begin("work")
+        assert draft.claim
+        lease = place(f"{bucket}/.versions/t/.lease.json")
+        owner = json.dumps({"token": "another run"}).encode()
+        replace_object(lease, owner, read_object(lease))
+        with pytest.raises(StoreError, match="did not renew"):
+            draft.claim.lease.require_held()
+        worker = Worker()
+        with pytest.raises(StoreError, match="another run has taken it"):
+            run(draft, worker)
+        assert worker.done == [0]
+
+
+def test_half_written_files_of_a_killed_run_are_removed(local):
+    """Their names are not used again, so that each kill would leave one more."""
+    with suppress(ZeroDivisionError), local.draft("t") as draft:
+        draft.begin("work")
+        run(draft, Worker(fails_at=2))
+    (draft.folder / "part-00002-of-00003.parquet.0a1b2c3d.tmp").write_bytes(b"half")
+    with local.draft("t") as draft:
+        draft.begin("work")
+        assert not list(draft.folder.glob("*.tmp"))
+        assert len(finished_parts(draft.folder)) == 2

@@ -1,15 +1,17 @@
 """Leases: one process writes, one that died is replaced, and one that was cut off is refused."""
 
+import itertools
 import json
 import platform
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 
-import psutil
 import pytest
 
 from sid_assets.core.errors import StoreError
+from sid_assets.core.machine import process_numbers, started
 from sid_assets.core.store.conditional import read_object, replace_object
 from sid_assets.core.store.lease import Terms, leased
 from sid_assets.core.store.places import place
@@ -59,11 +61,65 @@ def test_a_lease_that_is_not_renewed_lapses(path):
 
 def test_the_lease_of_a_process_that_was_killed_on_this_machine_has_lapsed(path):
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        owner = {"machine": platform.node(), "process": process.pid, "token": "t"}
-        owner["started"] = psutil.Process(process.pid).create_time()
-        replace_object(path, json.dumps(owner).encode(), read_object(path))
+        owner = {
+            "process": process.pid,
+            "started": started(process.pid),
+            "numbers": process_numbers(),
+            "token": "t",
+        }
         process.kill()
+    replace_object(path, json.dumps(owner).encode(), read_object(path))
     with leased(path, path.parent / "t", BUSY) as lease:
+        lease.require_held()
+
+
+@pytest.mark.parametrize("numbers", [None, ["another boot", "pid:[4026531836]"]])
+def test_processes_of_a_namesake_are_not_looked_for_here(path, numbers):
+    """Host names are not unique, and a process of another machine has no number here."""
+    owner = {
+        "machine": platform.node(),
+        "process": 2**22 + 1,
+        "started": "1",
+        "numbers": numbers,
+        "token": "t",
+    }
+    replace_object(path, json.dumps(owner).encode(), read_object(path))
+    refused = pytest.raises(StoreError, match="another run is writing it")
+    with Renewing(path, owner), refused, leased(path, path.parent / "t", BUSY):
+        pass
+
+
+class Renewing:
+    """Renews a lease that names an owner, as that owner would."""
+
+    def __init__(self, path, owner):
+        self._path, self._owner, self._over = path, owner, threading.Event()
+        self._thread = threading.Thread(target=self._renew)
+
+    def _renew(self):
+        for number in itertools.count():
+            content = json.dumps({**self._owner, "renewals": number}).encode()
+            replace_object(self._path, content, read_object(self._path))
+            if self._over.wait(0.1):
+                return
+
+    def __enter__(self):
+        self._thread.start()
+
+    def __exit__(self, *error):
+        self._over.set()
+        self._thread.join()
+
+
+def test_a_renewal_whose_answer_was_lost_counts(path):
+    """The next renewal finds an object that it did not expect, and it is its own."""
+    with leased(path, path.parent / "t", Terms(renewal=60)) as lease:
+        before = read_object(path)
+        fields = json.loads(before.content or b"")
+        replace_object(path, json.dumps({**fields, "renewals": 1}).encode(), before)
+        lease.require_held()
+        lease.require_held()
+    with leased(path, path.parent / "t", Terms(renewal=60)) as lease:
         lease.require_held()
 
 
@@ -73,6 +129,8 @@ def test_whoever_was_cut_off_is_told(path):
         taken = read_object(path)
         with pytest.raises(StoreError, match="did not renew its write lock for 60 seconds"):
             lease.require_held()
+        with pytest.raises(StoreError, match="another run has taken it"):
+            lease.require_not_lost()
     assert read_object(path) == taken  # whose it is now
 
 

@@ -1,6 +1,7 @@
 """Part files appear whole or not at all; a damaged part is reported, never read as if intact."""
 
 import random
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -108,6 +109,30 @@ def test_of_two_writers_of_a_part_the_first_wins(request, tmp_path, where):
         write_late()
     assert pa.Table.from_batches(read_part(folder, write(path, numbers([1]), exclusive=True)))
     assert [file.name for file in folder.iterdir()] == ["part.parquet"]
+
+
+@pytest.mark.parametrize(
+    "answer", [OSError(22, "PreconditionFailed"), FileNotFoundError(2, "gone")]
+)
+def test_a_part_that_is_there_is_written_whatever_the_store_answers(bucket, monkeypatch, answer):
+    """Stores refuse a repeated write with different answers; what is at the name decides."""
+    path = place(bucket) / "part.parquet"
+
+    def write_and_refuse(pids) -> None:
+        with PartWriter(path, NUMBERS, exclusive=True) as writer:
+            writer.write(numbers(pids))
+            close = writer._sink.close
+
+            def closed() -> None:
+                with suppress(FileExistsError):
+                    close()
+                raise answer
+
+            monkeypatch.setattr(writer._sink, "close", closed)
+
+    write_and_refuse([1, 2])
+    with pytest.raises(WrittenByAnotherError):
+        write_and_refuse([3])
 
 
 @pytest.mark.parametrize(

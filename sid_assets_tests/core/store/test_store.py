@@ -2,26 +2,18 @@
 
 import subprocess
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from s3fs import S3FileSystem
 
 from sid_assets.core.errors import StoreError
-from sid_assets.core.store import lease as lease_module
 from sid_assets.core.store import store as store_module
-from sid_assets.core.store.conditional import read_object, replace_object
-from sid_assets.core.store.lease import Terms
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.store import Store
-from sid_assets_tests.core.store.drafts import PARTS, commit, draft_of, finished, pids
-
-WRITERS = 4
+from sid_assets_tests.core.store.drafts import PARTS, commit, draft_of, pids
 
 
 def test_there_is_nothing_before_the_first_commit(store):
@@ -247,131 +239,3 @@ def test_a_read_only_disk_is_reported(mounted):
     mount("remount,rw,size=1m")
     commit(store, [2])
     assert pids(store) == [2]
-
-
-@pytest.mark.parametrize("keys", ["equal", "different"])
-def test_of_several_writers_in_a_bucket_one_wins_and_nothing_is_lost(bucket, monkeypatch, keys):
-    monkeypatch.setattr(lease_module, "TERMS", Terms(renewal=0.2, lapse=60, look=0.2))
-    commit(Store(f"{bucket}/data"), [0])
-
-    def write(number: int) -> int:
-        store = Store(f"{bucket}/data")
-        try:
-            draft = store.draft("t")
-        finally:
-            together.wait()  # until all others have tried
-        draft.begin("key" if keys == "equal" else f"key {number}")
-        store.commit(finished(draft, [number]))
-        return number
-
-    together = threading.Barrier(WRITERS)
-    with ThreadPoolExecutor(WRITERS) as threads:
-        tried = [threads.submit(write, number) for number in range(WRITERS)]
-    refused = [str(one.exception()) for one in tried if one.exception()]
-    assert len(refused) == WRITERS - 1
-    assert all("another run is writing it" in message for message in refused)
-    (won,) = (one.result() for one in tried if not one.exception())
-    store = Store(f"{bucket}/data")
-    assert pids(store) == [won]
-    previous = store.require("t").previous()
-    assert previous
-    assert previous.stream().read_all()["pid"].to_pylist() == [0]
-
-
-def test_a_writer_that_was_cut_off_changes_nothing(bucket):
-    """Its lease lapsed, another run resumed its work and committed, and then it wakes up."""
-    store = Store(f"{bucket}/data")
-    cut_off = draft_of(store, [1], key="work")
-    lease = store.history("t") / ".lease.json"
-    replace_object(lease, b"{}", read_object(lease))
-    version = store.commit(draft_of(store, [2], key="work"))
-    with pytest.raises(StoreError, match="another run has taken it"):
-        store.commit(cut_off)
-    assert store.current("t") == version
-    assert pids(store) == [2]
-
-
-def test_a_commit_after_another_one_is_refused(bucket):
-    store = Store(f"{bucket}/data")
-    version = commit(store, [0])
-    draft = draft_of(store, [1])
-    pointer = store.history("t") / "current.json"
-    pointer.fs.pipe_file(pointer.path, f'{{"version":  "{version.folder.name}"}}'.encode())
-    with pytest.raises(StoreError, match=r"has committed it since.*Nothing is lost"):
-        store.commit(draft)
-
-
-def test_in_a_bucket_a_table_of_one_file_is_at_its_name(bucket):
-    store = Store(f"{bucket}/data")
-    for last in (1, 2):
-        commit(store, [0, last])
-        assert pd.read_parquet(str(store.path("t"))).pid.tolist() == [0, last]
-        assert store.path("t").read_bytes() == store.require("t").paths[0].read_bytes()
-    commit(store, [0], table=PARTS)
-    assert not store.path(PARTS).exists()
-    store.forget("t")
-    assert not store.path("t").exists()
-
-
-def test_an_object_that_others_made_is_left_alone(bucket):
-    store = Store(f"{bucket}/data")
-    store.path("t").write_text("mine")
-    with pytest.raises(StoreError, match=r"t\.parquet: exists, but was not made by sid_assets"):
-        commit(store, [1])
-    assert store.path("t").read_text() == "mine"
-    assert store.current("t") is None
-
-
-def test_what_another_process_committed_is_seen_at_once(bucket):
-    """Clients of buckets keep listings, which are stale as soon as others write."""
-    mine = Store(f"{bucket}/data")
-    assert mine.current("t") is None
-    assert mine.tables() == []
-    code = (
-        "import sys; from sid_assets.core.store.store import Store\n"
-        "from sid_assets_tests.core.store.drafts import commit\n"
-        "commit(Store(sys.argv[1]), [int(sys.argv[2])])"
-    )
-    for number in (1, 2):
-        subprocess.run([sys.executable, "-c", code, f"{bucket}/data", str(number)], check=True)
-        assert pids(mine) == [number]
-        assert mine.leftovers("t") == []
-    assert mine.tables() == ["t"]
-
-
-def test_a_bucket_that_is_busy_for_a_while_is_survived(faulty_bucket):
-    bucket, faults = faulty_bucket
-    store = Store(f"{bucket}/data")
-    for number in range(3):
-        faults.busy = 3
-        commit(store, [number], table=PARTS)
-        assert pids(store, PARTS) == [number]
-    assert faults.refused == 9
-
-
-def test_a_bucket_that_stays_busy_is_told_and_nothing_is_lost(faulty_bucket, monkeypatch):
-    bucket, faults = faulty_bucket
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")  # of the client, as of other programs
-    S3FileSystem.clear_instance_cache()
-    store = Store(f"{bucket}/data")
-    commit(store, [0])
-    draft = draft_of(store, [1])
-    faults.busy = 10**6
-    with pytest.raises(StoreError, match="Please try again"):
-        store.commit(draft)
-    faults.busy = 0
-    assert pids(store) == [0]
-    commit(store, [2])
-    assert pids(store) == [2]
-
-
-def test_commits_whose_answers_are_lost_count(faulty_bucket):
-    """The client repeats a write that was done, and its condition then does not hold."""
-    bucket, faults = faulty_bucket
-    store = Store(f"{bucket}/data")
-    for number in range(4):
-        faults.cut_answers = number
-        draft = draft_of(store, [number])
-        faults.cut_answers = number
-        store.commit(draft)
-        assert pids(store) == [number]
