@@ -396,7 +396,7 @@ class Store:
         Args:
             table: The table.
             folders: The folders, listed under the lock.
-            lease: What `lock` gave, which is still held.
+            lease: What `lock` gave: on an object store the lease, which is still held.
 
         Raises:
             LeaseLostError: Another run has taken the lease meanwhile.

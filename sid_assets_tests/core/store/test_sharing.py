@@ -135,7 +135,8 @@ def test_removing_the_previous_version_keeps_what_the_current_one_needs(store):
     commit(store, range(5), [10], [20])
     second = commit(store, range(5), [11], [20])
     third = commit(store, range(5), [12], [21])
-    store.remove(PARTS, [second.folder])
+    with store.lock(PARTS) as lease:
+        store.remove(PARTS, [second.folder], lease)
     assert pids(store, PARTS) == [*range(5), 12, 21]
     assert third.previous() is None
     assert store.leftovers(PARTS) == []
@@ -268,8 +269,8 @@ def test_a_previous_version_whose_removal_was_killed_is_whole_or_gone(
         commit(store, range(5), [10], [20 + last])
     current = commit(store, range(5), [11], [30])
     stop_at_removal(number)
-    with suppress(KeyboardInterrupt):
-        store.remove(PARTS, [current.folder.parent / current.before])
+    with suppress(KeyboardInterrupt), store.lock(PARTS) as lease:
+        store.remove(PARTS, [current.folder.parent / current.before], lease)
     assert rows(current) == [*range(5), 11, 30]
     previous = current.previous()
     assert previous is None or rows(previous) == [*range(5), 10, 22]

@@ -187,7 +187,7 @@ def test_a_store_that_is_busy_is_no_damage(faulty_bucket, monkeypatch):
     )
     faults.busy = 10**6
     for read in reads:
-        with pytest.raises((StoreError, OSError), match="try again|Unavailable") as refused:
+        with pytest.raises((StoreError, OSError), match=r"try again|Unavailable") as refused:
             read()
         assert "damaged" not in str(refused.value)
         assert "backup" not in str(refused.value)
