@@ -4,6 +4,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -30,6 +31,9 @@ TEMPORARY_SUFFIX = ".tmp"
 VECTOR_ROW_GROUP = 1024
 """Rows per row group if a row holds a vector of 16 kB: 16 MB are read at once."""
 ROW_GROUP = 16_384
+
+RENAMES = 16
+"""How many parts get their final names at the same time."""
 
 Compression = Literal["none", "snappy", "zstd"]
 
@@ -327,7 +331,8 @@ def write_parts(
             if batch is not None:
                 writer.write(batch)
         written.append(writer.part)
-    return [_renamed(folder, part, len(written)) for part in written]
+    with ThreadPoolExecutor(RENAMES) as threads:  # an object store copies, and there are many
+        return list(threads.map(lambda part: _renamed(folder, part, len(written)), written))
 
 
 def part_name(number: int, total: int) -> str:
