@@ -171,3 +171,30 @@ def test_ids_that_are_not_in_lists_are_refused(rows):
     codes = codes_table([(0, 0, 0)])
     with pytest.raises(InputError, match=r"0\.parquet: column 'hist_video_pid' holds int64, not"):
         measure_interactions(reader(codes), K, rows(hist_video_pid=[1, 2]))
+
+
+def test_ten_million_interactions_with_popular_colliding_items_fit_into_memory(tmp_path):
+    """Most histories meet a few items that share SIDs; the database may hold 1 GB."""
+    items, users, length = 1_000_000, 500_000, 20
+    draw = np.random.default_rng(0)
+    codes = draw.integers(0, 256, (items, 3), np.int32)
+    codes[: items // 20] = codes[draw.integers(items // 20, items, items // 20)]
+    table = pa.table(
+        {
+            "pid": np.arange(items),
+            "codes": pa.FixedSizeListArray.from_arrays(pa.array(codes.ravel()), 3),
+            "residual_norms": pa.FixedSizeListArray.from_arrays(
+                pa.array(np.ones(4 * items, np.float32)), 4
+            ),
+        }
+    )
+    pids = draw.zipf(1.2, users * length) % items
+    starts = pa.array(np.arange(0, users * length + 1, length, np.int32))
+    lists = pa.table({"hist_video_pid": pa.ListArray.from_arrays(starts, pa.array(pids))})
+    found = measure_interactions(
+        pa.RecordBatchReader.from_batches(table.schema, table.to_batches(65_536)),
+        256,
+        interactions_in(tmp_path, lists),
+    )
+    assert (found.interactions, found.histories) == (users * length, users)
+    assert 0 < found.ambiguous_histories < users
