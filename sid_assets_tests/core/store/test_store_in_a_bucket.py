@@ -167,6 +167,10 @@ def test_the_file_at_the_name_is_that_of_the_last_commit(bucket, monkeypatch):
     assert pd.read_parquet(str(store.path("t"))).pid.tolist() == [2]
 
 
+def fail(damage: Exception) -> None:
+    raise damage
+
+
 def test_a_store_that_is_busy_is_no_damage(faulty_bucket, monkeypatch):
     """What it does not show now is neither made again nor to be restored from a backup."""
     bucket, faults = faulty_bucket
@@ -175,7 +179,7 @@ def test_a_store_that_is_busy_is_no_damage(faulty_bucket, monkeypatch):
     store = Store(f"{bucket}/data")
     draft_of(store, [1], table=PARTS, key="left").close()
     version = commit(store, [0], table=PARTS)
-    rows = SortedParts.of(version).all_rows(["pid"], pytest.fail)
+    rows = SortedParts.of(version).all_rows(["pid"], fail)
     reads = (
         lambda: store.current(PARTS),
         lambda: store.unfinished(PARTS),
