@@ -134,6 +134,18 @@ def test_the_size_of_the_tokenizer_is_judged(catalog, monkeypatch, capsys, items
     assert said in told.out + told.err
 
 
+def test_a_device_that_training_needs_and_that_is_not_there_is_reported(
+    catalog, monkeypatch, capsys
+):
+    """With Ray, others embed; the tokenizer is trained here."""
+    monkeypatch.setenv("SID_BACKEND", "ray")
+    monkeypatch.setenv("SID_DEVICE", "hpu")
+    assert plan.main() == 1
+    said = capsys.readouterr()
+    assert "To embed: 2 texts" in said.out
+    assert "SID_DEVICE=hpu: with SID_TOKENIZER=train, the run itself trains" in said.err
+
+
 def test_a_tokenizer_that_is_kept_is_not_mentioned_and_another_one_is(
     tmp_path, monkeypatch, capsys
 ):
