@@ -40,7 +40,7 @@ def test_it_reports_what_a_refresh_would_do_and_writes_nothing(catalog, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "The refresh: 2 new, 0 changed, 0 removed, 0 unchanged items."
     assert lines[1] == "To embed: 2 texts, 3 tokens."
-    assert lines[2].startswith("Time on this device: about ")
+    assert lines[2].startswith("Time in one process on this device: about ")
     assert lines[3].startswith("Disk: 0.0 MB for the new version of the vectors, ")
     assert not (catalog.parent / "data").exists()
 
