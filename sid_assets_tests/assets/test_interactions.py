@@ -13,7 +13,7 @@ from sid_assets import sample
 from sid_assets.assets.inputs import event_log, input_problems
 from sid_assets.core.errors import InputError
 from sid_assets.core.events.log import EventLog
-from sid_assets.core.store.places import place
+from sid_assets.core.store import places
 from sid_assets.settings import Settings
 from sid_assets_tests.films import STAGES, make
 from sid_assets_tests.graph import (
@@ -132,7 +132,7 @@ def test_inputs_in_a_bucket_are_read_like_files(made, bucket: str, tmp_path: Pat
         "log/others.csv": b"user_id\nbad\n",
     }
     for name, content in files.items():
-        place(f"{bucket}/{name}").write_bytes(content)
+        (places.place(bucket) / name).write_bytes(content)
     settings = settings_for(
         tmp_path,
         catalog=f"{bucket}/catalog.parquet",
