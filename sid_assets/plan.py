@@ -34,7 +34,12 @@ from sid_assets.core.registry.tables import Tables
 from sid_assets.core.store.provenance import Provenance
 from sid_assets.core.store.scratch import scratch_folder
 from sid_assets.core.store.store import Store
-from sid_assets.resources import planning_embedder, vector_files, wanted_tokenizer
+from sid_assets.resources import (
+    planning_embedder,
+    require_device_to_train,
+    vector_files,
+    wanted_tokenizer,
+)
 from sid_assets.settings import Settings
 
 REFUSED = (
@@ -117,7 +122,7 @@ def _training(settings: Settings, plan: Plan, embedder: Embedder, policy: Refres
 
     Raises:
         InputError: The tokenizer that is there is not the requested one, its file cannot be read,
-            or there are too few items.
+            there are too few items, or its device is not there.
     """
     wanted, there = wanted_tokenizer(settings), current_tokenizer(settings.store())
     if plan.afresh or keeps_tokenizer(there, wanted, embedder.space, policy):
@@ -126,6 +131,7 @@ def _training(settings: Settings, plan: Plan, embedder: Embedder, policy: Refres
         fetch_tokenizer(wanted, settings.tokenizer)
     if wanted.kind != "train":
         return ""
+    require_device_to_train(settings)
     items = plan.changes.new + plan.changes.changed + plan.changes.unchanged
     training, advice = training_of(wanted, items, there)
     return f"{training.describe()}.{advice and f' {advice}'}"

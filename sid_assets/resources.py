@@ -86,6 +86,22 @@ def make_embedder(settings: Settings) -> Embedder:
     )
 
 
+def require_device_to_train(settings: Settings) -> None:
+    """Refuse a device that only Ray's nodes have: the tokenizer is trained here, after hours.
+
+    Raises:
+        InputError: torch has no such device in this process.
+    """
+    try:
+        usable_device(settings.device)
+    except InputError as error:
+        raise InputError(
+            f"SID_DEVICE={settings.device}: with SID_TOKENIZER=train, the run itself trains the "
+            "tokenizer, and not Ray; its machine lacks this device. Leave SID_DEVICE empty: "
+            f"actors use their GPUs all the same. {error}"
+        ) from error
+
+
 @contextmanager
 def backend_of(settings: Settings, log: Callable[[str], None]) -> Iterator[Backend]:
     """Where chunks are computed, until the block ends.

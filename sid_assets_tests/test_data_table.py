@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -66,6 +67,11 @@ def test_other_engines_read_its_files(bucket: str, tmp_path: Path):
         assert table
         frames = [pd.read_parquet(file) for file in table.files]
         assert pd.concat(frames).pid.tolist() == [1, 2, 4]
+        with duckdb.connect() as connection:
+            if store.root.protocol:  # DuckDB's own client of S3 would have to be downloaded
+                connection.register_filesystem(store.root.fs)
+            rows = connection.read_parquet(table.files).fetchall()
+        assert sorted(row[0] for row in rows) == [1, 2, 4]
 
 
 def test_a_column_that_does_not_exist_is_named(data: Any):

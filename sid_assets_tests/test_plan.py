@@ -40,7 +40,7 @@ def test_it_reports_what_a_refresh_would_do_and_writes_nothing(catalog, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "The refresh: 2 new, 0 changed, 0 removed, 0 unchanged items."
     assert lines[1] == "To embed: 2 texts, 3 tokens."
-    assert lines[2].startswith("Time on this device: about ")
+    assert lines[2].startswith("Time in one process on this device: about ")
     assert lines[3].startswith("Disk: 0.0 MB for the new version of the vectors, ")
     assert not (catalog.parent / "data").exists()
 
@@ -132,6 +132,18 @@ def test_the_size_of_the_tokenizer_is_judged(catalog, monkeypatch, capsys, items
     assert plan.main() == code
     told = capsys.readouterr()
     assert said in told.out + told.err
+
+
+def test_a_device_that_training_needs_and_that_is_not_there_is_reported(
+    catalog, monkeypatch, capsys
+):
+    """With Ray, others embed; the tokenizer is trained here."""
+    monkeypatch.setenv("SID_BACKEND", "ray")
+    monkeypatch.setenv("SID_DEVICE", "hpu")
+    assert plan.main() == 1
+    said = capsys.readouterr()
+    assert "To embed: 2 texts" in said.out
+    assert "SID_DEVICE=hpu: with SID_TOKENIZER=train, the run itself trains" in said.err
 
 
 def test_a_tokenizer_that_is_kept_is_not_mentioned_and_another_one_is(

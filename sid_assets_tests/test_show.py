@@ -3,10 +3,16 @@
 import json
 import re
 
+import pyarrow as pa
 import pytest
 
+import sid_assets
 from sid_assets import show
+from sid_assets.core import schema
 from sid_assets.core.errors import StoreError
+from sid_assets.core.store.places import place
+from sid_assets_tests.core.drawn_vectors import FakeEmbedder, embed, item_texts
+from sid_assets_tests.core.registry.on_disk import commit, provenance
 from sid_assets_tests.graph import (
     failure_message,
     materialize,
@@ -119,6 +125,26 @@ def test_tables_that_were_made_from_an_earlier_version_are_marked(tmp_path):
     said = show.describe(made)
     assert said.count("made from an earlier codes") == 3  # the registry, pid2sid and sid2pid
     assert "do not belong to the others" in said
+
+
+def test_what_lies_in_a_bucket_is_shown_by_names_that_can_be_opened(bucket, tmp_path):
+    settings = settings_for(tmp_path, data_dir=f"{bucket}/data")
+    store = settings.store()
+    embed(store, item_texts(range(12)), FakeEmbedder())
+    sids = [[pid % 2, 0, pid] for pid in range(12)]
+    rows = pa.table([range(12), sids], schema=schema.pid2sid("int"))
+    commit(store, provenance("pid2sid"), rows)
+    (store.root / show.REPORT).write_text("a page")
+    made = show.summary(settings)
+    files = [one["file"] for one in (*made["tables"], *made["files"])]
+    assert len(files) == 4
+    assert all(file.startswith(f"{bucket}/data/") and place(file).exists() for file in files)
+    said = show.describe(made)
+    assert all(file in said for file in files)
+    assert f"open a copy of {bucket}/data/sid_report.html in a browser" in said
+    (example,) = re.findall(r"A manifest lists the parts .* (sid_assets\.load.*) reads them", said)
+    data_dir, table = re.findall(r'"(.+?)"', example)
+    assert len(sid_assets.load(data_dir)[table]) == 12
 
 
 def test_before_there_are_semantic_ids_nothing_is_shown(tmp_path):

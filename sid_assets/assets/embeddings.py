@@ -27,6 +27,7 @@ from sid_assets.resources import (
     make_embedder,
     policy_of,
     ray_metadata,
+    require_device_to_train,
     vector_files,
     wanted_tokenizer,
 )
@@ -70,6 +71,7 @@ def item_embeddings_asset(domain: Domain) -> dg.AssetsDefinition:
         if not kept and wanted.kind != "train":
             fetch_tokenizer(wanted, settings.tokenizer)  # a wrong file fails now, not days later
         elif not kept and domain.trains_tokenizer:
+            require_device_to_train(settings)
             training, advice = training_of(wanted, item_texts.rows, tokenizer)
             context.log.info(f"{table}: the tokenizer to be trained: {training.describe()}.")
             if advice:

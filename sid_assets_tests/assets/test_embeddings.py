@@ -37,6 +37,18 @@ def test_a_failing_embedder_releases_its_memory(
     assert len(closed) == 1
 
 
+def test_a_device_that_only_the_nodes_of_ray_may_have_is_refused_before_anything_is_embedded(
+    tmp_path: Path,
+) -> None:
+    """The tokenizer is trained by the run itself."""
+    write_catalog(tmp_path / "catalog.parquet")
+    settings = settings_for(tmp_path, backend="ray", device="hpu")
+    assert materialize(settings, "item_texts").success
+    said = failure_message(materialize(settings, "item_embeddings"))
+    assert "SID_DEVICE=hpu: with SID_TOKENIZER=train, the run itself trains the tokenizer" in said
+    assert "Leave SID_DEVICE empty" in said
+
+
 def write_vectors(folder: Path, texts: dict[int, str]) -> np.ndarray:
     """Vectors made elsewhere, one for each pid, close to those of the hashing embedder."""
     vectors = HashedWordsEmbedder().embed(list(texts.values())).vectors

@@ -13,7 +13,9 @@ from sid_assets import sample
 from sid_assets.assets.inputs import event_log, input_problems
 from sid_assets.core.errors import InputError
 from sid_assets.core.events.log import EventLog
+from sid_assets.core.store import places
 from sid_assets.settings import Settings
+from sid_assets_tests.films import STAGES, make
 from sid_assets_tests.graph import (
     failed_checks,
     failure_message,
@@ -115,6 +117,34 @@ def test_profiles_spell_sids_of_histories_and_keywords_name_targets(made) -> Non
         assert all(category[pid] == name for name, pids in found.items() for pid in pids)
     assert len(table(settings, "user_profile_dataset")) == (rows.split == 0).sum()
     assert len(table(settings, "sft_interactive_rec_dataset")) > 0
+
+
+def test_inputs_in_a_bucket_are_read_like_files(made, bucket: str, tmp_path: Path) -> None:
+    """The catalog, a log in two files that a pattern names, and captions."""
+    folder, _, events, _ = made
+    catalog = pd.read_parquet(folder / "catalog.parquet")
+    captions = pd.DataFrame({"pid": catalog.pid, "dense_caption": catalog.title})
+    files = {
+        "catalog.parquet": catalog.to_parquet(index=False),
+        "captions.parquet": captions.to_parquet(index=False),
+        "log/events-1.csv": events[:20].to_csv(index=False).encode(),
+        "log/events-2.csv": events[20:].to_csv(index=False).encode(),
+        "log/others.csv": b"user_id\nbad\n",
+    }
+    for name, content in files.items():
+        (places.place(bucket) / name).write_bytes(content)
+    settings = settings_for(
+        tmp_path,
+        catalog=f"{bucket}/catalog.parquet",
+        events=f"{bucket}/log/events-*.csv",
+        event_labels="like: rating >= 4",
+        event_keywords="category",
+        captions=f"{bucket}/captions.parquet",
+    )
+    make(settings, *STAGES[:6], "interactions", "item_understand_dataset")
+    local, of_bucket = (table(one, "interactions") for one in (made[1], settings))
+    pd.testing.assert_frame_equal(of_bucket, local)
+    assert len(table(settings, "item_understand_dataset")) == ITEMS
 
 
 def test_counts_and_quality_are_those_of_the_log(made) -> None:

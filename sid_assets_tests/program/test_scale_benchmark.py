@@ -2,7 +2,9 @@
 
 import json
 from collections import namedtuple
-from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -88,10 +90,67 @@ def test_a_manifest_of_many_parts_is_read_as_it_was_written():
     assert hundred_million.manifest_of(20)["bytes"] > 20 * 200
 
 
+PAPER = {
+    "chunks": 12_208,
+    "files": 900_000,
+    "terabytes": 1.9,
+    "terabytes_of_vectors": 1.64,
+    "manifest_mb": 3.8,
+    "parts_in_memory_mb": 15.0,
+    "gigabytes_of_memory": {"sid_quality": 13.0},
+}
+
+
+@pytest.mark.parametrize("ray", [True, False])
+def test_the_last_line_has_the_figures_of_all_sizes(monkeypatch, capsys, tmp_path, ray):
+    """Runs and computations that take hours have stand-ins."""
+
+    def run(folder: Path, items: int) -> Ran:
+        assert folder.parent == tmp_path
+        steps = {"codes": Step(items**2 / 100, items / 10, 100), "short": Step(1, 1, 100)}
+        return Ran(items, items / 7, 30, items / 2, steps, files=2 * items, bytes=3 * items)
+
+    def computed(bytes_per_item: float, files_per_item: float) -> dict[str, Any]:
+        assert (bytes_per_item, files_per_item) == (3, 2)
+        return PAPER
+
+    monkeypatch.setattr(scale, "COMPARED_SIZE", SIZES[1])
+    monkeypatch.setattr(scale, "run_graph", run)
+    monkeypatch.setattr(scale, "hundred_million", computed)
+    of_ray = {"overhead": 0.1, "chunks_scheduled_per_s": 500.0}
+    monkeypatch.setattr(scale, "ray_figures", {PAPER["chunks"]: of_ray}.__getitem__)
+    unordered = [str(items) for items in (SIZES[2], *SIZES)]
+    scale.main(["--folder", str(tmp_path), "--sizes", *unordered, *([] if ray else ["--no-ray"])])
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert json.loads(last) == {
+        **(of_ray if ray else dict.fromkeys(of_ray)),
+        "worst_growth": 1.0,
+        "worst_growth_by_clock": 3.25,
+        "seconds_300k": 42.9,
+        "peak_rss_mb": 500,
+        "hundred_million": PAPER,
+    }
+    assert sum(line.startswith("  codes ") for line in lines) == len(SIZES)
+    assert "| `codes` | 100.0 / 900.0 / 10000.0 | 10.0 / 30.0 / 100.0 |" in "\n".join(lines)
+    assert "| `short` |" not in "\n".join(lines)
+
+
 @pytest.mark.service
-def test_the_whole_graph_at_a_small_size(tmp_path):
-    """Every asset is made and every check has run; the figures can be printed."""
-    made = scale.run_graph(tmp_path, 320)
+def test_the_whole_benchmark_at_a_small_size(monkeypatch, capsys, tmp_path):
+    """Every asset is made and every check has run."""
+    runs, run_graph, items = [], scale.run_graph, 320
+
+    def run(folder: Path, items: int) -> Ran:
+        runs.append(run_graph(folder, items))
+        return runs[-1]
+
+    monkeypatch.setattr(scale, "run_graph", run)
+    few = partial(hundred_million.hundred_million, few=3_000, many=6_000)
+    monkeypatch.setattr(scale, "hundred_million", few)
+    one = {"sid_prefixes": hundred_million.build_prefixes}
+    monkeypatch.setattr(hundred_million, "STRUCTURES", one)
+    scale.main(["--sizes", str(items), "--seconds", "0", "--folder", str(tmp_path), "--no-ray"])
+    (made,) = runs
     tables = ("item_texts", "item_embeddings", "codes", "sid_registry", "pid2sid", "sid2pid")
     data_sets = (f"{name}_dataset" for name in DATA_SETS if name not in LACKING)
     steps = {*tables, "sid_quality", "interactions", "pretrain_datasets", "sft_datasets"}
@@ -99,8 +158,17 @@ def test_the_whole_graph_at_a_small_size(tmp_path):
     assert steps | checks <= made.steps.keys()
     assert made.seconds > max(step.seconds for step in made.steps.values())
     assert all(step.peak_rss_mb > 50 for step in made.steps.values())
-    assert made.bytes > 320 * hundred_million.VECTOR_BYTES
-    table = scale.compare([replace(made, items=items) for items in SIZES], 0)
-    assert "`item_embeddings_checks`" in table
-    assert "item_embeddings" in scale.describe_run(made)
-    assert json.dumps(growths([made], 0, "seconds")) == "{}"
+    assert made.bytes > items * hundred_million.VECTOR_BYTES
+    *lines, last = capsys.readouterr().out.splitlines()
+    assert all(any(f"| `{name}` |" in line for line in lines) for name in steps | checks)
+    figures = json.loads(last)
+    paper = figures.pop("hundred_million")
+    assert figures == {
+        **scale.NO_RAY_FIGURES,
+        **dict.fromkeys(["worst_growth", "worst_growth_by_clock", "seconds_300k"]),
+        "peak_rss_mb": round(made.peak_rss_mb),
+    }
+    assert paper["chunks"] == 12_208
+    assert paper["terabytes"] > paper["terabytes_of_vectors"] == 1.64
+    assert paper["gigabytes_of_memory"].keys() == one.keys()
+    assert list(tmp_path.iterdir()) == []

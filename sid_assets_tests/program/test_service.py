@@ -26,6 +26,9 @@ HOOK = "hush-hook-5552"
 BUCKET_SECRET = "for-trying"  # noqa: S105 - what compose.try.yaml gives away
 
 SECONDS = 600
+TWO_LOOKS = 12
+"""Seconds in which Dagster's daemon has looked at the queue twice: by default every five."""
+
 FEW = 300
 MORE = CHUNK_ROWS + 600
 """New items of a refresh: two chunks or more."""
@@ -240,8 +243,11 @@ def test_the_sensor_sees_a_new_catalog_in_the_bucket_and_refreshes(running):
 def test_a_second_refresh_waits_for_the_first_and_resumes_its_work_when_it_is_killed(running, gate):
     first = hang(running, gate, FEW + MORE, ONE_CHUNK)
     second = launch(running)
+    worker = running.run_worker()
+    time.sleep(TWO_LOOKS)
     assert status(running, second) == "QUEUED"
-    running.run_worker().kill()
+    assert running.run_worker() == worker  # the only one
+    worker.kill()
     wait(running, "the end of the killed run", lambda: status(running, first) == "FAILURE")
     assert "signal 9 (SIGKILL)" in said(running, first)
     gate.open()

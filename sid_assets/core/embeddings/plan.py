@@ -41,7 +41,8 @@ class Plan:
         characters: Characters of these texts.
         tokens: Tokens of these texts, after truncation.
         tokens_counted: Whether tokens are counted; if not, they are estimated from a few texts.
-        seconds: Seconds to embed on this device, from a calibration; None without one.
+        seconds: Seconds to embed in one process on this device, from a calibration; None without
+            one. Several Ray actors need less.
         memory: What the embedder needs and what its device has free; None if it does not matter.
         disk_needed: Bytes of the parts of vectors that are not shared with the previous version,
             and of adopted vectors before the commit, less what an unfinished draft for the same
@@ -102,7 +103,7 @@ class Plan:
         elif self.cut is None:
             lines.append("Truncated texts: unknown, because the server truncates them.")
         if self.seconds is not None:
-            lines.append(f"Time on this device: about {_duration(self.seconds)}.")
+            lines.append(f"Time in one process on this device: about {_duration(self.seconds)}.")
         elif self.unmeasured:
             lines.append(f"Time: not measured ({self.unmeasured}).")
         if self.memory:

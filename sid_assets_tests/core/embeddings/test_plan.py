@@ -274,7 +274,8 @@ PLAN = Plan(
     ],
 )
 def test_time_as_text(seconds, words):
-    assert f"Time on this device: about {words}.\n" in replace(PLAN, seconds=seconds).describe()
+    said = replace(PLAN, seconds=seconds).describe()
+    assert f"Time in one process on this device: about {words}.\n" in said
 
 
 def test_disk_space_as_text():

@@ -72,24 +72,54 @@ def test_a_block_that_raises_leaves_nothing(folder):
     assert list(folder.iterdir()) == []
 
 
+LARGE = pa.schema([pa.field("pid", pa.int64(), nullable=False), ("bytes", pa.binary())])
+
+
+def large(pid: int) -> pa.Table:
+    """A row that is more than the client of a bucket sends at once, and is uploaded in blocks."""
+    return pa.table([[pid], [np.random.default_rng(pid).bytes(60 << 20)]], schema=LARGE)
+
+
+def uploads(bucket: UPath) -> list[Any]:
+    """The uploads that were begun and neither completed nor given up; they are paid for."""
+    client: Any = bucket.fs
+    answer = client.call_s3("list_multipart_uploads", Bucket=bucket.path.rstrip("/"))
+    return answer.get("Uploads", [])
+
+
 def test_a_large_part_that_is_given_up_leaves_no_upload(bucket):
-    """Parts of an upload that is never completed are paid for."""
     folder = place(bucket)
-    columns = pa.schema([pa.field("pid", pa.int64(), nullable=False), ("bytes", pa.binary())])
-    block = np.random.default_rng(0).bytes(60 << 20)  # more than the client sends at once
-    rows = pa.table([[1], [block]], schema=columns)
 
     def fail_midway() -> None:
-        with PartWriter(folder / "part.parquet", columns, "none") as writer:
-            writer.write(rows)
+        with PartWriter(folder / "part.parquet", LARGE, "none") as writer:
+            writer.write(large(1))
+            assert len(uploads(folder)) == 1
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fail_midway()
     assert list(folder.iterdir()) == []
-    client: Any = folder.fs
-    uploads = client.call_s3("list_multipart_uploads", Bucket=folder.path.rstrip("/"))
-    assert not uploads.get("Uploads")
+    assert uploads(folder) == []
+
+
+def test_of_two_writers_of_a_part_that_is_uploaded_in_blocks_the_first_wins(bucket):
+    """As of vectors: the condition is that of the last request."""
+    folder = place(bucket)
+    path = folder / "part.parquet"
+
+    def write_late() -> None:
+        with PartWriter(path, LARGE, "none", exclusive=True) as late:
+            late.write(large(2))
+            with PartWriter(path, LARGE, "none", exclusive=True) as first:
+                first.write(large(1))
+                assert len(uploads(folder)) == 2
+            parts.append(first.part)
+
+    parts: list[Part] = []
+    with pytest.raises(WrittenByAnotherError, match=r"part\.parquet: another process has written"):
+        write_late()
+    assert pa.Table.from_batches(read_part(folder, parts[0])).equals(large(1))
+    assert uploads(folder) == []
 
 
 @pytest.mark.parametrize("where", ["local", "bucket"])
