@@ -192,8 +192,9 @@ def test_ray_and_buckets_make_the_same_files(cluster, folder, local, in_bucket):
 def test_the_demo_is_the_same_on_ray_in_a_bucket(cluster, tmp_path, bucket):
     """The built-in sample, with all its data sets."""
     demo = {"select": "*", "SID_TRAINING_ITERATIONS": "2"}
-    make(tmp_path, str(tmp_path / "local"), **demo)
-    log = make(tmp_path, f"{bucket}/data", watched(tmp_path, rows=0), **demo, **on(cluster))
+    program = watched(tmp_path, rows=0)
+    make(tmp_path, str(tmp_path / "local"), program, **demo)
+    log = make(tmp_path, f"{bucket}/data", program, **demo, **on(cluster))
     require_shared_work(log)
     assert contents(f"{bucket}/data") == contents(str(tmp_path / "local"))
     one, other = Store(tmp_path / "local"), Store(f"{bucket}/data")
@@ -339,7 +340,7 @@ def test_killed_at_random_moments_nothing_is_lost_and_no_sid_moves(
     draw = random.Random(0)  # noqa: S311 - nothing secret is drawn
     data_dir, items = in_bucket.data_dir, all_items(tmp_path)
     first = in_bucket.contents["pid2sid"]
-    program = watched(tmp_path, seconds=0.1)
+    program = watched(tmp_path, actors=1, seconds=0.1)
     kills = runs = count = 0
     seconds, resumed = 40.0, Counter[str]()
     while kills < KILLS or resumed.keys() != set(CHUNKED):
