@@ -341,17 +341,21 @@ def test_killed_at_random_moments_nothing_is_lost_and_no_sid_moves(
     data_dir, items = in_bucket.data_dir, all_items(tmp_path)
     first = in_bucket.contents["pid2sid"]
     program = watched(tmp_path, actors=1, seconds=0.1)
+    write_frame(tmp_path / "catalog.parquet", items.head(ITEMS + NEW_ITEMS))
+    start = time.monotonic()
+    make(tmp_path, data_dir, program, **on(cluster))
+    seconds = time.monotonic() - start
     kills = runs = count = 0
-    seconds, resumed = 40.0, Counter[str]()
-    while kills < KILLS or resumed.keys() != set(CHUNKED):
+    resumed = Counter[str]()
+    while kills < KILLS or not resumed:
         assert runs < 2 * KILLS
         if runs % 4 == 0:  # then runs go on with what those before have left
-            count = ITEMS + NEW_ITEMS * (runs // 4 + 1)
+            count = ITEMS + NEW_ITEMS * (runs // 4 + 2)
             write_frame(tmp_path / "catalog.parquet", items.head(count))
         log, start = tmp_path / f"{runs}.log", time.monotonic()
         with started(tmp_path, data_dir, log, program, **on(cluster)) as process:
             try:
-                process.wait(draw.uniform(0.1, 1) * seconds)
+                process.wait(draw.uniform(0.2, 1) * seconds)
             except subprocess.TimeoutExpired:
                 process.kill()
             ended = process.wait()
