@@ -1,7 +1,12 @@
-"""Ray on loopback: two nodes of one CPU each, as separate processes."""
+"""Ray on loopback: two nodes of one CPU each, as separate processes; and a run that is watched."""
 
+import os
+import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 NODE = {
@@ -10,6 +15,9 @@ NODE = {
     "object_store_memory": 100 << 20,
     "include_dashboard": False,
 }
+
+MEETING_SECONDS = 60.0
+"""How long an actor waits for the others before its first chunk."""
 
 
 @contextmanager
@@ -24,3 +32,84 @@ def two_nodes() -> Iterator[Any]:
         yield cluster
     finally:
         cluster.shutdown()
+
+
+def dagster(rows: int = 0, seconds: float = 0, actors: int = 1, meeting: str = "") -> None:
+    """Dagster's command, with the arguments of this process, in a run that is watched.
+
+    Its actors log which process did a chunk; see `chunks_done`. They are of a class that Ray
+    sends to them, so that the nodes need not know it.
+
+    Args:
+        rows: The most rows of a chunk; 0: as many as usual.
+        seconds: How much longer a chunk takes.
+        actors: An actor begins its first chunk once so many have one.
+        meeting: A folder in which they see each other.
+    """
+    from dagster._cli import main
+
+    from sid_assets.core import ray_backend
+    from sid_assets.core.embeddings import cuts
+    from sid_assets.core.store.chunks import Chunk, ChunkTask, Done
+
+    class WatchedActor(ray_backend.ChunkActor):
+        def do(self, chunk: Chunk) -> Any:
+            import ray
+
+            assert self._task is not None
+            folder = Path(meeting, self._task.folder.name)
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / str(os.getpid())).touch()
+            until = time.monotonic() + MEETING_SECONDS
+            while len(list(folder.iterdir())) < min(actors, self._task.total):
+                assert time.monotonic() < until, "the others did not come"
+                time.sleep(0.02)
+            time.sleep(seconds)
+            done = super().do(chunk)
+            if not isinstance(done, Done):
+                return done
+            node = ray.get_runtime_context().get_node_id()
+            how = "found" if done.resumed else "done"
+            who = f"chunk {chunk.number} {how} by process {os.getpid()} on node {node}"
+            return replace(done, messages=(*done.messages, who))
+
+    def make_slowly(
+        task: ChunkTask[Any], chunk: Chunk, said: list[str], make=ChunkTask.make
+    ) -> Any:
+        time.sleep(seconds)
+        return make(task, chunk, said)
+
+    cuts.CHUNK_ROWS = rows or cuts.CHUNK_ROWS
+    ray_backend.ChunkActor = WatchedActor
+    ChunkTask.make = make_slowly  # in this process; actors have their own
+    main()
+
+
+@dataclass(frozen=True)
+class ChunkDone:
+    """What a watched run logged about a chunk.
+
+    Attributes:
+        table: Its table.
+        number: Its number.
+        is_found: Whether an earlier run had made it.
+        process: The process of the actor.
+        node: Its node.
+    """
+
+    table: str
+    number: int
+    is_found: bool
+    process: int
+    node: str
+
+
+LINE = re.compile(r" - (\w+) - chunk (\d+) (done|found) by process (\d+) on node (\w+)")
+
+
+def chunks_done(log: str) -> list[ChunkDone]:
+    """What a watched run logged about its chunks."""
+    return [
+        ChunkDone(table, int(number), how == "found", int(process), node)
+        for table, number, how, process, node in LINE.findall(log)
+    ]

@@ -314,6 +314,7 @@ class _Run:
             actor = new[reference]
             try:
                 actor.node = ray.get(reference)
+                self._deaths_at_start = 0  # nodes come and go during a run of many hours
             except exceptions.RayTaskError as error:
                 raise _own(error) from None
             except exceptions.RayError as error:
@@ -361,7 +362,7 @@ class _Run:
 
         Raises:
             InputError: Its node does not have this package.
-            StoreError: Too many died before they were ready.
+            StoreError: Too many died before they were ready, and none was ready meanwhile.
         """
         import ray
 

@@ -3,22 +3,28 @@
 import builtins
 import os
 import pickle
+import re
+import secrets
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pyarrow as pa
 import pytest
 
+from sid_assets.core.embedders import Embedded
 from sid_assets.core.embedders.openai_server import OpenAIServerEmbedder
 from sid_assets.core.embeddings.run import embed_items
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.quantise.run import encode_items
-from sid_assets.core.ray_backend import RayBackend, RemoteEmbedder, embedder_of
+from sid_assets.core.ray_backend import ChunkActor, RayBackend, RemoteEmbedder, embedder_of
 from sid_assets.core.ray_options import RayOptions
 from sid_assets.core.store.chunks import Chunk, Say, run_chunks
 from sid_assets.core.store.draft import Draft
@@ -60,6 +66,7 @@ class Work:
         refuses: The chunks that are refused.
         waits: A chunk that is done once all others are.
         seconds: How long a chunk takes.
+        actors: An actor begins its first chunk once so many have one.
     """
 
     once: Path
@@ -68,7 +75,18 @@ class Work:
     refuses: tuple[int, ...] = ()
     waits: int = -1
     seconds: float = 0.05
-    loaded: dict[str, int] = field(default_factory=dict)
+    actors: int = 1
+
+    @cached_property
+    def weights(self) -> float:
+        """What every actor loads once; a file is left every time."""
+        note_in(self.once / "loads")
+        return self.seconds
+
+    def meet(self) -> None:
+        """Wait until the other actors have a chunk."""
+        note_in(self.once / "actors", str(os.getpid()))
+        wait_for_files(self.once / "actors", self.actors)
 
     def __call__(self, chunk: Chunk, say: Say) -> tuple[list[pa.RecordBatch], Summary]:
         import ray
@@ -83,7 +101,8 @@ class Work:
             raise InputError(f"pid {chunk.first_pid}: no good")
         if chunk.number == self.waits:
             wait_for_files(self.once, len(CHUNKS) - 1)
-        time.sleep(self.seconds)
+        self.meet()
+        time.sleep(self.weights)
         say(f"chunk {chunk.number}")
         pids = list(range(chunk.first_pid, chunk.last_pid + 1))
         node = ray.get_runtime_context().get_node_id()
@@ -91,6 +110,14 @@ class Work:
             mark.touch()
         summary = Summary(os.getpid(), node, os.environ["OMP_NUM_THREADS"])
         return [pa.record_batch([pids], schema=COLUMNS)], summary
+
+
+def note_in(folder: Path, name: str = "") -> int:
+    """Leave a file in a folder, under a new name if none is given; how many were there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    there = len(list(folder.iterdir()))
+    (folder / (name or secrets.token_hex(8))).touch()
+    return there
 
 
 def wait_for_files(folder: Path, count: int, seconds: float = 120) -> None:
@@ -160,6 +187,7 @@ def test_two_actors_do_all_chunks_and_a_second_run_none(cluster, draft, tmp_path
     assert len({summary.process for summary in told.summaries.values()}) == 2
     assert len({summary.node for summary in told.summaries.values()}) == 2
     assert sorted(told.log) == sorted(f"chunk {chunk.number}" for chunk in CHUNKS)
+    assert len(list((tmp_path / "loads").iterdir())) == 2  # one for each actor
     again = Told()
     assert run(draft, Work(tmp_path, always_ends_at=tuple(range(12))), again, cluster) == ALL
     assert sorted(again.resumed) == list(range(12))
@@ -211,17 +239,83 @@ def test_others_go_on_while_a_chunk_is_slow(cluster, draft, tmp_path, monkeypatc
 def test_a_node_that_is_lost_is_survived(cluster, draft, tmp_path):
     node = cluster.add_node(**NODE)
     cluster.wait_for_nodes()
-    told = Told()
+    told, lost = Told(), []
     on_done = told.on_done
 
     def lose_the_node(chunk: Chunk, summary: Summary, resumed: bool) -> None:
         on_done(chunk, summary, resumed)
-        if len(told.summaries) == 3:
+        if summary.node == node.node_id and not lost:
+            lost.append(node)
             cluster.remove_node(node, allow_graceful=False)
 
     told.on_done = lose_the_node
-    assert run(draft, Work(tmp_path, seconds=0.3), told, cluster, actors=3) == ALL
+    work = Work(tmp_path, seconds=0.3, actors=3)
+    assert run(draft, work, told, cluster, actors=3) == ALL
     assert len(told.summaries) == 12
+    assert lost == [node]  # its actor was at work
+    assert any("died" in line and "another one is started" in line for line in told.log)
+
+
+class DiesAtSomeStarts(ChunkActor):
+    """Ends its process before it is ready, the first and the third time."""
+
+    def prepare(self, version: str, task: Any) -> str:
+        if note_in(task.work.once / "starts") in (0, 2):
+            os._exit(1)
+        return super().prepare(version, task)
+
+
+@pytest.mark.service
+def test_actors_that_die_at_their_start_are_counted_until_one_is_ready(
+    cluster, draft, tmp_path, monkeypatch
+):
+    """Over many hours, more than a few nodes are taken away while an actor starts there."""
+    monkeypatch.setattr("sid_assets.core.ray_backend.ChunkActor", DiesAtSomeStarts)
+    told = Told()
+    work = Work(tmp_path, ends_at=(3,))
+    assert run(draft, work, told, cluster, actors=1, retries=1) == ALL
+    assert len(list((tmp_path / "starts").iterdir())) == 4
+    assert sum("died" in line for line in told.log) == 3
+
+
+class DiesAtEveryStart(ChunkActor):
+    """Ends its process before it is ready."""
+
+    def prepare(self, version: str, task: Any) -> str:
+        os._exit(1)
+
+
+@pytest.mark.service
+def test_actors_that_all_die_at_their_start_end_the_run(cluster, draft, tmp_path, monkeypatch):
+    monkeypatch.setattr("sid_assets.core.ray_backend.ChunkActor", DiesAtEveryStart)
+    with pytest.raises(StoreError, match="2 Ray actors died before they were ready"):
+        run(draft, Work(tmp_path), Told(), cluster, actors=1, retries=1)
+
+
+@pytest.mark.service
+def test_a_node_with_another_version_of_the_package_refuses(cluster, draft, tmp_path, monkeypatch):
+    here = metadata.version("sid_assets")
+    other = SimpleNamespace(version=lambda package: "0.0.dev7")
+    monkeypatch.setattr("sid_assets.core.ray_backend.metadata", other)
+    refused = rf"Node .* has sid_assets {re.escape(here)}, and the run has 0\.0\.dev7\. Install"
+    with pytest.raises(StoreError, match=refused):
+        run(draft, Work(tmp_path), Told(), cluster)
+    assert not list(draft.folder.glob("part-*"))
+
+
+@dataclass
+class LoadingEmbedder(FakeEmbedder):
+    """Leaves a file, named after the process, whenever it loads."""
+
+    loads: Path = Path()
+
+    @cached_property
+    def weights(self) -> None:
+        note_in(self.loads, f"{os.getpid()}-{secrets.token_hex(4)}")
+
+    def embed(self, texts: Sequence[str]) -> Embedded:
+        self.weights  # noqa: B018 - as a model is loaded
+        return super().embed(texts)
 
 
 @pytest.mark.service
@@ -230,7 +324,7 @@ def test_vectors_and_codes_are_those_of_one_process(cluster, tmp_path, monkeypat
     texts, log = item_texts(range(50)), []
     local, store = Store(tmp_path / "local"), Store(tmp_path / "ray")
     expected = embed(local, texts, FakeEmbedder()).version
-    embedder = FakeEmbedder()
+    embedder = LoadingEmbedder(loads=tmp_path / "loads")
     with RayBackend(RayOptions(cluster.address), log.append) as backend:
         draft, _, progress = embed_items(
             store,
@@ -245,6 +339,8 @@ def test_vectors_and_codes_are_those_of_one_process(cluster, tmp_path, monkeypat
         made = store.commit(draft)
         assert embedder.calls == []  # nothing was embedded by the driver
         assert progress.embedded == 50
+        loads = [path.name.partition("-")[0] for path in embedder.loads.iterdir()]
+        assert len(loads) == len(set(loads)) <= 2  # each actor loads once, for probe and chunks
         assert vectors_by_pid(made) == expected_vectors(texts, FakeEmbedder())
         assert made.rows == expected.rows
         checkpoint = tokenizer(store, made)

@@ -143,8 +143,16 @@ class ChunkTask(Generic[Summary]):
         return None
 
     def make(self, chunk: Chunk, said: list[str]) -> Done[Summary]:
-        """Write the part of a chunk and its note; messages are added to those already said."""
-        path = self.folder / part_name(chunk.number, self.total)
+        """Write the part of a chunk and its note; messages are added to those already said.
+
+        Raises:
+            WrittenByAnotherError: Another process did the same chunk at the same time.
+        """
+        name = part_name(chunk.number, self.total)
+        path = self.folder / name
+        # This process may have been paused, and another one has made and reported the part since.
+        if done := self._finished(self.folder, name, chunk):
+            return done
         path.unlink(missing_ok=True)  # damaged, or of a chunk that was cut differently
         blocks, summary = self.work(chunk, said.append)
         part = write_chunk(path, self.schema, chunk, blocks)

@@ -1,8 +1,8 @@
 """Chunks: finished chunks are not done again."""
 
 import json
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -11,6 +11,7 @@ import pytest
 from sid_assets.core.errors import StoreError
 from sid_assets.core.store.chunks import (
     Chunk,
+    ChunkTask,
     Say,
     chunks_of_parts,
     finished_parts,
@@ -19,7 +20,7 @@ from sid_assets.core.store.chunks import (
 )
 from sid_assets.core.store.conditional import read_object, replace_object
 from sid_assets.core.store.draft import Draft
-from sid_assets.core.store.parts import Part
+from sid_assets.core.store.parts import Part, WrittenByAnotherError
 from sid_assets.core.store.pid_ranges import SortedParts
 from sid_assets.core.store.places import place
 from sid_assets.core.store.provenance import Provenance
@@ -147,6 +148,46 @@ def test_chunks_that_are_cut_differently_are_done_again(draft):
     parts, _ = run(draft, again, chunks_of(range(5), range(5, 8), range(8, 20)))
     assert again.done == [1, 2]
     assert read(draft, parts)["pid"].to_pylist() == list(range(20))
+
+
+def task_of(draft: Draft, work: Callable) -> ChunkTask[Summary]:
+    """The same task as another process has it."""
+    return ChunkTask(draft.folder, (), len(CHUNKS), COLUMNS, work, share_nothing, Summary)
+
+
+def test_a_process_that_wakes_up_does_not_remove_the_part_of_another(draft):
+    """It found no part, and was paused before it began to make it."""
+    paused, worker = task_of(draft, Worker()), Worker()
+    assert paused.found(CHUNKS[1], []) is None
+    done = task_of(draft, worker).do(CHUNKS[1])
+    path = draft.folder / done.part.name
+    before = path.fs.info(path.path)
+    assert paused.make(CHUNKS[1], []).part == done.part
+    assert path.fs.info(path.path) == before
+    again = Worker()
+    run(draft, again)
+    assert again.done == [0, 2]
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+def test_a_chunk_that_two_processes_make_at_a_time_has_the_part_of_the_first(draft, is_same):
+    if draft.folder.protocol == "memory":
+        pytest.skip("without conditional writes the last one wins")
+    made: list[Part] = []
+
+    def slow(chunk: Chunk, say: Say) -> tuple[list[pa.RecordBatch], Summary]:
+        made.append(task_of(draft, Worker()).make(chunk, []).part)
+        tenfold = rows(range(chunk.first_pid, chunk.last_pid + 1))
+        other = tenfold if is_same else tenfold.set_column(1, COLUMNS[1], tenfold["pid"])
+        return [other.slice(0, 2), other.slice(2, 2), other.slice(4)], Summary()
+
+    with nullcontext() if is_same else pytest.raises(WrittenByAnotherError):
+        assert task_of(draft, slow).do(CHUNKS[0]).part == made[0]
+    again = Worker()
+    parts, _ = run(draft, again)
+    assert again.done == [1, 2]
+    assert parts[0] == made[0]
+    assert read(draft, parts)["n"].to_pylist() == [10 * pid for pid in range(20)]
 
 
 def test_a_chunk_whose_part_is_shared_is_not_done(draft):
