@@ -41,9 +41,10 @@ hooks: .venv/.installed-test
 test: .venv/.installed-test lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not service" --numprocesses auto --dist loadfile
 
-# PostgreSQL is needed: on Debian, `apt-get install postgresql`.
+# PostgreSQL is needed: on Debian, `apt-get install postgresql`. Tests of one group share servers, so
+# a process has all of them.
 test-service: .venv/.installed-test
-	$(BIN)/python -m pytest -m service
+	$(BIN)/python -m pytest -m service --numprocesses 2 --dist loadgroup
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

@@ -41,6 +41,8 @@ from sid_assets_tests.core.drawn_vectors import (
 from sid_assets_tests.core.quantise.test_run import codes_by_pid, expected_codes, tokenizer
 from sid_assets_tests.ray_cluster import NODE, two_nodes
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 REPOSITORY = Path(__file__).parents[2]
 COLUMNS = pa.schema([pa.field("pid", pa.int64(), nullable=False)])
 CHUNKS = [Chunk(number, 5, 5 * number, 5 * number + 4) for number in range(12)]

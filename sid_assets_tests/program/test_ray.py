@@ -28,7 +28,7 @@ from sid_assets_tests.graph import write_catalog, write_frame
 from sid_assets_tests.ray_cluster import NODE, chunks_done, two_nodes
 from sid_assets_tests.s3 import environment, new_bucket
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.xdist_group("ray")]
 
 REPOSITORY = Path(__file__).parents[2]
 STAGES = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes")

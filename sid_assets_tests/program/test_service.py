@@ -19,7 +19,7 @@ from sid_assets_tests.embedding_server import KEY, EmbeddingServer
 from sid_assets_tests.postgres import wait_for_port
 from sid_assets_tests.service import Service, service
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.xdist_group("dagster")]
 
 PASSWORD = "hush-postgres-5551"  # noqa: S105 - of a database that is gone after the test
 HOOK = "hush-hook-5552"
