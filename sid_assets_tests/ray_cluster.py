@@ -14,6 +14,7 @@ NODE = {
     "num_gpus": 0,
     "object_store_memory": 100 << 20,
     "include_dashboard": False,
+    "env_vars": {"RAY_worker_niceness": "0"},
 }
 
 MEETING_SECONDS = 60.0

@@ -385,7 +385,7 @@ def test_a_client_and_a_node_that_lacks_the_package(draft, tmp_path, monkeypatch
         with RayBackend(RayOptions(f"ray://127.0.0.1:{port}"), told.log.append) as backend:
             assert run_on(backend, draft, Work(tmp_path), told) == ALL
             assert {summary.threads for summary in told.summaries.values()} == {"1"}
-            cluster.add_node(**NODE, env_vars={"PYTHONPATH": str(broken.parents[1])})
+            cluster.add_node(**{**NODE, "env_vars": {"PYTHONPATH": str(broken.parents[1])}})
             cluster.wait_for_nodes()
             with Store(tmp_path / "other").draft("t") as afresh:
                 afresh.begin("work")
