@@ -126,6 +126,8 @@ def _status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
     return run.status
 
 
+@pytest.mark.service
+@pytest.mark.xdist_group("dagster")
 def test_the_next_run_does_not_wait_for_a_killed_one(killed, home):
     instance, run_id = killed
     with running(home, SID_EMBEDDER="hashing") as process:
@@ -136,6 +138,8 @@ def test_the_next_run_does_not_wait_for_a_killed_one(killed, home):
     assert _has_slot(instance) == set()
 
 
+@pytest.mark.service
+@pytest.mark.xdist_group("dagster")
 def test_the_sensor_ends_a_killed_run(killed):
     instance, run_id = killed
     assert _look_of_the_sensor(instance) == f"Ended: {run_id}."
