@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 NODE = {
     "num_cpus": 1,
@@ -82,8 +83,8 @@ def dagster(rows: int = 0, seconds: float = 0, actors: int = 1, meeting: str = "
 
     cuts.CHUNK_ROWS = rows or cuts.CHUNK_ROWS
     ray_backend.ChunkActor = WatchedActor
-    ChunkTask.make = make_slowly  # in this process; actors have their own
-    main()
+    with patch.object(ChunkTask, "make", make_slowly):  # in this process; actors have their own
+        main()
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,8 @@ def test_however_often_a_catalog_changes_its_table_is_the_one_made_from_scratch(
             before, last = last, store.commit(draft)
             assert vectors_by_pid(before) == expected_vectors(old, FakeEmbedder())
             if end != "commit":
-                store.remove("item_embeddings", [before.folder])
+                with store.lock("item_embeddings") as lease:
+                    store.remove("item_embeddings", [before.folder], lease)
         current = store.require("item_embeddings")
         assert current.folder == last.folder
         assert vectors_by_pid(current) == expected_vectors(texts, FakeEmbedder())

@@ -189,7 +189,7 @@ def test_ten_million_interactions_with_popular_colliding_items_fit_into_memory(t
         }
     )
     pids = draw.zipf(1.2, users * length) % items
-    starts = pa.array(np.arange(0, users * length + 1, length, np.int32))
+    starts = pa.array(np.arange(users + 1, dtype=np.int32) * length)
     lists = pa.table({"hist_video_pid": pa.ListArray.from_arrays(starts, pa.array(pids))})
     found = measure_interactions(
         pa.RecordBatchReader.from_batches(table.schema, table.to_batches(65_536)),
