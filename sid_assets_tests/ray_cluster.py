@@ -74,11 +74,11 @@ def dagster(rows: int = 0, seconds: float = 0, actors: int = 1, meeting: str = "
             who = f"chunk {chunk.number} {how} by process {os.getpid()} on node {node}"
             return replace(done, messages=(*done.messages, who))
 
-    def make_slowly(
-        task: ChunkTask[Any], chunk: Chunk, said: list[str], make=ChunkTask.make
-    ) -> Any:
+    make = ChunkTask.make
+
+    def make_slowly(self: ChunkTask[Any], chunk: Chunk, said: list[str]) -> Any:
         time.sleep(seconds)
-        return make(task, chunk, said)
+        return make(self, chunk, said)
 
     cuts.CHUNK_ROWS = rows or cuts.CHUNK_ROWS
     ray_backend.ChunkActor = WatchedActor
