@@ -44,7 +44,7 @@ def dagster(rows: int = 0, seconds: float = 0, actors: int = 1, meeting: str = "
     Args:
         rows: The most rows of a chunk; 0: as many as usual.
         seconds: How much longer a chunk takes.
-        actors: An actor begins its first chunk once so many have one.
+        actors: An actor begins its first chunk once so many have one, or one on every node.
         meeting: A folder in which they see each other.
     """
     from dagster._cli import main
@@ -52,6 +52,11 @@ def dagster(rows: int = 0, seconds: float = 0, actors: int = 1, meeting: str = "
     from sid_assets.core import ray_backend
     from sid_assets.core.embeddings import cuts
     from sid_assets.core.store.chunks import Chunk, ChunkTask, Done
+
+    def nodes_alive() -> int:
+        import ray
+
+        return sum(node["Alive"] for node in ray.nodes())
 
     class WatchedActor(ray_backend.ChunkActor):
         def do(self, chunk: Chunk) -> Any:
@@ -62,9 +67,9 @@ def dagster(rows: int = 0, seconds: float = 0, actors: int = 1, meeting: str = "
             folder.mkdir(parents=True, exist_ok=True)
             (folder / str(os.getpid())).touch()
             until = time.monotonic() + MEETING_SECONDS
-            while len(list(folder.iterdir())) < min(actors, self._task.total):
+            while len(list(folder.iterdir())) < min(actors, self._task.total, nodes_alive()):
                 assert time.monotonic() < until, "the others did not come"
-                time.sleep(0.02)
+                time.sleep(0.05)
             time.sleep(seconds)
             done = super().do(chunk)
             if not isinstance(done, Done):
