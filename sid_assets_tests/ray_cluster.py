@@ -45,7 +45,7 @@ def dagster(rows: int = 0, seconds: float = 0, actors: int = 1, meeting: str = "
     Args:
         rows: The most rows of a chunk; 0: as many as usual.
         seconds: How much longer a chunk takes.
-        actors: An actor begins its first chunk once so many have one.
+        actors: An actor begins its first chunk once so many have one, or one on every node.
         meeting: A folder in which they see each other.
     """
     from dagster._cli import main
@@ -53,6 +53,11 @@ def dagster(rows: int = 0, seconds: float = 0, actors: int = 1, meeting: str = "
     from sid_assets.core import ray_backend
     from sid_assets.core.embeddings import cuts
     from sid_assets.core.store.chunks import Chunk, ChunkTask, Done
+
+    def nodes_alive() -> int:
+        import ray
+
+        return sum(node["Alive"] for node in ray.nodes())
 
     class WatchedActor(ray_backend.ChunkActor):
         def do(self, chunk: Chunk) -> Any:
@@ -63,9 +68,9 @@ def dagster(rows: int = 0, seconds: float = 0, actors: int = 1, meeting: str = "
             folder.mkdir(parents=True, exist_ok=True)
             (folder / str(os.getpid())).touch()
             until = time.monotonic() + MEETING_SECONDS
-            while len(list(folder.iterdir())) < min(actors, self._task.total):
+            while len(list(folder.iterdir())) < min(actors, self._task.total, nodes_alive()):
                 assert time.monotonic() < until, "the others did not come"
-                time.sleep(0.02)
+                time.sleep(0.05)
             time.sleep(seconds)
             done = super().do(chunk)
             if not isinstance(done, Done):
@@ -75,11 +80,11 @@ def dagster(rows: int = 0, seconds: float = 0, actors: int = 1, meeting: str = "
             who = f"chunk {chunk.number} {how} by process {os.getpid()} on node {node}"
             return replace(done, messages=(*done.messages, who))
 
-    def make_slowly(
-        task: ChunkTask[Any], chunk: Chunk, said: list[str], make=ChunkTask.make
-    ) -> Any:
+    make = ChunkTask.make
+
+    def make_slowly(self: ChunkTask[Any], chunk: Chunk, said: list[str]) -> Any:
         time.sleep(seconds)
-        return make(task, chunk, said)
+        return make(self, chunk, said)
 
     cuts.CHUNK_ROWS = rows or cuts.CHUNK_ROWS
     ray_backend.ChunkActor = WatchedActor
