@@ -76,7 +76,7 @@ def folder(tmp_path_factory) -> Path:
 
 def all_items(folder: Path) -> pd.DataFrame:
     """All items that there ever are, in an order in which any pid may come next."""
-    count = ITEMS + NEW_ITEMS * KILLS
+    count = ITEMS + NEW_ITEMS * (2 * KILLS + 1)
     pids = np.random.default_rng(0).permutation(count) + 1
     return write_catalog(folder / "all.parquet", count, pids=pids.tolist())
 
@@ -345,12 +345,13 @@ def test_killed_at_random_moments_nothing_is_lost_and_no_sid_moves(
     start = time.monotonic()
     make(tmp_path, data_dir, program, **on(cluster))
     seconds = time.monotonic() - start
-    kills = runs = count = 0
+    kills = runs = ended = 0
+    count = ITEMS + NEW_ITEMS
     resumed = Counter[str]()
     while kills < KILLS or not resumed:
         assert runs < 2 * KILLS
-        if runs % 4 == 0:  # then runs go on with what those before have left
-            count = ITEMS + NEW_ITEMS * (runs // 4 + 2)
+        if ended == 0 or runs % 4 == 0:  # else a run goes on with what those before have left
+            count += NEW_ITEMS
             write_frame(tmp_path / "catalog.parquet", items.head(count))
         log, start = tmp_path / f"{runs}.log", time.monotonic()
         with started(tmp_path, data_dir, log, program, **on(cluster)) as process:
