@@ -10,7 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -336,7 +336,10 @@ def actors_seen(log: Path) -> dict[str, int]:
 def test_killed_at_random_moments_nothing_is_lost_and_no_sid_moves(
     cluster, folder, in_bucket, local, tmp_path
 ):
-    """A kill counts if the run was at work; as long as none resumed anything, there are more."""
+    """A kill counts if the run was at work; as long as none resumed anything, there are more.
+
+    Every other one comes after any number of chunks, which take little of the time.
+    """
     draw = random.Random(0)  # noqa: S311 - nothing secret is drawn
     data_dir, items = in_bucket.data_dir, all_items(tmp_path)
     first = in_bucket.contents["pid2sid"]
@@ -355,10 +358,12 @@ def test_killed_at_random_moments_nothing_is_lost_and_no_sid_moves(
             write_frame(tmp_path / "catalog.parquet", items.head(count))
         log, start = tmp_path / f"{runs}.log", time.monotonic()
         with started(tmp_path, data_dir, log, program, **on(cluster)) as process:
-            try:
-                process.wait(draw.uniform(0.2, 1) * seconds)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            if runs % 2:
+                wait_for_chunks(process, log, draw.randint(1, 2 * 16))
+            else:
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(draw.uniform(0.2, 1) * seconds)
+            process.kill()
             ended = process.wait()
         assert ended in (0, -signal.SIGKILL), log.read_text()[-4000:]
         kills += ended == -signal.SIGKILL
@@ -377,6 +382,13 @@ def test_killed_at_random_moments_nothing_is_lost_and_no_sid_moves(
     assert rows["pid"].to_pylist() == sorted(last)
     require_whole(store, sorted(last))
     require_same_hashes(store, Store(local.data_dir))
+
+
+def wait_for_chunks(process: subprocess.Popen[bytes], log: Path, count: int) -> None:
+    """Wait until a run has done so many chunks, or has ended."""
+    wait_until(
+        lambda: process.poll() is not None or len(chunks_done(log.read_text())) >= count, log=log
+    )
 
 
 def require_whole(store: Store, pids: Sequence[int]) -> None:
