@@ -22,16 +22,12 @@ CHECKS = """
   name executionForLatestMaterialization { status evaluation { success severity } }
 } } } } }
 """
-QUICKER = {"SID_CODEBOOK_SIZE": "32", "SID_TRAINING_ITERATIONS": "2"}
-"""The demo trains its tokenizer for half a minute; what the UI shows does not depend on it."""
-
 PICTURES = ("code_usage", "group_sizes", "reconstruction_error", "uniqueness_by_prefix")
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    settings = {} if os.environ.get("PICTURES_OF_UI") else QUICKER
-    with dagster_dev(tmp_path_factory.mktemp("ui"), settings) as started:
+    with dagster_dev(tmp_path_factory.mktemp("ui"), {}) as started:
         yield started
 
 
