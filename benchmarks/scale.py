@@ -281,7 +281,7 @@ def growths(runs: Sequence[Ran], seconds: float, clock: str) -> dict[str, float]
 
     Args:
         runs: In order of their sizes; the last three are compared. Fewer have no growth.
-        seconds: A step counts if the second of the three takes longer than the first by more.
+        seconds: A step counts if it takes longer by more than this in the second of the three.
         clock: The attribute of a step that is compared: `seconds` or `cpu_seconds`.
     """
     if len(runs) < 3:

@@ -35,7 +35,8 @@ EARLIER = "earlier_folders"
 """In the state: the names of the folders in which earlier runs of the same work left parts."""
 
 RESUMED_BY = "resumed_by"
-"""In the state, on an object store: the name of the folder whose run refers to these parts."""
+"""In the state, on an object store: the name of the folder whose run refers to these parts. With
+it the object is another one, so that who listed it before cannot remove it."""
 
 
 @dataclass(frozen=True)
