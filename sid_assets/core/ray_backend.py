@@ -484,9 +484,9 @@ def _connect(address: str) -> tuple[bool, str]:
             context = ray.init(address or "local", **options)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise InputError(
-            f"SID_RAY_ADDRESS={address}: Ray cannot be reached: {_first_line(error)}"
+            f"SID_RAY_ADDRESS={address}: Ray cannot be reached: {_first_and_last_line(error)}"
             if address
-            else f"Ray cannot be started on this machine: {_first_line(error)}"
+            else f"Ray cannot be started on this machine: {_first_and_last_line(error)}"
         ) from error
     url = context.dashboard_url
     return True, f"http://{url}" if url else ""
@@ -544,6 +544,12 @@ def _use_own_cpus() -> None:
 
 def _named(chunk: Chunk) -> str:
     return f"chunk {chunk.number} (pids {chunk.first_pid!r} to {chunk.last_pid!r})"
+
+
+def _first_and_last_line(error: BaseException) -> str:
+    """What happened, and why: Ray's client puts the traceback of the server into its message."""
+    last = str(error).strip().rpartition("\n")[2]
+    return " ".join(dict.fromkeys(filter(None, (_first_line(error), last))))
 
 
 def _first_line(error: BaseException) -> str:

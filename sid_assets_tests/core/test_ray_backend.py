@@ -373,6 +373,8 @@ def test_a_client_and_a_node_that_lacks_the_package(draft, tmp_path, monkeypatch
 
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    # How long Ray waits for the client's process on the head node: by default 30 s.
+    monkeypatch.setenv("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "300")
     broken = tmp_path / "broken" / "sid_assets" / "__init__.py"
     broken.parent.mkdir(parents=True)
     broken.write_text("raise ImportError('it is missing')")
@@ -403,6 +405,20 @@ def test_the_servers_key_is_not_sent_to_actors(monkeypatch):
     remote = RemoteEmbedder(embedder, cast(RayBackend, None))
     assert remote.count_tokens(["a text"]).estimated
     assert b"secret-of-the-tests" not in pickle.dumps(remote)
+
+
+def test_a_cluster_that_refuses_the_client_is_told_with_the_reason(monkeypatch):
+    import ray
+
+    refused = "Initialization failure from server:\nTraceback ...\nRuntimeError: it did not start"
+
+    def init(*arguments: Any, **options: Any) -> None:
+        raise ConnectionAbortedError(refused)
+
+    monkeypatch.setattr(ray, "init", init)
+    reason = "Ray cannot be reached: Initialization failure from server: RuntimeError: it did not"
+    with pytest.raises(InputError, match=rf"SID_RAY_ADDRESS=ray://head: {reason}"):
+        RayBackend(RayOptions("ray://head"), print)
 
 
 def test_without_ray_the_message_says_what_to_install(monkeypatch):

@@ -259,8 +259,10 @@ def require_reachable(path: UPath, error: BaseException) -> None:
         UnreachableError: The store was busy, could not be reached, or did not allow it.
     """
     is_missing = isinstance(error, FileNotFoundError)
-    cause = error.__cause__
-    if not is_missing and (_is_of_client(error) or (cause and _is_of_client(cause))):
+    causes = [one for one in (error, error.__cause__) if one]
+    # Files are not read over a connection; clients do not wrap all errors of theirs.
+    is_cut_off = any(isinstance(one, ConnectionError | TimeoutError) for one in causes)
+    if not is_missing and (is_cut_off or any(map(_is_of_client, causes))):
         raise UnreachableError(f"{path}: cannot be read: {error}. {_CHECK_STORE}") from error
 
 

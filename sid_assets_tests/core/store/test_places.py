@@ -16,12 +16,14 @@ from upath import UPath
 from sid_assets.core.arrow.duck import open_database
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.store.places import (
+    UnreachableError,
     explained,
     folder_bytes,
     free_bytes,
     is_local,
     place,
     remove_folder,
+    require_reachable,
     temporary_folder,
     write_pieces,
     write_text,
@@ -173,6 +175,20 @@ def test_the_size_of_a_folder_includes_all_files_below_it(tmp_path, root):
     (folder / "file").write_bytes(b"x" * 3)
     (folder / "below" / "it" / "file").write_bytes(b"x" * 40)
     assert folder_bytes(folder) == 43
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError("reset"), TimeoutError("no answer")])
+def test_a_lost_connection_says_nothing_about_a_file(tmp_path, error):
+    wrapped = OSError("it failed")
+    wrapped.__cause__ = error
+    for one in (error, wrapped):
+        with pytest.raises(UnreachableError, match=f"a.parquet: cannot be read: {one}"):
+            require_reachable(UPath(tmp_path / "a.parquet"), one)
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError("gone"), OSError("not a parquet file")])
+def test_a_file_that_is_missing_or_damaged_was_reached(tmp_path, error):
+    require_reachable(UPath(tmp_path / "a.parquet"), error)
 
 
 @pytest.mark.parametrize("root", ["memory://removed", None])
