@@ -2,15 +2,23 @@
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 from botocore.retries.standard import ExponentialBackoff
 from dagster._core.storage.defs_state.base import set_defs_state_storage
 from s3fs import S3FileSystem
 
 from sid_assets_tests.films import make_films
+from sid_assets_tests.graph import (
+    materialize,
+    settings_with_interactions,
+    write_catalog,
+    write_interactions,
+)
 from sid_assets_tests.s3 import environment, new_bucket, started_s3
 from sid_assets_tests.s3_proxy import Faults, faulty_s3
 from tools.small_qwen3 import qwen_vocabulary, save_model, save_tokenizer, small_tokenizer
@@ -47,6 +55,24 @@ def office() -> Path:
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data folder of some films and goods; tests only read it."""
     return make_films(tmp_path_factory.mktemp("films"))
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dg.ExecuteInProcessResult]:
+    """A folder with sixty items, interactions with them and all tables, and the run; for reading.
+
+    The settings are those of `settings_with_interactions`.
+    """
+    folder = tmp_path_factory.mktemp("made")
+    frame = write_catalog(folder / "catalog.parquet")
+    write_interactions(folder / "interactions.parquet", frame.pid.tolist())
+    return folder, materialize(settings_with_interactions(folder))
+
+
+@pytest.fixture
+def made_folder(made: tuple[Path, dg.ExecuteInProcessResult], tmp_path: Path) -> Path:
+    """A copy of that folder, which a test may change."""
+    return shutil.copytree(made[0], tmp_path / "copy", symlinks=True)
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ STAGES = (
 )
 
 
-def make(settings: Settings, *tables: str) -> None:
+def make(settings: Settings, *tables: str) -> dg.ExecuteInProcessResult:
     """Materialise tables of the graph, without their checks."""
     defs = definitions(settings)
     keys = [dg.AssetKey(table.split("/")) for table in tables]
@@ -40,6 +40,7 @@ def make(settings: Settings, *tables: str) -> None:
         raise_on_error=False,
     )
     assert result.success, failure_message(result)
+    return result
 
 
 def make_films(folder: Path) -> Path:

@@ -88,6 +88,11 @@ def settings_for(folder: Path, **values: str) -> Settings:
     return Settings.from_environment(environment)
 
 
+def settings_with_interactions(folder: Path, **values: str) -> Settings:
+    """The same, and training data from `folder/interactions.parquet`."""
+    return settings_for(folder, interactions=str(folder / "interactions.parquet"), **values)
+
+
 def assets_and_checks(definitions: dg.Definitions) -> list[dg.AssetsDefinition]:
     """Everything that can be materialised or checked."""
     parts = (*(definitions.assets or ()), *(definitions.asset_checks or ()))

@@ -1,11 +1,15 @@
 """Ray on loopback: two nodes of one CPU each, as separate processes; and a run that is watched."""
 
+import atexit
+import multiprocessing
 import os
 import re
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -34,6 +38,53 @@ def two_nodes() -> Iterator[Any]:
         yield cluster
     finally:
         cluster.shutdown()
+
+
+def started(
+    program: Callable[[], None],
+    arguments: Sequence[str],
+    variables: Mapping[str, str],
+    folder: Path,
+    log: Path,
+) -> BaseProcess:
+    """Start a program in a process that has already loaded what takes seconds to load.
+
+    Args:
+        program: A function of a module. It ends like a program: with `SystemExit`, or by returning.
+        arguments: The arguments of the command line.
+        variables: Its environment.
+        folder: Its working folder.
+        log: Receives what it prints.
+    """
+    context = multiprocessing.get_context("forkserver")
+    # Not the graph, which takes its settings from the environment as it is loaded.
+    context.set_forkserver_preload(["dagster._cli", "ray", "s3fs", "sid_assets.graph"])
+    process = context.Process(
+        target=_as_a_program, args=(program, list(arguments), dict(variables), folder, log)
+    )
+    process.start()
+    return process
+
+
+def _as_a_program(
+    program: Callable[[], None],
+    arguments: list[str],
+    variables: dict[str, str],
+    folder: Path,
+    log: Path,
+) -> None:
+    assert "sid_assets.definitions" not in sys.modules
+    os.environ.clear()
+    os.environ.update(variables)
+    os.chdir(folder)
+    with log.open("wb") as file:
+        for output in (1, 2):
+            os.dup2(file.fileno(), output)
+    sys.argv = ["dagster", *arguments]
+    try:
+        program()
+    finally:
+        atexit._run_exitfuncs()  # processes of this kind leave them out
 
 
 def dagster(rows: int = 0, seconds: float = 0, actors: int = 1, meeting: str = "") -> None:

@@ -14,6 +14,7 @@ from sid_assets.core.training_sets import PRETRAIN_ROWS
 from sid_assets.definitions import defs
 from sid_assets.io_managers import DataFolderIOManager
 from sid_assets.settings import Refresh
+from sid_assets_tests.films import STAGES
 from sid_assets_tests.graph import (
     GRAPH,
     assets_and_checks,
@@ -21,20 +22,16 @@ from sid_assets_tests.graph import (
     failure_message,
     materialize,
     settings_for,
+    settings_with_interactions,
     table,
     write_catalog,
-    write_interactions,
 )
 from sid_assets_tests.test_definitions import CHECKS_THAT_WARN
 
 
 @pytest.fixture
-def settings(tmp_path):
-    frame = write_catalog(tmp_path / "catalog.parquet")
-    write_interactions(tmp_path / "interactions.parquet", frame.pid)
-    made = settings_for(tmp_path, interactions=str(tmp_path / "interactions.parquet"))
-    assert materialize(made).success
-    return made
+def settings(made_folder):
+    return settings_with_interactions(made_folder)
 
 
 def _check(settings, *tables: str) -> dg.ExecuteInProcessResult:
@@ -171,7 +168,7 @@ def test_a_published_sid_stays_if_the_codes_of_its_item_are_others(settings):
     _move_two_sids(settings)
     result = None
     for _ in range(2):  # the codes are reused
-        result = materialize(settings)
+        result = materialize(settings, *STAGES)
         assert result.success, failure_message(result)
         assert failed_checks(result) == {"sid_registry:same_codes"}
         pd.testing.assert_frame_equal(published, table(settings, "pid2sid"))
@@ -202,7 +199,7 @@ def test_a_registry_that_moves_a_sid_fails_its_checks(settings):
 
 
 def test_the_version_before_is_not_needed(settings):
-    assert materialize(settings).success
+    assert materialize(settings, *STAGES).success
     before = settings.store().require("sid_registry").previous()
     (before.folder / "_manifest.json").write_text("{}")
     result = _check(settings, "sid_registry")

@@ -25,7 +25,7 @@ def test_two_catalogs_run_beside_a_host_with_resources_of_its_own(tmp_path):
         write_catalog(folder / "catalog.parquet", seed=number)
         data = str(tmp_path / "data")
         settings = settings_in(folder).changed(data_dir=data)
-        parts.append(semantic_ids(settings, key_prefix=country, training=False))
+        parts.append(semantic_ids(settings, key_prefix=country, training=False, quality=False))
 
     @dg.asset
     def of_the_host() -> int:

@@ -9,6 +9,7 @@ import pytest
 
 from sid_assets.core.embedders.hashed_words import HashedWordsEmbedder
 from sid_assets.core.errors import InputError
+from sid_assets_tests.films import STAGES
 from sid_assets_tests.graph import (
     failure_message,
     materialize,
@@ -69,7 +70,7 @@ def test_existing_vectors_are_adopted(tmp_path: Path) -> None:
         embeddings=str(tmp_path / "vectors.parquet"),
         embeddings_space='{"model": "HashingVectorizer(char_wb, 2-4)"}',
     )
-    result = materialize(adopting)
+    result = materialize(adopting, *STAGES)
     assert result.success, failure_message(result)
     metadata = metadata_of(result, "item_embeddings")
     assert metadata["items_adopted"] == 55
@@ -78,7 +79,7 @@ def test_existing_vectors_are_adopted(tmp_path: Path) -> None:
     assert texts["plan_items_adopted"] == 55
     made = np.stack(table(adopting, "item_embeddings").embedding.tolist())
     np.testing.assert_array_equal(made[5:], vectors[::-1])
-    later = materialize(settings_for(tmp_path))
+    later = materialize(settings_for(tmp_path), *STAGES)
     assert later.success, failure_message(later)
     metadata = metadata_of(later, "item_embeddings")
     assert metadata["items_reused"] == 60

@@ -171,8 +171,7 @@ def test_text_users_get_numbers_that_stay(tmp_path: Path) -> None:
     numbers = []
     for known in (users[2:], users):
         write_events(tmp_path / "events.jsonl", known)
-        result = materialize(settings)
-        assert result.success, failure_message(result)
+        make(settings, *STAGES[:6], "interactions")
         numbers.append(table(settings, "uid_map").set_index("pid")["number"].to_dict())
     assert numbers[0].keys() == {*users[2:]}
     assert numbers[1] == {**numbers[0], "user 0": 5, "user 1": 6}
@@ -191,10 +190,9 @@ def test_items_that_left_the_catalog_are_counted_and_are_no_targets(
         removed_in_histories=str(in_histories),
         max_changed_share="1",
     )
-    assert materialize(settings).success
+    make(settings, *STAGES[:6])
     write_catalog(tmp_path / "catalog.parquet", items=ITEMS // 2)
-    result = materialize(settings)
-    assert result.success, failure_message(result)
+    result = make(settings, *STAGES[:6], "interactions")
     unknown = int((events.item_id > ITEMS).sum())
     gone = int((events.item_id > ITEMS // 2).sum())
     metadata = metadata_of(result, "interactions")
@@ -211,8 +209,7 @@ def test_numbered_users_keep_their_numbers_if_all_become_integers(tmp_path: Path
     settings = settings_for(tmp_path, events=str(tmp_path / "events.jsonl"))
     for users in (["bob", 70, 80], [70, 80]):
         write_events(tmp_path / "events.jsonl", [str(user) for user in users])
-        result = materialize(settings)
-        assert result.success, failure_message(result)
+        make(settings, *STAGES[:6], "interactions")
     numbers = table(settings, "uid_map").set_index("pid")["number"].to_dict()
     assert numbers.keys() == {"bob", "70", "80"}
     assert set(table(settings, "interactions").uid) <= {numbers["70"], numbers["80"]}
@@ -250,7 +247,7 @@ def test_without_a_log_the_interactions_are_skipped_and_the_rest_is_made(tmp_pat
     frame = write_catalog(tmp_path / "catalog.parquet", items=ITEMS)
     write_interactions(tmp_path / "interactions.parquet", frame.pid.tolist())
     settings = settings_for(tmp_path, interactions=str(tmp_path / "interactions.parquet"))
-    result = materialize(settings)
+    result = materialize(settings, *STAGES[:6], "interactions", "video_rec_dataset")
     assert result.success, failure_message(result)
     assert metadata_of(result, "interactions")["skipped"] == "SID_EVENTS is not set"
     assert not (tmp_path / "data" / "interactions.parquet").exists()

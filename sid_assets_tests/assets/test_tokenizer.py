@@ -31,11 +31,11 @@ SIDS_FROM = (*MADE_FROM, "codes", "sid_registry", "pid2sid")
 )
 def test_another_tokenizer_is_refused_before_anything_is_embedded(folder, change, words):
     before_settings = settings_for(folder, training="balanced")
-    assert materialize(before_settings).success
+    assert materialize(before_settings, *SIDS_FROM).success
     before = table(before_settings, "pid2sid")
     write_catalog(folder / "catalog.parquet", items=61)
     settings = settings_for(folder, **{"training": "balanced", **change})
-    result = materialize(settings)
+    result = materialize(settings, *SIDS_FROM)
     assert not result.success
     message = failure_message(result)
     assert words in message
@@ -45,7 +45,7 @@ def test_another_tokenizer_is_refused_before_anything_is_embedded(folder, change
 
 
 def test_a_new_generation_is_made_when_a_person_asks_for_it(folder):
-    assert materialize(settings_for(folder)).success
+    assert materialize(settings_for(folder), *SIDS_FROM).success
     settings = settings_for(folder, codebook_size="4")
     result = materialize(settings, refresh=Refresh(new_generation=True))
     assert result.success, failure_message(result)
@@ -63,10 +63,10 @@ def add_items(folder, count):
 @pytest.mark.parametrize("training", ["balanced", "kmeans"])
 def test_a_new_generation_in_the_same_space_starts_from_the_old_centroids(folder, training):
     settings = settings_for(folder, training=training)
-    assert materialize(settings).success
+    assert materialize(settings, *SIDS_FROM).success
     before = table(settings, "pid2sid").set_index("pid").sid
     add_items(folder, 3)
-    result = materialize(settings, refresh=Refresh(new_generation=True))
+    result = materialize(settings, *SIDS_FROM, refresh=Refresh(new_generation=True))
     assert result.success, failure_message(result)
     said = metadata_of(result, "tokenizer_checkpoint")
     assert (said["figures"]["warm_start"], said["method"]) == (True, training)
@@ -111,7 +111,7 @@ def test_a_new_generation_is_numbered_by_the_published_sids(tmp_path, training):
 
 def test_sids_of_another_tokenizer_number_no_centroids(folder, capsys):
     settings = settings_for(folder)
-    assert materialize(settings).success
+    assert materialize(settings, *SIDS_FROM).success
     for count in (3, 5):  # the second run, with another seed, finds SIDs of the first tokenizer
         add_items(folder, count)
         settings = settings_for(folder, seed=str(count))
@@ -123,7 +123,7 @@ def test_sids_of_another_tokenizer_number_no_centroids(folder, capsys):
 
 def test_a_tokenizer_of_a_file_keeps_its_numbers(folder, tmp_path):
     settings = settings_for(folder)
-    assert materialize(settings).success
+    assert materialize(settings, *SIDS_FROM).success
     path = tmp_path / "mine.pt"
     centroids = load_tokenizer(settings.store().require("tokenizer_checkpoint"))[:, ::-1].copy()
     save_checkpoint(path, centroids, {})
@@ -136,7 +136,7 @@ def test_a_tokenizer_of_a_file_keeps_its_numbers(folder, tmp_path):
 
 def test_a_new_generation_is_trained_from_nothing_if_the_old_centroids_are_damaged(folder):
     settings = settings_for(folder)
-    assert materialize(settings).success
+    assert materialize(settings, *SIDS_FROM).success
     (folder / "data" / "tokenizer_checkpoint.pt").resolve().write_bytes(b"damaged")
     result = materialize(settings, *MADE_FROM, refresh=Refresh(new_generation=True))
     assert result.success, failure_message(result)
@@ -145,15 +145,15 @@ def test_a_new_generation_is_trained_from_nothing_if_the_old_centroids_are_damag
 
 def test_the_size_is_chosen_from_the_items_and_kept_with_the_generation(folder):
     settings = settings_for(folder, codebook_size="0", training="balanced")
-    result = materialize(settings)
+    result = materialize(settings, *SIDS_FROM)
     assert result.success, failure_message(result)
     assert metadata_of(result, "tokenizer_checkpoint")["codebook_size"] == 16
     add_items(folder, 140)
-    result = materialize(settings)
+    result = materialize(settings, *SIDS_FROM)
     assert result.success, failure_message(result)
     said = metadata_of(result, "tokenizer_checkpoint")
     assert (said["codebook_size"], said["kept"]) == (16, True)
-    result = materialize(settings, refresh=Refresh(new_generation=True))
+    result = materialize(settings, *SIDS_FROM, refresh=Refresh(new_generation=True))
     assert metadata_of(result, "tokenizer_checkpoint")["codebook_size"] == 64
 
 
@@ -163,7 +163,7 @@ def test_the_size_is_chosen_from_the_items_and_kept_with_the_generation(folder):
 def test_too_many_centroids_are_told_before_anything_is_embedded(tmp_path, items, size, words):
     write_catalog(tmp_path / "catalog.parquet", items=items)
     settings = settings_for(tmp_path, codebook_size=size)
-    result = materialize(settings)
+    result = materialize(settings, *SIDS_FROM)
     assert not result.success
     assert words in failure_message(result)
     assert settings.store().current("item_embeddings") is None

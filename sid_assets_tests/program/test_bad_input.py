@@ -1,6 +1,5 @@
 """Bad input: one clear message, a failed run, and the previous version untouched."""
 
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,49 +10,37 @@ import pandas as pd
 import pytest
 import torch
 
-from sid_assets.settings import Settings
+from sid_assets_tests.films import STAGES
 from sid_assets_tests.graph import (
     failure_message,
     materialize,
     metadata_of,
     settings_for,
+    settings_with_interactions,
     table,
     write_catalog,
     write_frame,
-    write_interactions,
 )
 
 GOOD_TABLES = ("item_texts", "item_embeddings", "codes", "pid2sid", "video_rec_dataset")
 
 
-@pytest.fixture(scope="module")
-def _made(tmp_path_factory):
-    """Tables made from good input; each test copies them."""
-    folder = tmp_path_factory.mktemp("good")
-    frame = write_catalog(folder / "catalog.parquet")
-    write_interactions(folder / "interactions.parquet", frame.pid)
-    result = materialize(_settings(folder))
-    assert result.success, failure_message(result)
-    return folder
-
-
 @pytest.fixture
-def folder(_made, tmp_path):
-    shutil.copytree(_made, tmp_path / "good", symlinks=True)
-    return tmp_path / "good"
-
-
-def _settings(folder: Path, **values: str) -> Settings:
-    return settings_for(folder, interactions=str(folder / "interactions.parquet"), **values)
+def folder(made_folder):
+    """Tables made from good input."""
+    return made_folder
 
 
 def _message_of_refused(folder: Path, tables: tuple[str, ...] = GOOD_TABLES, **values: str) -> str:
     """The message of a run that must fail and leave the tables as they were."""
-    good = {name: table(_settings(folder), name) for name in tables}
-    result = materialize(_settings(folder, **values))
+    good = {name: table(settings_with_interactions(folder), name) for name in tables}
+    tried = (*STAGES, "video_rec_dataset")
+    result = materialize(settings_with_interactions(folder, **values), *tried)
     assert not result.success
     for name, frame in good.items():
-        pd.testing.assert_frame_equal(frame, table(_settings(folder), name), obj=name)
+        pd.testing.assert_frame_equal(
+            frame, table(settings_with_interactions(folder), name), obj=name
+        )
     return failure_message(result)
 
 
@@ -115,9 +102,9 @@ def test_one_pid_with_two_texts(folder):
 
 def test_identical_rows_collapse_with_a_warning(folder):
     _edit_catalog(folder, lambda frame: pd.concat([frame, frame[:6]]))
-    result = materialize(_settings(folder), "item_texts")
+    result = materialize(settings_with_interactions(folder), "item_texts")
     assert result.success
-    assert len(table(_settings(folder), "item_texts")) == 60
+    assert len(table(settings_with_interactions(folder), "item_texts")) == 60
     metadata = metadata_of(result, "item_texts")
     assert metadata["rows_collapsed"] == 6
 
@@ -148,7 +135,7 @@ def test_sid_pid_type_reads_both_as_one_type(folder):
     frame = pd.read_parquet(path)
     frame["hist_video_pid"] = [[str(pid) for pid in pids] for pids in frame["hist_video_pid"]]
     write_frame(path, frame)
-    result = materialize(_settings(folder, pid_type="int"))
+    result = materialize(settings_with_interactions(folder, pid_type="int"))
     assert result.success, failure_message(result)
 
 
@@ -175,7 +162,7 @@ def test_a_tokenizer_of_the_wrong_width(tmp_path):
     path = tmp_path / "narrow.pt"
     torch.save({f"centroids.{layer}": torch.randn(8, 64) for layer in range(3)}, path)
     settings = settings_for(tmp_path, tokenizer=str(path))
-    result = materialize(settings)
+    result = materialize(settings, *STAGES)
     assert not result.success
     message = failure_message(result)
     for word in ("narrow.pt", "64", "4096"):
@@ -208,8 +195,8 @@ def test_on_bad_rows_drop_sets_them_aside_with_the_reason(folder):
         return pd.concat([frame, frame[10:12].assign(title="another")])
 
     _edit_catalog(folder, edit)
-    settings = _settings(folder)
-    result = materialize(settings, ops={"item_texts": {"on_bad_rows": "drop"}})
+    settings = settings_with_interactions(folder)
+    result = materialize(settings, *STAGES, ops={"item_texts": {"on_bad_rows": "drop"}})
     assert result.success, failure_message(result)
     rejected = table(settings, "item_texts_rejected")
     assert rejected.reason.value_counts().to_dict() == {

@@ -8,6 +8,7 @@ import pytest
 from sid_assets.core.embedders.openai_server import KEY_VARIABLE
 from sid_assets.core.embedders.qwen3 import Qwen3Embedder
 from sid_assets_tests.embedding_server import KEY, EmbeddingServer, served
+from sid_assets_tests.films import STAGES
 from sid_assets_tests.graph import (
     failure_message,
     materialize,
@@ -36,7 +37,7 @@ def test_a_server_makes_the_vectors(
             embedding_model="served",
             embedding_tokenizer=str(small_model) if tokenise_here else "server",
         )
-        result = materialize(settings)
+        result = materialize(settings, *STAGES)
     assert result.success, failure_message(result)
     assert len(table(settings, "pid2sid")) == 60
     assert {request["model"] for request in server.requests} == {"served"}

@@ -5,12 +5,14 @@ import pandas as pd
 import pytest
 
 from sid_assets.settings import Refresh
+from sid_assets_tests.films import STAGES
 from sid_assets_tests.graph import (
     failed_checks,
     failure_message,
     materialize,
     metadata_of,
     settings_for,
+    settings_with_interactions,
     table,
     write_catalog,
     write_frame,
@@ -23,14 +25,13 @@ WARNINGS = {"sid_quality:collisions", "sid_quality:reconstruction"}
 
 @pytest.fixture
 def folder(tmp_path):
-    frame = write_catalog(tmp_path / "catalog.parquet")
-    write_interactions(tmp_path / "interactions.parquet", frame.pid)
+    write_catalog(tmp_path / "catalog.parquet")
     return tmp_path
 
 
-def test_a_catalog_and_interactions_become_semantic_ids_and_training_data(folder):
-    settings = settings_for(folder, interactions=str(folder / "interactions.parquet"))
-    result = materialize(settings)
+def test_a_catalog_and_interactions_become_semantic_ids_and_training_data(made):
+    folder, result = made
+    settings = settings_with_interactions(folder)
     assert result.success, failure_message(result)
     assert failed_checks(result) <= WARNINGS
     sids = table(settings, "pid2sid")
@@ -49,12 +50,10 @@ def test_a_catalog_alone_is_enough(folder):
     assert not (folder / "data" / "video_rec_dataset.parquet").exists()
 
 
-def test_a_data_set_that_can_no_longer_be_made_is_marked_stale(folder):
-    settings = settings_for(folder, interactions=str(folder / "interactions.parquet"))
-    assert materialize(settings).success
-    listed = folder / "data" / "pretrain_file_list.json"
+def test_a_data_set_that_can_no_longer_be_made_is_marked_stale(made_folder):
+    listed = made_folder / "data" / "pretrain_file_list.json"
     assert "video_rec_dataset" in listed.read_text()
-    result = materialize(settings_for(folder))
+    result = materialize(settings_for(made_folder))
     assert result.success, failure_message(result)
     stale = [
         event.asset_observation_data.asset_observation
@@ -83,17 +82,16 @@ def test_string_ids_stay_strings_to_the_end(tmp_path):
     pids = [f"{number:03d}" for number in range(60)]
     write_catalog(tmp_path / "catalog.parquet", pids=pids)
     write_interactions(tmp_path / "interactions.parquet", pids)
-    settings = settings_for(tmp_path, interactions=str(tmp_path / "interactions.parquet"))
-    result = materialize(settings)
+    settings = settings_with_interactions(tmp_path)
+    result = materialize(settings, *STAGES, "pid_map", "video_rec_dataset")
     assert result.success, failure_message(result)
     assert table(settings, "pid2sid").pid.tolist() == pids
     assert table(settings, "pid_map").number.tolist() == list(range(1, 61))
     assert len(table(settings, "video_rec_dataset")) == 19
 
 
-def test_a_second_run_reuses_everything_and_changes_nothing(folder):
-    settings = settings_for(folder, interactions=str(folder / "interactions.parquet"))
-    assert materialize(settings).success
+def test_a_second_run_reuses_everything_and_changes_nothing(made_folder):
+    settings = settings_with_interactions(made_folder)
     before = {name: table(settings, name) for name in ("codes", "pid2sid", "video_rec_dataset")}
     result = materialize(settings)
     assert result.success, failure_message(result)
@@ -105,15 +103,14 @@ def test_a_second_run_reuses_everything_and_changes_nothing(folder):
     assert metadata_of(result, "tokenizer_checkpoint")["kept"]
 
 
-def test_added_changed_and_removed_items_leave_the_sids_of_the_others_unchanged(folder):
-    settings = settings_for(folder)
-    assert materialize(settings).success
+def test_added_changed_and_removed_items_leave_the_sids_of_the_others_unchanged(made_folder):
+    settings = settings_with_interactions(made_folder)
     before = table(settings, "pid2sid").set_index("pid").sid
-    frame = pd.read_parquet(folder / "catalog.parquet")
+    frame = pd.read_parquet(made_folder / "catalog.parquet")
     frame.loc[frame.pid <= 5, "title"] = "an altogether different title"
     frame = pd.concat([frame[frame.pid <= 55], frame.assign(pid=frame.pid + 1000)[:5]])
-    write_frame(folder / "catalog.parquet", frame.sample(frac=1, random_state=0))
-    result = materialize(settings)
+    write_frame(made_folder / "catalog.parquet", frame.sample(frac=1, random_state=0))
+    result = materialize(settings, *STAGES)
     assert result.success, failure_message(result)
     after = table(settings, "pid2sid").set_index("pid").sid
     assert sorted(after.index) == [*range(1, 56), *range(1001, 1006)]
@@ -134,14 +131,13 @@ def test_no_schedule_and_no_sensor_starts_a_new_generation(folder, tag):
     assert "by hand" in failure_message(result)
 
 
-def test_a_truncated_catalog_stops_the_refresh_unless_allowed(folder):
-    settings = settings_for(folder)
-    assert materialize(settings).success
-    frame = pd.read_parquet(folder / "catalog.parquet")
-    write_frame(folder / "catalog.parquet", frame[:30])
-    result = materialize(settings)
+def test_a_truncated_catalog_stops_the_refresh_unless_allowed(made_folder):
+    settings = settings_with_interactions(made_folder)
+    frame = pd.read_parquet(made_folder / "catalog.parquet")
+    write_frame(made_folder / "catalog.parquet", frame[:30])
+    result = materialize(settings, *STAGES)
     assert not result.success
     assert "50%" in failure_message(result)
     assert len(table(settings, "item_embeddings")) == 60
-    assert materialize(settings, refresh=Refresh(allow_large_change=True)).success
+    assert materialize(settings, *STAGES, refresh=Refresh(allow_large_change=True)).success
     assert len(table(settings, "pid2sid")) == 30

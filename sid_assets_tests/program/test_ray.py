@@ -4,14 +4,17 @@ import json
 import os
 import random
 import re
+import secrets
 import signal
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +28,7 @@ import pytest
 from sid_assets.core.store.parts import file_digest
 from sid_assets.core.store.store import Store
 from sid_assets_tests.graph import write_catalog, write_frame
-from sid_assets_tests.ray_cluster import NODE, chunks_done, two_nodes
+from sid_assets_tests.ray_cluster import NODE, chunks_done, dagster, started, two_nodes
 from sid_assets_tests.s3 import environment, new_bucket
 
 pytestmark = [pytest.mark.service, pytest.mark.xdist_group("ray")]
@@ -96,16 +99,38 @@ def in_bucket(cluster, folder) -> Made:
     return Made(data_dir, contents(data_dir), log)
 
 
-def watched(folder: Path, actors: int = 2, seconds: float = 0, rows: int = ROWS) -> str:
+def watched(
+    folder: Path, actors: int = 2, seconds: float = 0, rows: int = ROWS
+) -> Callable[[], None]:
     """The program of a run that logs who did which chunk."""
-    call = f"dagster({rows}, {seconds}, {actors}, {str(folder / 'meeting')!r})"
-    return f"from sid_assets_tests.ray_cluster import dagster; {call}"
+    return partial(dagster, rows, seconds, actors, str(folder / "meeting"))
 
 
-def command(
-    folder: Path, data_dir: str, program: str = "", select: str = "*pid2sid", **settings: str
-) -> tuple[list[str], dict[str, str]]:
-    """The command that makes the SIDs of a catalog, and its environment."""
+def make(
+    folder: Path,
+    data_dir: str,
+    program: Callable[[], None] | None = None,
+    select: str = "*pid2sid",
+    **settings: str,
+) -> str:
+    """Make the SIDs of a catalog; the log."""
+    log = folder / f"{secrets.token_hex(4)}.log"
+    with running(folder, data_dir, log, program, select, **settings) as process:
+        process.join()
+    assert process.exitcode == 0, log.read_text()[-4000:]
+    return log.read_text()
+
+
+@contextmanager
+def running(
+    folder: Path,
+    data_dir: str,
+    log: Path,
+    program: Callable[[], None] | None = None,
+    select: str = "*pid2sid",
+    **settings: str,
+) -> Iterator[BaseProcess]:
+    """A process that makes the SIDs and writes a log. It is killed at the end of the block."""
     variables = {
         **os.environ,
         "PYTHONPATH": str(REPOSITORY),
@@ -117,37 +142,14 @@ def command(
     }
     if (catalog := folder / "catalog.parquet").exists():  # else the demo's
         variables |= {"SID_CATALOG": str(catalog), "SID_INTERACTIONS": ""}
-    program = program or watched(folder)
     arguments = ["asset", "materialize", "-m", "sid_assets.definitions", "--select", select]
-    return [sys.executable, "-c", program, *arguments], variables
-
-
-def make(folder: Path, data_dir: str, program: str = "", **settings: str) -> str:
-    """Make the SIDs; the log."""
-    arguments, variables = command(folder, data_dir, program, **settings)
-    done = subprocess.run(
-        arguments, env=variables, cwd=folder, capture_output=True, text=True, check=False
-    )
-    log = done.stdout + done.stderr
-    assert done.returncode == 0, log[-4000:]
-    return log
-
-
-@contextmanager
-def started(
-    folder: Path, data_dir: str, log: Path, program: str = "", **settings: str
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that makes the SIDs and writes a log. It is killed at the end of the block."""
-    arguments, variables = command(folder, data_dir, program, **settings)
-    with log.open("wb") as file:
-        process = subprocess.Popen(
-            arguments, env=variables, cwd=folder, stdout=file, stderr=subprocess.STDOUT
-        )
+    log.touch()  # it is read before the process is there
+    process = started(program or watched(folder), arguments, variables, folder, log)
     try:
         yield process
     finally:
         process.kill()
-        process.wait()
+        process.join()
 
 
 def contents(data_dir: str) -> dict[str, Any]:
@@ -245,7 +247,7 @@ def test_a_run_that_started_ray_and_was_killed_leaves_no_process_and_resumes(
     data_dir, before = tmp_path / "data", ray_processes()
     settings = {"SID_BACKEND": "ray", "SID_RAY_CPUS": "1"}
     program = watched(tmp_path, actors=1, seconds=0.2)
-    with started(folder, str(data_dir), tmp_path / "log", program, **settings) as process:
+    with running(folder, str(data_dir), tmp_path / "log", program, **settings) as process:
         notes = wait_for_notes(data_dir, "item_embeddings", 3, tmp_path / "log")
         words = " ".join(ray_processes()[pid] for pid in ray_processes().keys() - before)
         for kind in ("raylet", "gcs_server", "ray::", "log_monitor", "dashboard"):
@@ -263,7 +265,7 @@ def test_a_run_begun_in_one_process_is_finished_on_ray(folder, local, tmp_path):
     """Killed while codes are made. The address of Ray's dashboard is in log and metadata."""
     data_dir, home = tmp_path / "data", tmp_path / "home"
     program = watched(tmp_path, seconds=0.2)
-    with started(folder, str(data_dir), tmp_path / "log", program) as process:
+    with running(folder, str(data_dir), tmp_path / "log", program) as process:
         notes = wait_for_notes(data_dir, "codes", 3, tmp_path / "log")
         process.kill()
     settings = {"SID_BACKEND": "ray", "SID_RAY_CPUS": "1", **home_in(home)}
@@ -314,13 +316,14 @@ def test_an_actor_is_killed_and_a_node_removed_with_the_data_in_a_bucket(
     program = watched(tmp_path, actors=3, seconds=1)
     settings = {**on(cluster), "SID_RAY_ACTORS": "3"}
     log = tmp_path / "log"
-    with started(folder, f"{bucket}/data", log, program, **settings) as process:
+    with running(folder, f"{bucket}/data", log, program, **settings) as process:
         wait_until(lambda: len(actors_seen(log)) == 3, log=log)
         seen = actors_seen(log)
         os.kill(next(seen[node] for node in seen if node != third.node_id), signal.SIGKILL)
         cluster.remove_node(third, allow_graceful=False)
         assert len(chunks_done(log.read_text())) < 16
-        assert process.wait(300) == 0, log.read_text()[-4000:]
+        process.join(300)
+        assert process.exitcode == 0, log.read_text()[-4000:]
     text = log.read_text()
     died = re.findall(r" - item_embeddings - A Ray actor.* died .*another one is started", text)
     assert len(died) >= 2
@@ -357,14 +360,14 @@ def test_killed_at_random_moments_nothing_is_lost_and_no_sid_moves(
             count += NEW_ITEMS
             write_frame(tmp_path / "catalog.parquet", items.head(count))
         log, start = tmp_path / f"{runs}.log", time.monotonic()
-        with started(tmp_path, data_dir, log, program, **on(cluster)) as process:
+        with running(tmp_path, data_dir, log, program, **on(cluster)) as process:
             if runs % 2:
                 wait_for_chunks(process, log, draw.randint(1, 2 * 16))
             else:
-                with suppress(subprocess.TimeoutExpired):
-                    process.wait(draw.uniform(0.2, 1) * seconds)
+                process.join(draw.uniform(0.2, 1) * seconds)
             process.kill()
-            ended = process.wait()
+            process.join()
+            ended = process.exitcode
         assert ended in (0, -signal.SIGKILL), log.read_text()[-4000:]
         kills += ended == -signal.SIGKILL
         if ended == 0:
@@ -384,10 +387,10 @@ def test_killed_at_random_moments_nothing_is_lost_and_no_sid_moves(
     require_same_hashes(store, Store(local.data_dir))
 
 
-def wait_for_chunks(process: subprocess.Popen[bytes], log: Path, count: int) -> None:
+def wait_for_chunks(process: BaseProcess, log: Path, count: int) -> None:
     """Wait until a run has done so many chunks, or has ended."""
     wait_until(
-        lambda: process.poll() is not None or len(chunks_done(log.read_text())) >= count, log=log
+        lambda: not process.is_alive() or len(chunks_done(log.read_text())) >= count, log=log
     )
 
 

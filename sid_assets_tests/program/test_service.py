@@ -252,7 +252,7 @@ def test_a_second_refresh_waits_for_the_first_and_resumes_its_work_when_it_is_ki
     assert "signal 9 (SIGKILL)" in said(running, first)
     gate.open()
     wait_for_success(running, second)
-    assert 0 < gate.answered < CHUNK_ROWS
+    assert 0 < gate.answered < CHUNK_ROWS, said(running, second)
 
 
 def test_a_run_that_ends_with_its_code_server_is_found_and_the_next_one_goes_on(running, gate):
@@ -262,8 +262,9 @@ def test_a_run_that_ends_with_its_code_server_is_found_and_the_next_one_goes_on(
     wait(running, "the end of the killed run", lambda: status(running, killed) == "FAILURE")
     assert DEAD in said(running, killed)
     gate.open()
-    wait_for_success(running, launch(running))
-    assert gate.answered < CHUNK_ROWS
+    second = launch(running)
+    wait_for_success(running, second)
+    assert gate.answered < CHUNK_ROWS, said(running, second)
 
 
 def second_code_server(running: Service) -> None:

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from sid_assets_tests.core.catalog.read_catalogs import Read, Write, expected_text, refused, values
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(
     rows=st.dictionaries(st.integers(1, 50), st.fixed_dictionaries({"title": values, "b": values})),
     newline=st.sampled_from(["\n", "\r\n"]),

@@ -28,7 +28,7 @@ templates = st.lists(st.lists(pieces, max_size=4).map("".join), min_size=1, max_
 rows = st.lists(st.fixed_dictionaries(dict.fromkeys(("title", "brand", "ü x"), values)), min_size=1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(template=templates, rows=rows)
 def test_texts_follow_the_rules_of_templates(
     template: str, rows: list[dict[str, str | None]]

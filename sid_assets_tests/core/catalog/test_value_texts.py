@@ -48,7 +48,7 @@ def without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(rows=st.lists(structs, min_size=1), many=st.booleans())
 def test_a_record_gives_the_same_text_in_parquet_and_json(
     rows: list[dict[str, Any]], many: bool

@@ -99,7 +99,7 @@ def write_log(folder: str, rows: list[dict[str, Any]], form: str, *, typed: bool
     return path
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     rows=EVENTS,
     rules=RULES,

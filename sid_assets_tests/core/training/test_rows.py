@@ -72,7 +72,7 @@ REFERENCES: dict[str, Callable[..., list[reference.Row]]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", REFERENCES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(seed=SEEDS)
 def test_the_rows_equal_those_of_the_reference(
     name: str, kind: str, folder: Path, one_wording: Prompts, seed: int
