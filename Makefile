@@ -41,10 +41,9 @@ hooks: .venv/.installed-test
 test: .venv/.installed-test lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not service" --numprocesses auto --dist loadfile
 
-# PostgreSQL is needed: on Debian, `apt-get install postgresql`. Tests of one group share servers, so
-# a process has all of them.
+# PostgreSQL is needed: on Debian, `apt-get install postgresql`. Tests of one file share servers.
 test-service: .venv/.installed-test
-	$(BIN)/python -m pytest -m service --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest -m service --numprocesses 2 --dist loadfile
 
 lint: .venv/.installed-test
 	$(BIN)/ruff check .

@@ -87,7 +87,13 @@ def _as_a_program(
         atexit._run_exitfuncs()  # processes of this kind leave them out
 
 
-def dagster(rows: int = 0, seconds: float = 0, actors: int = 1, meeting: str = "") -> None:
+def dagster(
+    rows: int = 0,
+    seconds: float = 0,
+    actors: int = 1,
+    meeting: str = "",
+    tables: Sequence[str] = (),
+) -> None:
     """Dagster's command, with the arguments of this process, in a run that is watched.
 
     Its actors log which process did a chunk; see `chunks_done`. They are of a class that Ray
@@ -98,12 +104,15 @@ def dagster(rows: int = 0, seconds: float = 0, actors: int = 1, meeting: str = "
         seconds: How much longer a chunk takes.
         actors: An actor begins its first chunk once so many have one, or one on every node.
         meeting: A folder in which they see each other.
+        tables: Make these without their checks, which takes less time, and leave the arguments.
     """
     from dagster._cli import main
 
     from sid_assets.core import ray_backend
     from sid_assets.core.embeddings import cuts
     from sid_assets.core.store.chunks import Chunk, ChunkTask, Done
+    from sid_assets.settings import Settings
+    from sid_assets_tests.films import make as make_tables
 
     def nodes_alive() -> int:
         import ray
@@ -140,7 +149,10 @@ def dagster(rows: int = 0, seconds: float = 0, actors: int = 1, meeting: str = "
     cuts.CHUNK_ROWS = rows or cuts.CHUNK_ROWS
     ray_backend.ChunkActor = WatchedActor
     with patch.object(ChunkTask, "make", make_slowly):  # in this process; actors have their own
-        main()
+        if tables:
+            make_tables(Settings.from_environment(), *tables)
+        else:
+            main()
 
 
 @dataclass(frozen=True)

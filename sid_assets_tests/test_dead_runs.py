@@ -127,7 +127,6 @@ def _status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
 
 
 @pytest.mark.service
-@pytest.mark.xdist_group("dagster")
 def test_the_next_run_does_not_wait_for_a_killed_one(killed, home):
     instance, run_id = killed
     with running(home, SID_EMBEDDER="hashing") as process:
@@ -139,7 +138,6 @@ def test_the_next_run_does_not_wait_for_a_killed_one(killed, home):
 
 
 @pytest.mark.service
-@pytest.mark.xdist_group("dagster")
 def test_the_sensor_ends_a_killed_run(killed):
     instance, run_id = killed
     assert _look_of_the_sensor(instance) == f"Ended: {run_id}."

@@ -15,7 +15,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -48,6 +48,9 @@ SLOW_SECONDS = 600.0
 
 START_SECONDS = 600.0
 """How long the first actor may take to start, on a cluster that has to find a machine for it."""
+
+CONNECTIONS = 3
+"""How often a cluster is tried whose head node does not start what serves this client."""
 
 NOT_LOADED = "failed to import on the worker"
 """What Ray says if a node cannot load the class of an actor."""
@@ -480,8 +483,7 @@ def _connect(address: str) -> tuple[bool, str]:
     if not address:
         options |= {"include_dashboard": True, "dashboard_host": "127.0.0.1"}
     try:
-        with _signals_kept():
-            context = ray.init(address or "local", **options)
+        context = _initialised(address or "local", options)
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         raise InputError(
             f"SID_RAY_ADDRESS={address}: Ray cannot be reached: {_first_and_last_line(error)}"
@@ -490,6 +492,21 @@ def _connect(address: str) -> tuple[bool, str]:
         ) from error
     url = context.dashboard_url
     return True, f"http://{url}" if url else ""
+
+
+def _initialised(address: str, options: Mapping[str, Any]) -> Any:
+    """What `ray.init` returns.
+
+    A head node forks a process for each client, which may hang as it starts: Ray gives up after
+    half a minute, and another one is likely to start.
+    """
+    import ray
+
+    for _ in range(CONNECTIONS - 1):
+        with contextlib.suppress(ConnectionAbortedError), _signals_kept():
+            return ray.init(address, **options)
+    with _signals_kept():
+        return ray.init(address, **options)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,13 @@ from sid_assets.core.embedders.openai_server import OpenAIServerEmbedder
 from sid_assets.core.embeddings.run import embed_items
 from sid_assets.core.errors import InputError, StoreError
 from sid_assets.core.quantise.run import encode_items
-from sid_assets.core.ray_backend import ChunkActor, RayBackend, RemoteEmbedder, embedder_of
+from sid_assets.core.ray_backend import (
+    CONNECTIONS,
+    ChunkActor,
+    RayBackend,
+    RemoteEmbedder,
+    embedder_of,
+)
 from sid_assets.core.ray_options import RayOptions
 from sid_assets.core.store.chunks import Chunk, Say, run_chunks
 from sid_assets.core.store.draft import Draft
@@ -40,8 +46,6 @@ from sid_assets_tests.core.drawn_vectors import (
 )
 from sid_assets_tests.core.quantise.test_run import codes_by_pid, expected_codes, tokenizer
 from sid_assets_tests.ray_cluster import NODE, two_nodes
-
-pytestmark = pytest.mark.xdist_group("ray")
 
 REPOSITORY = Path(__file__).parents[2]
 COLUMNS = pa.schema([pa.field("pid", pa.int64(), nullable=False)])
@@ -373,8 +377,6 @@ def test_a_client_and_a_node_that_lacks_the_package(draft, tmp_path, monkeypatch
 
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
-    # How long Ray waits for the client's process on the head node: by default 30 s.
-    monkeypatch.setenv("RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S", "300")
     broken = tmp_path / "broken" / "sid_assets" / "__init__.py"
     broken.parent.mkdir(parents=True)
     broken.write_text("raise ImportError('it is missing')")
@@ -407,18 +409,23 @@ def test_the_servers_key_is_not_sent_to_actors(monkeypatch):
     assert b"secret-of-the-tests" not in pickle.dumps(remote)
 
 
-def test_a_cluster_that_refuses_the_client_is_told_with_the_reason(monkeypatch):
+def test_a_cluster_that_refuses_the_client_is_tried_again_and_told_why(
+    monkeypatch,
+):
     import ray
 
     refused = "Initialization failure from server:\nTraceback ...\nRuntimeError: it did not start"
+    tried = []
 
-    def init(*arguments: Any, **options: Any) -> None:
+    def init(address: str, **options: Any) -> None:
+        tried.append(address)
         raise ConnectionAbortedError(refused)
 
     monkeypatch.setattr(ray, "init", init)
     reason = "Ray cannot be reached: Initialization failure from server: RuntimeError: it did not"
     with pytest.raises(InputError, match=rf"SID_RAY_ADDRESS=ray://head: {reason}"):
         RayBackend(RayOptions("ray://head"), print)
+    assert tried == ["ray://head"] * CONNECTIONS
 
 
 def test_without_ray_the_message_says_what_to_install(monkeypatch):

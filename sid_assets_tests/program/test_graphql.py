@@ -5,7 +5,7 @@ import pytest
 from sid_assets_tests.dagster_dev import dagster_dev
 from sid_assets_tests.graph import write_catalog, write_interactions
 
-pytestmark = [pytest.mark.service, pytest.mark.xdist_group("dagster")]
+pytestmark = pytest.mark.service
 
 RUN_SECONDS = 240
 

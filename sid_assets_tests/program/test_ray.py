@@ -31,7 +31,7 @@ from sid_assets_tests.graph import write_catalog, write_frame
 from sid_assets_tests.ray_cluster import NODE, chunks_done, dagster, started, two_nodes
 from sid_assets_tests.s3 import environment, new_bucket
 
-pytestmark = [pytest.mark.service, pytest.mark.xdist_group("ray")]
+pytestmark = pytest.mark.service
 
 REPOSITORY = Path(__file__).parents[2]
 STAGES = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes")
@@ -100,10 +100,14 @@ def in_bucket(cluster, folder) -> Made:
 
 
 def watched(
-    folder: Path, actors: int = 2, seconds: float = 0, rows: int = ROWS
+    folder: Path,
+    actors: int = 2,
+    seconds: float = 0,
+    rows: int = ROWS,
+    tables: Sequence[str] = (),
 ) -> Callable[[], None]:
     """The program of a run that logs who did which chunk."""
-    return partial(dagster, rows, seconds, actors, str(folder / "meeting"))
+    return partial(dagster, rows, seconds, actors, str(folder / "meeting"), tables)
 
 
 def make(
@@ -341,12 +345,13 @@ def test_killed_at_random_moments_nothing_is_lost_and_no_sid_moves(
 ):
     """A kill counts if the run was at work; as long as none resumed anything, there are more.
 
-    Every other one comes after any number of chunks, which take little of the time.
+    Every other one comes after any number of chunks, which take little of the time. The last run
+    has the checks as well.
     """
     draw = random.Random(0)  # noqa: S311 - nothing secret is drawn
     data_dir, items = in_bucket.data_dir, all_items(tmp_path)
     first = in_bucket.contents["pid2sid"]
-    program = watched(tmp_path, actors=1, seconds=0.1)
+    program = watched(tmp_path, 1, 0.1, tables=(*STAGES, "sid_registry", "pid2sid"))
     write_frame(tmp_path / "catalog.parquet", items.head(ITEMS + NEW_ITEMS))
     start = time.monotonic()
     make(tmp_path, data_dir, program, **on(cluster))
@@ -376,7 +381,7 @@ def test_killed_at_random_moments_nothing_is_lost_and_no_sid_moves(
         runs += 1
         now = sids(data_dir)
         assert {pid: now[pid] for pid in first} == first
-    make(tmp_path, data_dir, program, **on(cluster))
+    make(tmp_path, data_dir, watched(tmp_path, 1), **on(cluster))
     last = sids(data_dir)
     assert len(last) == count
     assert {pid: last[pid] for pid in first} == first

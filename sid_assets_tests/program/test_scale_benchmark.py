@@ -136,7 +136,6 @@ def test_the_last_line_has_the_figures_of_all_sizes(monkeypatch, capsys, tmp_pat
 
 
 @pytest.mark.service
-@pytest.mark.xdist_group("dagster")
 def test_the_whole_benchmark_at_a_small_size(monkeypatch, capsys, tmp_path):
     """Every asset is made and every check has run."""
     runs, run_graph, items = [], scale.run_graph, 320

@@ -12,7 +12,7 @@ import pytest
 from sid_assets_tests.browser import IMAGES, LARGEST_IMAGE, chromium, needs_chromium
 from sid_assets_tests.dagster_dev import DagsterDev, dagster_dev
 
-pytestmark = [needs_chromium, pytest.mark.service, pytest.mark.xdist_group("dagster")]
+pytestmark = [needs_chromium, pytest.mark.service]
 
 GROUPS = ("training_data", "tokenizer", "semantic_ids", "items", "inputs")
 RUN_SECONDS = 400
