@@ -259,7 +259,7 @@ def test_a_run_that_started_ray_and_was_killed_leaves_no_process_and_resumes(
         process.kill()
     wait_until(lambda: not ray_processes().keys() - before)
     home = tmp_path / "home"
-    make(folder, str(data_dir), **home_in(home))
+    make(folder, str(data_dir), watched(folder), **home_in(home))
     resumed = metadata_in(home, "item_embeddings")["items_resumed"]
     assert resumed in range(notes * 120, ITEMS)
     assert contents(str(data_dir)) == local.contents

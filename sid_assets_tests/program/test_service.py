@@ -74,6 +74,7 @@ mutation Reload($name: String!) {
   reloadRepositoryLocation(repositoryLocationName: $name) { __typename }
 }
 """
+ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 LOCATION = {"repositoryName": "__repository__", "repositoryLocationName": "sid_assets"}
 SENSOR = {**LOCATION, "sensorName": "refresh_on_new_catalog"}
 
@@ -204,8 +205,7 @@ def said(running: Service, run_id: str) -> str:
 
 
 def wait_for_success(running: Service, run_id: str) -> None:
-    ended = ("SUCCESS", "FAILURE", "CANCELED")
-    wait(running, "the end of a run", lambda: status(running, run_id) in ended)
+    wait(running, "the end of a run", lambda: status(running, run_id) in ENDED)
     assert status(running, run_id) == "SUCCESS", said(running, run_id)[-4000:]
 
 
@@ -218,7 +218,12 @@ def hang(running: Service, gate: Gate, items: int, answered: int) -> str:
     gate.close_after(answered)
     write_catalog(running, items)
     run_id = launch(running)
-    wait(running, "a request that waits", gate.waits.is_set)
+    wait(
+        running,
+        "a request that waits",
+        lambda: gate.waits.is_set() or status(running, run_id) in ENDED,
+    )
+    assert gate.waits.is_set(), said(running, run_id)[-4000:]
     return run_id
 
 
@@ -261,6 +266,7 @@ def test_a_second_refresh_waits_for_the_first_and_resumes_its_work_when_it_is_ki
 def many(running: Service, gate: Gate) -> None:
     """A refresh of many items has succeeded, in this test or in one before."""
     if gate.refreshed < FEW + MORE:
+        gate.open()
         write_catalog(running, FEW + MORE)
         wait_for_success(running, launch(running))
         gate.refreshed = FEW + MORE
