@@ -14,6 +14,7 @@ from s3fs import S3FileSystem
 
 from sid_assets_tests.films import make_films
 from sid_assets_tests.graph import (
+    failure_message,
     materialize,
     settings_with_interactions,
     write_catalog,
@@ -66,7 +67,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dg.ExecuteInPr
     folder = tmp_path_factory.mktemp("made")
     frame = write_catalog(folder / "catalog.parquet")
     write_interactions(folder / "interactions.parquet", frame.pid.tolist())
-    return folder, materialize(settings_with_interactions(folder))
+    result = materialize(settings_with_interactions(folder))
+    assert result.success, failure_message(result)
+    return folder, result
 
 
 @pytest.fixture

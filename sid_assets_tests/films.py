@@ -27,6 +27,7 @@ STAGES = (
     "sid2pid",
     "sid_prefixes",
 )
+GOODS_STAGES = tuple(f"goods/{table}" for table in STAGES if table != "tokenizer_checkpoint")
 
 
 def make(settings: Settings, *tables: str) -> dg.ExecuteInProcessResult:
@@ -55,6 +56,5 @@ def make_films(folder: Path) -> Path:
         goods_catalog=str(folder / "goods.parquet"),
         interactions=str(folder / "interactions.parquet"),
     )
-    goods = [f"goods/{table}" for table in STAGES if table != "tokenizer_checkpoint"]
-    make(settings, *STAGES, *goods, "sid_vocabulary")
+    make(settings, *STAGES, *GOODS_STAGES, "sid_vocabulary")
     return folder / "data"

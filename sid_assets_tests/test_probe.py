@@ -17,6 +17,7 @@ from sid_assets_tests.graph import (
     materialize,
     metadata_of,
     settings_for,
+    settings_with_interactions,
     table,
     write_catalog,
     write_frame,
@@ -167,7 +168,7 @@ def test_of_another_generation_an_unfinished_result_is_written(call, folder, mon
 def test_sid_quality_shows_the_last_probe_of_its_sids(call, folder):
     result = call("--json")
     wanted = {one["name"]: one for one in json.loads(result.stdout)["scored"]}
-    settings = settings_for(folder, interactions=str(folder / "interactions.parquet"))
+    settings = settings_with_interactions(folder)
     metadata = metadata_of(materialize(settings, "sid_quality"), "sid_quality")
     assert metadata["probe_hit_rate_10"] == wanted["pid2sid"]["hit_rate@10"]["mean"]
     dealt = wanted["pid2sid, dealt at random"]["ndcg@10"]["mean"]

@@ -502,11 +502,13 @@ def _initialised(address: str, options: Mapping[str, Any]) -> Any:
     """
     import ray
 
-    for _ in range(CONNECTIONS - 1):
-        with contextlib.suppress(ConnectionAbortedError), _signals_kept():
-            return ray.init(address, **options)
-    with _signals_kept():
-        return ray.init(address, **options)
+    for left in reversed(range(CONNECTIONS)):
+        try:
+            with _signals_kept():
+                return ray.init(address, **options)
+        except ConnectionAbortedError:
+            if not left:
+                raise
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from sid_assets_tests.graph import (
     materialize,
     metadata_of,
     settings_for,
+    settings_with_interactions,
     table,
     write_catalog,
     write_frame,
@@ -246,7 +247,7 @@ def test_a_log_of_which_nothing_can_be_learned_stops_before_anything_is_embedded
 def test_without_a_log_the_interactions_are_skipped_and_the_rest_is_made(tmp_path: Path) -> None:
     frame = write_catalog(tmp_path / "catalog.parquet", items=ITEMS)
     write_interactions(tmp_path / "interactions.parquet", frame.pid.tolist())
-    settings = settings_for(tmp_path, interactions=str(tmp_path / "interactions.parquet"))
+    settings = settings_with_interactions(tmp_path)
     result = materialize(settings, *STAGES[:6], "interactions", "video_rec_dataset")
     assert result.success, failure_message(result)
     assert metadata_of(result, "interactions")["skipped"] == "SID_EVENTS is not set"

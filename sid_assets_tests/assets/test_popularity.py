@@ -10,6 +10,7 @@ from sid_assets_tests.graph import (
     failure_message,
     materialize,
     settings_for,
+    settings_with_interactions,
     table,
     write_frame,
     write_interactions,
@@ -27,7 +28,7 @@ def counts_of(settings) -> dict[int, int]:
 
 def test_users_of_split_0_are_counted(folder):
     frame = write_interactions(folder / "interactions.parquet", range(1, 61))
-    settings = settings_for(folder, interactions=str(folder / "interactions.parquet"))
+    settings = settings_with_interactions(folder)
     rows = frame[frame.split == 0]
     of_users = zip(rows.hist_video_pid, rows.target_video_pid, strict=True)
     users = Counter(pid for history, targets in of_users for pid in {*history, *targets})
@@ -49,7 +50,7 @@ def test_without_interactions_it_is_empty(folder):
 
 def test_ids_of_another_type_are_refused(folder):
     write_interactions(folder / "interactions.parquet", [f"item {pid}" for pid in range(9)])
-    settings = settings_for(folder, interactions=str(folder / "interactions.parquet"))
+    settings = settings_with_interactions(folder)
     result = materialize(settings, *TABLES)
     assert not result.success
     assert "hist_video_pid" in failure_message(result)

@@ -12,6 +12,7 @@ from sid_assets_tests.graph import (
     materialize,
     metadata_of,
     settings_for,
+    settings_with_interactions,
     write_catalog,
     write_frame,
     write_interactions,
@@ -52,7 +53,7 @@ def test_an_exceeded_limit_warns(folder, check, setting, passes, warns):
 
 
 def test_figures_pictures_and_the_page_are_its_metadata(folder):
-    settings = settings_for(folder, interactions=str(folder / "interactions.parquet"))
+    settings = settings_with_interactions(folder)
     (event,) = materialize(settings, "sid_quality").asset_materializations_for_node("sid_quality")
     found = event.metadata
     for name in (

@@ -11,6 +11,7 @@ from sid_assets_tests.graph import (
     materialize,
     metadata_of,
     settings_for,
+    settings_with_interactions,
     write_catalog,
     write_interactions,
 )
@@ -40,7 +41,7 @@ def measured(settings) -> dict:
 
 
 def test_they_are_numbers_and_sections(folder):
-    found = measured(settings_for(folder, interactions=str(folder / "interactions.parquet")))
+    found = measured(settings_with_interactions(folder))
     for name in (
         *("neighbours_in_first_10", "neighbours_in_first_100", "behaviour_in_first_30"),
         *("behaviour_by_vector_in_first_30", "margin_1_mean", "margin_3_median"),
@@ -69,7 +70,7 @@ def test_a_catalog_of_two_items_is_measured(tmp_path):
 
 
 def test_the_sample_of_a_large_catalog_is_kept_with_the_codes(folder, small_sample, monkeypatch):
-    settings = settings_for(folder, interactions=str(folder / "interactions.parquet"))
+    settings = settings_with_interactions(folder)
     found = measured(settings)
     assert found["neighbours_items"] == found["margin_items"] == 40
     kept = settings.store().require("quality_sample")

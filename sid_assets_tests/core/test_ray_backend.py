@@ -409,9 +409,7 @@ def test_the_servers_key_is_not_sent_to_actors(monkeypatch):
     assert b"secret-of-the-tests" not in pickle.dumps(remote)
 
 
-def test_a_cluster_that_refuses_the_client_is_tried_again_and_told_why(
-    monkeypatch,
-):
+def test_a_cluster_that_refuses_the_client_is_tried_again_and_told_why(monkeypatch):
     import ray
 
     refused = "Initialization failure from server:\nTraceback ...\nRuntimeError: it did not start"

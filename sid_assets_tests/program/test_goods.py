@@ -13,7 +13,7 @@ import pytest
 from sid_assets.core.sids.prefixes import SidPrefixes
 from sid_assets.definitions import definitions
 from sid_assets.settings import Settings
-from sid_assets_tests.films import STAGES
+from sid_assets_tests.films import GOODS_STAGES, STAGES
 from sid_assets_tests.graph import (
     assets_and_checks,
     failed_checks,
@@ -166,8 +166,7 @@ def test_other_goods_leave_the_items_as_they_are(made, folder, settings):
         interactions=str(folder / "interactions.parquet"),
         max_changed_share="1",
     )
-    goods = [f"goods/{name}" for name in STAGES if name != "tokenizer_checkpoint"]
-    result = materialize(changed, *STAGES, *goods)
+    result = materialize(changed, *STAGES, *GOODS_STAGES)
     assert result.success, failure_message(result)
     assert table(changed, "goods/pid2sid").pid.tolist() == more.pid.tolist()
     pd.testing.assert_frame_equal(before, table(changed, "pid2sid"))

@@ -241,6 +241,12 @@ _CHECK_STORE = (
 )
 
 
+_CHECK_DISK = (
+    "Nothing is lost: all tables are as before. Check that its disk can be reached, then run "
+    "again: finished parts are reused."
+)
+
+
 def store_trouble(error: BaseException) -> str:
     """What to tell of an error of an object store's client, which has types of its own; else ""."""
     if _is_of_client(error):
@@ -260,14 +266,15 @@ def require_reachable(path: UPath, error: BaseException) -> None:
     """
     is_missing = isinstance(error, FileNotFoundError)
     causes = [one for one in (error, error.__cause__) if one]
-    # Files are not read over a connection; clients do not wrap all errors of theirs.
+    # Clients do not wrap all errors of theirs, and a folder may be on another machine's disk.
     is_cut_off = any(isinstance(one, ConnectionError | TimeoutError) for one in causes)
     if not is_missing and (is_cut_off or any(map(_is_of_client, causes))):
-        raise UnreachableError(f"{path}: cannot be read: {error}. {_CHECK_STORE}") from error
+        remedy = _CHECK_DISK if is_local(path) else _CHECK_STORE
+        raise UnreachableError(f"{path}: cannot be read: {error}. {remedy}") from error
 
 
 class UnreachableError(StoreError):
-    """An object store does not show a file, which says nothing about the file."""
+    """A file cannot be reached now, which says nothing about the file."""
 
 
 def _is_of_client(error: BaseException) -> bool:

@@ -182,7 +182,8 @@ def test_a_lost_connection_says_nothing_about_a_file(tmp_path, error):
     wrapped = OSError("it failed")
     wrapped.__cause__ = error
     for one in (error, wrapped):
-        with pytest.raises(UnreachableError, match=f"a.parquet: cannot be read: {one}"):
+        said = rf"a.parquet: cannot be read: {one}\. .* Check that its disk can be reached"
+        with pytest.raises(UnreachableError, match=said):
             require_reachable(UPath(tmp_path / "a.parquet"), one)
 
 
