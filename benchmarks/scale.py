@@ -1,7 +1,7 @@
 """How the whole graph grows with the catalog: seconds, memory, files and bytes of every step.
 
     python -m benchmarks.scale
-    python -m benchmarks.scale --sizes 100000 300000 1000000
+    python -m benchmarks.scale --sizes 100000 300000 1000000 --repeat 3
 
 Makes a shop of each size (`benchmarks.simulated_shop`) and everything from it with the settings of
 the demo, in a process of its own. A step of the graph makes tables, or runs all checks of one table
@@ -13,6 +13,10 @@ For three sizes a < b < c, the growth of a step is (t(c) - t(b)) / (c - b) over
 (t(b) - t(a)) / (b - a): 1 is linear. It is given for steps that take some seconds longer for b than
 for a (`--seconds`): for quicker ones, and for those that work on a sample, it would be noise. It is
 given by the clock, which only counts on a machine that does nothing else, and by CPU seconds.
+
+Growth compares small differences: where a step takes 4 and 10 seconds, one second more or less
+changes it by a sixth. `--repeat` runs every size but the largest so often, and takes the median of
+each step.
 
 A million items write 16 GB of vectors, and are refused where the disk has no room for them. What
 100 million items would need is computed from the largest size (`benchmarks.hundred_million`).
@@ -27,13 +31,14 @@ import importlib
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Event, Thread
 
@@ -115,11 +120,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run everything; the last line is one JSON object."""
     options = _options(arguments)
     require_room(Path(options.folder), options.sizes)
-    runs = []
-    for items in options.sizes:
-        with tempfile.TemporaryDirectory(dir=options.folder, prefix="scale-") as folder:
-            runs.append(run_graph(Path(folder), items))
-        print(describe_run(runs[-1]), flush=True)
+    runs = [
+        measured(Path(options.folder), items, 1 if items == options.sizes[-1] else options.repeat)
+        for items in options.sizes
+    ]
     print(compare(runs, options.seconds))
     last = runs[-1]
     paper = hundred_million(last.bytes / last.items, last.files / last.items)
@@ -145,6 +149,12 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=FEWEST_SECONDS,
         help="show steps that take this long, and the growth of those that grow by as much",
     )
+    parser.add_argument(
+        "--repeat",
+        type=int,
+        default=1,
+        help="run each size but the largest so often, and take the median of each step",
+    )
     parser.add_argument("--folder", default=tempfile.gettempdir(), help="where to write")
     parser.add_argument("--no-ray", dest="ray", action="store_false")
     options = parser.parse_args(arguments)
@@ -164,6 +174,36 @@ def require_room(folder: Path, sizes: Sequence[int]) -> None:
             f"{folder} has {free / 1e9:.1f} GB free; {max(sizes):,} items need "
             f"{needed / 1e9:.1f} GB. Choose smaller --sizes or another --folder."
         )
+
+
+def measured(folder: Path, items: int, times: int) -> Ran:
+    """Make everything some times, each in a new folder; the medians, which are printed too."""
+    runs = []
+    for _ in range(times):
+        with tempfile.TemporaryDirectory(dir=folder, prefix="scale-") as scratch:
+            runs.append(run_graph(Path(scratch), items))
+        print(describe_run(runs[-1]), flush=True)
+    if times > 1:
+        runs.append(median_of(runs))
+        print(f"Medians of {times} runs:\n{describe_run(runs[-1])}", flush=True)
+    return runs[-1]
+
+
+def median_of(runs: Sequence[Ran]) -> Ran:
+    """A run whose figures are medians of those of runs of the same size."""
+
+    def median(of: Sequence[Ran | Step], name: str) -> float:
+        return statistics.median(getattr(one, name) for one in of)
+
+    used = ("seconds", "cpu_seconds", "peak_rss_mb")
+    return replace(
+        runs[0],
+        **{name: median(runs, name) for name in used},
+        steps={
+            step: Step(**{name: median([ran.steps[step] for ran in runs], name) for name in used})
+            for step in runs[0].steps
+        },
+    )
 
 
 def run_graph(folder: Path, items: int) -> Ran:

@@ -135,6 +135,27 @@ def test_the_last_line_has_the_figures_of_all_sizes(monkeypatch, capsys, tmp_pat
     assert "| `short` |" not in "\n".join(lines)
 
 
+def test_a_repeated_size_has_the_median_of_each_step(monkeypatch, capsys, tmp_path):
+    """The largest size, which takes longest, is made once."""
+    taken = iter([(4, 9), (6, 7), (5, 8), (30, 80)])
+
+    def run(folder: Path, items: int) -> Ran:
+        assert list(tmp_path.iterdir()) == [folder]
+        codes, quality = next(taken)
+        return ran(items, codes=codes, quality=quality)
+
+    monkeypatch.setattr(scale, "run_graph", run)
+    monkeypatch.setattr(scale, "hundred_million", lambda *_: PAPER)
+    options = ["--sizes", "100", "1000", "--repeat", "3", "--folder", str(tmp_path), "--no-ray"]
+    scale.main(options)
+    lines = capsys.readouterr().out.splitlines()
+    assert next(taken, None) is None
+    assert "Medians of 3 runs:" in lines
+    assert [line.split()[1] for line in lines if line.startswith("| `")] == ["`codes`", "`quality`"]
+    assert "| `codes` | 5.0 / 30.0 | 2.5 / 15.0 |" in "\n".join(lines)
+    assert "| `quality` | 8.0 / 80.0 | 4.0 / 40.0 |" in "\n".join(lines)
+
+
 @pytest.mark.service
 def test_the_whole_benchmark_at_a_small_size(monkeypatch, capsys, tmp_path):
     """Every asset is made and every check has run."""

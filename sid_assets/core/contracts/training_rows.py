@@ -168,28 +168,19 @@ def _json(text: str | None) -> Any:
 
 def _texts(body: Any, roles: tuple[str, ...]) -> list[str] | None:
     """The texts of segments or messages, by role; None if the form is wrong."""
-    if not isinstance(body, list):
+    segments = roles == ("text",)
+    try:
+        contents = [body] if segments else [message["content"] for message in body]
+        texts = [content[0]["text"] for content in contents]
+    except (KeyError, IndexError, TypeError):
         return None
-    if roles == ("text",):
-        contents = [body]
-    else:
-        if [message.get("role") for message in body if isinstance(message, dict)] != list(roles):
-            return None
-        contents = [message.get("content") for message in body]
-    texts = [content[0].get("text") for content in contents if _is_one_text(content)]
-    return texts if len(texts) == len(roles) else None
-
-
-def _is_one_text(content: Any) -> bool:
-    """Whether this is `[{"type": "text", "text": ".."}]`."""
-    return (
-        isinstance(content, list)
-        and len(content) == 1
-        and isinstance(content[0], dict)
-        and content[0].keys() == {"type", "text"}
-        and content[0]["type"] == "text"
-        and isinstance(content[0]["text"], str)
-    )
+    if len(texts) != len(roles) or not all(isinstance(text, str) for text in texts):
+        return None
+    # Compared as a whole, which is quicker than looking at every value.
+    said = [[{"type": "text", "text": text}] for text in texts]
+    if not segments:
+        said = [[{"role": r, "content": c} for r, c in zip(roles, said, strict=True)]]
+    return texts if said == [body] else None
 
 
 class _Uuids:
