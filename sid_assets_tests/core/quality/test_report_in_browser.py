@@ -7,6 +7,7 @@ If `PICTURE_OF_REPORT` names a report of the demo, its picture for the README is
 
 import os
 import re
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,26 +63,36 @@ def browser():
         yield started
 
 
+@contextmanager
+def opened_in(browser, path, width=1280, height=900, scheme="light"):
+    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
+    found = Opened(context.new_page())
+    found.page.on("console", lambda message: found.complaints.append(message.text))
+    found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
+    found.page.on("request", lambda request: found.requests.append(request.url))
+    found.page.goto(Path(path).as_uri())
+    found.page.wait_for_selector("#tree-chart .main-svg")
+    yield found
+    context.close()
+
+
 @pytest.fixture
 def open_page(browser):
-    contexts = []
+    with ExitStack() as contexts:
+        yield lambda path, **look: contexts.enter_context(opened_in(browser, path, **look))
 
-    def opened(path, width=1280, height=900, scheme="light"):
-        context = browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme
-        )
-        contexts.append(context)
-        found = Opened(context.new_page())
-        found.page.on("console", lambda message: found.complaints.append(message.text))
-        found.page.on("pageerror", lambda error: found.complaints.append(str(error)))
-        found.page.on("request", lambda request: found.requests.append(request.url))
-        found.page.goto(Path(path).as_uri())
-        found.page.wait_for_selector("#tree-chart .main-svg")
-        return found
 
-    yield opened
-    for context in contexts:
-        context.close()
+@pytest.fixture(scope="module")
+def page_of_films(browser, films):
+    with opened_in(browser, films) as opened:
+        yield opened
+
+
+@pytest.fixture
+def films_page(page_of_films):
+    """The page of the films without a search; it takes seconds to draw, so tests share it."""
+    search(page_of_films.page, "")
+    return page_of_films
 
 
 @pytest.fixture(scope="module")
@@ -154,8 +165,8 @@ def test_each_section_has_a_picture_and_says_what_is_good(tmp_path, open_page):
     assert opened.complaints == []
 
 
-def test_a_film_is_found_by_a_word_of_its_title(films, open_page):
-    opened = open_page(films)
+def test_a_film_is_found_by_a_word_of_its_title(films_page):
+    opened = films_page
     search(opened.page, "godfather part")
     assert "The Godfather Part II" in opened.page.locator("#results .item").first.inner_text()
     detail = opened.page.locator("#detail")
@@ -170,8 +181,8 @@ def test_a_film_is_found_by_a_word_of_its_title(films, open_page):
     assert opened.complaints == []
 
 
-def test_items_are_found_by_id_and_by_sid(films, open_page):
-    page = open_page(films).page
+def test_items_are_found_by_id_and_by_sid(films_page):
+    page = films_page.page
     pid = page.locator("#results .item .pid").nth(3).inner_text()
     search(page, pid)
     assert page.locator("#detail .pid").first.inner_text() == pid
@@ -184,8 +195,8 @@ def test_items_are_found_by_id_and_by_sid(films, open_page):
     assert not page.locator("#detail").is_visible(), "the card would show the previous item"
 
 
-def test_a_sid_is_found_by_its_codes_in_order(films, open_page):
-    page = open_page(films).page
+def test_a_sid_is_found_by_its_codes_in_order(films_page):
+    page = films_page.page
     first, second = (
         page.locator("#results .item").nth(place).locator(".pid").inner_text() for place in (0, 1)
     )
@@ -207,8 +218,8 @@ def test_a_sid_is_found_by_its_codes_in_order(films, open_page):
         )
 
 
-def test_html_in_texts_and_ids_is_shown_as_text(films, open_page):
-    opened = open_page(films)
+def test_html_in_texts_and_ids_is_shown_as_text(films_page):
+    opened = films_page
     search(opened.page, "zanzibar")
     shown = opened.page.locator("#results .item .text").all_inner_texts()
     assert sorted(shown) == sorted(HOSTILE.values())
@@ -237,8 +248,8 @@ def test_no_other_script_can_run(films, open_page):
     assert page.evaluate("fetch('/').then(() => 'loaded', () => 'refused')") == "refused"
 
 
-def test_a_branch_of_the_tree_shows_its_items(films, open_page):
-    opened = open_page(films)
+def test_a_branch_of_the_tree_shows_its_items(films_page):
+    opened = films_page
     before = opened.page.locator("#branch").inner_text()
     opened.page.locator("#tree-chart .slice path.surface").nth(4).click()
     opened.page.wait_for_function(
