@@ -1,12 +1,15 @@
 """`tokenizer_checkpoint` as Dagster runs it: another tokenizer must be asked for."""
 
+import shutil
+from functools import cache
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from sid_assets.core.quantise.checkpoint import save_checkpoint
 from sid_assets.core.quantise.tokenizer import load_tokenizer
-from sid_assets.settings import Refresh
+from sid_assets.settings import Refresh, Settings
 from sid_assets_tests.graph import (
     failure_message,
     materialize,
@@ -21,6 +24,35 @@ MADE_FROM = ("item_texts", "item_embeddings", "tokenizer_checkpoint")
 SIDS_FROM = (*MADE_FROM, "codes", "sid_registry", "pid2sid")
 
 
+@pytest.fixture(scope="module")
+def _published(tmp_path_factory):
+    """By kind of training, a folder with published SIDs."""
+
+    @cache
+    def made(training):
+        folder = tmp_path_factory.mktemp(training)
+        write_catalog(folder / "catalog.parquet")
+        settings = settings_for(folder, training=training)
+        assert materialize(settings, *SIDS_FROM, checks=False).success
+        return folder
+
+    return made
+
+
+@pytest.fixture
+def publish(_published, tmp_path):
+    """Copies a folder with SIDs of a tokenizer that was trained in some way."""
+    return lambda training, name="copy": shutil.copytree(
+        _published(training), tmp_path / name, symlinks=True
+    )
+
+
+@pytest.fixture
+def folder(publish):
+    """A folder with published SIDs, made with the settings of `settings_for`."""
+    return publish(Settings().training)
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -29,10 +61,9 @@ SIDS_FROM = (*MADE_FROM, "codes", "sid_registry", "pid2sid")
         ({"seed": "1"}, "seed"),
     ],
 )
-def test_another_tokenizer_is_refused_before_anything_is_embedded(folder, change, words):
-    before_settings = settings_for(folder, training="balanced")
-    assert materialize(before_settings, *SIDS_FROM).success
-    before = table(before_settings, "pid2sid")
+def test_another_tokenizer_is_refused_before_anything_is_embedded(publish, change, words):
+    folder = publish("balanced")
+    before = table(settings_for(folder), "pid2sid")
     write_catalog(folder / "catalog.parquet", items=61)
     settings = settings_for(folder, **{"training": "balanced", **change})
     result = materialize(settings, *SIDS_FROM)
@@ -45,9 +76,8 @@ def test_another_tokenizer_is_refused_before_anything_is_embedded(folder, change
 
 
 def test_a_new_generation_is_made_when_a_person_asks_for_it(folder):
-    assert materialize(settings_for(folder), *SIDS_FROM).success
     settings = settings_for(folder, codebook_size="4")
-    result = materialize(settings, refresh=Refresh(new_generation=True))
+    result = materialize(settings, *SIDS_FROM, refresh=Refresh(new_generation=True))
     assert result.success, failure_message(result)
     assert max(max(sid) for sid in table(settings, "pid2sid").sid) < 4
     assert not metadata_of(result, "tokenizer_checkpoint")["figures"]["warm_start"]
@@ -61,9 +91,9 @@ def add_items(folder, count):
 
 
 @pytest.mark.parametrize("training", ["balanced", "kmeans"])
-def test_a_new_generation_in_the_same_space_starts_from_the_old_centroids(folder, training):
+def test_a_new_generation_in_the_same_space_starts_from_the_old_centroids(publish, training):
+    folder = publish(training)
     settings = settings_for(folder, training=training)
-    assert materialize(settings, *SIDS_FROM).success
     before = table(settings, "pid2sid").set_index("pid").sid
     add_items(folder, 3)
     result = materialize(settings, *SIDS_FROM, refresh=Refresh(new_generation=True))
@@ -82,14 +112,11 @@ def kept(before, after):
 
 
 @pytest.mark.parametrize("training", ["balanced", "kmeans"])
-def test_a_new_generation_is_numbered_by_the_published_sids(tmp_path, training):
+def test_a_new_generation_is_numbered_by_the_published_sids(publish, training):
     sids = {}
     for name in ("true", "false"):
-        folder = tmp_path / name
-        folder.mkdir()
-        write_catalog(folder / "catalog.parquet")
+        folder = publish(training, name)
         settings = settings_for(folder, training=training, align_generations=name)
-        assert materialize(settings, *SIDS_FROM).success
         before = table(settings, "pid2sid").set_index("pid").sid
         frame = pd.read_parquet(folder / "catalog.parquet").iloc[6:]
         new = write_catalog(folder / "catalog.parquet", items=6, seed=1, pids=range(101, 107))
@@ -111,7 +138,6 @@ def test_a_new_generation_is_numbered_by_the_published_sids(tmp_path, training):
 
 def test_sids_of_another_tokenizer_number_no_centroids(folder, capsys):
     settings = settings_for(folder)
-    assert materialize(settings, *SIDS_FROM).success
     for count in (3, 5):  # the second run, with another seed, finds SIDs of the first tokenizer
         add_items(folder, count)
         settings = settings_for(folder, seed=str(count))
@@ -123,7 +149,6 @@ def test_sids_of_another_tokenizer_number_no_centroids(folder, capsys):
 
 def test_a_tokenizer_of_a_file_keeps_its_numbers(folder, tmp_path):
     settings = settings_for(folder)
-    assert materialize(settings, *SIDS_FROM).success
     path = tmp_path / "mine.pt"
     centroids = load_tokenizer(settings.store().require("tokenizer_checkpoint"))[:, ::-1].copy()
     save_checkpoint(path, centroids, {})
@@ -136,19 +161,19 @@ def test_a_tokenizer_of_a_file_keeps_its_numbers(folder, tmp_path):
 
 def test_a_new_generation_is_trained_from_nothing_if_the_old_centroids_are_damaged(folder):
     settings = settings_for(folder)
-    assert materialize(settings, *SIDS_FROM).success
     (folder / "data" / "tokenizer_checkpoint.pt").resolve().write_bytes(b"damaged")
     result = materialize(settings, *MADE_FROM, refresh=Refresh(new_generation=True))
     assert result.success, failure_message(result)
     assert not metadata_of(result, "tokenizer_checkpoint")["figures"]["warm_start"]
 
 
-def test_the_size_is_chosen_from_the_items_and_kept_with_the_generation(folder):
-    settings = settings_for(folder, codebook_size="0", training="balanced")
+def test_the_size_is_chosen_from_the_items_and_kept_with_the_generation(tmp_path):
+    write_catalog(tmp_path / "catalog.parquet")
+    settings = settings_for(tmp_path, codebook_size="0", training="balanced")
     result = materialize(settings, *SIDS_FROM)
     assert result.success, failure_message(result)
     assert metadata_of(result, "tokenizer_checkpoint")["codebook_size"] == 16
-    add_items(folder, 140)
+    add_items(tmp_path, 140)
     result = materialize(settings, *SIDS_FROM)
     assert result.success, failure_message(result)
     said = metadata_of(result, "tokenizer_checkpoint")

@@ -97,7 +97,7 @@ def test_a_refresh_shares_the_parts_that_the_previous_release_wrote(tmp_path):
     tables = ("item_texts", "item_embeddings", "tokenizer_checkpoint", "codes")
     written = {name: store.require(name) for name in ("item_embeddings", "codes")}
     for _ in range(2):
-        assert materialize(settings, *tables).success
+        assert materialize(settings, *tables, checks=False).success
         for name, before in written.items():
             version = store.require(name)
             assert version.folder != before.folder
