@@ -67,7 +67,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dg.ExecuteInPr
     folder = tmp_path_factory.mktemp("made")
     frame = write_catalog(folder / "catalog.parquet")
     write_interactions(folder / "interactions.parquet", frame.pid.tolist())
-    result = materialize(settings_with_interactions(folder))
+    result = materialize(settings_with_interactions(folder), checks=True)
     assert result.success, failure_message(result)
     return folder, result
 

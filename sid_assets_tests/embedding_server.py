@@ -103,6 +103,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def __init__(self, embedding_server: EmbeddingServer, *arguments: Any) -> None:
         self.embedding_server = embedding_server

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
+from moto.moto_server.werkzeug_app import create_backend_app
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 NUMBERS = itertools.count()
 
@@ -19,17 +19,23 @@ CREDENTIALS = {
 }
 
 
+class Handler(WSGIRequestHandler):
+    """Sends headers and body at once: else the body may wait 40 ms for an acknowledgement."""
+
+    disable_nagle_algorithm = True
+
+
 @contextmanager
 def started_s3() -> Iterator[str]:
     """A server in a thread of this process; its URL. Other processes may use it as well."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    moto, one_at_a_time = DomainDispatcherApplication(create_backend_app), threading.Lock()
+    moto, one_at_a_time = create_backend_app("s3"), threading.Lock()
 
     def application(environment: Any, start_response: Any) -> Any:
         with one_at_a_time:  # moto looks at a condition and writes in two steps
             return moto(environment, start_response)
 
-    server = make_server("127.0.0.1", 0, application, threaded=True)
+    server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

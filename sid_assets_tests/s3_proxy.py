@@ -44,6 +44,7 @@ def faulty_s3(server: str) -> Iterator[Faults]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def _pass_on(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -87,7 +88,7 @@ def faulty_s3(server: str) -> Iterator[Faults]:
 
     proxy = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     proxy.daemon_threads = True
-    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    threading.Thread(target=proxy.serve_forever, args=(0.02,), daemon=True).start()
     faults.url = f"http://127.0.0.1:{proxy.server_address[1]}"
     try:
         yield faults

@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
     """Sixty items, their vectors, and a tokenizer of 8 centroids per layer."""
     path = tmp_path_factory.mktemp("candidates")
     write_catalog(path / "catalog.parquet")
-    assert materialize(settings_for(path), *MADE_FROM, checks=False).success
+    assert materialize(settings_for(path), *MADE_FROM).success
     return path
 
 

@@ -58,7 +58,7 @@ def test_a_failed_check_is_logged(tmp_path, capfd):
     """The command line shows no checks, and the log has many lines that nobody reads."""
     write_catalog(tmp_path / "catalog.parquet", pids=range(60))
     made = settings_for(tmp_path)
-    assert materialize(made, "item_texts").success
+    assert materialize(made, "item_texts", checks=True).success
     told = capfd.readouterr().err
     assert "WARNING" in told
     assert "item_texts: check pid_zero: " in told
@@ -168,7 +168,7 @@ def test_a_published_sid_stays_if_the_codes_of_its_item_are_others(settings):
     _move_two_sids(settings)
     result = None
     for _ in range(2):  # the codes are reused
-        result = materialize(settings, *STAGES)
+        result = materialize(settings, *STAGES, checks=True)
         assert result.success, failure_message(result)
         assert failed_checks(result) == {"sid_registry:same_codes"}
         pd.testing.assert_frame_equal(published, table(settings, "pid2sid"))

@@ -144,7 +144,7 @@ def test_stdout_is_only_json(tmp_path, monkeypatch):
         "sid_registry",
         "pid2sid",
     )
-    assert materialize(settings, *tables, checks=False).success
+    assert materialize(settings, *tables).success
 
     shown = json.loads(call("show", "--json").stdout)
     assert {"item_texts", "pid2sid"} <= {table["table"] for table in shown["tables"]}
@@ -176,7 +176,7 @@ def test_the_keys_of_the_json_are_documented(tmp_path, monkeypatch):
         "sid_registry",
         "pid2sid",
     )
-    assert materialize(settings, *tables, checks=False).success
+    assert materialize(settings, *tables).success
     left = tmp_path / "data" / ".scratch-x"
     left.mkdir()
     (left / "run").write_text("")
@@ -289,7 +289,7 @@ def test_a_demo_that_fails_says_so_and_leaves_other_sids_alone(tmp_path):
         "sid_registry",
         "pid2sid",
     )
-    assert materialize(settings, *tables, checks=False).success
+    assert materialize(settings, *tables).success
     before = (tmp_path / "data" / "pid2sid.parquet").read_bytes()
     result = program("-m", "sid_assets", "demo", str(tmp_path))
     assert result.returncode == 1

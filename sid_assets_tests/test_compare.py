@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("compare")
     frame = write_catalog(path / "catalog.parquet")
     write_interactions(path / "interactions.parquet", frame.pid.tolist())
-    assert materialize(settings_for(path), *MADE_FROM, checks=False).success
+    assert materialize(settings_for(path), *MADE_FROM).success
     good = load_checkpoint(path / "data" / "tokenizer_checkpoint.pt").centroids
     collapsed = np.full_like(good, 50)
     collapsed[:, 0] = 0

@@ -150,7 +150,7 @@ def test_a_tokenizer_that_is_kept_is_not_mentioned_and_another_one_is(
     tmp_path, monkeypatch, capsys
 ):
     write_catalog(tmp_path / "catalog.parquet")
-    assert materialize(settings_for(tmp_path), *MADE_FROM, checks=False).success
+    assert materialize(settings_for(tmp_path), *MADE_FROM).success
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SID_CATALOG", str(tmp_path / "catalog.parquet"))
     assert plan.main() == 0

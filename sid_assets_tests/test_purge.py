@@ -262,9 +262,9 @@ def _delisted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("delisted")
     frame = write_catalog(folder / "catalog.parquet", items=20)
     settings = _one_item_per_sid(folder)
-    assert materialize(settings, *TABLES, checks=False).success
+    assert materialize(settings, *TABLES).success
     write_frame(folder / "catalog.parquet", frame[frame.pid > 3])
-    assert materialize(settings, *TABLES, checks=False).success
+    assert materialize(settings, *TABLES).success
     return folder
 
 
@@ -347,7 +347,7 @@ def test_new_items_get_the_sids_of_removed_ones_only_after_a_purge(delisted, fre
     frame = write_catalog(folder / "catalog.parquet", items=20)
     frame.loc[frame.pid <= 3, "pid"] += 100
     write_frame(folder / "catalog.parquet", frame)
-    result = materialize(delisted, *TABLES)
+    result = materialize(delisted, *TABLES, checks=True)
     assert result.success
     assert failed_checks(result) == set()
     sids = _sids(delisted)
@@ -360,7 +360,7 @@ def test_new_items_get_the_sids_of_removed_ones_only_after_a_purge(delisted, fre
 def test_a_refresh_after_a_purge_changes_nothing_by_itself(delisted):
     assert purge.main(["--sids-left-before", TOMORROW, "--yes"]) == 0
     registry, published = delisted.store().require("sid_registry"), _sids(delisted)
-    result = materialize(delisted, *TABLES)
+    result = materialize(delisted, *TABLES, checks=True)
     assert result.success
     assert failed_checks(result) == set()
     now = delisted.store().require("sid_registry")

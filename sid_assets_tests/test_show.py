@@ -109,11 +109,11 @@ def test_tables_that_were_made_from_an_earlier_version_are_marked(tmp_path):
     """As after a run that was stopped between the commits of `codes` and `pid2sid`."""
     frame = write_catalog(tmp_path / "catalog.parquet")
     settings = settings_for(tmp_path)
-    assert materialize(settings, *TABLES, "sid2pid", checks=False).success
+    assert materialize(settings, *TABLES, "sid2pid").success
     assert not any(table["replaced_inputs"] for table in show.summary(settings)["tables"])
     frame.loc[0, "title"] = "another title"
     write_frame(tmp_path / "catalog.parquet", frame)
-    assert materialize(settings, "item_texts", "item_embeddings", "codes", checks=False).success
+    assert materialize(settings, "item_texts", "item_embeddings", "codes").success
     made = show.summary(settings)
     tables = {table["table"]: table for table in made["tables"]}
     assert tables["codes"]["replaced_inputs"] == []

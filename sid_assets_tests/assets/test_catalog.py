@@ -73,7 +73,7 @@ def test_after_a_stopped_refresh_texts_are_compared_with_those_of_the_vectors(
     values = {"catalog": str(lines), "text_template": "{title}", "codebook_size": "1"}
     lines.write_text('{"pid": 1, "title": {"a": 1, "b": null}}\n{"pid": 2, "title": "b"}\n')
     first = settings_for(tmp_path, **values, text_rules="1")
-    assert materialize(first, "item_texts", "item_embeddings", checks=False).success
+    assert materialize(first, "item_texts", "item_embeddings").success
     assert materialize(
         settings_for(tmp_path, **values, text_rules="2"), "item_texts", checks=False
     ).success

@@ -7,7 +7,7 @@ BEFORE = ("item_texts", "item_embeddings")
 
 def test_it_reports_what_was_quantised_and_with_which_tokenizer(folder):
     settings = settings_for(folder)
-    assert materialize(settings, *BEFORE, "tokenizer_checkpoint", checks=False).success
+    assert materialize(settings, *BEFORE, "tokenizer_checkpoint").success
     tokenizer = settings.store().require("tokenizer_checkpoint").provenance.tokenizer
     for quantised, reused in ((60, 0), (0, 60)):
         result = materialize(settings, "codes")
@@ -19,7 +19,7 @@ def test_it_reports_what_was_quantised_and_with_which_tokenizer(folder):
 
 def test_without_a_tokenizer_there_are_no_codes(folder):
     settings = settings_for(folder)
-    assert materialize(settings, *BEFORE, checks=False).success
+    assert materialize(settings, *BEFORE).success
     result = materialize(settings, "codes")
     assert not result.success
     assert "tokenizer_checkpoint" in failure_message(result)

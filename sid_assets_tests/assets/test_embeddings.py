@@ -31,7 +31,7 @@ def test_a_failing_embedder_releases_its_memory(
     monkeypatch.setattr(HashedWordsEmbedder, "close", lambda self: closed.append(self))
     write_catalog(tmp_path / "catalog.parquet")
     settings = settings_for(tmp_path)
-    assert materialize(settings, "item_texts", checks=False).success
+    assert materialize(settings, "item_texts").success
     closed.clear()
     result = materialize(settings, "item_embeddings")
     assert "out of order" in failure_message(result)
@@ -44,7 +44,7 @@ def test_a_device_that_only_the_nodes_of_ray_may_have_is_refused_before_anything
     """The tokenizer is trained by the run itself."""
     write_catalog(tmp_path / "catalog.parquet")
     settings = settings_for(tmp_path, backend="ray", device="hpu")
-    assert materialize(settings, "item_texts", checks=False).success
+    assert materialize(settings, "item_texts").success
     said = failure_message(materialize(settings, "item_embeddings"))
     assert "SID_DEVICE=hpu: with SID_TOKENIZER=train, the run itself trains the tokenizer" in said
     assert "Leave SID_DEVICE empty" in said
@@ -62,7 +62,7 @@ def write_vectors(folder: Path, texts: dict[int, str]) -> np.ndarray:
 
 def test_existing_vectors_are_adopted(tmp_path: Path) -> None:
     write_catalog(tmp_path / "catalog.parquet")
-    assert materialize(settings_for(tmp_path), "item_texts", checks=False).success
+    assert materialize(settings_for(tmp_path), "item_texts").success
     texts = table(settings_for(tmp_path), "item_texts").set_index("pid").text
     vectors = write_vectors(tmp_path, {pid: texts[pid] for pid in range(60, 5, -1)})
     adopting = settings_for(

@@ -67,7 +67,7 @@ def made(tmp_path_factory):
         event_labels="like: rating >= 4",
         event_keywords="category",
     )
-    return folder, settings, events, materialize(settings)
+    return folder, settings, events, materialize(settings, checks=True)
 
 
 def test_the_graph_makes_training_data_from_a_log(made) -> None:
@@ -248,7 +248,7 @@ def test_without_a_log_the_interactions_are_skipped_and_the_rest_is_made(tmp_pat
     frame = write_catalog(tmp_path / "catalog.parquet", items=ITEMS)
     write_interactions(tmp_path / "interactions.parquet", frame.pid.tolist())
     settings = settings_with_interactions(tmp_path)
-    result = materialize(settings, *STAGES[:6], "interactions", "video_rec_dataset")
+    result = materialize(settings, *STAGES[:6], "interactions", "video_rec_dataset", checks=True)
     assert result.success, failure_message(result)
     assert metadata_of(result, "interactions")["skipped"] == "SID_EVENTS is not set"
     assert not (tmp_path / "data" / "interactions.parquet").exists()

@@ -20,7 +20,7 @@ TABLES = ("item_texts", "item_counts")
 
 
 def counts_of(settings) -> dict[int, int]:
-    result = materialize(settings, *TABLES)
+    result = materialize(settings, *TABLES, checks=True)
     assert result.success, failure_message(result)
     assert not failed_checks(result)
     return dict(table(settings, "item_counts").itertuples(index=False))

@@ -29,7 +29,7 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("quality")
     frame = write_catalog(path / "catalog.parquet")
     write_interactions(path / "interactions.parquet", frame.pid.tolist())
-    assert materialize(settings_for(path, codebook_size="48"), *MADE_FROM, checks=False).success
+    assert materialize(settings_for(path, codebook_size="48"), *MADE_FROM).success
     return path
 
 
@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 )
 def test_an_exceeded_limit_warns(folder, check, setting, passes, warns):
     for (limit, shown), wanted in ((passes, True), (warns, False)):
-        result = materialize(settings_for(folder, **{setting: limit}), "sid_quality")
+        result = materialize(settings_for(folder, **{setting: limit}), "sid_quality", checks=True)
         assert result.success, "a warning stops nothing"
         (found,) = [c for c in result.get_asset_check_evaluations() if c.check_name == check]
         assert found.passed == wanted
@@ -137,7 +137,7 @@ def test_a_catalog_whose_texts_are_all_the_same_is_measured(tmp_path):
     write_interactions(tmp_path / "interactions.parquet", pids)
     interactions = str(tmp_path / "interactions.parquet")
     settings = settings_for(tmp_path, text_template="{title}", interactions=interactions)
-    result = materialize(settings, *MADE_FROM, "sid_quality")
+    result = materialize(settings, *MADE_FROM, "sid_quality", checks=True)
     assert result.success, failure_message(result)
     assert "sid_quality:reconstruction" not in failed_checks(result)
     (event,) = result.asset_materializations_for_node("sid_quality")

@@ -97,7 +97,7 @@ def test_vectors_made_again_after_the_codes_are_left_out_with_a_warning(folder, 
     frame = write_catalog(folder / "catalog.parquet")
     frame.loc[:4, "title"] = "another title"
     frame.to_parquet(folder / "catalog.parquet")
-    assert materialize(settings, "item_texts", "item_embeddings", checks=False).success
+    assert materialize(settings, "item_texts", "item_embeddings").success
     result = materialize(settings, "sid_quality")
     assert result.success, failure_message(result)
     assert metadata_of(result, "sid_quality")["neighbours_items"] == 55

@@ -35,7 +35,7 @@ def _made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with published SIDs; each test copies it."""
     folder = tmp_path_factory.mktemp("made")
     write_catalog(folder / "catalog.parquet", items=ITEMS)
-    result = materialize(_settings(folder), *TABLES)
+    result = materialize(_settings(folder), *TABLES, checks=True)
     assert result.success, failure_message(result)
     assert failed_checks(result) == set()
     return folder
@@ -52,8 +52,8 @@ def _sids(settings: Settings) -> dict[int, list[int]]:
     return {pid: sid.tolist() for pid, sid in zip(frame.pid, frame.sid, strict=True)}
 
 
-def _refresh(settings: Settings, *tables: str, **refresh: bool):
-    result = materialize(settings, *(tables or TABLES), refresh=Refresh(**refresh))
+def _refresh(settings: Settings, *tables: str, checks: bool = False, **refresh: bool):
+    result = materialize(settings, *(tables or TABLES), refresh=Refresh(**refresh), checks=checks)
     assert result.success, failure_message(result)
     return result
 
@@ -65,7 +65,7 @@ def test_removed_and_changed_items_find_their_sids_again(folder):
     changed = whole.copy()
     changed.loc[changed.pid == 7, ["title", "description"]] = "something else"
     write_frame(folder / "catalog.parquet", changed[changed.pid > 3].sample(frac=1))
-    result = _refresh(settings)
+    result = _refresh(settings, checks=True)
     assert failed_checks(result) == set()
     counts = metadata_of(result, "sid_registry")
     assert [counts[name] for name in ("items", "new", "changed", "removed")] == [ITEMS - 3, 0, 1, 3]
@@ -87,7 +87,7 @@ def test_a_run_that_stops_after_the_registry_is_made_up_for_by_the_next(folder):
     _refresh(settings, *UP_TO_REGISTRY)
     before = settings.store().require("sid_registry")
     assert len(_sids(settings)) == ITEMS
-    again = _refresh(settings)
+    again = _refresh(settings, checks=True)
     assert failed_checks(again) == set()
     assert settings.store().require("sid_registry").provenance.version == before.provenance.version
     assert len(_sids(settings)) == ITEMS + 5
@@ -97,7 +97,7 @@ def test_a_run_that_stops_after_the_registry_is_made_up_for_by_the_next(folder):
 def test_every_item_has_a_sid_of_its_own_if_collisions_are_resolved(tmp_path, capsys):
     write_catalog(tmp_path / "catalog.parquet", items=ITEMS)
     settings = settings_for(tmp_path, codebook_size="6", max_items_per_sid="1")
-    result = _refresh(settings)
+    result = _refresh(settings, checks=True)
     assert failed_checks(result) == set()
     sids = table(settings, "pid2sid").sid.map(tuple)
     assert sids.is_unique
@@ -119,7 +119,7 @@ def test_every_item_has_a_sid_of_its_own_if_collisions_are_resolved(tmp_path, ca
 
 def test_published_sids_that_collide_stay_if_resolving_is_switched_on(folder):
     published = _sids(_settings(folder))
-    result = _refresh(_settings(folder, max_items_per_sid="1"))
+    result = _refresh(_settings(folder, max_items_per_sid="1"), checks=True)
     assert failed_checks(result) == {"sid_registry:room"}
     assert metadata_of(result, "sid_registry")["over"] == ITEMS - len(
         {*map(tuple, published.values())}
@@ -136,7 +136,7 @@ def test_no_room_is_refused_with_what_to_do_or_shared(tmp_path):
     assert "SID_MAX_ITEMS_PER_SID=1: " in message
     assert "SID_NO_ROOM=share" in message
     assert not (tmp_path / "data" / "sid_registry.parquet").exists()
-    result = _refresh(settings_for(tmp_path, **values, no_room="share"))
+    result = _refresh(settings_for(tmp_path, **values, no_room="share"), checks=True)
     assert failed_checks(result) == {"sid_registry:room"}
     assert metadata_of(result, "sid_registry")["distinct_sids"] == 8
 
@@ -153,7 +153,7 @@ def test_another_template_is_refused_unless_a_new_generation_is_asked_for(folder
         assert "new_generation" in message
     result = materialize(_settings(folder, text_rules="1"), *TABLES)
     assert "SID_TEXT_RULES: 2 -> 1" in failure_message(result)
-    result = _refresh(other, new_generation=True)
+    result = _refresh(other, checks=True, new_generation=True)
     assert failed_checks(result) == set()
     registry = table(other, "sid_registry")
     assert registry.generation.value_counts().tolist() == [ITEMS, ITEMS]
@@ -191,7 +191,7 @@ def test_a_damaged_history_stops_nothing_and_begins_again(folder, content, capsy
         pd.DataFrame({"at": [1]}).to_parquet(path)
     else:
         path.write_bytes(path.read_bytes()[:-60] if content == "short" else content)
-    result = _refresh(settings)
+    result = _refresh(settings, checks=True)
     assert failed_checks(result) == set()
     said = capsys.readouterr().err
     assert f"{path}: the history of refreshes cannot be read (" in said
@@ -211,7 +211,7 @@ def test_a_history_with_a_damaged_manifest_stops_no_publication(folder):
     assert f"{history}/_manifest.json: is damaged" in failure_message(result)
     assert len(_sids(settings)) == ITEMS + 5
     shutil.move(history.parent.path, folder / "moved")  # as the message says
-    assert failed_checks(_refresh(settings)) == set()
+    assert failed_checks(_refresh(settings, checks=True)) == set()
     assert len(table(settings, "sid_refreshes")) == 3
 
 

@@ -44,11 +44,11 @@ def test_the_shuffled_rows_of_a_phase_are_what_the_loader_gets(made_folder):
 
 def test_shuffled_rows_are_withdrawn_when_they_are_no_longer_made(made_folder):
     mixed = settings_with_interactions(made_folder, shuffle="true")
-    assert materialize(mixed, "sft_video_rec_dataset", "video_rec_dataset", checks=False).success
+    assert materialize(mixed, "sft_video_rec_dataset", "video_rec_dataset").success
     visible = made_folder / "data" / "pretrain_shuffled.parquet"
     assert visible.exists()
     settings = settings_with_interactions(made_folder)
-    assert materialize(settings, "video_rec_dataset", checks=False).success
+    assert materialize(settings, "video_rec_dataset").success
     assert not visible.is_symlink()
     assert (made_folder / "data" / "sft_shuffled.parquet").exists()
     listed = json.loads((made_folder / "data" / "pretrain_file_list.json").read_text())
@@ -56,14 +56,14 @@ def test_shuffled_rows_are_withdrawn_when_they_are_no_longer_made(made_folder):
     assert all("video_rec_dataset.parquet" in path for path in listed)
     assert all(Path(path).exists() for path in listed)
     assert any(one.table == "pretrain_shuffled" for one in purge(settings.store(), True)[0])
-    assert materialize(mixed, "video_rec_dataset", checks=False).success
+    assert materialize(mixed, "video_rec_dataset").success
     assert visible.exists()
 
 
 def test_string_ids_and_a_catalog_alone_have_a_reverse_index_too(tmp_path):
     write_catalog(tmp_path / "catalog.parquet", pids=[f"ä{number:03d}" for number in range(60)])
     settings = settings_for(tmp_path)
-    result = materialize(settings, *STAGES)
+    result = materialize(settings, *STAGES, checks=True)
     assert result.success, failure_message(result)
     assert not {name for name in failed_checks(result) if "sid_quality" not in name}
     rows = table(settings, "sid2pid")
@@ -84,7 +84,7 @@ def test_the_json_of_sid2pid_changes_with_the_table(folder, monkeypatch, where):
     """A run that is stopped before the commit leaves both as they were."""
     root = str(folder / "data") if where == "local" else f"memory://{folder.name}"
     settings = settings_for(folder, data_dir=root)
-    assert materialize(settings, *STAGES, checks=False).success
+    assert materialize(settings, *STAGES).success
     path = settings.store().root / "sid2pid.json"
     before = path.read_text()
     frame = pd.read_parquet(folder / "catalog.parquet")[1:]
@@ -100,7 +100,7 @@ def test_the_json_of_sid2pid_changes_with_the_table(folder, monkeypatch, where):
         patch.setattr(Store, "commit", stopped)
         assert not materialize(settings, *STAGES).success
     assert path.read_text() == before
-    assert materialize(settings, *STAGES, checks=False).success
+    assert materialize(settings, *STAGES).success
     assert sum(map(len, json.loads(path.read_text()).values())) == 59
 
 
@@ -111,5 +111,5 @@ def test_the_json_of_a_folder_of_the_version_before_is_replaced(made_folder):
     content = path.read_text()
     path.unlink()
     path.write_text("{}")
-    assert materialize(settings, "sid2pid", checks=False).success
+    assert materialize(settings, "sid2pid").success
     assert path.read_text() == content

@@ -33,7 +33,7 @@ def _published(tmp_path_factory):
         folder = tmp_path_factory.mktemp(training)
         write_catalog(folder / "catalog.parquet")
         settings = settings_for(folder, training=training)
-        assert materialize(settings, *SIDS_FROM, checks=False).success
+        assert materialize(settings, *SIDS_FROM).success
         return folder
 
     return made

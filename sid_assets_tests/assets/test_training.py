@@ -75,7 +75,7 @@ def _listed(settings: Settings, phase: str = "pretrain") -> dict[str, int]:
 def _run(settings: Settings, *tables: str) -> tuple[dg.ExecuteInProcessResult, set[str], str]:
     """Materialise tables: the result, the tables that it marks as stale, and its log."""
     with dg.DagsterInstance.ephemeral() as instance:
-        result = materialize(settings, *tables, instance=instance)
+        result = materialize(settings, *tables, instance=instance, checks=True)
         log = "\n".join(entry.user_message for entry in instance.all_logs(result.run_id))
         stale = set()
         for name in DATA_SETS:
@@ -100,7 +100,7 @@ def _numbers(result: dg.ExecuteInProcessResult, name: str) -> dict[str, object]:
 
 def test_every_listed_file_exists(folder):
     settings = _settings(folder)
-    assert materialize(settings, *PRETRAIN, checks=False).success
+    assert materialize(settings, *PRETRAIN).success
     assert list(_listed(settings).values()) == [3, 3, 1]
 
 
@@ -115,7 +115,7 @@ def test_every_listed_file_exists_on_an_object_store(folder):
 
 def test_a_step_that_fails_halfway_lists_what_it_made(folder):
     settings = _settings(folder, shuffle="true")
-    assert materialize(settings, *PRETRAIN, checks=False).success
+    assert materialize(settings, *PRETRAIN).success
     shuffled = folder / "data" / "pretrain_shuffled.parquet"
     assert shuffled.exists()
     _write_users(folder, 20)
@@ -129,7 +129,7 @@ def test_a_step_that_fails_halfway_lists_what_it_made(folder):
 
 def test_interactions_that_no_longer_give_a_row(folder):
     settings = _settings(folder)
-    assert materialize(settings, *PRETRAIN, checks=False).success
+    assert materialize(settings, *PRETRAIN).success
     frame = pd.read_parquet(folder / "interactions.parquet").assign(split=1)
     write_frame(folder / "interactions.parquet", frame)
     result, stale, log = _run(settings, *PRETRAIN)
@@ -140,7 +140,7 @@ def test_interactions_that_no_longer_give_a_row(folder):
 
 
 def test_data_sets_that_have_lost_their_input_and_are_not_selected(folder):
-    assert materialize(_settings(folder), *PRETRAIN, checks=False).success
+    assert materialize(_settings(folder), *PRETRAIN).success
     settings = _settings(folder, interactions="")
     result, stale, log = _run(settings, "item_understand_dataset")
     assert result.success, failure_message(result)
@@ -266,9 +266,11 @@ def test_when_sids_are_replaced_the_lists_are_withdrawn_and_a_check_of_each_data
             assert evaluation.severity == dg.AssetCheckSeverity.WARN
             return evaluation.passed
 
-        assert materialize(settings, *PRETRAIN, instance=instance, checks=False).success
+        assert materialize(settings, *PRETRAIN, instance=instance, checks=True).success
         assert current_sids()
-        assert materialize(settings, "pid2sid", instance=instance).success  # the same SIDs again
+        assert materialize(
+            settings, "pid2sid", instance=instance, checks=True
+        ).success  # the same SIDs again
         assert current_sids()
         assert list(map(Path.exists, lists)) == [True, False]
         _new_title(folder)
@@ -280,18 +282,19 @@ def test_when_sids_are_replaced_the_lists_are_withdrawn_and_a_check_of_each_data
             "sid_registry",
             "pid2sid",
             instance=instance,
+            checks=True,
         )
         assert result.success, failure_message(result)
         assert not current_sids()
         assert list(map(Path.exists, lists)) == [False, False]
-        assert materialize(settings, *PRETRAIN, instance=instance, checks=False).success
+        assert materialize(settings, *PRETRAIN, instance=instance, checks=True).success
         assert current_sids()
         assert list(_listed(settings)) == list(PRETRAIN)
 
 
 def test_a_list_of_shuffled_rows_is_withdrawn_as_well(folder):
     settings = _settings(folder, shuffle="true")
-    assert materialize(settings, *PRETRAIN, checks=False).success
+    assert materialize(settings, *PRETRAIN).success
     assert "pretrain_shuffled" in (folder / "data" / "pretrain_file_list.json").read_text()
     _new_title(folder)
     assert materialize(

@@ -196,7 +196,9 @@ def test_on_bad_rows_drop_sets_them_aside_with_the_reason(folder):
 
     _edit_catalog(folder, edit)
     settings = settings_with_interactions(folder)
-    result = materialize(settings, *STAGES, ops={"item_texts": {"on_bad_rows": "drop"}})
+    result = materialize(
+        settings, *STAGES, ops={"item_texts": {"on_bad_rows": "drop"}}, checks=True
+    )
     assert result.success, failure_message(result)
     rejected = table(settings, "item_texts_rejected")
     assert rejected.reason.value_counts().to_dict() == {

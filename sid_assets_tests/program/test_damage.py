@@ -43,7 +43,7 @@ def test_one_run_repairs_damaged_tables(settings, damaged):
     published = table(settings, "pid2sid").set_index("pid").sid
     for name in damaged:
         _damage(settings, name)
-    result = materialize(settings, *STAGES, "video_rec_dataset")
+    result = materialize(settings, *STAGES, "video_rec_dataset", checks=True)
     assert result.success, failure_message(result)
     assert failed_checks(result) == set()
     now = table(settings, "pid2sid").set_index("pid").sid

@@ -19,6 +19,7 @@ def _run(command: str, data_dir: Path, **settings: str) -> subprocess.CompletedP
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(REPOSITORY),
         "SID_DATA_DIR": str(data_dir),
+        "SID_TRAINING_ITERATIONS": "3",  # the demo in full is part of the wheel's test
         **settings,
     }
     return subprocess.run(

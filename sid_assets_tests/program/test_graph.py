@@ -72,7 +72,7 @@ def test_csv_and_json_lines_give_the_same_sids_as_parquet(folder, ending):
     sids = []
     for name in ("catalog.parquet", f"catalog.{ending}"):
         settings = settings_for(folder, catalog=str(folder / name), data_dir=str(folder / name[8:]))
-        assert materialize(settings, "item_texts", "item_embeddings", checks=False).success
+        assert materialize(settings, "item_texts", "item_embeddings").success
         sids.append(table(settings, "item_embeddings"))
     assert sids[0].pid.tolist() == sids[1].pid.tolist()
     assert sids[0].vector_hash.tolist() == sids[1].vector_hash.tolist()
@@ -110,7 +110,7 @@ def test_added_changed_and_removed_items_leave_the_sids_of_the_others_unchanged(
     frame.loc[frame.pid <= 5, "title"] = "an altogether different title"
     frame = pd.concat([frame[frame.pid <= 55], frame.assign(pid=frame.pid + 1000)[:5]])
     write_frame(made_folder / "catalog.parquet", frame.sample(frac=1, random_state=0))
-    result = materialize(settings, *STAGES)
+    result = materialize(settings, *STAGES, checks=True)
     assert result.success, failure_message(result)
     after = table(settings, "pid2sid").set_index("pid").sid
     assert sorted(after.index) == [*range(1, 56), *range(1001, 1006)]

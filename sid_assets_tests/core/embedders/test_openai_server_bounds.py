@@ -28,6 +28,7 @@ class Handler(BaseHTTPRequestHandler):
     """A request, answered by the test's function."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     answer: Callable[["Handler"], None]
     requests: list[dict[str, str]]
 

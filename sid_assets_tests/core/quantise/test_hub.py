@@ -76,6 +76,7 @@ class Handler(BaseHTTPRequestHandler):
     """Two routes of the hub: the content of a repository, and one of its files."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     hub: Hub
 
     def do_HEAD(self):
@@ -129,7 +130,7 @@ class Handler(BaseHTTPRequestHandler):
 def hub():
     hub = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Handler,), {"hub": hub}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     hub.url = f"http://127.0.0.1:{server.server_port}"
     yield hub
     server.shutdown()

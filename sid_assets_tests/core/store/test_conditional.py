@@ -54,6 +54,30 @@ def test_a_write_whose_answer_was_lost_counts(path):
     assert replace_object(path, b"2", first) == second
 
 
+@pytest.mark.parametrize("tags", ["of the content", "of an encrypted object"])
+def test_an_object_that_is_replaced_while_it_is_read_has_its_own_tag(bucket, monkeypatch, tags):
+    """Another process writes after its content was read, before its tag is."""
+    path = place(f"{bucket}/object.json")
+    if tags == "of an encrypted object":
+        info = path.fs.info
+        monkeypatch.setattr(
+            path.fs, "info", lambda *a, **k: (found := info(*a, **k)) | {"ETag": found["ETag"][:9]}
+        )
+    first = replace_object(path, b"1", ABSENT)
+    read = path.fs.cat_file
+
+    def slowly(*arguments, **options):
+        content = read(*arguments, **options)
+        if content == b"1":
+            replace_object(path, b"2", first)
+        return content
+
+    monkeypatch.setattr(path.fs, "cat_file", slowly)
+    found = read_object(path)
+    assert found.content == b"2"
+    assert found.tag == path.fs.info(path.path, refresh=True)["ETag"]
+
+
 def test_of_several_writers_one_wins(bucket):
     for race in range(RACES):
         path = place(f"{bucket}/race-{race // 2}.json")  # first of a new object, then of an old one
