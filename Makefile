@@ -38,8 +38,10 @@ hooks: .venv/.installed-test
 	$(BIN)/pre-commit install
 
 # A process for each core, and a thread for each process: more threads than cores wait for each other.
+# Files go to processes by name: by their number of tests, those with few but long ones come last.
 test: .venv/.installed-test lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not service" --numprocesses auto --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not service" --numprocesses auto --dist loadfile \
+		--no-loadscope-reorder
 
 # PostgreSQL is needed: on Debian, `apt-get install postgresql`. Tests of one file share servers.
 test-service: .venv/.installed-test

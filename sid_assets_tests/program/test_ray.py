@@ -27,7 +27,7 @@ import pytest
 
 from sid_assets.core.store.parts import file_digest
 from sid_assets.core.store.store import Store
-from sid_assets_tests.graph import write_catalog, write_frame
+from sid_assets_tests.graph import GRAPH, write_catalog, write_frame
 from sid_assets_tests.ray_cluster import NODE, chunks_done, dagster, started, two_nodes
 from sid_assets_tests.s3 import environment, new_bucket
 
@@ -198,9 +198,9 @@ def test_ray_and_buckets_make_the_same_files(cluster, folder, local, in_bucket):
 def test_the_demo_is_the_same_on_ray_in_a_bucket(cluster, tmp_path, bucket):
     """The built-in sample, with all its data sets."""
     demo = {"select": "*", "SID_TRAINING_ITERATIONS": "2"}
-    program = watched(tmp_path, rows=0)
-    make(tmp_path, str(tmp_path / "local"), program, **demo)
-    log = make(tmp_path, f"{bucket}/data", program, **demo, **on(cluster))
+    everything = [key.to_user_string() for key in GRAPH.materializable_asset_keys]
+    make(tmp_path, str(tmp_path / "local"), watched(tmp_path, rows=0, tables=everything), **demo)
+    log = make(tmp_path, f"{bucket}/data", watched(tmp_path, rows=0), **demo, **on(cluster))
     require_shared_work(log)
     assert contents(f"{bucket}/data") == contents(str(tmp_path / "local"))
     one, other = Store(tmp_path / "local"), Store(f"{bucket}/data")

@@ -16,6 +16,7 @@ pytestmark = [needs_chromium, pytest.mark.service]
 
 GROUPS = ("training_data", "tokenizer", "semantic_ids", "items", "inputs")
 RUN_SECONDS = 400
+TAKES_PICTURES = bool(os.environ.get("PICTURES_OF_UI"))
 LATEST_RUN = "{ runsOrError(limit: 1) { ... on Runs { results { runId } } } }"
 CHECKS = """
 { assetNodes { assetKey { path } assetChecksOrError { ... on AssetChecks { checks {
@@ -27,7 +28,8 @@ PICTURES = ("code_usage", "group_sizes", "reconstruction_error", "uniqueness_by_
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with dagster_dev(tmp_path_factory.mktemp("ui"), {}) as started:
+    quick = {} if TAKES_PICTURES else {"SID_TRAINING_ITERATIONS": "3"}
+    with dagster_dev(tmp_path_factory.mktemp("ui"), quick) as started:
         yield started
 
 
@@ -116,7 +118,7 @@ def _opened_graph(server: DagsterDev) -> str:
 
 
 def _picture(page, name: str) -> None:
-    if not os.environ.get("PICTURES_OF_UI"):
+    if not TAKES_PICTURES:
         return
     path = IMAGES / f"{name}.png"
     page.screenshot(path=path)
