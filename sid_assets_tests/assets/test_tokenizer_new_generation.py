@@ -80,7 +80,7 @@ def materialize(
 def run(settings: Settings, *tables: str, refresh: Refresh = NEW, checks: bool = True) -> None:
     result = materialize(settings, *tables, refresh=refresh, checks=checks)
     assert result.success, failure_message(result)
-    assert failed_checks(result) == set()
+    assert not checks or failed_checks(result) == set()
 
 
 def generation(settings: Settings, name: str = "sid_registry") -> str:
