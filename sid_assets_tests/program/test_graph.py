@@ -139,7 +139,5 @@ def test_a_truncated_catalog_stops_the_refresh_unless_allowed(made_folder):
     assert not result.success
     assert "50%" in failure_message(result)
     assert len(table(settings, "item_embeddings")) == 60
-    assert materialize(
-        settings, *STAGES, refresh=Refresh(allow_large_change=True), checks=False
-    ).success
+    assert materialize(settings, *STAGES, refresh=Refresh(allow_large_change=True)).success
     assert len(table(settings, "pid2sid")) == 30
