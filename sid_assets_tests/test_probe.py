@@ -100,14 +100,14 @@ def test_the_table_the_files_and_the_progress(call, folder):
 
 
 def test_a_second_call_reads_what_was_done_and_says_the_same(call):
-    first, second = call(), call()
+    first, second = call("--seeds", "1"), call("--seeds", "1")
     assert second.stdout == first.stdout
     assert "run 1" in first.stderr
     assert "run 1" not in second.stderr
 
 
 def test_a_second_set_of_sids_is_compared_on_the_items_of_both(call, folder):
-    result = call("other.parquet", "--json")
+    result = call("other.parquet", "--seeds", "1", "--json")
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
     kept = json.loads((folder / "data" / "sid_probe.json").read_text())
@@ -137,13 +137,13 @@ def test_sids_of_a_file_need_no_data_folder(call, tmp_path):
 
 def test_the_time_limit_is_told_and_the_next_call_goes_on(call, monkeypatch):
     monkeypatch.setattr(train, "FEWEST_STEPS", 5_000)
-    late = call("--minutes", "0.001")
+    late = call("--minutes", "0.001", "--seeds", "1")
     assert late.exit_code == 0, late.stderr
     assert "not finished within the time limit" in late.stderr
     assert "Not finished within the time limit, and compared with nothing: pid2sid" in late.stdout
     assert " is better than " not in late.stdout
     monkeypatch.setattr(train, "FEWEST_STEPS", 4)
-    assert "Not finished" not in call().stdout
+    assert "Not finished" not in call("--seeds", "1").stdout
 
 
 def test_a_finished_result_is_kept_until_the_next_one_is_finished(call, folder, monkeypatch):
@@ -166,7 +166,7 @@ def test_of_another_generation_an_unfinished_result_is_written(call, folder, mon
 
 
 def test_sid_quality_shows_the_last_probe_of_its_sids(call, folder):
-    result = call("--json")
+    result = call("--seeds", "1", "--json")
     wanted = {one["name"]: one for one in json.loads(result.stdout)["scored"]}
     settings = settings_with_interactions(folder)
     metadata = metadata_of(materialize(settings, "sid_quality"), "sid_quality")
@@ -178,7 +178,7 @@ def test_sid_quality_shows_the_last_probe_of_its_sids(call, folder):
 
 
 def test_of_other_sids_sid_quality_shows_nothing(call, folder):
-    call()
+    call("--seeds", "1")
     path = folder / "data" / "sid_probe.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "tokenizer": "another"}))
     metadata = metadata_of(materialize(settings_for(folder), "sid_quality"), "sid_quality")
