@@ -1,7 +1,6 @@
 """Qwen3Embedder on a small model gives the vectors of sentence-transformers, in any batches."""
 
 import json
-import os
 import pickle
 import random
 import shutil
@@ -286,20 +285,23 @@ def test_the_space_is_known_without_torch(small_model: Path) -> None:
     assert run.stdout.split() == [Qwen3Embedder(str(small_model)).space.digest]
 
 
+@pytest.fixture(scope="module")
+def real_texts(office: Path, small_model: Path) -> tuple[list[str], np.ndarray]:
+    """Texts of a real catalog, and how many tokens each has."""
+    catalog = pq.read_table(office / "catalog.parquet", columns=["title", "description"])
+    texts = [f"Title: {r['title']}\nDescription: {r['description']}" for r in catalog.to_pylist()]
+    return texts, Qwen3Embedder(str(small_model)).count_tokens(texts).lengths
+
+
 @pytest.mark.parametrize("batch_tokens", [BATCH_TOKENS_ON_CPU, 2048, BATCH_TOKENS_ON_GPU])
-def test_texts_of_similar_length_share_a_batch(small_model: Path, batch_tokens: int) -> None:
-    folder = os.environ.get("SID_TEST_DATA")
-    if not folder:
-        pytest.skip("SID_TEST_DATA does not name the folder with the real catalogs")
-    catalog = pq.read_table(Path(folder) / "amazon_office" / "catalog.parquet")
-    rows = catalog.select(["title", "description"]).to_pylist()
-    texts = [f"Title: {row['title']}\nDescription: {row['description']}" for row in rows]
-    embedder = as_stub(Qwen3Embedder(str(small_model), batch_tokens=batch_tokens))
-    embedded = embedder.embed(texts)
+def test_texts_of_similar_length_share_a_batch(
+    small_model: Path, real_texts: tuple[list[str], np.ndarray], batch_tokens: int
+) -> None:
+    texts, lengths = real_texts
+    embedded = as_stub(Qwen3Embedder(str(small_model), batch_tokens=batch_tokens)).embed(texts)
     assert embedded.padding < 0.03
-    lengths = embedder.count_tokens(texts).lengths
     np.testing.assert_array_equal(embedded.vectors[:, 0], lengths)
-    assert embedded.tokens == embedder.count_tokens(list(dict.fromkeys(texts))).lengths.sum()
+    assert embedded.tokens == sum(dict(zip(texts, lengths, strict=True)).values())
 
 
 def test_order_is_kept_across_windows(small_model: Path) -> None:
