@@ -114,7 +114,7 @@ def materialize(
     """
     keys = [dg.AssetKey(table.split("/")) for table in tables] or GRAPH.materializable_asset_keys
     return dg.materialize(
-        [part for part in assets_and_checks(defs) if checks or not part.check_keys],
+        [part for part in assets_and_checks(defs) if checks or part.keys],
         selection=dg.AssetSelection.assets(*keys),
         resources={
             "settings": settings,

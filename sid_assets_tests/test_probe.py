@@ -107,7 +107,7 @@ def test_a_second_call_reads_what_was_done_and_says_the_same(call):
 
 
 def test_a_second_set_of_sids_is_compared_on_the_items_of_both(call, folder):
-    result = call("other.parquet", "--seeds", "1", "--json")
+    result = call("other.parquet", "--json")
     assert result.exit_code == 0, result.stderr
     found = json.loads(result.stdout)
     kept = json.loads((folder / "data" / "sid_probe.json").read_text())

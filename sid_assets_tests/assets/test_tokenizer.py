@@ -30,7 +30,7 @@ def _published(tmp_path_factory):
 
     @cache
     def made(training):
-        folder = tmp_path_factory.mktemp(training)
+        folder = tmp_path_factory.mktemp(training or "default")
         write_catalog(folder / "catalog.parquet")
         settings = settings_for(folder, training=training)
         assert materialize(settings, *SIDS_FROM).success

@@ -70,7 +70,7 @@ def materialize(
     """Materialise tables of the graph with goods, and their checks."""
     defs = definitions(settings)
     return dg.materialize(
-        [part for part in assets_and_checks(defs) if checks or not part.check_keys],
+        [part for part in assets_and_checks(defs) if checks or part.keys],
         selection=dg.AssetSelection.assets(*(dg.AssetKey(name.split("/")) for name in tables)),
         resources={**(defs.resources or {}), "refresh": refresh},
         raise_on_error=False,

@@ -19,7 +19,6 @@ def _run(command: str, data_dir: Path, **settings: str) -> subprocess.CompletedP
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "PYTHONPATH": str(REPOSITORY),
         "SID_DATA_DIR": str(data_dir),
-        "SID_TRAINING_ITERATIONS": "3",  # the demo in full is part of the wheel's test
         **settings,
     }
     return subprocess.run(
@@ -112,6 +111,7 @@ def test_a_real_catalog(office, tmp_path):
         tmp_path,
         SID_CATALOG=str(office / "catalog.parquet"),
         SID_INTERACTIONS=str(office / "interactions.parquet"),
+        SID_TRAINING_ITERATIONS="3",
         SID_TEXT_TEMPLATE="Title: {title}\nBrand: {brand}\nDescription: {description}",
     )
     assert result.returncode == 0, (result.stdout + result.stderr)[-5000:]
