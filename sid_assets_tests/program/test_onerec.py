@@ -1,4 +1,4 @@
-"""The `onerec` deployment up to the SIDs, on a small model and tokenizer of width 4096."""
+"""The `onerec` deployment up to a data set, on a small model and tokenizer of width 4096."""
 
 import os
 import subprocess
@@ -52,7 +52,7 @@ def test_a_model_and_a_tokenizer_from_folders(catalog, small_model):
         "SID_EMBEDDING_MODEL": str(small_model),
         "SID_TOKENIZER": str(catalog / "tokenizer.pt"),
     }
-    result = _dagster(catalog, select="*pid2sid", **settings)
+    result = _dagster(catalog, select="*video_rec_dataset", **settings)
     log = result.stdout + result.stderr
     assert result.returncode == 0, log[-5000:]
     assert "with ERROR severity" not in log
@@ -64,6 +64,7 @@ def test_a_model_and_a_tokenizer_from_folders(catalog, small_model):
     )
     assert vectors.shape == (60, 4096)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
+    assert len(pd.read_parquet(catalog / "data" / "video_rec_dataset.parquet")) == 19
 
     # The demo's vectors are of another space: mixing the two is refused.
     demo = {**settings, "SID_DEPLOYMENT": "demo", "SID_EMBEDDER": "hashing"}
